@@ -1,0 +1,135 @@
+//! The linear layer with its epilogue, and the matrix product.
+
+use vitrine_tensor::{Activation, Dropout, Epilogue, Tensor};
+
+use super::Op;
+use crate::Var;
+use crate::backward::Flow;
+use crate::error::Result;
+use crate::tape::NodeId;
+
+/// What a linear layer does after its product, in this order.
+#[derive(Clone, Copy, Default)]
+pub struct LinearOptions<'a> {
+    /// `[O]`
+    pub bias: Option<&'a Var>,
+    /// Applied to each element.
+    pub activation: Option<Activation>,
+    /// Applied after the activation.
+    pub dropout: Option<Dropout>,
+    /// Of the output's shape, added last.
+    pub residual: Option<&'a Var>,
+}
+
+/// Saves input, weight, and the value before the activation.
+pub(crate) struct Linear {
+    x: Tensor,
+    weight: Tensor,
+    pre_activation: Option<(Activation, Tensor)>,
+    dropout: Option<Dropout>,
+    has_bias: bool,
+}
+
+impl Var {
+    /// `y = residual + dropout(activation(x·wᵀ + bias))`: x `[.., I]`, weight `[O, I]`, y `[.., O]`.
+    pub fn linear(&self, weight: &Self, options: &LinearOptions<'_>) -> Result<Self> {
+        let epilogue = Epilogue {
+            bias: options.bias.map(Self::value),
+            activation: options.activation,
+            dropout: options.dropout,
+            residual: options.residual.map(Self::value),
+        };
+        let mut inputs = vec![self, weight];
+        inputs.extend(options.bias);
+        inputs.extend(options.residual);
+        let (value, pre) = if inputs.iter().any(|input| input.needs_grad()) {
+            self.value().linear_with_pre_activation(weight.value(), &epilogue)?
+        } else {
+            (self.value().linear(weight.value(), &epilogue)?, None)
+        };
+        Self::record("linear", value, &inputs, || {
+            Op::Linear(Linear {
+                x: self.value().clone(),
+                weight: weight.value().clone(),
+                pre_activation: options.activation.zip(pre),
+                dropout: options.dropout,
+                has_bias: options.bias.is_some(),
+            })
+        })
+    }
+}
+
+impl Linear {
+    pub(crate) fn backward(
+        self,
+        dy: Tensor,
+        inputs: &[Option<NodeId>],
+        flow: &mut Flow,
+    ) -> Result<()> {
+        let (bias, residual) = if self.has_bias {
+            (inputs[2], inputs.get(3).copied().flatten())
+        } else {
+            (None, inputs.get(2).copied().flatten())
+        };
+        // The gradient of the product, before what came after it.
+        let dproduct = match (self.pre_activation, self.dropout) {
+            (Some((activation, pre)), dropout) => pre.activate_grad(activation, dropout, &dy)?,
+            (None, Some(dropout)) => dy.dropout(dropout)?,
+            (None, None) => dy.clone(),
+        };
+        flow.add(residual, dy)?;
+        let db = match bias {
+            Some(_) => {
+                let like = self.weight.narrow(1, 0, 1)?.reshape(&[self.weight.shape()[0]])?;
+                flow.accumulator(bias, &like)?
+            }
+            None => None,
+        };
+        if let Some(dw) = flow.accumulator(inputs[1], &self.weight)? {
+            dproduct.linear_grad_weight_(&self.x, &dw, db.as_ref())?;
+        } else if let Some(db) = db {
+            db.add_scaled_(
+                &dproduct.reshape(&[dproduct.rows(), db.elements()])?.sum_axis(0)?,
+                1.0,
+            )?;
+        }
+        if inputs[0].is_some() {
+            flow.add(inputs[0], dproduct.linear_grad_input(&self.weight)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Saves both matrices.
+pub(crate) struct Matmul {
+    a: Tensor,
+    b: Tensor,
+}
+
+impl Var {
+    /// The matrix product of the last two axes: `[.., M, K]` by `[.., K, N]`.
+    pub fn matmul(&self, other: &Self) -> Result<Self> {
+        let value = self.value().matmul(other.value())?;
+        Self::record("matmul", value, &[self, other], || {
+            Op::Matmul(Matmul { a: self.value().clone(), b: other.value().clone() })
+        })
+    }
+}
+
+impl Matmul {
+    pub(crate) fn backward(
+        self,
+        dy: Tensor,
+        inputs: &[Option<NodeId>],
+        flow: &mut Flow,
+    ) -> Result<()> {
+        let last = self.a.rank() - 1;
+        if inputs[0].is_some() {
+            flow.add(inputs[0], dy.matmul(&self.b.transpose(last - 1, last)?)?)?;
+        }
+        if inputs[1].is_some() {
+            flow.add(inputs[1], self.a.transpose(last - 1, last)?.matmul(&dy)?)?;
+        }
+        Ok(())
+    }
+}

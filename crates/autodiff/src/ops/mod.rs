@@ -1,0 +1,43 @@
+//! The differentiable operations: each file has an operation's recording and its gradient rule side by side.
+
+mod activation;
+mod attention;
+mod cross_entropy;
+mod custom;
+mod elementwise;
+mod embed;
+mod layer_norm;
+mod linear;
+mod softmax;
+mod view;
+
+pub use attention::SelfAttention;
+pub use custom::CustomOp;
+pub use linear::LinearOptions;
+
+use vitrine_tensor::Tensor;
+
+/// A recorded operation, with what its gradient rule needs.
+pub(crate) enum Op {
+    /// An input; a parameter's has the buffer that its gradient is added to.
+    Leaf(Option<Tensor>),
+    Binary(elementwise::Binary),
+    Scale(elementwise::Scale),
+    SumAxis(elementwise::SumAxis),
+    Reshape(view::Reshape),
+    Permute(view::Permute),
+    Narrow(view::Narrow),
+    Concat(view::Concat),
+    Cast(view::Cast),
+    Linear(linear::Linear),
+    Matmul(linear::Matmul),
+    Activate(activation::Activate),
+    Dropout(activation::DropoutOp),
+    LayerNorm(layer_norm::LayerNorm),
+    Softmax(softmax::Softmax),
+    Attention(attention::AttentionOp),
+    CrossEntropy(cross_entropy::CrossEntropy),
+    Patchify(embed::Patchify),
+    EmbedTokens(embed::EmbedTokens),
+    Custom(custom::Custom),
+}

@@ -1,0 +1,173 @@
+//! [`Tape`] and [`Var`]: what is recorded. How gradients flow back is in `backward`, the operations are in `ops`.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use vitrine_tensor::Tensor;
+
+use crate::error::{Error, Result};
+use crate::ops::Op;
+
+/// The number of a recorded operation: its place on the tape.
+pub(crate) type NodeId = usize;
+
+/// A recorded operation.
+pub(crate) struct Node {
+    pub(crate) op: Op,
+    /// The operations that made the inputs; `None` for inputs that need no gradient.
+    pub(crate) inputs: Vec<Option<NodeId>>,
+}
+
+/// A list of recorded operations. Cloning gives another handle to the same list.
+#[derive(Clone)]
+pub struct Tape {
+    nodes: Option<Rc<RefCell<Vec<Node>>>>,
+}
+
+impl Default for Tape {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tape {
+    /// A tape that records.
+    pub fn new() -> Self {
+        Self { nodes: Some(Rc::default()) }
+    }
+
+    /// A tape that records nothing: for evaluation.
+    pub fn inference() -> Self {
+        Self { nodes: None }
+    }
+
+    /// Whether operations are recorded.
+    pub fn is_recording(&self) -> bool {
+        self.nodes.is_some()
+    }
+
+    /// The number of operations recorded so far.
+    pub fn len(&self) -> usize {
+        self.nodes.as_ref().map_or(0, |nodes| nodes.borrow().len())
+    }
+
+    /// Whether nothing is recorded.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// An input that needs no gradient.
+    pub fn constant(&self, value: Tensor) -> Var {
+        Var { value, node: None, tape: self.clone() }
+    }
+
+    /// An input whose gradient [`Tape::backward`] gives.
+    pub fn variable(&self, value: Tensor) -> Var {
+        self.leaf(value, None)
+    }
+
+    /// An input whose gradient is added to `grad`, a tensor of the same shape: a view of a flat gradient buffer.
+    pub fn parameter(&self, value: Tensor, grad: Tensor) -> Result<Var> {
+        if grad.shape() != value.shape() {
+            return Err(vitrine_tensor::Error::ShapeMismatch {
+                op: "parameter",
+                lhs: value.shape().to_vec(),
+                rhs: grad.shape().to_vec(),
+                rule: "a parameter and its gradient must have one shape",
+            }
+            .into());
+        }
+        Ok(self.leaf(value, Some(grad)))
+    }
+
+    fn leaf(&self, value: Tensor, grad: Option<Tensor>) -> Var {
+        let node = self.push(Op::Leaf(grad), Vec::new());
+        Var { value, node, tape: self.clone() }
+    }
+
+    fn push(&self, op: Op, inputs: Vec<Option<NodeId>>) -> Option<NodeId> {
+        self.nodes.as_ref().map(|nodes| {
+            let mut nodes = nodes.borrow_mut();
+            nodes.push(Node { op, inputs });
+            nodes.len() - 1
+        })
+    }
+
+    /// Takes all recorded operations off the tape.
+    pub(crate) fn take(&self) -> Vec<Node> {
+        self.nodes.as_ref().map(|nodes| nodes.take()).unwrap_or_default()
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        match (&self.nodes, &other.nodes) {
+            (Some(a), Some(b)) => Rc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
+/// A tensor on a tape: the result of a recorded operation, or an input.
+#[derive(Clone)]
+pub struct Var {
+    value: Tensor,
+    node: Option<NodeId>,
+    tape: Tape,
+}
+
+impl Var {
+    /// The tensor.
+    pub fn value(&self) -> &Tensor {
+        &self.value
+    }
+
+    /// The tensor, without the record.
+    pub fn into_value(self) -> Tensor {
+        self.value
+    }
+
+    /// The extents.
+    pub fn shape(&self) -> &[usize] {
+        self.value.shape()
+    }
+
+    /// The tape.
+    pub fn tape(&self) -> &Tape {
+        &self.tape
+    }
+
+    /// Whether a gradient flows to this one.
+    pub fn needs_grad(&self) -> bool {
+        self.node.is_some()
+    }
+
+    pub(crate) fn node(&self) -> Option<NodeId> {
+        self.node
+    }
+
+    /// Records that `value` came of `inputs`. `op` is made only if a gradient is needed.
+    pub(crate) fn record(
+        name: &'static str,
+        value: Tensor,
+        inputs: &[&Self],
+        op: impl FnOnce() -> Op,
+    ) -> Result<Self> {
+        let tape = inputs[0].tape.clone();
+        if inputs.iter().any(|input| !input.tape.is(&tape)) {
+            return Err(Error::OtherTape { op: name });
+        }
+        let nodes: Vec<_> = inputs.iter().map(|input| input.node).collect();
+        let node = match nodes.iter().any(Option::is_some) {
+            true => tape.push(op(), nodes),
+            false => None,
+        };
+        Ok(Self { value, node, tape })
+    }
+}
+
+impl fmt::Debug for Var {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Var({:?})", self.value)
+    }
+}

@@ -1,0 +1,204 @@
+//! The error type of this crate. What can be wrong inside an IDX file is in [`crate::idx`].
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::idx::IdxError;
+
+/// Anything that can go wrong between a file on disk and a batch in memory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The operating system refused an operation on a file or folder.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb: "read", "create".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+
+    /// A folder lacks one of a dataset's files.
+    #[error(
+        "{file} is missing: the folder {} holds neither {file} nor {file}.gz",
+        dir.display()
+    )]
+    MissingFile {
+        /// The folder that was searched.
+        dir: PathBuf,
+        /// The file's name, without `.gz`.
+        file: String,
+    },
+
+    /// A folder that should hold a dataset is not there.
+    #[error("there is no folder {}", dir.display())]
+    MissingFolder {
+        /// The folder.
+        dir: PathBuf,
+    },
+
+    /// The gzip stream of a file is cut short or damaged.
+    #[error(
+        "{}: the gzip data is truncated or damaged ({source}); fetch the file again",
+        path.display()
+    )]
+    Gzip {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder found.
+        source: io::Error,
+    },
+
+    /// A file is not a well-formed IDX file.
+    #[error("{}: {source}", path.display())]
+    Idx {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: IdxError,
+    },
+
+    /// A well-formed IDX file holds another shape than the dataset's.
+    #[error(
+        "{}: holds an array of shape {actual:?}, but this file of the dataset has {expected:?}; \
+         is it a file of another dataset?",
+        path.display()
+    )]
+    WrongShape {
+        /// The file.
+        path: PathBuf,
+        /// The dataset's shape.
+        expected: Vec<usize>,
+        /// The file's shape.
+        actual: Vec<usize>,
+    },
+
+    /// A file has the right form but other contents than the published one.
+    #[error(
+        "{}: the MD5 of the decompressed data is {actual}, the published file's is {expected}; \
+         the file is damaged or belongs to another dataset, fetch it again",
+        path.display()
+    )]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// The published sum, in hexadecimal.
+        expected: String,
+        /// The sum of the file, in hexadecimal.
+        actual: String,
+    },
+
+    /// A sample's label is not the number of a class.
+    #[error(
+        "{dataset}: sample {sample} has label {label}, but the {classes} classes are numbered 0 to \
+         {}",
+        classes - 1
+    )]
+    LabelOutOfRange {
+        /// The dataset's name.
+        dataset: String,
+        /// The sample's index.
+        sample: usize,
+        /// Its label.
+        label: i64,
+        /// The number of classes.
+        classes: usize,
+    },
+
+    /// The parts of a dataset do not fit together.
+    #[error("dataset {dataset}: {reason}")]
+    BadParts {
+        /// The dataset's name.
+        dataset: String,
+        /// What does not fit.
+        reason: String,
+    },
+
+    /// No dataset has this name.
+    #[error("unknown dataset \"{name}\"; the datasets are: {}", known.join(", "))]
+    UnknownDataset {
+        /// The name that was asked for.
+        name: String,
+        /// The names that exist.
+        known: Vec<&'static str>,
+    },
+
+    /// A dataset is in none of the usual places and could not be fetched.
+    #[error("{0}")]
+    NotFound(Box<NotFound>),
+
+    /// A setting of the loader or of a transform makes no sense.
+    #[error("loader setting {setting}: {reason}")]
+    BadSetting {
+        /// The setting's name.
+        setting: &'static str,
+        /// Why it is refused.
+        reason: String,
+    },
+
+    /// Making a batch panicked. The panic was caught in the worker.
+    #[error("a loader worker panicked while making batch {batch} of epoch {epoch}: {message}")]
+    WorkerPanicked {
+        /// The epoch.
+        epoch: u64,
+        /// The batch's index in the epoch.
+        batch: usize,
+        /// The panic's message.
+        message: String,
+    },
+
+    /// The system gave no thread for a worker.
+    #[error("cannot start a loader worker: {source}; set workers to 0 to do without")]
+    Thread {
+        /// The system's reason.
+        source: io::Error,
+    },
+
+    /// An image file could not be decoded.
+    #[error("{name}: cannot decode the image: {source}")]
+    Decode {
+        /// The file, or a word for a stream.
+        name: String,
+        /// What the decoder found.
+        source: image::ImageError,
+    },
+}
+
+impl DataError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Io { action, path: path.into(), source }
+    }
+}
+
+/// Where a dataset was looked for, what was found there, and what the user can do.
+#[derive(Debug)]
+pub struct NotFound {
+    /// The dataset's title.
+    pub dataset: String,
+    /// What was tried, in order.
+    pub attempts: Vec<Attempt>,
+    /// What the user can do about it.
+    pub advice: String,
+}
+
+/// One place or one way that was tried.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The folder, program or address.
+    pub place: String,
+    /// Why it gave nothing.
+    pub outcome: String,
+}
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} was not found and could not be fetched. Tried:", self.dataset)?;
+        for attempt in &self.attempts {
+            writeln!(f, "  - {}: {}", attempt.place, attempt.outcome)?;
+        }
+        write!(f, "What to do: {}", self.advice)
+    }
+}

@@ -1,0 +1,157 @@
+//! Fetching a dataset into a folder: from Debian's package, or from the publisher's address.
+//! Nothing here needs root. Whatever arrives is checked in a temporary folder before any of it
+//! reaches its place.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::catalog::IdxSpec;
+use crate::error::Attempt;
+use crate::files;
+
+type Notify = dyn Fn(&str) + Send + Sync;
+
+/// A way to fetch a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchMethod {
+    /// Debian's package, downloaded with `apt-get` and unpacked with `dpkg-deb` into a temporary
+    /// folder.
+    Apt,
+    /// The addresses of the dataset's publisher.
+    Https,
+}
+
+impl FetchMethod {
+    /// Fetches the files into `target`, or says for each attempt why it failed.
+    pub(crate) fn fetch(
+        self,
+        spec: &IdxSpec,
+        target: &Path,
+        notify: &Notify,
+    ) -> Result<(), Vec<Attempt>> {
+        match self {
+            Self::Apt => {
+                let Some(package) = spec.debian_package else { return Err(Vec::new()) };
+                let place = format!("Debian package {package}");
+                notify(&format!("fetching {} from the {place}", spec.title));
+                let get = |staging: &Path| from_package(package, spec, staging);
+                staged(spec, target, get).map_err(|reason| vec![Attempt::new(place, reason)])
+            }
+            Self::Https => {
+                let mut failed = Vec::new();
+                for address in spec.addresses {
+                    notify(&format!("fetching {} from {address}", spec.title));
+                    match staged(spec, target, |staging| from_address(address, spec, staging)) {
+                        Ok(()) => return Ok(()),
+                        Err(reason) => failed.push(Attempt::new(*address, reason)),
+                    }
+                }
+                Err(failed)
+            }
+        }
+    }
+}
+
+impl Attempt {
+    pub(crate) fn new(place: impl Into<String>, outcome: impl ToString) -> Self {
+        Self { place: place.into(), outcome: outcome.to_string() }
+    }
+}
+
+/// Runs `get`, which puts the files somewhere in a temporary folder and says where; checks them;
+/// copies them.
+fn staged(
+    spec: &IdxSpec,
+    target: &Path,
+    get: impl Fn(&Path) -> Result<PathBuf, String>,
+) -> Result<(), String> {
+    let staging = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
+    let fetched = get(staging.path())?;
+    files::verify(&fetched, spec).map_err(|e| format!("what arrived is not usable: {e}"))?;
+    files::install(&fetched, spec, target).map_err(|e| e.to_string())
+}
+
+/// Downloads and unpacks a Debian package. If the machine has no package lists yet, fresh ones are
+/// fetched into the temporary folder, because the system's own need root.
+fn from_package(package: &str, spec: &IdxSpec, staging: &Path) -> Result<PathBuf, String> {
+    let lists = staging.join("lists");
+    let cache = staging.join("cache");
+    for dir in [lists.join("partial"), cache.join("archives/partial")] {
+        fs::create_dir_all(&dir).map_err(|e| format!("cannot create {}: {e}", dir.display()))?;
+    }
+    let private_lists = [
+        format!("-oDir::State::lists={}", lists.display()),
+        format!("-oDir::Cache={}", cache.display()),
+    ];
+    if let Err(first) = run(apt_get(staging).args(["download", package])) {
+        let again = run(apt_get(staging).args(&private_lists).arg("update"))
+            .and_then(|()| run(apt_get(staging).args(&private_lists).args(["download", package])));
+        again.map_err(|second| {
+            if first == second { second } else { format!("{first}; with fresh lists: {second}") }
+        })?;
+    }
+    let entries = fs::read_dir(staging).map_err(|e| format!("cannot list the download: {e}"))?;
+    let deb = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .ok_or("apt-get downloaded nothing")?;
+    let unpacked = staging.join("unpacked");
+    run(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&unpacked))?;
+    Ok(unpacked.join("usr/share/datasets").join(spec.name))
+}
+
+fn apt_get(dir: &Path) -> Command {
+    let mut command = Command::new("apt-get");
+    command.current_dir(dir).args([
+        "-q",
+        "-oAcquire::Retries=1",
+        "-oAcquire::http::Timeout=20",
+        "-oAcquire::https::Timeout=20",
+    ]);
+    command
+}
+
+/// Runs a program to its end. An error carries the program's own last words.
+fn run(command: &mut Command) -> Result<(), String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output =
+        command.env("LC_ALL", "C").stdin(Stdio::null()).output().map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => format!("there is no program {name} on this machine"),
+            _ => format!("cannot run {name}: {e}"),
+        })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let last = text.lines().rev().find(|line| line.starts_with("E:") || line.contains("error"));
+    let words = last.unwrap_or("it gave no reason").trim();
+    Err(format!("{name} failed with {}: {words}", output.status))
+}
+
+/// Downloads the four files from one address.
+fn from_address(address: &str, spec: &IdxSpec, staging: &Path) -> Result<PathBuf, String> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_connect(Some(Duration::from_secs(20)))
+        .timeout_recv_response(Some(Duration::from_secs(60)))
+        .timeout_global(Some(Duration::from_secs(900)))
+        .build()
+        .into();
+    let (height, width) = spec.image_size;
+    for file in spec.files() {
+        let url = format!("{address}/{}.gz", file.name);
+        let largest = spec.train.samples.max(spec.test.samples) * height * width + 4096;
+        let bytes = agent
+            .get(&url)
+            .call()
+            .and_then(|mut response| {
+                response.body_mut().with_config().limit(largest as u64).read_to_vec()
+            })
+            .map_err(|e| format!("{}.gz: {e}", file.name))?;
+        let path = staging.join(format!("{}.gz", file.name));
+        fs::write(&path, bytes).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+    }
+    Ok(staging.to_owned())
+}

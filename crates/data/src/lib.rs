@@ -1,0 +1,95 @@
+//! Image datasets, transforms and a deterministic batch loader.
+//!
+//! This crate brings images from files into batches of `f32` on the host. It knows no model, no
+//! tensor and no device, and depends on no other crate of Vitrine.
+//!
+//! # From a dataset to batches
+//!
+//! A [`Dataset`] is a set of labelled images in memory, as bytes. A [`Loader`] gives it out in
+//! batches: shuffled, resized, scaled to [0, 1], `[B, C, H, W]`.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use vitrine_data::{Dataset, Loader, LoaderConfig};
+//!
+//! // 100 images of 1 × 28 × 28 in 10 classes, made up on the spot.
+//! let dataset = Arc::new(Dataset::synthetic(100, [1, 28, 28], 10, 0)?);
+//! let config = LoaderConfig { shuffle: true, seed: 1, ..LoaderConfig::new(32, (96, 96)) };
+//! let loader = Loader::new(dataset, config)?;
+//!
+//! let mut seen = 0;
+//! for batch in loader.epoch(0, 0) {
+//!     let batch = batch?;
+//!     assert_eq!(batch.shape[1..], [1, 96, 96]);
+//!     assert!(batch.images.iter().all(|v| (0.0..=1.0).contains(v)));
+//!     seen += batch.labels.len();
+//!     // A loop that gives its batches back allocates nothing after the first few.
+//!     loader.recycle(batch);
+//! }
+//! assert_eq!(seen, 100); // three batches of 32 and one of 4
+//! # Ok::<(), vitrine_data::DataError>(())
+//! ```
+//!
+//! # Real data
+//!
+//! [`DatasetName`] lists the datasets that Vitrine knows. A [`Locator`] finds their files, or
+//! fetches them into the user's cache folder; nothing needs root. Each time a file is read, its
+//! form and its MD5 are checked.
+//!
+//! ```no_run
+//! use vitrine_data::{DatasetName, Locator, Split};
+//!
+//! let locator = Locator::from_env(None).on_notice(|line| eprintln!("{line}"));
+//! let train = locator.load(DatasetName::FashionMnist.spec(), Split::Train)?.limit(12_800);
+//! assert_eq!(train.class_names()[9], "Ankle boot");
+//! # Ok::<(), vitrine_data::DataError>(())
+//! ```
+//!
+//! # What can be relied on
+//!
+//! - **A batch is a function of its address.** It depends on the dataset, the transform, the seed,
+//!   the epoch and its index; not on the number of workers, how far they are ahead, or where in the
+//!   epoch the run began. A run that goes on at batch `k` ([`Loader::epoch`]`(epoch, k)`) sees
+//!   exactly the batches that were left.
+//! - **Resizing gives what Pillow gives**, and so torchvision's `Resize` on PIL images, to the byte
+//!   and on every machine. (Pillow 13 differs by one grey level where the height shrinks far more
+//!   than the width.) See [`Resizer`].
+//! - **No failure is silent.** A damaged file, a label out of range, a panic in a worker: each is a
+//!   [`DataError`] that names the file or the sample.
+//! - **Memory stays small.** The images are kept as bytes in their own size and resized for each
+//!   batch; at most `prefetch` batches wait.
+//!
+//! # A transform of your own
+//!
+//! [`Transform`] turns one image of bytes into one of floats. It is told the [`SampleAddress`]
+//! (seed, epoch, sample), so that a random one can be a function of it.
+//!
+//! # Single pictures
+//!
+//! [`load_image`] and [`decode_image`] bring a PNG or JPEG file into the form of a model's input.
+
+mod batches;
+mod catalog;
+mod dataset;
+mod error;
+mod fetch;
+mod files;
+pub mod idx;
+mod loader;
+mod locate;
+mod order;
+mod philox;
+mod picture;
+mod resize;
+mod transform;
+
+pub use batches::Batches;
+pub use catalog::{DatasetName, FileSpec, IdxSpec, Split, SplitSpec};
+pub use dataset::{Dataset, ImageView};
+pub use error::{Attempt, DataError, NotFound};
+pub use fetch::FetchMethod;
+pub use loader::{Batch, Loader, LoaderConfig};
+pub use locate::Locator;
+pub use picture::{decode_image, load_image};
+pub use resize::Resizer;
+pub use transform::{ResizeToUnit, SampleAddress, Scratch, Transform};

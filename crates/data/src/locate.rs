@@ -1,0 +1,178 @@
+//! Where a dataset is: the folders that are searched, in order, and what happens when none has it.
+//! How files are fetched is in [`crate::fetch`], how they are checked in `files`.
+
+use std::env;
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use crate::catalog::{IdxSpec, Split};
+use crate::error::{Attempt, NotFound};
+use crate::fetch::FetchMethod;
+use crate::{DataError, Dataset, files};
+
+/// Finds datasets, and fetches them when they are nowhere.
+///
+/// The order: the explicit folder; else the folder of `$VITRINE_DATA`; else the user's cache
+/// folder; else `/usr/share/datasets`; else the dataset is fetched into the cache. A folder that
+/// the user named is the only one that is looked at: what is missing or wrong there is an error. In
+/// every other place a missing or damaged file means that the search goes on.
+///
+/// Wherever a file comes from, its form and its MD5 are checked each time it is read.
+pub struct Locator {
+    /// A folder that the user named (`--data`). It holds the files, or a folder `<name>` that does.
+    pub explicit: Option<PathBuf>,
+    /// The folder of `$VITRINE_DATA`, of the same form.
+    pub variable: Option<PathBuf>,
+    /// The cache folder, which holds one folder per dataset.
+    pub cache: Option<PathBuf>,
+    /// The system's folder, which holds one folder per dataset.
+    pub system: Option<PathBuf>,
+    /// The ways to fetch what is in none of these, in order.
+    pub fetch: Vec<FetchMethod>,
+    /// Is called with a line of text before each step that may take long, such as a download.
+    pub notify: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Locator {
+    /// The usual places, with an explicit folder in front if there is one.
+    pub fn from_env(explicit: Option<PathBuf>) -> Self {
+        // As the XDG specification says, a relative path counts as not set.
+        let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+        Self {
+            explicit,
+            variable: env::var_os("VITRINE_DATA").filter(|v| !v.is_empty()).map(PathBuf::from),
+            cache: cache.map(|dir| dir.join("vitrine")),
+            system: Some(PathBuf::from("/usr/share/datasets")),
+            fetch: vec![FetchMethod::Apt, FetchMethod::Https],
+            notify: Box::new(|_| ()),
+        }
+    }
+
+    /// No place at all: set the fields that you need.
+    pub fn empty() -> Self {
+        Self {
+            explicit: None,
+            variable: None,
+            cache: None,
+            system: None,
+            fetch: Vec::new(),
+            notify: Box::new(|_| ()),
+        }
+    }
+
+    /// Sets [`notify`](Self::notify).
+    #[must_use]
+    pub fn on_notice(mut self, notify: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.notify = Box::new(notify);
+        self
+    }
+
+    /// Loads one part of a dataset, fetching it first if need be.
+    pub fn load(&self, spec: &IdxSpec, split: Split) -> Result<Dataset, DataError> {
+        self.search(spec, |dir| files::read_split(dir, spec, split))
+    }
+
+    /// The folder with a dataset's files, all four of them checked, fetching them first if need be.
+    pub fn locate(&self, spec: &IdxSpec) -> Result<PathBuf, DataError> {
+        self.search(spec, |dir| files::verify(dir, spec).map(|()| dir.to_owned()))
+    }
+
+    fn search<T>(
+        &self,
+        spec: &IdxSpec,
+        open: impl Fn(&Path) -> Result<T, DataError>,
+    ) -> Result<T, DataError> {
+        if let Some(root) = self.explicit.as_ref().or(self.variable.as_ref()) {
+            return open(&folder_in(root, spec));
+        }
+        let mut attempts = Vec::new();
+        for root in [&self.cache, &self.system].into_iter().flatten() {
+            let dir = root.join(spec.name);
+            match open(&dir) {
+                Ok(found) => return Ok(found),
+                Err(error) => {
+                    let absent = matches!(
+                        error,
+                        DataError::MissingFolder { .. } | DataError::MissingFile { .. }
+                    );
+                    if !absent {
+                        (self.notify)(&format!("passing over {}: {error}", dir.display()));
+                    }
+                    attempts.push(Attempt::new(format!("folder {}", dir.display()), error));
+                }
+            }
+        }
+        let Some(cache) = &self.cache else {
+            attempts.push(Attempt::new("fetching", "there is no cache folder: $HOME is not set"));
+            return Err(not_found(spec, attempts));
+        };
+        let dir = cache.join(spec.name);
+        if self.fetch.is_empty() {
+            return Err(not_found(spec, attempts));
+        }
+        fs::create_dir_all(&dir).map_err(|e| DataError::io("create", &dir, e))?;
+        let _lock = self.lock(&dir, spec)?;
+        // Another process may have fetched the files while this one waited for the lock.
+        if let Ok(found) = open(&dir) {
+            return Ok(found);
+        }
+        for method in &self.fetch {
+            match method.fetch(spec, &dir, &self.notify) {
+                Ok(()) => return open(&dir),
+                Err(failed) => attempts.extend(failed),
+            }
+        }
+        Err(not_found(spec, attempts))
+    }
+
+    /// One process at a time fetches a dataset. The lock goes with the process that holds it.
+    fn lock(&self, dir: &Path, spec: &IdxSpec) -> Result<File, DataError> {
+        let path = dir.join(".lock");
+        let file = File::create(&path).map_err(|e| DataError::io("create", &path, e))?;
+        // Where the file system knows no locks, two processes fetch the same files, each one
+        // atomically.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            (self.notify)(&format!("waiting for another process that fetches {}", spec.title));
+            file.lock().map_err(|e| DataError::io("lock", &path, e))?;
+        }
+        Ok(file)
+    }
+}
+
+impl fmt::Debug for Locator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Locator")
+            .field("explicit", &self.explicit)
+            .field("variable", &self.variable)
+            .field("cache", &self.cache)
+            .field("system", &self.system)
+            .field("fetch", &self.fetch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The folder itself if it holds one of the files, else its folder of the dataset's name if there
+/// is one.
+fn folder_in(root: &Path, spec: &IdxSpec) -> PathBuf {
+    let inner = root.join(spec.name);
+    let here = spec.files().iter().any(|file| files::holds(root, file));
+    if !here && inner.is_dir() { inner } else { root.to_owned() }
+}
+
+fn not_found(spec: &IdxSpec, attempts: Vec<Attempt>) -> DataError {
+    let names: Vec<_> = spec.files().iter().map(|file| file.name).collect();
+    let package = spec.debian_package.map_or(String::new(), |package| {
+        format!(
+            "on Debian or Ubuntu run `apt-get update` as root and try again, or install the \
+             package {package}; or "
+        )
+    });
+    let advice = format!(
+        "{package}put the files {} (plain or as .gz) in a folder, and name the folder with --data \
+         or in $VITRINE_DATA.",
+        names.join(", ")
+    );
+    DataError::NotFound(Box::new(NotFound { dataset: spec.title.to_owned(), attempts, advice }))
+}

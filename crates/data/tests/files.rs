@@ -1,0 +1,254 @@
+//! A dataset's files: the good ones are read, and every bad one has an error that names the file
+//! and its fault.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{TEST_IMAGES, TRAIN_IMAGES, TRAIN_LABELS, contents, gzip, idx, spec, write_all};
+use proptest::prelude::*;
+use tempfile::tempdir;
+use vitrine_data::idx::{Idx, IdxError, parse};
+use vitrine_data::{DataError, Dataset, DatasetName, FileSpec, IdxSpec, Locator, Split};
+
+fn explicit(dir: &Path) -> Locator {
+    Locator { explicit: Some(dir.to_owned()), ..Locator::empty() }
+}
+
+/// Loads the training part from a folder in which one file is replaced.
+fn load_with(file: &str, bytes: &[u8]) -> Result<Dataset, DataError> {
+    let dir = tempdir().unwrap();
+    write_all(dir.path(), false);
+    fs::write(dir.path().join(file), bytes).unwrap();
+    explicit(dir.path()).load(&spec(), Split::Train)
+}
+
+/// The error of [`load_with`], which must name the file.
+fn error_with(file: &str, bytes: &[u8]) -> DataError {
+    let error = load_with(file, bytes).unwrap_err();
+    assert!(error.to_string().contains(file), "{error}");
+    error
+}
+
+fn right(file: &str) -> Vec<u8> {
+    contents().into_iter().find(|(name, _)| *name == file).unwrap().1
+}
+
+#[test]
+fn good_files_are_read_plain_and_compressed() {
+    for compressed in [false, true] {
+        let dir = tempdir().unwrap();
+        write_all(dir.path(), compressed);
+        let train = explicit(dir.path()).load(&spec(), Split::Train).unwrap();
+        assert_eq!((train.len(), train.image_shape()), (6, [1, 3, 2]));
+        assert_eq!(train.labels(), [0, 1, 2, 0, 1, 2]);
+        assert_eq!(train.class_names(), ["zero", "one", "two"]);
+        let (image, label) = train.get(1).unwrap();
+        assert_eq!((image.pixels, label), ([24, 28, 32, 36, 40, 44].as_slice(), 1));
+        assert_eq!(train.get(6), None);
+        assert_eq!(explicit(dir.path()).load(&spec(), Split::Test).unwrap().len(), 4);
+        assert_eq!(explicit(dir.path()).locate(&spec()).unwrap(), dir.path());
+    }
+}
+
+#[test]
+fn a_gzip_file_without_its_suffix_is_read() {
+    assert_eq!(load_with(TRAIN_IMAGES, &gzip(&right(TRAIN_IMAGES))).unwrap().len(), 6);
+}
+
+#[test]
+fn missing_file_and_folder() {
+    let dir = tempdir().unwrap();
+    write_all(dir.path(), true);
+    fs::remove_file(dir.path().join(format!("{TRAIN_LABELS}.gz"))).unwrap();
+    let error = explicit(dir.path()).load(&spec(), Split::Train).unwrap_err();
+    assert!(matches!(error, DataError::MissingFile { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains(TRAIN_LABELS) && text.contains(dir.path().to_str().unwrap()), "{text}");
+    // The other part is whole.
+    assert!(explicit(dir.path()).load(&spec(), Split::Test).is_ok());
+    assert!(explicit(dir.path()).locate(&spec()).is_err());
+
+    let error = explicit(Path::new("/no/such/dir")).load(&spec(), Split::Train).unwrap_err();
+    assert!(matches!(error, DataError::MissingFolder { .. }), "{error:?}");
+    assert!(error.to_string().contains("/no/such/dir"), "{error}");
+}
+
+#[test]
+fn truncated_plain_file_at_every_length() {
+    let whole = right(TRAIN_IMAGES);
+    for length in 0..whole.len() {
+        let error = error_with(TRAIN_IMAGES, &whole[..length]);
+        assert!(
+            matches!(
+                error,
+                DataError::Idx {
+                    source: IdxError::Truncated { .. } | IdxError::TruncatedHeader { .. },
+                    ..
+                }
+            ),
+            "{length} bytes: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn truncated_gzip_file_at_every_length() {
+    let whole = gzip(&right(TRAIN_IMAGES));
+    for length in 2..whole.len() {
+        let error = error_with(TRAIN_IMAGES, &whole[..length]);
+        assert!(matches!(error, DataError::Gzip { .. }), "{length} bytes: {error:?}");
+    }
+}
+
+#[test]
+fn every_corrupted_byte_is_noticed() {
+    for file in [TRAIN_IMAGES, TRAIN_LABELS] {
+        let whole = right(file);
+        for position in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[position] ^= 0x10;
+            error_with(file, &bytes);
+        }
+    }
+}
+
+/// The gzip header holds bytes without meaning (such as the time), so a flipped one may do no harm.
+/// It never gives other data.
+#[test]
+fn a_corrupted_gzip_byte_never_gives_other_data() {
+    let good = load_with(TRAIN_IMAGES, &right(TRAIN_IMAGES)).unwrap();
+    let whole = gzip(&right(TRAIN_IMAGES));
+    let mut refused = 0;
+    for position in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[position] ^= 0x10;
+        match load_with(TRAIN_IMAGES, &bytes) {
+            Ok(dataset) => assert_eq!(dataset, good),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > whole.len() / 2, "{refused} of {}", whole.len());
+}
+
+#[test]
+fn wrong_magic_type_shape_and_length() {
+    let error = error_with(TRAIN_IMAGES, b"<html>404 Not Found</html>");
+    assert!(matches!(error, DataError::Idx { source: IdxError::Magic(_), .. }), "{error:?}");
+
+    let mut floats = right(TRAIN_IMAGES);
+    floats[2] = 0x0D;
+    let error = error_with(TRAIN_IMAGES, &floats);
+    assert!(
+        matches!(error, DataError::Idx { source: IdxError::ElementType(0x0D), .. }),
+        "{error:?}"
+    );
+
+    // One image too few, labels in the place of images, images of another size, the test file.
+    for (shape, bytes) in
+        [(vec![5, 3, 2], 30), (vec![6], 6), (vec![6, 2, 3], 36), (vec![4, 3, 2], 24)]
+    {
+        let error = error_with(TRAIN_IMAGES, &idx(&shape, vec![0; bytes]));
+        let DataError::WrongShape { expected, actual, .. } = error else { panic!("{error:?}") };
+        assert_eq!((expected, actual), (vec![6, 3, 2], shape));
+    }
+
+    for bytes in [
+        [right(TRAIN_IMAGES), vec![0]].concat(),
+        gzip(&[right(TRAIN_IMAGES), vec![0; 100_000]].concat()),
+    ] {
+        let error = error_with(TRAIN_IMAGES, &bytes);
+        assert!(
+            matches!(error, DataError::Idx { source: IdxError::TrailingData { .. }, .. }),
+            "{error:?}"
+        );
+    }
+}
+
+#[test]
+fn right_form_but_other_contents() {
+    let error = error_with(TRAIN_IMAGES, &idx(&[6, 3, 2], vec![7; 36]));
+    assert!(matches!(error, DataError::Checksum { .. }), "{error:?}");
+    assert!(error.to_string().contains("MD5"), "{error}");
+}
+
+/// The real dataset's description holds the real sums: zeros of the right shape are refused.
+#[test]
+fn zeros_are_not_fashion_mnist() {
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join(TEST_IMAGES), idx(&[10_000, 28, 28], vec![0; 7_840_000])).unwrap();
+    let spec = DatasetName::FashionMnist.spec();
+    let error = explicit(dir.path()).load(spec, Split::Test).unwrap_err();
+    assert!(matches!(error, DataError::Checksum { .. }), "{error:?}");
+}
+
+#[test]
+fn label_out_of_range_names_the_sample() {
+    let bytes = idx(&[6], vec![0, 1, 2, 0, 3, 2]);
+    let mut spec: IdxSpec = spec();
+    spec.train.labels = FileSpec { name: TRAIN_LABELS, md5: common::leak(common::md5(&bytes)) };
+    let dir = tempdir().unwrap();
+    write_all(dir.path(), false);
+    fs::write(dir.path().join(TRAIN_LABELS), bytes).unwrap();
+    let error = explicit(dir.path()).load(&spec, Split::Train).unwrap_err();
+    assert!(
+        matches!(error, DataError::LabelOutOfRange { sample: 4, label: 3, classes: 3, .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("sample 4 has label 3"), "{error}");
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused() {
+    let names = || vec!["a".to_owned(), "b".to_owned()];
+    let make = |bytes: usize, labels: Vec<i64>, shape, names| {
+        Dataset::from_parts("mine", vec![0; bytes], labels, shape, names)
+    };
+    assert!(make(12, vec![0, 1], [1, 2, 3], names()).is_ok());
+    for (bytes, labels, shape, names) in [
+        (11, vec![0, 1], [1, 2, 3], names()),
+        (12, vec![0], [1, 2, 3], names()),
+        (0, vec![0], [1, 0, 3], names()),
+        (12, vec![0, 1], [1, 2, 3], vec![]),
+        (12, vec![0, 1], [usize::MAX, 2, 3], names()),
+    ] {
+        let error = make(bytes, labels, shape, names).unwrap_err();
+        assert!(matches!(error, DataError::BadParts { .. }), "{error:?}");
+        assert!(error.to_string().contains("mine"), "{error}");
+    }
+    let error = make(12, vec![0, -1], [1, 2, 3], names()).unwrap_err();
+    assert!(matches!(error, DataError::LabelOutOfRange { sample: 1, label: -1, .. }), "{error:?}");
+}
+
+proptest! {
+    /// Whatever the bytes: no panic, and what is accepted fits its header.
+    #[test]
+    fn the_parser_takes_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = parse(&bytes);
+    }
+
+    /// The same for bytes that begin like an IDX file, with sizes small and huge.
+    #[test]
+    fn the_parser_takes_any_header(
+        dims in 0u8..6,
+        sizes in prop::collection::vec(prop_oneof![0u32..5, any::<u32>()], 0..6),
+        data in prop::collection::vec(any::<u8>(), 0..100),
+    ) {
+        let mut bytes = vec![0, 0, 8, dims];
+        bytes.extend(sizes.iter().flat_map(|size| size.to_be_bytes()));
+        bytes.extend(&data);
+        if let Ok(Idx { shape, data }) = parse(&bytes) {
+            prop_assert_eq!(shape.iter().product::<usize>(), data.len());
+            prop_assert_eq!(4 + 4 * shape.len() + data.len(), bytes.len());
+        }
+    }
+
+    /// What is written is read back.
+    #[test]
+    fn the_parser_reads_what_was_written(a in 0usize..6, b in 0usize..6, c in 0usize..6) {
+        let data: Vec<u8> = (0..a * b * c).map(|i| i as u8).collect();
+        let bytes = idx(&[a, b, c], data.clone());
+        prop_assert_eq!(parse(&bytes), Ok(Idx { shape: vec![a, b, c], data: &data }));
+    }
+}

@@ -1,0 +1,209 @@
+//! Finding and fetching: the order of the places, what counts as an error, and what reaches the
+//! cache.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use common::{TRAIN_IMAGES, contents, gzip, leak, spec, write_all};
+use tempfile::tempdir;
+use vitrine_data::{DataError, DatasetName, FetchMethod, IdxSpec, Locator, Split};
+
+/// A web server on this machine that answers with `answer(file name)`, or 404. Gives its address
+/// and counts requests.
+fn serve(answer: fn(&str) -> Option<Vec<u8>>) -> (&'static str, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = leak(format!("http://{}/data", listener.local_addr().unwrap()));
+    let requests = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&requests);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            count.fetch_add(1, Ordering::SeqCst);
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let request = lines.next().unwrap().unwrap();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let file = request.split(' ').nth(1).unwrap().strip_prefix("/data/").unwrap();
+            let (status, body) =
+                answer(file).map_or(("404 Not Found", vec![]), |body| ("200 OK", body));
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
+            let _ = stream.write_all(&body);
+        }
+    });
+    (address, requests)
+}
+
+fn right_file(name: &str) -> Option<Vec<u8>> {
+    let (_, bytes) = contents().into_iter().find(|(known, _)| name == format!("{known}.gz"))?;
+    Some(gzip(&bytes))
+}
+
+fn spec_at(addresses: Vec<&'static str>) -> IdxSpec {
+    IdxSpec { addresses: addresses.leak(), ..spec() }
+}
+
+fn fetching(cache: &Path) -> Locator {
+    Locator {
+        cache: Some(cache.to_owned()),
+        fetch: vec![FetchMethod::Apt, FetchMethod::Https],
+        ..Locator::empty()
+    }
+}
+
+#[test]
+fn the_first_place_that_has_it_wins() {
+    let root = tempdir().unwrap();
+    let place = |name: &str| root.path().join(name);
+    let mut locator = Locator {
+        explicit: Some(place("explicit")),
+        variable: Some(place("variable")),
+        cache: Some(place("cache")),
+        system: Some(place("system")),
+        ..Locator::empty()
+    };
+    for name in ["explicit", "variable/tiny", "cache/tiny", "system/tiny"] {
+        write_all(&place(name), true);
+    }
+    let found = |locator: &Locator| locator.locate(&spec()).unwrap();
+    assert_eq!(found(&locator), place("explicit"));
+    locator.explicit = None;
+    assert_eq!(found(&locator), place("variable/tiny"));
+    locator.variable = None;
+    assert_eq!(found(&locator), place("cache/tiny"));
+    fs::remove_dir_all(place("cache")).unwrap();
+    assert_eq!(found(&locator), place("system/tiny"));
+}
+
+#[test]
+fn a_named_folder_is_never_passed_over() {
+    let root = tempdir().unwrap();
+    let (address, requests) = serve(right_file);
+    write_all(&root.path().join("cache/tiny"), true);
+    let empty = root.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    for (explicit, variable) in [(Some(empty.clone()), None), (None, Some(empty.clone()))] {
+        let locator = Locator { explicit, variable, ..fetching(&root.path().join("cache")) };
+        let error = locator.load(&spec_at(vec![address]), Split::Train).unwrap_err();
+        assert!(matches!(error, DataError::MissingFile { .. }), "{error:?}");
+    }
+    assert_eq!(requests.load(Ordering::SeqCst), 0);
+    assert_eq!(fs::read_dir(&empty).unwrap().count(), 0);
+}
+
+#[test]
+fn fetched_once_then_found_in_the_cache() {
+    let cache = tempdir().unwrap();
+    let (address, requests) = serve(right_file);
+    let spec = spec_at(vec![address]);
+    let train = fetching(cache.path()).load(&spec, Split::Train).unwrap();
+    assert_eq!(train.len(), 6);
+    assert_eq!(requests.load(Ordering::SeqCst), 4);
+    assert_eq!(fetching(cache.path()).load(&spec, Split::Test).unwrap().len(), 4);
+    assert_eq!(requests.load(Ordering::SeqCst), 4);
+    // The four files and the lock: nothing half done is left.
+    let names = fs::read_dir(cache.path().join("tiny")).unwrap().count();
+    assert_eq!(names, 5);
+}
+
+#[test]
+fn the_next_address_is_tried() {
+    let cache = tempdir().unwrap();
+    let (absent, _) = serve(|_| None);
+    let (wrong, _) = serve(|_| Some(b"<html>sign in to this network</html>".to_vec()));
+    let (good, _) = serve(right_file);
+    let notices = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&notices);
+    let locator =
+        fetching(cache.path()).on_notice(move |line| heard.lock().unwrap().push(line.to_owned()));
+    locator.load(&spec_at(vec![absent, wrong, good]), Split::Train).unwrap();
+    assert_eq!(notices.lock().unwrap().len(), 3);
+}
+
+#[test]
+fn a_damaged_cache_is_fetched_again() {
+    for damaged in [TRAIN_IMAGES.to_owned(), format!("{TRAIN_IMAGES}.gz")] {
+        let cache = tempdir().unwrap();
+        let (address, requests) = serve(right_file);
+        let dir = write_all(&cache.path().join("tiny"), true);
+        fs::write(dir.join(damaged), b"\0\0\x08\x03").unwrap();
+        let spec = spec_at(vec![address]);
+        assert_eq!(fetching(cache.path()).load(&spec, Split::Train).unwrap().len(), 6);
+        assert_eq!(requests.load(Ordering::SeqCst), 4);
+        assert!(fetching(cache.path()).load(&spec, Split::Train).is_ok());
+        assert_eq!(requests.load(Ordering::SeqCst), 4);
+    }
+}
+
+#[test]
+fn with_none_the_error_lists_all_that_was_tried() {
+    let root = tempdir().unwrap();
+    let (absent, _) = serve(|_| None);
+    let (wrong, _) = serve(|_| Some(gzip(b"\0\0\x08\x01\0\0\0\x06123456")));
+    let locator = Locator {
+        system: Some(root.path().join("system")),
+        ..fetching(&root.path().join("cache"))
+    };
+    let error = locator.load(&spec_at(vec![absent, wrong]), Split::Train).unwrap_err();
+    let DataError::NotFound(report) = &error else { panic!("{error:?}") };
+    assert_eq!(report.attempts.len(), 4, "{error}");
+    let text = error.to_string();
+    for part in ["cache/tiny", "system/tiny", absent, wrong, "404", "--data", "$VITRINE_DATA"] {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+    // Nothing wrong reached the cache.
+    assert!(!root.path().join("cache/tiny").join(format!("{TRAIN_IMAGES}.gz")).exists());
+}
+
+#[test]
+fn without_a_cache_folder_nothing_is_fetched() {
+    let locator = Locator { fetch: vec![FetchMethod::Https], ..Locator::empty() };
+    let error = locator.load(&spec(), Split::Train).unwrap_err();
+    assert!(error.to_string().contains("$HOME is not set"), "{error}");
+}
+
+#[test]
+fn a_cache_that_cannot_be_made_is_named() {
+    let root = tempdir().unwrap();
+    let file = root.path().join("file");
+    fs::write(&file, "").unwrap();
+    let (address, _) = serve(right_file);
+    let error = fetching(&file).load(&spec_at(vec![address]), Split::Train).unwrap_err();
+    assert!(matches!(error, DataError::Io { action: "create", .. }), "{error:?}");
+    assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
+}
+
+/// Locks are held by open files, so threads with a locator each meet as processes do.
+#[test]
+fn several_at_once_fetch_once() {
+    let cache = tempdir().unwrap();
+    let (address, requests) = serve(right_file);
+    let spec = spec_at(vec![address]);
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                assert_eq!(fetching(cache.path()).load(&spec, Split::Train).unwrap().len(), 6);
+            });
+        }
+    });
+    assert_eq!(requests.load(Ordering::SeqCst), 4);
+}
+
+#[test]
+fn names_on_the_command_line() {
+    for dataset in DatasetName::ALL {
+        assert_eq!(dataset.to_string().parse::<DatasetName>().unwrap(), dataset);
+        assert_eq!(dataset.spec().class_names.len(), 10);
+    }
+    let error = "fashion_mnist".parse::<DatasetName>().unwrap_err();
+    assert!(error.to_string().contains("fashion-mnist, mnist"), "{error}");
+}

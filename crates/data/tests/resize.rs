@@ -1,0 +1,70 @@
+//! The resize gives the bytes of torchvision's `Resize` on PIL images. `golden/make.py` made the
+//! reference.
+
+use proptest::prelude::*;
+use vitrine_data::{DataError, Resizer};
+
+fn resize(from: (usize, usize), to: (usize, usize), source: &[u8]) -> Vec<u8> {
+    let mut target = vec![0xAA; to.0 * to.1];
+    Resizer::new(from, to).unwrap().resize(source, &mut target, &mut Vec::new());
+    target
+}
+
+#[test]
+fn equals_torchvision() {
+    let mut golden = include_bytes!("golden/resize.bin").as_slice();
+    let mut cases = 0;
+    while let Some((head, rest)) = golden.split_first_chunk::<8>() {
+        let (sides, _) = head.as_chunks::<2>();
+        let [h, w, to_h, to_w] = [0, 1, 2, 3].map(|i| usize::from(u16::from_le_bytes(sides[i])));
+        let (source, rest) = rest.split_at(h * w);
+        let (expected, rest) = rest.split_at(to_h * to_w);
+        golden = rest;
+        let actual = resize((h, w), (to_h, to_w), source);
+        let worst = actual.iter().zip(expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        // Here Pillow 13, which made the files, takes the columns first; older ones take the rows
+        // first, as we do.
+        let columns_first = h > to_h && w < to_w;
+        let allowed = u8::from(columns_first);
+        assert!(worst <= allowed, "{h} x {w} to {to_h} x {to_w}: a byte is {worst} off");
+        cases += 1;
+    }
+    assert!(golden.is_empty());
+    assert_eq!(cases, 12);
+}
+
+#[test]
+fn scratch_with_old_contents_does_not_matter() {
+    let source: Vec<u8> = (0..28 * 28).map(|i| (i * 7 % 256) as u8).collect();
+    let resizer = Resizer::new((28, 28), (40, 13)).unwrap();
+    let mut target = vec![0; 40 * 13];
+    resizer.resize(&source, &mut target, &mut vec![0xFF; 5000]);
+    assert_eq!(target, resize((28, 28), (40, 13), &source));
+}
+
+#[test]
+fn a_size_without_pixels_is_refused() {
+    for (from, to) in [((0, 5), (5, 5)), ((5, 5), (5, 0)), ((5, 5), (5, 65_536))] {
+        let error = Resizer::new(from, to).unwrap_err();
+        assert!(matches!(error, DataError::BadSetting { .. }), "{error}");
+    }
+}
+
+proptest! {
+    /// Whatever the sizes: nothing panics, a flat image stays flat, and no value leaves the
+    /// source's range.
+    #[test]
+    fn stays_within_the_range_of_the_source(
+        from in (1usize..40, 1usize..40),
+        to in (1usize..80, 1usize..80),
+        low in 0u8..=255,
+        seed in 0usize..1000,
+    ) {
+        let span = 256 - usize::from(low);
+        let source: Vec<u8> =
+            (0..from.0 * from.1).map(|i| low + ((i + seed) * 7919 % 101 % span) as u8).collect();
+        let target = resize(from, to, &source);
+        let (min, max) = (source.iter().min().unwrap(), source.iter().max().unwrap());
+        prop_assert!(target.iter().all(|v| (min..=max).contains(&v)));
+    }
+}

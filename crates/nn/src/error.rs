@@ -1,0 +1,55 @@
+//! The error type of this crate.
+
+/// What can go wrong in building or running layers.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A recorded operation failed.
+    #[error(transparent)]
+    Autodiff(#[from] vitrine_autodiff::Error),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] vitrine_tensor::Error),
+    /// A layer cannot be built with this configuration.
+    #[error("{layer}: {what} is {value}; {rule}")]
+    Config {
+        /// The layer or optimizer.
+        layer: &'static str,
+        /// Which setting.
+        what: &'static str,
+        /// Its value.
+        value: String,
+        /// What is accepted.
+        rule: &'static str,
+    },
+    /// Two parameters have one name.
+    #[error("parameter `{name}` was declared twice")]
+    DuplicateParameter {
+        /// The name.
+        name: String,
+    },
+    /// There is no parameter of this name.
+    #[error("there is no parameter `{name}`; the nearest name is `{nearest}`")]
+    UnknownParameter {
+        /// The name looked for.
+        name: String,
+        /// The most similar name there is.
+        nearest: String,
+    },
+    /// An initialiser needs the LAPACK feature.
+    #[error(
+        "orthogonal initialisation needs the feature `linalg` (and the system's OpenBLAS: apt-get install libopenblas-dev)"
+    )]
+    LinalgOff,
+    /// A decomposition failed.
+    #[error("{op}: {message}")]
+    Linalg {
+        /// The operation.
+        op: &'static str,
+        /// What LAPACK said.
+        message: String,
+    },
+}
+
+/// The result of a layer.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

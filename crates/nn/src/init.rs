@@ -1,0 +1,110 @@
+//! Initialisers: those of PyTorch, Flax and timm, and orthogonal. All draw from Philox, addressed by the parameter.
+
+use vitrine_tensor::StreamKey;
+
+use crate::error::Result;
+
+/// How a parameter's first values are drawn.
+///
+/// The fan-in of a weight `[out, in]` is `in`; that of a bias is its layer's, which the layer states.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Init {
+    /// All the same.
+    Constant(f64),
+    /// U(−b, b) with `b = scale/√fan_in`.
+    FanInUniform {
+        /// The factor before `1/√fan_in`.
+        scale: f64,
+    },
+    /// N(0, σ²).
+    Normal {
+        /// σ
+        std: f64,
+    },
+    /// N(0, σ²) cut at ±2σ, so that its standard deviation is 0.88σ: timm's `trunc_normal_` cuts at ±2 in absolute
+    /// terms, which for its σ of 0.02 cuts nothing; this one is TensorFlow's and JAX's.
+    TruncatedNormal {
+        /// σ before the cut.
+        std: f64,
+    },
+    /// The truncated normal whose standard deviation after the cut is `√(1/fan_in)`: Flax's `lecun_normal`
+    /// (LeCun et al. 1998, section 4.6; Klambauer et al. 2017).
+    LecunNormal,
+    /// U(−b, b) with `b = √(6/(fan_in + fan_out))` (Glorot and Bengio 2010, equation 16).
+    XavierUniform,
+    /// Rows (or columns, the fewer) orthonormal, times `gain` (Saxe et al. 2014). Needs the feature `linalg`.
+    Orthogonal {
+        /// The factor.
+        gain: f64,
+    },
+}
+
+/// The standard deviation of a standard normal cut at ±2.
+const TRUNCATED_STD: f64 = 0.879_625_661_034_239_8;
+
+impl Init {
+    /// U(−1/√fan_in, 1/√fan_in): what PyTorch gives linear and convolution layers, weight and bias.
+    pub const TORCH: Self = Self::FanInUniform { scale: 1.0 };
+    /// All zeros.
+    pub const ZEROS: Self = Self::Constant(0.0);
+    /// All ones.
+    pub const ONES: Self = Self::Constant(1.0);
+
+    /// Values for a parameter of this shape.
+    pub(crate) fn draw(&self, shape: &[usize], fan_in: usize, key: StreamKey) -> Result<Vec<f64>> {
+        let count = shape.iter().product();
+        let fan_out = shape.first().copied().unwrap_or(1);
+        let uniform = |bound: f64| -> Vec<f64> {
+            key.uniform(count).into_iter().map(|u| bound * (2.0 * u - 1.0)).collect()
+        };
+        let fan = fan_in.max(1) as f64;
+        Ok(match *self {
+            Self::Constant(value) => vec![value; count],
+            Self::FanInUniform { scale } => uniform(scale / fan.sqrt()),
+            Self::Normal { std } => key.normal(count).into_iter().map(|z| std * z).collect(),
+            Self::TruncatedNormal { std } => truncated(key, count, std),
+            Self::LecunNormal => truncated(key, count, (1.0 / fan).sqrt() / TRUNCATED_STD),
+            Self::XavierUniform => uniform((6.0 / (fan + fan_out as f64)).sqrt()),
+            Self::Orthogonal { gain } => orthogonal(shape, key, gain)?,
+        })
+    }
+}
+
+/// Draws anew whatever falls outside ±2σ, from an endless sequence of the same stream.
+fn truncated(key: StreamKey, count: usize, std: f64) -> Vec<f64> {
+    // 4.6 % fall outside; the loop ends when enough are inside.
+    let mut drawn = count + count / 8 + 64;
+    loop {
+        let inside: Vec<f64> =
+            key.normal(drawn).into_iter().filter(|z| z.abs() <= 2.0).take(count).collect();
+        if inside.len() == count {
+            return inside.into_iter().map(|z| std * z).collect();
+        }
+        drawn *= 2;
+    }
+}
+
+/// The Q of a normal matrix, with signs that make R's diagonal positive, so that Q is uniform (Mezzadri 2007).
+#[cfg(feature = "linalg")]
+fn orthogonal(shape: &[usize], key: StreamKey, gain: f64) -> Result<Vec<f64>> {
+    use ndarray::Array2;
+    use ndarray_linalg::QR;
+
+    let rows = shape.first().copied().unwrap_or(1);
+    let columns = shape.iter().skip(1).product();
+    let (tall, wide) = (usize::max(rows, columns), usize::min(rows, columns));
+    let failed = |message: String| crate::Error::Linalg { op: "orthogonal", message };
+    let normal = Array2::from_shape_vec((tall, wide), key.normal(tall * wide))
+        .map_err(|e| failed(e.to_string()))?;
+    let (mut q, r) = normal.qr().map_err(|e| failed(e.to_string()))?;
+    for (mut column, diagonal) in q.columns_mut().into_iter().zip(r.diag()) {
+        column *= gain * diagonal.signum();
+    }
+    let q = if rows < columns { q.reversed_axes() } else { q };
+    Ok(q.iter().copied().collect())
+}
+
+#[cfg(not(feature = "linalg"))]
+fn orthogonal(_: &[usize], _: StreamKey, _: f64) -> Result<Vec<f64>> {
+    Err(crate::Error::LinalgOff)
+}

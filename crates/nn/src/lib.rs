@@ -1,0 +1,60 @@
+//! Layers, initialisers, losses, optimizers and learning-rate schedules for vision transformers.
+//!
+//! ```
+//! use vitrine_nn::{Init, Linear, Optimizer, ParameterBuilder, Pass, Sgd};
+//! use vitrine_tensor::{DType, Device, Tensor};
+//!
+//! let device = Device::cpu();
+//! let mut builder = ParameterBuilder::new(0);
+//! let layer = Linear::new(&mut builder.scope("head"), 3, 2, &Init::TORCH, Some(&Init::TORCH))?;
+//! let parameters = builder.build(DType::F32, &device)?;
+//! assert_eq!(parameters.names().collect::<Vec<_>>(), ["head.weight", "head.bias"]);
+//!
+//! let mut optimizer = Sgd::new(0.9, false, 0.0)?;
+//! let x = Tensor::from_slice(&[1.0f32, 2.0, 3.0], &[1, 3], &device)?;
+//! let labels = Tensor::from_slice(&[1i64], &[1], &device)?;
+//! for step in 0..3 {
+//!     let pass = Pass::training(&parameters, 0, step);
+//!     let logits = layer.forward(&pass, &pass.constant(x.clone()))?;
+//!     let loss = logits.cross_entropy(&labels, 0.0)?;
+//!     parameters.zero_grads()?;
+//!     pass.backward(&loss)?;
+//!     optimizer.step(&parameters, 0.1)?;
+//! }
+//! # Ok::<(), vitrine_nn::Error>(())
+//! ```
+//!
+//! - [`Parameters`] holds all parameters of a model in one flat buffer, in declaration order, and their gradients in
+//!   another; each named parameter is a view.
+//! - A layer holds the ids of its parameters and no values, so it can be shared and costs nothing to copy.
+//! - A [`Pass`] is one way through the model: for training (recorded, dropout on, its masks addressed by seed and step)
+//!   or for inference.
+//! - Parameter names and layouts are PyTorch's: `weight [out, in]`.
+//!
+//! The models themselves are in `vitrine-vit`.
+
+mod attention;
+mod dropout;
+mod error;
+mod init;
+mod layer_norm;
+mod linear;
+mod mlp;
+mod optimizer;
+mod parameters;
+mod pass;
+mod patch_embedding;
+pub mod schedule;
+
+pub use attention::{AttentionConfig, MultiHeadAttention};
+pub use dropout::Dropout;
+pub use error::{Error, Result};
+pub use init::Init;
+pub use layer_norm::LayerNorm;
+pub use linear::{Linear, LinearEpilogue};
+pub use mlp::{Mlp, MlpConfig};
+pub use optimizer::{AdamW, Optimizer, Sgd, clip_grad_norm};
+pub use parameters::{ParameterBuilder, ParameterId, ParameterInfo, Parameters, Scope};
+pub use pass::Pass;
+pub use patch_embedding::PatchEmbedding;
+pub use vitrine_tensor::Activation;

@@ -1,0 +1,189 @@
+//! Optimizers over the flat buffers of [`Parameters`].
+
+use vitrine_tensor::Tensor;
+use vitrine_tensor::backend::{AdamWStep, SgdStep};
+
+use crate::error::{Error, Result};
+use crate::parameters::Parameters;
+
+/// Updates parameters from their gradients.
+pub trait Optimizer {
+    /// One update with this learning rate.
+    fn step(&mut self, parameters: &Parameters, learning_rate: f64) -> Result<()>;
+
+    /// The name in a checkpoint: one of another kind is refused.
+    fn name(&self) -> &'static str;
+
+    /// The updates made so far.
+    fn steps(&self) -> u64;
+
+    /// The buffers that a checkpoint must hold, by name; each has the parameters' flat shape.
+    fn state(&mut self, parameters: &Parameters) -> Result<Vec<(&'static str, Tensor)>>;
+
+    /// Sets the number of updates made, when a checkpoint is read.
+    fn set_steps(&mut self, steps: u64);
+}
+
+/// Scales the gradients so that their norm is at most `max_norm`; gives the norm before, a scalar tensor of its square.
+pub fn clip_grad_norm(parameters: &Parameters, max_norm: f64) -> Result<Tensor> {
+    let sum_squares = parameters.grad_sum_squares()?;
+    parameters.grads().clip_norm_(&sum_squares, max_norm)?;
+    Ok(sum_squares)
+}
+
+fn check(layer: &'static str, what: &'static str, value: f64, below_one: bool) -> Result<()> {
+    let fits = value.is_finite() && value >= 0.0 && (!below_one || value < 1.0);
+    if fits {
+        return Ok(());
+    }
+    let rule = match below_one {
+        true => "it must be at least 0 and below 1",
+        false => "it must be finite and not negative",
+    };
+    Err(Error::Config { layer, what, value: value.to_string(), rule })
+}
+
+/// A buffer like the parameters', made when first needed.
+fn buffer(slot: &mut Option<Tensor>, parameters: &Parameters) -> Result<Tensor> {
+    if slot.is_none() {
+        let values = parameters.values();
+        *slot = Some(Tensor::zeros(values.shape(), values.dtype(), values.device())?);
+    }
+    Ok(slot.clone().expect("just made"))
+}
+
+/// Calls `update` for each run of the buffers that shares a weight decay; once where there is none.
+fn for_each_run(
+    parameters: &Parameters,
+    weight_decay: f64,
+    mut update: impl FnMut(&dyn Fn(&Tensor) -> Result<Tensor>, f64) -> Result<()>,
+) -> Result<()> {
+    if weight_decay == 0.0 {
+        return update(&|flat| Ok(flat.clone()), 0.0);
+    }
+    for (range, decays) in parameters.decay_runs() {
+        let part = |flat: &Tensor| Ok(flat.narrow(0, range.start, range.len())?);
+        update(&part, if decays { weight_decay } else { 0.0 })?;
+    }
+    Ok(())
+}
+
+/// Stochastic gradient descent with momentum, as `torch.optim.SGD`.
+#[derive(Default)]
+pub struct Sgd {
+    momentum: f64,
+    nesterov: bool,
+    weight_decay: f64,
+    velocity: Option<Tensor>,
+    steps: u64,
+}
+
+impl Sgd {
+    /// `momentum` in [0, 1); `weight_decay` is added to the gradient (coupled).
+    pub fn new(momentum: f64, nesterov: bool, weight_decay: f64) -> Result<Self> {
+        check("sgd", "momentum", momentum, true)?;
+        check("sgd", "weight decay", weight_decay, false)?;
+        if nesterov && momentum == 0.0 {
+            return Err(Error::Config {
+                layer: "sgd",
+                what: "momentum",
+                value: "0".into(),
+                rule: "Nesterov's form needs a momentum",
+            });
+        }
+        Ok(Self { momentum, nesterov, weight_decay, ..Self::default() })
+    }
+}
+
+impl Optimizer for Sgd {
+    fn step(&mut self, parameters: &Parameters, learning_rate: f64) -> Result<()> {
+        let (momentum, nesterov) = (self.momentum, self.nesterov);
+        let velocity = match momentum {
+            0.0 => None,
+            _ => Some(buffer(&mut self.velocity, parameters)?),
+        };
+        for_each_run(parameters, self.weight_decay, |part, weight_decay| {
+            let step = SgdStep { learning_rate, momentum, nesterov, weight_decay };
+            let velocity = velocity.as_ref().map(part).transpose()?;
+            let (values, grads) = (part(parameters.values())?, part(parameters.grads())?);
+            Ok(values.sgd_(&grads, velocity.as_ref(), &step)?)
+        })?;
+        self.steps += 1;
+        Ok(())
+    }
+
+    fn name(&self) -> &'static str {
+        "sgd"
+    }
+
+    fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    fn state(&mut self, parameters: &Parameters) -> Result<Vec<(&'static str, Tensor)>> {
+        if self.momentum == 0.0 {
+            return Ok(Vec::new());
+        }
+        Ok(vec![("velocity", buffer(&mut self.velocity, parameters)?)])
+    }
+
+    fn set_steps(&mut self, steps: u64) {
+        self.steps = steps;
+    }
+}
+
+/// AdamW (Loshchilov and Hutter 2019), as `torch.optim.AdamW`.
+pub struct AdamW {
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+    weight_decay: f64,
+    moments: [Option<Tensor>; 2],
+    steps: u64,
+}
+
+impl AdamW {
+    /// Betas in [0, 1); `weight_decay` is decoupled from the gradient.
+    pub fn new(beta1: f64, beta2: f64, epsilon: f64, weight_decay: f64) -> Result<Self> {
+        check("adamw", "beta1", beta1, true)?;
+        check("adamw", "beta2", beta2, true)?;
+        check("adamw", "epsilon", epsilon, false)?;
+        check("adamw", "weight decay", weight_decay, false)?;
+        Ok(Self { beta1, beta2, epsilon, weight_decay, moments: [None, None], steps: 0 })
+    }
+}
+
+impl Optimizer for AdamW {
+    fn step(&mut self, parameters: &Parameters, learning_rate: f64) -> Result<()> {
+        let [first, second] = &mut self.moments;
+        let (first, second) = (buffer(first, parameters)?, buffer(second, parameters)?);
+        let (beta1, beta2, epsilon, step) = (self.beta1, self.beta2, self.epsilon, self.steps + 1);
+        for_each_run(parameters, self.weight_decay, |part, weight_decay| {
+            let step = AdamWStep { learning_rate, beta1, beta2, epsilon, weight_decay, step };
+            let (values, grads) = (part(parameters.values())?, part(parameters.grads())?);
+            Ok(values.adamw_(&grads, &part(&first)?, &part(&second)?, &step)?)
+        })?;
+        self.steps += 1;
+        Ok(())
+    }
+
+    fn name(&self) -> &'static str {
+        "adamw"
+    }
+
+    fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    fn state(&mut self, parameters: &Parameters) -> Result<Vec<(&'static str, Tensor)>> {
+        let [first, second] = &mut self.moments;
+        Ok(vec![
+            ("first_moment", buffer(first, parameters)?),
+            ("second_moment", buffer(second, parameters)?),
+        ])
+    }
+
+    fn set_steps(&mut self, steps: u64) {
+        self.steps = steps;
+    }
+}

@@ -1,0 +1,73 @@
+//! The patch embedding: a convolution whose kernel and stride are the patch, as a product.
+
+use vitrine_autodiff::{LinearOptions, Var};
+
+use crate::error::{Error, Result};
+use crate::init::Init;
+use crate::parameters::{ParameterId, Scope};
+use crate::pass::Pass;
+
+/// Cuts images into patches and projects each: `[B, C, H, W]` to `[B, (H/p)·(W/q), D]` (Dosovitskiy et al. 2021,
+/// section 3.1).
+#[derive(Clone, Copy, Debug)]
+pub struct PatchEmbedding {
+    weight: ParameterId,
+    bias: ParameterId,
+    image: (usize, usize),
+    patch: (usize, usize),
+    channels: usize,
+    width: usize,
+}
+
+impl PatchEmbedding {
+    /// Declares `proj.weight [D, C, p, q]` and `proj.bias [D]`. Images and patches are (height, width), in pixels.
+    pub fn new(
+        scope: &mut Scope<'_>,
+        image: (usize, usize),
+        patch: (usize, usize),
+        channels: usize,
+        width: usize,
+        weight: &Init,
+        bias: &Init,
+    ) -> Result<Self> {
+        let fits =
+            |image: usize, patch: usize| patch > 0 && image > 0 && image.is_multiple_of(patch);
+        if !fits(image.0, patch.0) || !fits(image.1, patch.1) {
+            return Err(Error::Config {
+                layer: "patch embedding",
+                what: "patch size",
+                value: format!("{}x{} for images of {}x{}", patch.0, patch.1, image.0, image.1),
+                rule: "height and width of the image must be multiples of the patch's",
+            });
+        }
+        let mut proj = scope.scope("proj");
+        let shape = [width, channels, patch.0, patch.1];
+        let fan_in = channels * patch.0 * patch.1;
+        let weight = proj.weight("weight", &shape, weight);
+        let bias = proj.vector("bias", &[width], bias, fan_in);
+        Ok(Self { weight, bias, image, patch, channels, width })
+    }
+
+    /// The number of patches M of an image.
+    pub fn patches(&self) -> usize {
+        self.image.0 / self.patch.0 * (self.image.1 / self.patch.1)
+    }
+
+    /// `[B, C, H, W]` to `[B, M, D]`.
+    pub fn forward(&self, pass: &Pass<'_>, images: &Var) -> Result<Var> {
+        if images.shape().get(1..) != Some(&[self.channels, self.image.0, self.image.1]) {
+            return Err(vitrine_tensor::Error::ShapeMismatch {
+                op: "patch embedding",
+                lhs: images.shape().to_vec(),
+                rhs: vec![self.channels, self.image.0, self.image.1],
+                rule: "images must be [B, C, H, W] with the model's channels and image size",
+            }
+            .into());
+        }
+        let inputs = self.channels * self.patch.0 * self.patch.1;
+        let weight = pass.parameter(self.weight)?.reshape(&[self.width, inputs])?;
+        let bias = pass.parameter(self.bias)?;
+        let options = LinearOptions { bias: Some(&bias), ..Default::default() };
+        Ok(images.patchify(self.patch)?.linear(&weight, &options)?)
+    }
+}

@@ -1,0 +1,149 @@
+//! Activation functions and dropout over dense tensors, with their gradients.
+
+use num_traits::{One, Zero};
+use rayon::prelude::*;
+
+use super::number::{Number, Real};
+use super::simd::simd;
+use crate::{Activation, Dropout, Tensor};
+
+/// Elements that one task works on at the least.
+const BLOCK: usize = 16 * 1024;
+
+/// A dropout mask laid over a tensor's samples.
+pub(crate) struct Mask {
+    dropout: Dropout,
+    sample: usize,
+}
+
+impl Mask {
+    /// The mask of a tensor whose first axis counts samples.
+    pub(crate) fn new(dropout: Dropout, tensor: &Tensor) -> Self {
+        let samples = tensor.shape().first().copied().unwrap_or(1);
+        Self { dropout, sample: tensor.elements().checked_div(samples).unwrap_or(0).max(1) }
+    }
+
+    /// Cuts elements `first..first + len` at the borders of samples: gives `each` the position of a run, its length,
+    /// and the index of its mask.
+    fn runs(&self, first: usize, len: usize, mut each: impl FnMut(usize, usize, u64)) {
+        let mut done = 0;
+        while done < len {
+            let at = first + done;
+            let run = match self.dropout.sample_stride {
+                None => len,
+                Some(_) => (self.sample - at % self.sample).min(len - done),
+            };
+            let (sample, inside) = (at / self.sample, at % self.sample);
+            let stride = self.dropout.sample_stride.unwrap_or(self.sample);
+            each(done, run, (sample * stride + inside) as u64);
+            done += run;
+        }
+    }
+
+    /// Multiplies elements `first..` by their mask.
+    pub(crate) fn apply<A: Real>(&self, values: &mut [A], first: usize) {
+        self.runs(first, values.len(), |start, len, index| {
+            dropout_row(&mut values[start..start + len], &self.dropout, index);
+        });
+    }
+}
+
+simd! {
+    /// Multiplies a run of elements by their mask, the first element having the given index.
+    pub(crate) fn dropout_row<A: Real>(values: &mut [A], dropout: &Dropout, index: u64) {
+        let (threshold, scale) = (dropout.threshold(), A::of(dropout.scale()));
+        dropout.for_each_run(index, values.len(), |start, words| {
+            let values = &mut values[start..start + words.len()];
+            for (value, &word) in values.iter_mut().zip(words) {
+                *value = if word >= threshold { *value * scale } else { A::zero() };
+            }
+        });
+    }
+}
+
+simd! {
+    fn activate_block<T: Number>(x: &[T], activation: Activation, y: &mut [T]) {
+        match activation {
+            Activation::GeluErf => map(x, y, |v| Activation::GeluErf.value(v)),
+            Activation::GeluTanh => map(x, y, |v| Activation::GeluTanh.value(v)),
+            Activation::Relu => map(x, y, |v| Activation::Relu.value(v)),
+        }
+    }
+}
+
+#[inline(always)]
+fn map<T: Number>(x: &[T], y: &mut [T], f: impl Fn(T::Acc) -> T::Acc) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = T::narrow(f(x.widen()));
+    }
+}
+
+simd! {
+    fn derivative_block<T: Number>(x: &[T], activation: Activation, d: &mut [T::Acc]) {
+        match activation {
+            Activation::GeluErf => derive(x, d, |v| Activation::GeluErf.derivative(v)),
+            Activation::GeluTanh => derive(x, d, |v| Activation::GeluTanh.derivative(v)),
+            Activation::Relu => derive(x, d, |v| Activation::Relu.derivative(v)),
+        }
+    }
+}
+
+#[inline(always)]
+fn derive<T: Number>(x: &[T], d: &mut [T::Acc], f: impl Fn(T::Acc) -> T::Acc) {
+    for (d, x) in d.iter_mut().zip(x) {
+        *d = f(x.widen());
+    }
+}
+
+simd! {
+    fn multiply<T: Number>(factors: &[T::Acc], dy: &[T], dx: &mut [T]) {
+        for ((dx, dy), &factor) in dx.iter_mut().zip(dy).zip(factors) {
+            *dx = T::narrow(dy.widen() * factor);
+        }
+    }
+}
+
+/// `y = activation(x)`
+pub(crate) fn forward<T: Number>(x: &[T], activation: Activation, y: &mut [T]) {
+    y.par_chunks_mut(BLOCK)
+        .zip(x.par_chunks(BLOCK))
+        .for_each(|(y, x)| activate_block(x, activation, y));
+}
+
+/// `dx = dy · mask · activation′(x)`
+pub(crate) fn grad<T: Number>(
+    x: &[T],
+    activation: Activation,
+    mask: Option<&Mask>,
+    dy: &[T],
+    dx: &mut [T],
+) {
+    const RUN: usize = 1024;
+    dx.par_chunks_mut(BLOCK).enumerate().for_each(|(block, dx)| {
+        let mut factors = [T::Acc::zero(); RUN];
+        for (run, dx) in dx.chunks_mut(RUN).enumerate() {
+            let first = block * BLOCK + run * RUN;
+            let factors = &mut factors[..dx.len()];
+            derivative_block(&x[first..first + dx.len()], activation, factors);
+            if let Some(mask) = mask {
+                mask.apply(factors, first);
+            }
+            multiply(factors, &dy[first..first + dx.len()], dx);
+        }
+    });
+}
+
+/// `y = x · mask`
+pub(crate) fn dropout<T: Number>(x: &[T], mask: &Mask, y: &mut [T]) {
+    const RUN: usize = 1024;
+    y.par_chunks_mut(BLOCK).enumerate().for_each(|(block, y)| {
+        let mut factors = [T::Acc::zero(); RUN];
+        for (run, y) in y.chunks_mut(RUN).enumerate() {
+            let first = block * BLOCK + run * RUN;
+            let factors = &mut factors[..y.len()];
+            factors.fill(T::Acc::one());
+            mask.apply(factors, first);
+            multiply(factors, &x[first..first + y.len()], y);
+        }
+    });
+}

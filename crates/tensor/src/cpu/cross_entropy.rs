@@ -1,0 +1,74 @@
+//! Mean cross-entropy with smoothed labels, with its gradient.
+
+use num_traits::{Float, Zero};
+
+use super::number::{Number, Real};
+use crate::error::{Error, Result};
+
+/// Labels that were checked against the number of classes.
+pub(crate) struct Labels {
+    labels: Vec<usize>,
+    classes: usize,
+    smoothing: f64,
+}
+
+impl Labels {
+    pub(crate) fn new(labels: &[i64], classes: usize, smoothing: f64) -> Result<Self> {
+        let check = |(sample, &label): (usize, &i64)| {
+            usize::try_from(label).ok().filter(|&l| l < classes).ok_or(Error::Label {
+                sample,
+                label,
+                classes,
+            })
+        };
+        let labels = labels.iter().enumerate().map(check).collect::<Result<_>>()?;
+        Ok(Self { labels, classes, smoothing })
+    }
+
+    /// The target of each class for a label: `(1 − s)·onehot + s/K`.
+    fn targets(&self) -> (f64, f64) {
+        let spread = self.smoothing / self.classes as f64;
+        (1.0 - self.smoothing + spread, spread)
+    }
+}
+
+/// The largest logit, and the logarithm of `Σ exp(logit − largest)`.
+fn log_sum<T: Number>(row: &[T]) -> (T::Acc, T::Acc) {
+    let start = T::Acc::neg_infinity();
+    let top =
+        row.iter().map(|x| x.widen()).fold(start, |a, b| if b > a || b.is_nan() { b } else { a });
+    let sum: T::Acc = row.iter().map(|x| (x.widen() - top).exponential()).sum();
+    (top, Float::ln(sum))
+}
+
+/// `−1/B · Σ_b Σ_k target·(logit − top − log_sum)`
+pub(crate) fn forward<T: Number>(logits: &[T], labels: &Labels) -> T::Acc {
+    let (hit, spread) = labels.targets();
+    let (hit, spread) = (T::Acc::of(hit - spread), T::Acc::of(spread));
+    let mut total = T::Acc::zero();
+    for (row, &label) in logits.chunks_exact(labels.classes).zip(&labels.labels) {
+        let (top, log_sum) = log_sum(row);
+        let log_probability = |x: &T| x.widen() - top - log_sum;
+        let all: T::Acc = row.iter().map(log_probability).sum();
+        total = total - hit * log_probability(&row[label]);
+        if !spread.is_zero() {
+            total = total - spread * all;
+        }
+    }
+    total / T::Acc::of(labels.labels.len() as f64)
+}
+
+/// `dlogits = dloss/B · (softmax(logits) − target)`
+pub(crate) fn grad<T: Number>(logits: &[T], labels: &Labels, dloss: T::Acc, dlogits: &mut [T]) {
+    let (hit, spread) = labels.targets();
+    let factor = dloss / T::Acc::of(labels.labels.len() as f64);
+    let rows = logits.chunks_exact(labels.classes).zip(dlogits.chunks_exact_mut(labels.classes));
+    for ((row, drow), &label) in rows.zip(&labels.labels) {
+        let (top, log_sum) = log_sum(row);
+        for (class, (x, dx)) in row.iter().zip(drow).enumerate() {
+            let target = T::Acc::of(if class == label { hit } else { spread });
+            let probability = (x.widen() - top - log_sum).exponential();
+            *dx = T::narrow(factor * (probability - target));
+        }
+    }
+}

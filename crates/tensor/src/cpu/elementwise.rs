@@ -1,0 +1,246 @@
+//! Copies, element-wise arithmetic and sums, for tensors with and without gaps.
+
+use num_traits::Zero;
+use rayon::prelude::*;
+
+use super::number::{Number, Real, sum_of};
+use super::simd::simd;
+use crate::backend::Binary;
+use crate::dtype::Element;
+use crate::{Shape, Tensor};
+
+/// Elements that one task works on.
+const BLOCK: usize = 16 * 1024;
+
+/// An input of an element-wise operation.
+#[derive(Clone, Copy)]
+pub(crate) struct Operand<'a, T> {
+    pub(crate) values: &'a [T],
+    pub(crate) strides: &'a [usize],
+}
+
+/// Where row `row` (an index over all axes but the last) starts.
+fn row_offset(mut row: usize, shape: &[usize], strides: &[usize]) -> usize {
+    let mut offset = 0;
+    for axis in (0..shape.len().saturating_sub(1)).rev() {
+        offset += row % shape[axis] * strides[axis];
+        row /= shape[axis];
+    }
+    offset
+}
+
+fn last(values: &[usize]) -> usize {
+    values.last().copied().unwrap_or(1)
+}
+
+/// Copies strided elements into a strided destination, converting the type.
+pub(crate) fn copy<S: Element, T: Element>(
+    from: &[S],
+    from_strides: &[usize],
+    to: &mut [T],
+    to_tensor: &Tensor,
+) {
+    let shape = to_tensor.shape();
+    if to_tensor.elements() == 0 {
+        return;
+    }
+    let (columns, from_step, to_step) =
+        (last(shape), last(from_strides), last(to_tensor.strides()));
+    let copy_row = |row: usize, to: &mut [T]| {
+        let from = &from[row_offset(row, shape, from_strides)..];
+        match bytemuck::try_cast_slice::<S, T>(from) {
+            Ok(from) if S::DTYPE == T::DTYPE && from_step == 1 && to_step == 1 => {
+                to[..columns].copy_from_slice(&from[..columns]);
+            }
+            Ok(from) if S::DTYPE == T::DTYPE => {
+                for i in 0..columns {
+                    to[i * to_step] = from[i * from_step];
+                }
+            }
+            _ => {
+                for i in 0..columns {
+                    to[i * to_step] = T::from_f64(from[i * from_step].to_f64());
+                }
+            }
+        }
+    };
+    if to_tensor.is_contiguous() {
+        let rows = (BLOCK / columns).max(1);
+        to.par_chunks_mut(rows * columns).enumerate().for_each(|(block, to)| {
+            for (i, to) in to.chunks_exact_mut(columns).enumerate() {
+                copy_row(block * rows + i, to);
+            }
+        });
+    } else {
+        for row in 0..to_tensor.rows() {
+            copy_row(row, &mut to[row_offset(row, shape, to_tensor.strides())..]);
+        }
+    }
+}
+
+/// Sets every element of a strided destination.
+pub(crate) fn fill<T: Element>(to: &mut [T], tensor: &Tensor, value: f64) {
+    let value = T::from_f64(value);
+    if tensor.is_contiguous() {
+        to.par_chunks_mut(BLOCK).for_each(|block| block.fill(value));
+        return;
+    }
+    let (columns, step) = (last(tensor.shape()), last(tensor.strides()));
+    for row in 0..tensor.rows() {
+        let start = row_offset(row, tensor.shape(), tensor.strides());
+        for i in 0..columns {
+            to[start + i * step] = value;
+        }
+    }
+}
+
+simd! {
+    fn add_scaled_block<T: Number>(from: &[T], factor: T::Acc, to: &mut [T]) {
+        for (to, &from) in to.iter_mut().zip(from) {
+            *to = T::narrow(to.widen() + factor * from.widen());
+        }
+    }
+}
+
+/// `to += factor · from`
+pub(crate) fn add_scaled<T: Number>(from: &[T], factor: f64, to: &mut [T]) {
+    to.par_chunks_mut(BLOCK)
+        .zip(from.par_chunks(BLOCK))
+        .for_each(|(to, from)| add_scaled_block(from, T::Acc::of(factor), to));
+}
+
+/// `to += sums`, for sums kept in the arithmetic type.
+pub(crate) fn accumulate<T: Number>(to: &mut [T], sums: &[T::Acc]) {
+    for (to, &sum) in to.iter_mut().zip(sums) {
+        *to = T::narrow(to.widen() + sum);
+    }
+}
+
+#[inline(always)]
+fn apply<A: Real>(op: Binary, a: A, b: A) -> A {
+    match op {
+        Binary::Add => a + b,
+        Binary::Sub => a - b,
+        Binary::Mul => a * b,
+        Binary::Div => a / b,
+    }
+}
+
+simd! {
+    fn binary_row<T: Number>(op: Binary, a: (&[T], usize), b: (&[T], usize), to: &mut [T]) {
+        let n = to.len();
+        match (a, b) {
+            ((a, 1), (b, 1)) => {
+                for ((to, &a), &b) in to.iter_mut().zip(&a[..n]).zip(&b[..n]) {
+                    *to = T::narrow(apply(op, a.widen(), b.widen()));
+                }
+            }
+            ((a, a_step), (b, b_step)) => {
+                for (i, to) in to.iter_mut().enumerate() {
+                    *to = T::narrow(apply(op, a[i * a_step].widen(), b[i * b_step].widen()));
+                }
+            }
+        }
+    }
+}
+
+/// `to = op(a, b)` for operands with any strides, also 0; `to` is dense.
+pub(crate) fn binary<T: Number>(
+    op: Binary,
+    a: Operand<'_, T>,
+    b: Operand<'_, T>,
+    to: &mut [T],
+    shape: &[usize],
+) {
+    if to.is_empty() {
+        return;
+    }
+    let dense = Shape::from_valid(shape).row_major_strides();
+    if a.strides == dense.as_slice() && b.strides == dense.as_slice() {
+        to.par_chunks_mut(BLOCK).enumerate().for_each(|(block, to)| {
+            let start = block * BLOCK;
+            binary_row(op, (&a.values[start..], 1), (&b.values[start..], 1), to);
+        });
+        return;
+    }
+    let columns = last(shape);
+    let rows = (BLOCK / columns).max(1);
+    to.par_chunks_mut(rows * columns).enumerate().for_each(|(block, to)| {
+        for (i, to) in to.chunks_exact_mut(columns).enumerate() {
+            let row = block * rows + i;
+            let part = |x: &Operand<'_, T>| row_offset(row, shape, x.strides);
+            let (a_row, b_row) = (&a.values[part(&a)..], &b.values[part(&b)..]);
+            binary_row(op, (a_row, last(a.strides)), (b_row, last(b.strides)), to);
+        }
+    });
+}
+
+simd! {
+    fn sum_run<T: Number>(values: &[T]) -> T::Acc {
+        sum_of(values.len(), |i| values[i].widen())
+    }
+}
+
+simd! {
+    fn add_row<T: Number>(sums: &mut [T::Acc], row: &[T]) {
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum = *sum + value.widen();
+        }
+    }
+}
+
+/// Sums `[outer, reduced, inner]` over its middle axis.
+pub(crate) fn sum<T: Number>(from: &[T], reduced: usize, inner: usize, to: &mut [T]) {
+    if reduced == 0 {
+        to.fill(T::narrow(T::Acc::zero()));
+        return;
+    }
+    if inner == 1 {
+        to.par_iter_mut().zip(from.par_chunks(reduced)).for_each(|(to, run)| {
+            let blocks: Vec<T::Acc> = run.par_chunks(BLOCK).map(sum_run).collect();
+            *to = T::narrow(blocks.into_iter().sum());
+        });
+        return;
+    }
+    // Columns in blocks, so that a sum over the batch of one long row is parallel too.
+    const COLUMNS: usize = 1024;
+    to.par_chunks_mut(inner.max(1)).zip(from.par_chunks((reduced * inner).max(1))).for_each(
+        |(to, from)| {
+            to.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, to)| {
+                let mut sums = [T::Acc::zero(); COLUMNS];
+                let (first, width) = (block * COLUMNS, to.len());
+                for row in from.chunks_exact(inner) {
+                    add_row(&mut sums[..width], &row[first..first + width]);
+                }
+                for (to, &sum) in to.iter_mut().zip(&sums) {
+                    *to = T::narrow(sum);
+                }
+            });
+        },
+    );
+}
+
+/// Sums over the rows of `[rows, columns]`, in blocks of rows whose partial sums are added in order.
+pub(crate) fn sum_rows<T: Number>(from: &[T], columns: usize) -> Vec<T::Acc> {
+    const ROWS: usize = 64;
+    let mut total = vec![T::Acc::zero(); columns];
+    if columns == 0 {
+        return total;
+    }
+    let partial: Vec<Vec<T::Acc>> = from
+        .par_chunks(ROWS * columns)
+        .map(|block| {
+            let mut sums = vec![T::Acc::zero(); columns];
+            for row in block.chunks_exact(columns) {
+                add_row(&mut sums, row);
+            }
+            sums
+        })
+        .collect();
+    for part in partial {
+        for (sum, value) in total.iter_mut().zip(part) {
+            *sum = *sum + value;
+        }
+    }
+    total
+}

@@ -1,0 +1,209 @@
+//! Host memory: cache-line aligned buffers that a pool hands out again, so that a training step touches no fresh pages.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytemuck::{Pod, Zeroable};
+use parking_lot::{
+    MappedRwLockReadGuard, MappedRwLockWriteGuard, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+
+use crate::dtype::Element;
+use crate::{Tensor, bf16};
+
+/// One cache line, so that buffers start on one.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub(crate) struct Line([u8; 64]);
+
+/// What backs a buffer: lines from the pool, or the vector of an array that was taken over.
+enum Bytes {
+    Lines(Vec<Line>),
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    BF16(Vec<bf16>),
+    U8(Vec<u8>),
+    I64(Vec<i64>),
+}
+
+impl Bytes {
+    fn get(&self) -> &[u8] {
+        match self {
+            Self::Lines(v) => bytemuck::cast_slice(v),
+            Self::F32(v) => bytemuck::cast_slice(v),
+            Self::F64(v) => bytemuck::cast_slice(v),
+            Self::BF16(v) => bytemuck::cast_slice(v),
+            Self::U8(v) => v,
+            Self::I64(v) => bytemuck::cast_slice(v),
+        }
+    }
+
+    fn get_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Lines(v) => bytemuck::cast_slice_mut(v),
+            Self::F32(v) => bytemuck::cast_slice_mut(v),
+            Self::F64(v) => bytemuck::cast_slice_mut(v),
+            Self::BF16(v) => bytemuck::cast_slice_mut(v),
+            Self::U8(v) => v,
+            Self::I64(v) => bytemuck::cast_slice_mut(v),
+        }
+    }
+}
+
+/// The memory behind a CPU tensor. Reads are shared; an operation that writes has it alone.
+pub(crate) struct HostMemory {
+    bytes: RwLock<Bytes>,
+    pool: Option<Arc<Pool>>,
+}
+
+impl HostMemory {
+    /// Takes over the values of an array.
+    pub(crate) fn from_values<T: Element>(values: Vec<T>) -> Self {
+        use crate::DType;
+        // `cast_vec` checks sizes and alignment; each arm casts to the very type that the tag names.
+        let bytes = match T::DTYPE {
+            DType::F32 => Bytes::F32(bytemuck::allocation::cast_vec(values)),
+            DType::F64 => Bytes::F64(bytemuck::allocation::cast_vec(values)),
+            DType::BF16 => Bytes::BF16(bytemuck::allocation::cast_vec(values)),
+            DType::U8 => Bytes::U8(bytemuck::allocation::cast_vec(values)),
+            DType::I64 => Bytes::I64(bytemuck::allocation::cast_vec(values)),
+        };
+        Self { bytes: RwLock::new(bytes), pool: None }
+    }
+
+    /// Gives the vector of an array back, if that is what this memory is.
+    pub(crate) fn into_values<T: Element>(mut self) -> Result<Vec<T>, Self> {
+        use bytemuck::allocation::cast_vec;
+        let bytes = std::mem::replace(self.bytes.get_mut(), Bytes::U8(Vec::new()));
+        Ok(match bytes {
+            Bytes::F32(v) if T::DTYPE == f32::DTYPE => cast_vec(v),
+            Bytes::F64(v) if T::DTYPE == f64::DTYPE => cast_vec(v),
+            Bytes::BF16(v) if T::DTYPE == bf16::DTYPE => cast_vec(v),
+            Bytes::U8(v) if T::DTYPE == u8::DTYPE => cast_vec(v),
+            Bytes::I64(v) if T::DTYPE == i64::DTYPE => cast_vec(v),
+            other => {
+                *self.bytes.get_mut() = other;
+                return Err(self);
+            }
+        })
+    }
+}
+
+impl Drop for HostMemory {
+    fn drop(&mut self) {
+        let bytes = std::mem::replace(self.bytes.get_mut(), Bytes::U8(Vec::new()));
+        if let (Bytes::Lines(lines), Some(pool)) = (bytes, &self.pool) {
+            pool.give_back(lines);
+        }
+    }
+}
+
+/// The elements of a CPU tensor's whole memory, for reading.
+pub(crate) type Read<'a, T> = MappedRwLockReadGuard<'a, [T]>;
+/// The elements of a CPU tensor's whole memory, for writing.
+pub(crate) type Write<'a, T> = MappedRwLockWriteGuard<'a, [T]>;
+
+fn host(tensor: &Tensor) -> &HostMemory {
+    tensor.memory().downcast_ref().expect("the CPU backend is only given tensors it made")
+}
+
+/// The span of memory that a tensor's elements lie in, from its first to past its last.
+fn span(tensor: &Tensor) -> std::ops::Range<usize> {
+    if tensor.elements() == 0 {
+        return tensor.offset()..tensor.offset();
+    }
+    let reach: usize =
+        tensor.shape().iter().zip(tensor.strides()).map(|(&n, &stride)| (n - 1) * stride).sum();
+    tensor.offset()..tensor.offset() + reach + 1
+}
+
+/// Locks a tensor's elements for reading. For a strided tensor this is the span from its first to its last element.
+pub(crate) fn read<T: Element>(tensor: &Tensor) -> Read<'_, T> {
+    debug_assert_eq!(tensor.dtype(), T::DTYPE);
+    // Recursive: a tensor may be given to an operation twice.
+    let guard = host(tensor).bytes.read_recursive();
+    RwLockReadGuard::map(guard, |bytes| &elements(bytes.get())[span(tensor)])
+}
+
+/// Locks a tensor's elements for writing, as [`read`].
+pub(crate) fn write<T: Element>(tensor: &Tensor) -> Write<'_, T> {
+    debug_assert_eq!(tensor.dtype(), T::DTYPE);
+    let guard = host(tensor).bytes.write();
+    RwLockWriteGuard::map(guard, |bytes| &mut elements_mut(bytes.get_mut())[span(tensor)])
+}
+
+/// The bytes of whole elements; a buffer from the pool may be larger than the tensor.
+fn elements<T: Element>(bytes: &[u8]) -> &[T] {
+    let size = size_of::<T>();
+    bytemuck::cast_slice(&bytes[..bytes.len() / size * size])
+}
+
+fn elements_mut<T: Element>(bytes: &mut [u8]) -> &mut [T] {
+    let size = size_of::<T>();
+    let whole = bytes.len() / size * size;
+    bytemuck::cast_slice_mut(&mut bytes[..whole])
+}
+
+/// Buffers that are not in use, by their number of lines.
+///
+/// A fresh buffer costs as much as the arithmetic on it (the kernel zeroes its pages when they are first touched), so
+/// a training step takes the buffers of the step before.
+#[derive(Default)]
+pub(crate) struct Pool {
+    free: Mutex<BTreeMap<usize, Vec<Vec<Line>>>>,
+}
+
+impl Pool {
+    /// A buffer of at least `bytes` bytes: the smallest free one of at most twice the size, else a new one.
+    /// `None` if the system has no memory left.
+    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Option<HostMemory> {
+        let lines = bytes.div_ceil(size_of::<Line>());
+        let found = {
+            let mut free = self.free.lock();
+            let size = free.range(lines..=2 * lines).next().map(|(&size, _)| size);
+            size.and_then(|size| {
+                let stack = free.get_mut(&size)?;
+                let buffer = stack.pop();
+                if stack.is_empty() {
+                    free.remove(&size);
+                }
+                buffer
+            })
+        };
+        let buffer = match found {
+            Some(buffer) => buffer,
+            None => {
+                let mut fresh = Vec::new();
+                fresh.try_reserve_exact(lines).ok()?;
+                fresh.resize(lines, Line::zeroed());
+                fresh
+            }
+        };
+        let pool = Some(self.clone());
+        Some(HostMemory { bytes: RwLock::new(Bytes::Lines(buffer)), pool })
+    }
+
+    fn give_back(&self, buffer: Vec<Line>) {
+        if !buffer.is_empty() {
+            self.free.lock().entry(buffer.len()).or_default().push(buffer);
+        }
+    }
+
+    /// Gives all free buffers back to the system.
+    pub(crate) fn trim(&self) {
+        self.free.lock().clear();
+    }
+
+    /// Overwrites all free buffers with NaN, so that a test sees an operation that leaves a part unwritten.
+    pub(crate) fn poison(&self) {
+        for buffer in self.free.lock().values_mut().flatten() {
+            buffer.fill(Line([0xff; 64]));
+        }
+    }
+
+    /// Bytes in free buffers.
+    pub(crate) fn idle_bytes(&self) -> usize {
+        let free = self.free.lock();
+        free.iter().map(|(lines, buffers)| lines * size_of::<Line>() * buffers.len()).sum()
+    }
+}

@@ -1,0 +1,110 @@
+//! Optimizer updates over flat buffers, and the norm of the gradient.
+
+use num_traits::Float;
+use rayon::prelude::*;
+
+use super::number::{Number, Real, sum_of};
+use super::simd::simd;
+use crate::backend::{AdamWStep, SgdStep};
+
+/// Elements that one task works on.
+const BLOCK: usize = 16 * 1024;
+
+simd! {
+    fn sgd_block<T: Number>(w: &mut [T], g: &[T], velocity: Option<&mut [T]>, step: &SgdStep) {
+        let rate = T::Acc::of(step.learning_rate);
+        let decay = T::Acc::of(step.weight_decay);
+        let momentum = T::Acc::of(step.momentum);
+        match velocity {
+            None => {
+                for (w, g) in w.iter_mut().zip(g) {
+                    let weight = w.widen();
+                    *w = T::narrow(weight - rate * (g.widen() + decay * weight));
+                }
+            }
+            Some(velocity) => {
+                for ((w, g), v) in w.iter_mut().zip(g).zip(velocity) {
+                    let weight = w.widen();
+                    let g = g.widen() + decay * weight;
+                    let new = momentum * v.widen() + g;
+                    *v = T::narrow(new);
+                    let direction = if step.nesterov { g + momentum * new } else { new };
+                    *w = T::narrow(weight - rate * direction);
+                }
+            }
+        }
+    }
+}
+
+/// `w −= rate·direction`, with the direction of [`SgdStep`].
+pub(crate) fn sgd<T: Number>(w: &mut [T], g: &[T], velocity: Option<&mut [T]>, step: &SgdStep) {
+    let blocks = w.par_chunks_mut(BLOCK).zip(g.par_chunks(BLOCK));
+    match velocity.filter(|_| step.momentum != 0.0) {
+        None => blocks.for_each(|(w, g)| sgd_block(w, g, None, step)),
+        Some(v) => blocks
+            .zip(v.par_chunks_mut(BLOCK))
+            .for_each(|((w, g), v)| sgd_block(w, g, Some(v), step)),
+    }
+}
+
+simd! {
+    fn adamw_block<T: Number>(w: &mut [T], g: &[T], m: &mut [T], v: &mut [T], step: &AdamWStep) {
+        let exponent = step.step.min(i32::MAX as u64) as i32;
+        let correction1 = 1.0 - step.beta1.powi(exponent);
+        let correction2 = 1.0 - step.beta2.powi(exponent);
+        let rate = T::Acc::of(step.learning_rate / correction1);
+        let root = T::Acc::of(1.0 / correction2.sqrt());
+        let keep = T::Acc::of(1.0 - step.learning_rate * step.weight_decay);
+        let (beta1, beta2) = (T::Acc::of(step.beta1), T::Acc::of(step.beta2));
+        let (rest1, rest2) = (T::Acc::of(1.0 - step.beta1), T::Acc::of(1.0 - step.beta2));
+        let epsilon = T::Acc::of(step.epsilon);
+        for (((w, g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
+            let g = g.widen();
+            let first = beta1 * m.widen() + rest1 * g;
+            let second = beta2 * v.widen() + rest2 * g * g;
+            *m = T::narrow(first);
+            *v = T::narrow(second);
+            *w = T::narrow(keep * w.widen() - rate * first / (second.sqrt() * root + epsilon));
+        }
+    }
+}
+
+/// One step of AdamW; `moments` are the first and the second.
+pub(crate) fn adamw<T: Number>(
+    w: &mut [T],
+    g: &[T],
+    moments: (&mut [T], &mut [T]),
+    step: &AdamWStep,
+) {
+    w.par_chunks_mut(BLOCK)
+        .zip(g.par_chunks(BLOCK))
+        .zip(moments.0.par_chunks_mut(BLOCK))
+        .zip(moments.1.par_chunks_mut(BLOCK))
+        .for_each(|(((w, g), m), v)| adamw_block(w, g, m, v, step));
+}
+
+simd! {
+    fn squares_of<T: Number>(x: &[T]) -> T::Acc {
+        sum_of(x.len(), |i| x[i].widen() * x[i].widen())
+    }
+}
+
+/// `Σ x²`: sums of blocks, added in `f64` in their order.
+pub(crate) fn sum_squares<T: Number>(x: &[T]) -> T::Acc {
+    let blocks: Vec<T::Acc> = x.par_chunks(BLOCK).map(squares_of).collect();
+    T::Acc::of(blocks.into_iter().map(crate::Element::to_f64).sum())
+}
+
+/// `x *= min(1, max_norm/(norm + 1e-6))`
+pub(crate) fn clip<T: Number>(x: &mut [T], norm: f64, max_norm: f64) {
+    let factor = max_norm / (norm + 1e-6);
+    // A NaN norm leaves the gradients as they are: the caller sees it in the loss.
+    if factor < 1.0 {
+        let factor = T::Acc::of(factor);
+        x.par_chunks_mut(BLOCK).for_each(|block| {
+            for value in block {
+                *value = T::narrow(value.widen() * factor);
+            }
+        });
+    }
+}

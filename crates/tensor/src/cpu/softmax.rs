@@ -1,0 +1,77 @@
+//! Softmax over the last axis, with its gradient; and the row of a masked softmax that attention uses.
+
+use num_traits::{Float, Zero};
+use rayon::prelude::*;
+
+use super::number::{Number, Real, sum_of};
+use super::simd::simd;
+
+/// Rows that one task works on.
+const ROWS: usize = 32;
+
+#[inline(always)]
+fn largest<A: Real>(values: &[A]) -> A {
+    // Lanes of maxima vectorise; a NaN must not be lost, as `max` would.
+    let mut lanes = [A::neg_infinity(); 16];
+    for chunk in values.chunks(16) {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane = if v > *lane || v.is_nan() { v } else { *lane };
+        }
+    }
+    lanes.into_iter().fold(A::neg_infinity(), |a, b| if b > a || b.is_nan() { b } else { a })
+}
+
+simd! {
+    /// Turns scores into softmax weights, in place; gives the logarithm of the denominator (−∞ for no scores).
+    pub(crate) fn softmax_row<A: Real>(scores: &mut [A]) -> A {
+        let top = largest(scores);
+        for score in scores.iter_mut() {
+            *score = (*score - top).exponential();
+        }
+        let sum = sum_of(scores.len(), |i| scores[i]);
+        let factor = A::one() / sum;
+        for score in scores.iter_mut() {
+            *score = *score * factor;
+        }
+        top + Float::ln(sum)
+    }
+}
+
+simd! {
+    /// Turns scores into softmax weights, in place, given the logarithm of the denominator.
+    pub(crate) fn softmax_row_again<A: Real>(scores: &mut [A], log_sum: A) {
+        for score in scores.iter_mut() {
+            *score = (*score - log_sum).exponential();
+        }
+    }
+}
+
+/// Softmax of each row of `width` elements.
+pub(crate) fn forward<T: Number>(x: &[T], width: usize, y: &mut [T]) {
+    if y.is_empty() {
+        return;
+    }
+    y.par_chunks_mut(ROWS * width).zip(x.par_chunks(ROWS * width)).for_each(|(y, x)| {
+        let mut row = vec![T::Acc::zero(); width];
+        for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+            row.iter_mut().zip(x).for_each(|(row, x)| *row = x.widen());
+            softmax_row(&mut row);
+            y.iter_mut().zip(&row).for_each(|(y, &row)| *y = T::narrow(row));
+        }
+    });
+}
+
+/// `dx = y·(dy − Σ dy·y)` for each row.
+pub(crate) fn grad<T: Number>(y: &[T], dy: &[T], width: usize, dx: &mut [T]) {
+    if dx.is_empty() {
+        return;
+    }
+    dx.par_chunks_mut(width).zip(y.par_chunks(width)).zip(dy.par_chunks(width)).for_each(
+        |((dx, y), dy)| {
+            let dot = sum_of(width, |i| dy[i].widen() * y[i].widen());
+            for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
+                *dx = T::narrow(y.widen() * (dy.widen() - dot));
+            }
+        },
+    );
+}

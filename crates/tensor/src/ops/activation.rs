@@ -1,0 +1,43 @@
+//! Activation functions and dropout, with their gradients.
+
+use super::{check_dropout, expect_shape, same_float};
+use crate::backend::Activation;
+use crate::error::Result;
+use crate::{Dropout, Tensor};
+
+impl Tensor {
+    /// `activation(x)`, element by element.
+    pub fn activate(&self, activation: Activation) -> Result<Self> {
+        let device = same_float("activate", self, &[])?;
+        let y = Self::uninitialised(self.dims(), self.dtype(), device)?;
+        device.backend().activate(&self.contiguous()?, activation, &y)?;
+        Ok(y)
+    }
+
+    /// The gradient of `dropout(activation(x))` for `self` as x: `dy · mask · activation′(x)`.
+    pub fn activate_grad(
+        &self,
+        activation: Activation,
+        dropout: Option<Dropout>,
+        dy: &Self,
+    ) -> Result<Self> {
+        const OP: &str = "activate_grad";
+        let device = same_float(OP, self, &[dy])?;
+        expect_shape(OP, dy, self.shape(), "x and dy must have one shape")?;
+        check_dropout(OP, dropout.as_ref())?;
+        let dx = Self::uninitialised(self.dims(), self.dtype(), device)?;
+        let (x, dy) = (self.contiguous()?, dy.contiguous()?);
+        device.backend().activate_grad(&x, activation, dropout, &dy, &dx)?;
+        Ok(dx)
+    }
+
+    /// Sets a random share of the elements to 0 and scales the others. The gradient of this is this itself.
+    pub fn dropout(&self, dropout: Dropout) -> Result<Self> {
+        const OP: &str = "dropout";
+        let device = same_float(OP, self, &[])?;
+        check_dropout(OP, Some(&dropout))?;
+        let y = Self::uninitialised(self.dims(), self.dtype(), device)?;
+        device.backend().dropout(&self.contiguous()?, dropout, &y)?;
+        Ok(y)
+    }
+}

@@ -1,0 +1,50 @@
+//! Mean cross-entropy with integer labels and label smoothing, with its gradient.
+
+use super::{expect_shape, same_device, same_float};
+use crate::error::{Error, Result};
+use crate::{DType, Shape, Tensor};
+
+impl Tensor {
+    /// The mean over the batch of `−Σ_k t_k·log softmax(logits)_k`: logits `[B, K]`, labels `[B]` of `i64`.
+    ///
+    /// The target t is 1 at the label, smoothed: `t = (1 − s)·onehot + s/K` (Szegedy et al. 2016, section 7).
+    pub fn cross_entropy(&self, labels: &Self, smoothing: f64) -> Result<Self> {
+        const OP: &str = "cross_entropy";
+        check(OP, self, labels, smoothing)?;
+        let dtype = self.dtype().accumulator();
+        let loss = Self::uninitialised(Shape::from_valid(&[]), dtype, self.device())?;
+        let (logits, labels) = (self.contiguous()?, labels.contiguous()?);
+        self.device().backend().cross_entropy(&logits, &labels, smoothing, &loss)?;
+        Ok(loss)
+    }
+
+    /// The gradient of [`Tensor::cross_entropy`] for `self` as logits, `dloss` being the scalar's gradient.
+    pub fn cross_entropy_grad(&self, labels: &Self, smoothing: f64, dloss: &Self) -> Result<Self> {
+        const OP: &str = "cross_entropy_grad";
+        check(OP, self, labels, smoothing)?;
+        expect_shape(OP, dloss, &[], "the loss' gradient must be a scalar")?;
+        let dlogits = Self::uninitialised(self.dims(), self.dtype(), self.device())?;
+        let (logits, labels) = (self.contiguous()?, labels.contiguous()?);
+        let backend = self.device().backend();
+        backend.cross_entropy_grad(&logits, &labels, smoothing, dloss, &dlogits)?;
+        Ok(dlogits)
+    }
+}
+
+fn check(op: &'static str, logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<()> {
+    same_float(op, logits, &[])?;
+    same_device(op, logits, &[labels])?;
+    if logits.rank() != 2 || logits.elements() == 0 {
+        return Err(logits.shape_error(op, "logits must be [B, K] and not empty"));
+    }
+    expect_shape(op, labels, &logits.shape()[..1], "labels must be [B]")?;
+    if labels.dtype() != DType::I64 {
+        return Err(Error::DType { op, dtype: labels.dtype(), expected: "i64 labels" });
+    }
+    if !(0.0..1.0).contains(&smoothing) {
+        let value = smoothing.to_string();
+        let rule = "it must be at least 0 and below 1";
+        return Err(Error::Argument { op, name: "label smoothing", value, rule });
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! Element-wise arithmetic with broadcasting, sums over axes, and accumulation in place.
+
+use super::{expect_shape, expect_writable, same_float};
+use crate::backend::Binary;
+use crate::error::Result;
+use crate::{Shape, Tensor};
+
+impl Tensor {
+    /// `a + b`, broadcast.
+    pub fn add(&self, other: &Self) -> Result<Self> {
+        self.binary("add", Binary::Add, other)
+    }
+
+    /// `a − b`, broadcast.
+    pub fn sub(&self, other: &Self) -> Result<Self> {
+        self.binary("sub", Binary::Sub, other)
+    }
+
+    /// `a · b`, broadcast.
+    pub fn mul(&self, other: &Self) -> Result<Self> {
+        self.binary("mul", Binary::Mul, other)
+    }
+
+    /// `a / b`, broadcast.
+    pub fn div(&self, other: &Self) -> Result<Self> {
+        self.binary("div", Binary::Div, other)
+    }
+
+    fn binary(&self, name: &'static str, op: Binary, other: &Self) -> Result<Self> {
+        let device = same_float(name, self, &[other])?;
+        let shape = self.dims().broadcast(&other.dims(), name)?;
+        let out = Self::uninitialised(shape, self.dtype(), device)?;
+        let (a, b) = (self.broadcast_to(&shape)?, other.broadcast_to(&shape)?);
+        device.backend().binary(op, &a, &b, &out)?;
+        Ok(out)
+    }
+
+    /// `factor · x`
+    pub fn scale(&self, factor: f64) -> Result<Self> {
+        let out = Self::zeros(self.shape(), self.dtype(), self.device())?;
+        out.add_scaled_(self, factor)?;
+        Ok(out)
+    }
+
+    /// `self += factor · other`, for every view of this memory; both have one shape.
+    pub fn add_scaled_(&self, other: &Self, factor: f64) -> Result<()> {
+        const OP: &str = "add_scaled_";
+        let device = same_float(OP, self, &[other])?;
+        expect_shape(OP, other, self.shape(), "both must have one shape")?;
+        expect_writable(OP, self, &[other])?;
+        device.backend().add_scaled(&other.contiguous()?, factor, self)
+    }
+
+    /// Copies `other` over this tensor, converting the element type, for every view of this memory.
+    pub fn copy_(&self, other: &Self) -> Result<()> {
+        const OP: &str = "copy_";
+        super::same_device(OP, self, &[other])?;
+        expect_shape(OP, other, self.shape(), "both must have one shape")?;
+        if self.shares_memory_with(other) {
+            return Err(crate::Error::Aliased { op: OP });
+        }
+        self.device().backend().copy(other, self)
+    }
+
+    /// The sum over one axis, which is dropped.
+    pub fn sum_axis(&self, axis: usize) -> Result<Self> {
+        const OP: &str = "sum_axis";
+        let device = same_float(OP, self, &[])?;
+        if axis >= self.rank() {
+            return Err(self.shape_error(OP, "the axis must be among the tensor's"));
+        }
+        let (before, after) = (&self.shape()[..axis], &self.shape()[axis + 1..]);
+        let [outer, inner] = [before, after].map(|dims| dims.iter().product());
+        let kept = Shape::from_valid(&[before, after].concat());
+        let out = Self::uninitialised(kept, self.dtype(), device)?;
+        let from = self.reshape(&[outer, self.shape()[axis], inner])?;
+        device.backend().sum(&from, &out.reshape(&[outer, inner])?)?;
+        Ok(out)
+    }
+
+    /// The sum of all elements, a scalar.
+    pub fn sum_all(&self) -> Result<Self> {
+        self.reshape(&[self.elements()])?.sum_axis(0)
+    }
+
+    /// Sums over the axes that broadcasting added or stretched, so that the result has `shape`: the gradient of
+    /// [`Tensor::broadcast_to`].
+    pub fn sum_to(&self, shape: &[usize]) -> Result<Self> {
+        let added = self.rank().saturating_sub(shape.len());
+        let mut out = self.clone();
+        for _ in 0..added {
+            out = out.sum_axis(0)?;
+        }
+        for (axis, &extent) in shape.iter().enumerate() {
+            if extent == 1 && out.shape()[axis] != 1 {
+                let mut dims = out.shape().to_vec();
+                dims[axis] = 1;
+                out = out.sum_axis(axis)?.reshape(&dims)?;
+            }
+        }
+        expect_shape("sum_to", &out, shape, "the shape must broadcast to the tensor's")?;
+        Ok(out)
+    }
+}

@@ -1,0 +1,59 @@
+//! Layer normalisation over the last axis (Ba, Kiros and Hinton 2016, equation 4), with its gradients.
+
+use super::{expect_shape, expect_writable, same_float};
+use crate::backend::LayerNormGrads;
+use crate::error::{Error, Result};
+use crate::{Shape, Tensor};
+
+impl Tensor {
+    /// `(x − mean)/√(variance + ε)·scale + shift` over the last axis: x `[.., D]`, scale and shift `[D]`.
+    /// Also gives the statistics `[rows, 2]` (mean, reciprocal root) that the gradient needs.
+    pub fn layer_norm(&self, scale: &Self, shift: &Self, epsilon: f64) -> Result<(Self, Self)> {
+        const OP: &str = "layer_norm";
+        let device = same_float(OP, self, &[scale, shift])?;
+        let width = [self.dims().last()];
+        if self.rank() == 0 {
+            return Err(self.shape_error(OP, "at least one axis is needed"));
+        }
+        expect_shape(OP, scale, &width, "the scale must be [D]")?;
+        expect_shape(OP, shift, &width, "the shift must be [D]")?;
+        if epsilon.is_nan() || epsilon < 0.0 {
+            let value = epsilon.to_string();
+            return Err(Error::Argument {
+                op: OP, name: "epsilon", value, rule: "it must be ≥ 0"
+            });
+        }
+        let y = Self::uninitialised(self.dims(), self.dtype(), device)?;
+        let rows = Shape::from_valid(&[self.rows(), 2]);
+        let statistics = Self::uninitialised(rows, self.dtype().accumulator(), device)?;
+        let (x, scale, shift) = (self.contiguous()?, scale.contiguous()?, shift.contiguous()?);
+        device.backend().layer_norm(&x, &scale, &shift, epsilon, &y, &statistics)?;
+        Ok((y, statistics))
+    }
+
+    /// The gradients of [`Tensor::layer_norm`] for `self` as x: gives dx, adds to `dscale` and `dshift`.
+    pub fn layer_norm_grad(
+        &self,
+        scale: &Self,
+        statistics: &Self,
+        dy: &Self,
+        dscale: &Self,
+        dshift: &Self,
+    ) -> Result<Self> {
+        const OP: &str = "layer_norm_grad";
+        let device = same_float(OP, self, &[scale, dy, dscale, dshift])?;
+        let width = [self.dims().last()];
+        expect_shape(OP, dy, self.shape(), "x and dy must have one shape")?;
+        expect_shape(OP, statistics, &[self.rows(), 2], "the statistics must be [rows, 2]")?;
+        for vector in [scale, dscale, dshift] {
+            expect_shape(OP, vector, &width, "scale and gradients must be [D]")?;
+        }
+        expect_writable(OP, dscale, &[self, scale, dy])?;
+        expect_writable(OP, dshift, &[self, scale, dy])?;
+        let dx = Self::uninitialised(self.dims(), self.dtype(), device)?;
+        let (x, scale, dy) = (self.contiguous()?, scale.contiguous()?, dy.contiguous()?);
+        let grads = LayerNormGrads { input: &dx, scale: dscale, shift: dshift };
+        device.backend().layer_norm_grad(&x, &scale, statistics, &dy, &grads)?;
+        Ok(dx)
+    }
+}

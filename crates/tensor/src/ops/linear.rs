@@ -1,0 +1,125 @@
+//! The linear layer's product with its epilogue, its gradients, and the batched matrix product.
+
+use super::{check_dropout, expect_shape, expect_writable, same_float};
+use crate::backend::Epilogue;
+use crate::error::{Error, Result};
+use crate::{Shape, Tensor};
+
+impl Tensor {
+    /// `y = epilogue(x·wᵀ)`: x `[.., I]`, weight `[O, I]`, y `[.., O]`.
+    pub fn linear(&self, weight: &Self, epilogue: &Epilogue<'_>) -> Result<Self> {
+        self.linear_into(weight, epilogue, false).map(|(y, _)| y)
+    }
+
+    /// As [`Tensor::linear`], with the value before the activation, which the gradient needs.
+    pub fn linear_with_pre_activation(
+        &self,
+        weight: &Self,
+        epilogue: &Epilogue<'_>,
+    ) -> Result<(Self, Option<Self>)> {
+        self.linear_into(weight, epilogue, epilogue.activation.is_some())
+    }
+
+    fn linear_into(
+        &self,
+        weight: &Self,
+        epilogue: &Epilogue<'_>,
+        keep: bool,
+    ) -> Result<(Self, Option<Self>)> {
+        const OP: &str = "linear";
+        let mut others = vec![weight];
+        others.extend(epilogue.bias);
+        others.extend(epilogue.residual);
+        let device = same_float(OP, self, &others)?;
+        let shape = output_shape(OP, self, weight)?;
+        if let Some(bias) = epilogue.bias {
+            expect_shape(OP, bias, &weight.shape()[..1], "the bias must be [O]")?;
+        }
+        if let Some(residual) = epilogue.residual {
+            expect_shape(OP, residual, &shape, "the residual must have the output's shape")?;
+        }
+        check_dropout(OP, epilogue.dropout.as_ref())?;
+        let (x, w) = (self.contiguous()?, weight.contiguous()?);
+        let bias = epilogue.bias.map(Self::contiguous).transpose()?;
+        let residual = epilogue.residual.map(Self::contiguous).transpose()?;
+        let epilogue = Epilogue { bias: bias.as_ref(), residual: residual.as_ref(), ..*epilogue };
+        let y = Self::uninitialised(shape, self.dtype(), device)?;
+        let pre_activation =
+            keep.then(|| Self::uninitialised(shape, self.dtype(), device)).transpose()?;
+        device.backend().linear(&x, &w, &epilogue, pre_activation.as_ref(), &y)?;
+        Ok((y, pre_activation))
+    }
+
+    /// The gradient of [`Tensor::linear`]'s product for its input: `dx = dy·w`, with `self` as `dy [.., O]`.
+    pub fn linear_grad_input(&self, weight: &Self) -> Result<Self> {
+        const OP: &str = "linear_grad_input";
+        let device = same_float(OP, self, &[weight])?;
+        if weight.rank() != 2 || self.rank() == 0 || self.dims().last() != weight.shape()[0] {
+            return Err(mismatch(OP, self, weight, "dy must be [.., O] and the weight [O, I]"));
+        }
+        let shape = self.dims().with_last(weight.shape()[1]);
+        let dx = Self::uninitialised(shape, self.dtype(), device)?;
+        device.backend().linear_grad_input(&self.contiguous()?, &weight.contiguous()?, &dx)?;
+        Ok(dx)
+    }
+
+    /// The gradients of [`Tensor::linear`]'s product for weight and bias: `dw += dyᵀ·x`, `db += Σ dy`, with `self` as
+    /// `dy [.., O]`.
+    pub fn linear_grad_weight_(&self, x: &Self, dw: &Self, db: Option<&Self>) -> Result<()> {
+        const OP: &str = "linear_grad_weight";
+        let mut others = vec![x, dw];
+        others.extend(db);
+        let device = same_float(OP, self, &others)?;
+        if dw.rank() != 2 || output_shape(OP, x, dw)?.as_slice() != self.shape() {
+            return Err(mismatch(OP, self, x, "dy [.., O] and x [.., I] must have the same rows"));
+        }
+        expect_writable(OP, dw, &[self, x])?;
+        if let Some(db) = db {
+            expect_shape(OP, db, &dw.shape()[..1], "the bias' gradient must be [O]")?;
+            expect_writable(OP, db, &[self, x])?;
+        }
+        device.backend().linear_grad_weight(&self.contiguous()?, &x.contiguous()?, dw, db)
+    }
+
+    /// The matrix product of the last two axes: `[.., M, K]` by `[.., K, N]`, the leading axes being the same.
+    pub fn matmul(&self, other: &Self) -> Result<Self> {
+        const OP: &str = "matmul";
+        let device = same_float(OP, self, &[other])?;
+        let (rank, other_rank) = (self.rank(), other.rank());
+        let fits = rank >= 2
+            && rank == other_rank
+            && self.shape()[..rank - 2] == other.shape()[..rank - 2]
+            && self.shape()[rank - 1] == other.shape()[rank - 2];
+        if !fits {
+            return Err(mismatch(OP, self, other, "expected [.., M, K] and [.., K, N]"));
+        }
+        let shape = self.dims().with_last(other.shape()[rank - 1]);
+        let batch: usize = self.shape()[..rank - 2].iter().product();
+        let flat = |t: &Self| {
+            if rank == 3 {
+                return Ok(t.clone());
+            }
+            let [m, n] = [t.shape()[rank - 2], t.shape()[rank - 1]];
+            if rank == 2 {
+                let strides = Shape::from_valid(&[0, t.strides()[0], t.strides()[1]]);
+                return Ok(t.view(Shape::from_valid(&[1, m, n]), strides, t.offset()));
+            }
+            t.reshape(&[batch, m, n])
+        };
+        let c = Self::uninitialised(shape, self.dtype(), device)?;
+        device.backend().matmul(&flat(self)?, &flat(other)?, &flat(&c)?)?;
+        Ok(c)
+    }
+}
+
+/// The shape of `x·wᵀ`.
+fn output_shape(op: &'static str, x: &Tensor, weight: &Tensor) -> Result<Shape> {
+    if weight.rank() != 2 || x.rank() == 0 || x.dims().last() != weight.shape()[1] {
+        return Err(mismatch(op, x, weight, "x must be [.., I] and the weight [O, I]"));
+    }
+    Shape::new(&x.dims().with_last(weight.shape()[0]))
+}
+
+fn mismatch(op: &'static str, a: &Tensor, b: &Tensor, rule: &'static str) -> Error {
+    Error::ShapeMismatch { op, lhs: a.shape().to_vec(), rhs: b.shape().to_vec(), rule }
+}

@@ -1,0 +1,80 @@
+//! The safe operations on tensors: every check of shapes, types and devices is made here, once, and then the backend
+//! is called. One file an operation, with its gradient beside it.
+
+mod activation;
+mod attention;
+mod cross_entropy;
+mod elementwise;
+mod embed;
+mod layer_norm;
+mod linear;
+mod optimizer;
+mod softmax;
+
+pub use attention::AttentionOutput;
+
+use crate::error::{Error, Result};
+use crate::{Device, Tensor};
+
+/// All tensors on one device?
+fn same_device<'a>(op: &'static str, first: &'a Tensor, rest: &[&Tensor]) -> Result<&'a Device> {
+    match rest.iter().find(|t| t.device() != first.device()) {
+        None => Ok(first.device()),
+        Some(other) => Err(Error::DeviceMismatch {
+            op,
+            lhs: first.device().to_string(),
+            rhs: other.device().to_string(),
+        }),
+    }
+}
+
+/// All tensors on one device, of one element type, and that a float?
+fn same_float<'a>(op: &'static str, first: &'a Tensor, rest: &[&Tensor]) -> Result<&'a Device> {
+    let device = same_device(op, first, rest)?;
+    for tensor in rest {
+        if tensor.dtype() != first.dtype() {
+            return Err(Error::DTypeMismatch { op, lhs: first.dtype(), rhs: tensor.dtype() });
+        }
+    }
+    if !first.dtype().is_float() {
+        return Err(Error::DType { op, dtype: first.dtype(), expected: "f32, f64 or bf16" });
+    }
+    Ok(device)
+}
+
+/// Does `tensor` have this shape?
+fn expect_shape(
+    op: &'static str,
+    tensor: &Tensor,
+    shape: &[usize],
+    rule: &'static str,
+) -> Result<()> {
+    if tensor.shape() == shape {
+        return Ok(());
+    }
+    Err(Error::ShapeMismatch { op, lhs: tensor.shape().to_vec(), rhs: shape.to_vec(), rule })
+}
+
+/// Can `to` be written while `inputs` are read?
+fn expect_writable(op: &'static str, to: &Tensor, inputs: &[&Tensor]) -> Result<()> {
+    if !to.is_contiguous() {
+        return Err(to.shape_error(op, "the destination must be dense; it is a view with gaps"));
+    }
+    if inputs.iter().any(|input| input.shares_memory_with(to)) {
+        return Err(Error::Aliased { op });
+    }
+    Ok(())
+}
+
+/// Is the dropout's probability in [0, 1)?
+fn check_dropout(op: &'static str, dropout: Option<&crate::Dropout>) -> Result<()> {
+    match dropout {
+        Some(d) if !(0.0..1.0).contains(&d.probability) => Err(Error::Argument {
+            op,
+            name: "dropout probability",
+            value: d.probability.to_string(),
+            rule: "it must be at least 0 and below 1",
+        }),
+        _ => Ok(()),
+    }
+}

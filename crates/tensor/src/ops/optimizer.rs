@@ -1,0 +1,67 @@
+//! Optimizer updates and the norm of the gradient, over flat buffers that hold many parameters.
+
+use super::{expect_shape, expect_writable, same_float};
+use crate::backend::{AdamWStep, SgdStep};
+use crate::error::Result;
+use crate::{DType, Shape, Tensor};
+
+impl Tensor {
+    /// One SGD step on these parameters. `velocity` is needed with momentum, and is updated.
+    pub fn sgd_(&self, grads: &Self, velocity: Option<&Self>, step: &SgdStep) -> Result<()> {
+        const OP: &str = "sgd_";
+        let mut others = vec![grads];
+        others.extend(velocity);
+        check(OP, self, &others)?;
+        if step.momentum != 0.0 && velocity.is_none() {
+            return Err(crate::Error::Argument {
+                op: OP,
+                name: "velocity",
+                value: "missing".into(),
+                rule: "momentum needs one",
+            });
+        }
+        self.device().backend().sgd(self, grads, velocity, step)
+    }
+
+    /// One AdamW step on these parameters; both moments are updated.
+    pub fn adamw_(
+        &self,
+        grads: &Self,
+        first_moment: &Self,
+        second_moment: &Self,
+        step: &AdamWStep,
+    ) -> Result<()> {
+        check("adamw_", self, &[grads, first_moment, second_moment])?;
+        self.device().backend().adamw(self, grads, first_moment, second_moment, step)
+    }
+
+    /// `Σ x²`, a scalar of `f64` if x is, else of `f32`.
+    pub fn sum_squares(&self) -> Result<Self> {
+        let device = same_float("sum_squares", self, &[])?;
+        let dtype = if self.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        let out = Self::uninitialised(Shape::from_valid(&[]), dtype, device)?;
+        device.backend().sum_squares(&self.contiguous()?, &out)?;
+        Ok(out)
+    }
+
+    /// Scales these gradients so that their norm is at most `max_norm`, `sum_squares` being theirs. The factor is
+    /// `max_norm / (norm + 1e-6)`, as PyTorch's.
+    pub fn clip_norm_(&self, sum_squares: &Self, max_norm: f64) -> Result<()> {
+        const OP: &str = "clip_norm_";
+        expect_shape(OP, sum_squares, &[], "the sum of squares must be a scalar")?;
+        expect_writable(OP, self, &[sum_squares])?;
+        self.device().backend().clip_norm(self, sum_squares, max_norm)
+    }
+}
+
+fn check(op: &'static str, parameters: &Tensor, others: &[&Tensor]) -> Result<()> {
+    same_float(op, parameters, others)?;
+    for other in others {
+        expect_shape(op, other, parameters.shape(), "all buffers must have one shape")?;
+    }
+    let buffers = [&[parameters], others].concat();
+    for (i, buffer) in buffers.iter().enumerate() {
+        expect_writable(op, buffer, &buffers[i + 1..])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! Philox 4x32-10, the one source of randomness: a number is a function of its address, so it is the same on any
+//! device and for any number of threads. Dropout masks and initial weights are drawn from it; no state is kept.
+
+/// Which sequence of random numbers: the address of a draw is (seed, step, stream, index).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamKey {
+    /// The seed of the run.
+    pub seed: u64,
+    /// The training step (its low 32 bits count).
+    pub step: u64,
+    /// The place in the program that draws: one number for each dropout layer or parameter.
+    pub stream: u32,
+}
+
+/// Elements whose random words are made together: 16 counters of 4 words.
+pub const BLOCK: usize = 64;
+
+const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+
+/// One call of Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, section 4.2).
+pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    for _ in 0..10 {
+        let p0 = u64::from(MULTIPLIERS[0]) * u64::from(counter[0]);
+        let p1 = u64::from(MULTIPLIERS[1]) * u64::from(counter[2]);
+        counter = [
+            (p1 >> 32) as u32 ^ counter[1] ^ key[0],
+            p1 as u32,
+            (p0 >> 32) as u32 ^ counter[3] ^ key[1],
+            p0 as u32,
+        ];
+        key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
+    }
+    counter
+}
+
+impl StreamKey {
+    /// The 64 random words of elements `64·block … 64·block + 63`.
+    ///
+    /// Element `64·b + 16·lane + i` is word `lane` of the counter `16·b + i`: sixteen counters side by side fill a
+    /// vector register without a shuffle, and a GPU thread serves four elements that lie 16 apart.
+    #[inline(always)]
+    pub fn block(self, block: u64) -> [u32; BLOCK] {
+        // Philox as above, sixteen counters at a time: each line of the inner loop is one vector instruction or two.
+        let first = block * 16;
+        let mut c = [[0u32; 16]; 4];
+        for i in 0..16 {
+            let index = first + i as u64;
+            c[0][i] = index as u32;
+            c[1][i] = (index >> 32) as u32;
+        }
+        c[2] = [self.stream; 16];
+        c[3] = [self.step as u32; 16];
+        let mut key = [self.seed as u32, (self.seed >> 32) as u32];
+        for _ in 0..10 {
+            let mut next = [[0u32; 16]; 4];
+            for i in 0..16 {
+                let p0 = u64::from(MULTIPLIERS[0]) * u64::from(c[0][i]);
+                let p1 = u64::from(MULTIPLIERS[1]) * u64::from(c[2][i]);
+                next[0][i] = (p1 >> 32) as u32 ^ c[1][i] ^ key[0];
+                next[1][i] = p1 as u32;
+                next[2][i] = (p0 >> 32) as u32 ^ c[3][i] ^ key[1];
+                next[3][i] = p0 as u32;
+            }
+            c = next;
+            key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
+        }
+        let mut words = [0; BLOCK];
+        for (words, c) in words.chunks_exact_mut(16).zip(&c) {
+            words.copy_from_slice(c);
+        }
+        words
+    }
+
+    /// `count` numbers, uniform in [0, 1), with 53 random bits each.
+    pub fn uniform(self, count: usize) -> Vec<f64> {
+        let words = (0..).flat_map(|b| self.block(b));
+        let mut words = words.map(u64::from);
+        let mut next = || words.next().expect("the sequence of words has no end");
+        (0..count)
+            .map(|_| {
+                let bits = (next() << 32) | next();
+                (bits >> 11) as f64 / (1u64 << 53) as f64
+            })
+            .collect()
+    }
+
+    /// `count` numbers from the standard normal distribution (Box and Muller, 1958).
+    pub fn normal(self, count: usize) -> Vec<f64> {
+        let uniform = self.uniform(count.next_multiple_of(2));
+        let pairs = uniform.chunks_exact(2).flat_map(|pair| {
+            let radius = (-2.0 * (1.0 - pair[0]).ln()).sqrt();
+            let angle = std::f64::consts::TAU * pair[1];
+            [radius * angle.cos(), radius * angle.sin()]
+        });
+        pairs.take(count).collect()
+    }
+}
+
+/// A dropout mask: which elements are kept is a function of `key` and the element's index.
+///
+/// Kept elements are scaled by `1/(1−p)` (Srivastava et al., JMLR 2014, "inverted" form), so that evaluation needs
+/// no scaling.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    /// The probability `p` of dropping an element, in [0, 1).
+    pub probability: f64,
+    /// Where the mask is drawn from.
+    pub key: StreamKey,
+    /// The number of elements that one sample (index along the first axis) takes in the index space; `None` if that
+    /// is what the tensor holds. A tensor with only the first rows of each sample gives the full sample's size, and
+    /// draws the very mask that those rows have in the full tensor.
+    pub sample_stride: Option<usize>,
+}
+
+impl Dropout {
+    /// The mask for elements numbered one after the other.
+    pub fn new(probability: f64, key: StreamKey) -> Self {
+        Self { probability, key, sample_stride: None }
+    }
+
+    /// A word below this drops its element.
+    #[inline(always)]
+    pub fn threshold(&self) -> u32 {
+        (self.probability * (1u64 << 32) as f64).round().min(f64::from(u32::MAX)) as u32
+    }
+
+    /// The factor of a kept element.
+    #[inline(always)]
+    pub fn scale(&self) -> f64 {
+        1.0 / (1.0 - self.probability)
+    }
+
+    /// The index of the first element of row `row`, for rows of `row_len` elements and `rows_per_sample` rows a
+    /// sample.
+    #[inline(always)]
+    pub fn row_index(&self, row: usize, row_len: usize, rows_per_sample: usize) -> u64 {
+        match self.sample_stride {
+            None => (row * row_len) as u64,
+            Some(stride) => {
+                (row / rows_per_sample * stride + row % rows_per_sample * row_len) as u64
+            }
+        }
+    }
+
+    /// Calls `each(i, kept)` for the elements `index + i`, `i` in `0..len`.
+    pub fn for_each(&self, index: u64, len: usize, mut each: impl FnMut(usize, bool)) {
+        let threshold = self.threshold();
+        self.for_each_run(index, len, |start, words| {
+            for (i, &word) in words.iter().enumerate() {
+                each(start + i, word >= threshold);
+            }
+        });
+    }
+
+    /// Calls `each(start, words)` for runs of the elements `index..index + len`: an element is kept if its word is not
+    /// below [`Dropout::threshold`].
+    #[inline(always)]
+    pub fn for_each_run(&self, index: u64, len: usize, mut each: impl FnMut(usize, &[u32])) {
+        let mut done = 0;
+        while done < len {
+            let at = index + done as u64;
+            let words = self.key.block(at / BLOCK as u64);
+            let skip = (at % BLOCK as u64) as usize;
+            let take = (BLOCK - skip).min(len - done);
+            each(done, &words[skip..skip + take]);
+            done += take;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn philox_gives_the_published_answers() {
+        // Known answers of the Random123 distribution (kat_vectors, philox4x32 10).
+        assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(
+            philox([u32::MAX; 4], [u32::MAX; 2]),
+            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
+        );
+        assert_eq!(
+            philox(
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+                [0xa409_3822, 0x299f_31d0]
+            ),
+            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
+        );
+    }
+
+    #[test]
+    fn a_block_is_sixteen_counters_of_four_words() {
+        let key = StreamKey { seed: 0x1234_5678_9abc_def0, step: 77, stream: 5 };
+        for block in [0, 1, u64::from(u32::MAX) / 16] {
+            let words = key.block(block);
+            for (element, &word) in words.iter().enumerate() {
+                let counter = block * 16 + (element % 16) as u64;
+                let counter = [counter as u32, (counter >> 32) as u32, key.stream, key.step as u32];
+                let whole = philox(counter, [key.seed as u32, (key.seed >> 32) as u32]);
+                assert_eq!(word, whole[element / 16]);
+            }
+        }
+    }
+
+    const KEY: StreamKey = StreamKey { seed: 7, step: 3, stream: 1 };
+
+    fn mask(dropout: &Dropout, index: u64, len: usize) -> Vec<Option<bool>> {
+        let mut out = vec![None; len];
+        dropout.for_each(index, len, |i, kept| out[i] = Some(kept));
+        out
+    }
+
+    #[test]
+    fn a_mask_does_not_depend_on_where_it_is_cut() {
+        let dropout = Dropout::new(0.3, KEY);
+        let whole = mask(&dropout, 0, 1000);
+        for (start, len) in [(0, 1), (1, 63), (63, 2), (37, 500), (64, 64), (999, 1)] {
+            assert_eq!(mask(&dropout, start as u64, len), whole[start..start + len]);
+        }
+    }
+
+    #[test]
+    fn the_share_of_dropped_elements_is_the_probability() {
+        let n = 200_000;
+        let dropped =
+            mask(&Dropout::new(0.1, KEY), 0, n).iter().filter(|&&kept| kept == Some(false)).count()
+                as f64;
+        // Five standard deviations of a binomial count.
+        assert!((dropped - 0.1 * n as f64).abs() < 5.0 * (0.09 * n as f64).sqrt(), "{dropped}");
+    }
+
+    #[test]
+    fn streams_steps_and_seeds_differ() {
+        let words = KEY.block(0);
+        for other in [
+            StreamKey { seed: 8, ..KEY },
+            StreamKey { step: 4, ..KEY },
+            StreamKey { stream: 2, ..KEY },
+        ] {
+            assert_ne!(words, other.block(0));
+        }
+    }
+
+    #[test]
+    fn normal_numbers_have_mean_0_and_variance_1() {
+        let n = 100_000;
+        let x = KEY.normal(n);
+        let mean = x.iter().sum::<f64>() / n as f64;
+        let variance = x.iter().map(|v| v * v).sum::<f64>() / n as f64;
+        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
+        assert_eq!(KEY.normal(3), KEY.normal(5)[..3]);
+    }
+}

@@ -1,0 +1,144 @@
+//! [`Shape`]: the extents (or strides) of a tensor, without allocation. Broadcasting rules live here too.
+
+use std::fmt;
+use std::ops::Deref;
+
+use crate::Error;
+
+/// The largest number of axes that a tensor can have.
+pub const MAX_RANK: usize = 6;
+
+/// Up to [`MAX_RANK`] extents; derefs to a slice. A scalar has none.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shape {
+    dims: [usize; MAX_RANK],
+    rank: usize,
+}
+
+impl Shape {
+    /// A shape from its extents. An error if there are more than [`MAX_RANK`].
+    pub fn new(dims: &[usize]) -> Result<Self, Error> {
+        if dims.len() > MAX_RANK {
+            return Err(Error::Shape {
+                op: "shape",
+                shape: dims.to_vec(),
+                rule: "a tensor has at most 6 axes",
+            });
+        }
+        if dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).is_none_or(|n| n >= 1 << 47) {
+            return Err(Error::Shape {
+                op: "shape",
+                shape: dims.to_vec(),
+                rule: "the number of elements must be below 2^47",
+            });
+        }
+        Ok(Self::from_valid(dims))
+    }
+
+    /// A shape whose extents come from valid shapes, so that no check is needed.
+    pub(crate) fn from_valid(dims: &[usize]) -> Self {
+        let mut out = Self { dims: [0; MAX_RANK], rank: dims.len() };
+        out.dims[..dims.len()].copy_from_slice(dims);
+        out
+    }
+
+    /// The number of elements.
+    pub fn elements(&self) -> usize {
+        self.iter().product()
+    }
+
+    /// The strides of a row-major (C order) tensor of this shape.
+    pub fn row_major_strides(&self) -> Self {
+        let mut strides = *self;
+        let mut step = 1;
+        for axis in (0..self.rank).rev() {
+            strides.dims[axis] = step;
+            step *= self.dims[axis];
+        }
+        strides
+    }
+
+    /// The last extent; 1 for a scalar.
+    pub fn last(&self) -> usize {
+        self.as_slice().last().copied().unwrap_or(1)
+    }
+
+    /// The extents as a slice.
+    pub fn as_slice(&self) -> &[usize] {
+        &self.dims[..self.rank]
+    }
+
+    /// This shape with its last extent replaced. A scalar stays a scalar.
+    pub fn with_last(&self, last: usize) -> Self {
+        let mut out = *self;
+        if self.rank > 0 {
+            out.dims[self.rank - 1] = last;
+        }
+        out
+    }
+
+    /// The shape that `self` and `other` broadcast to (NumPy's rule: align at the right, 1 stretches).
+    pub fn broadcast(&self, other: &Self, op: &'static str) -> Result<Self, Error> {
+        let rank = self.rank.max(other.rank);
+        let mut dims = [0; MAX_RANK];
+        for (axis, dim) in dims[..rank].iter_mut().enumerate() {
+            let extent = |s: &Self| (axis + s.rank).checked_sub(rank).map_or(1, |i| s.dims[i]);
+            *dim = match (extent(self), extent(other)) {
+                (a, b) if a == b => a,
+                (1, b) => b,
+                (a, 1) => a,
+                _ => {
+                    return Err(Error::ShapeMismatch {
+                        op,
+                        lhs: self.to_vec(),
+                        rhs: other.to_vec(),
+                        rule: "aligned at the right, each pair of extents must be equal or hold a 1",
+                    });
+                }
+            };
+        }
+        Self::new(&dims[..rank])
+    }
+}
+
+impl Deref for Shape {
+    type Target = [usize];
+    fn deref(&self) -> &[usize] {
+        self.as_slice()
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_slice(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(dims: &[usize]) -> Shape {
+        Shape::new(dims).unwrap()
+    }
+
+    #[test]
+    fn strides_are_row_major() {
+        assert_eq!(shape(&[2, 3, 4]).row_major_strides().as_slice(), &[12, 4, 1]);
+        assert_eq!(shape(&[]).row_major_strides().as_slice(), &[] as &[usize]);
+    }
+
+    #[test]
+    fn broadcasting_follows_numpy() {
+        let joined = shape(&[4, 1, 3]).broadcast(&shape(&[2, 3]), "add").unwrap();
+        assert_eq!(joined.as_slice(), &[4, 2, 3]);
+        assert!(shape(&[4, 2]).broadcast(&shape(&[3]), "add").is_err());
+        assert_eq!(shape(&[0, 3]).broadcast(&shape(&[1, 3]), "add").unwrap().as_slice(), &[0, 3]);
+    }
+
+    #[test]
+    fn too_many_axes_or_elements_are_errors() {
+        assert!(Shape::new(&[1; 7]).is_err());
+        assert!(Shape::new(&[usize::MAX, 2]).is_err());
+    }
+}

@@ -1,0 +1,352 @@
+//! [`Tensor`]: shape, strides, element type and shared memory on a device; creation and views. Arithmetic is in `ops`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::Device;
+use crate::backend::Memory;
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+
+/// An array of numbers on a device. Cloning shares the memory.
+///
+/// Operations give new tensors. The few that write in place say so in their name (`fill_`, `add_scaled_`) and are
+/// seen by every view of the same memory; this is how parameters and gradients live in one flat buffer.
+#[derive(Clone)]
+pub struct Tensor {
+    memory: Arc<Memory>,
+    shape: Shape,
+    strides: Shape,
+    offset: usize,
+    dtype: DType,
+    device: Device,
+}
+
+impl Tensor {
+    /// A tensor with any content, for operations that write all of it.
+    pub(crate) fn uninitialised(shape: Shape, dtype: DType, device: &Device) -> Result<Self> {
+        let memory = device.backend().allocate(shape.elements() * dtype.size())?;
+        Ok(Self::from_memory(memory, shape, dtype, device))
+    }
+
+    /// A dense tensor over memory that a backend made for it.
+    pub(crate) fn from_memory(memory: Memory, shape: Shape, dtype: DType, device: &Device) -> Self {
+        let strides = shape.row_major_strides();
+        Self { memory: Arc::new(memory), shape, strides, offset: 0, dtype, device: device.clone() }
+    }
+
+    /// A tensor filled with `value`.
+    pub fn full(shape: &[usize], value: f64, dtype: DType, device: &Device) -> Result<Self> {
+        let tensor = Self::uninitialised(Shape::new(shape)?, dtype, device)?;
+        tensor.fill_(value)?;
+        Ok(tensor)
+    }
+
+    /// A tensor of zeros.
+    pub fn zeros(shape: &[usize], dtype: DType, device: &Device) -> Result<Self> {
+        Self::full(shape, 0.0, dtype, device)
+    }
+
+    /// A tensor from values in row-major order.
+    ///
+    /// ```
+    /// use vitrine_tensor::{Device, Tensor};
+    /// let x = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0], &[2, 2], &Device::cpu())?;
+    /// assert_eq!(x.transpose(0, 1)?.to_vec::<f32>()?, [1.0, 3.0, 2.0, 4.0]);
+    /// # Ok::<(), vitrine_tensor::Error>(())
+    /// ```
+    pub fn from_slice<T: Element>(values: &[T], shape: &[usize], device: &Device) -> Result<Self> {
+        let shape = Shape::new(shape)?;
+        if shape.elements() != values.len() {
+            return Err(Error::ShapeMismatch {
+                op: "from_slice",
+                lhs: vec![values.len()],
+                rhs: shape.to_vec(),
+                rule: "the number of values must be the product of the extents",
+            });
+        }
+        let tensor = Self::uninitialised(shape, T::DTYPE, device)?;
+        device.backend().upload(bytemuck::cast_slice(values), &tensor)?;
+        Ok(tensor)
+    }
+
+    /// The values in row-major order. Waits for the device.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        self.check_element::<T>("to_vec")?;
+        let dense = self.contiguous()?;
+        let mut values = vec![T::default(); self.elements()];
+        self.device.backend().download(&dense, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
+    }
+
+    /// The values as `f64`, whatever the element type: for tests, logs and statistics.
+    pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
+        fn widen<T: Element>(values: Vec<T>) -> Vec<f64> {
+            values.into_iter().map(T::to_f64).collect()
+        }
+        Ok(match self.dtype {
+            DType::F32 => widen(self.to_vec::<f32>()?),
+            DType::F64 => self.to_vec::<f64>()?,
+            DType::BF16 => widen(self.to_vec::<crate::bf16>()?),
+            DType::U8 => widen(self.to_vec::<u8>()?),
+            DType::I64 => widen(self.to_vec::<i64>()?),
+        })
+    }
+
+    /// The value of a tensor with one element. Waits for the device.
+    pub fn to_scalar(&self) -> Result<f64> {
+        match self.to_f64_vec()?.as_slice() {
+            [value] => Ok(*value),
+            _ => Err(self.shape_error("to_scalar", "a scalar has exactly one element")),
+        }
+    }
+
+    /// Copies values from the host over this tensor's own, for every view of its memory.
+    pub fn copy_from_slice_<T: Element>(&self, values: &[T]) -> Result<()> {
+        self.check_element::<T>("copy_from_slice_")?;
+        if !self.is_contiguous() || values.len() != self.elements() {
+            return Err(self.shape_error(
+                "copy_from_slice_",
+                "the destination must be dense and have as many elements as there are values",
+            ));
+        }
+        self.device.backend().upload(bytemuck::cast_slice(values), self)
+    }
+
+    /// The extents.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The extents, as a value that can be changed.
+    pub fn dims(&self) -> Shape {
+        self.shape
+    }
+
+    /// How many elements to skip for one step along each axis.
+    pub fn strides(&self) -> &[usize] {
+        &self.strides
+    }
+
+    /// The position of the first element in the memory, in elements.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The backend's memory, for backends.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.elements()
+    }
+
+    /// The number of axes.
+    pub fn rank(&self) -> usize {
+        self.shape.len()
+    }
+
+    /// The product of all extents but the last.
+    pub fn rows(&self) -> usize {
+        let rank = self.rank();
+        self.shape[..rank.saturating_sub(1)].iter().product()
+    }
+
+    /// Whether the elements lie in row-major order without gaps.
+    pub fn is_contiguous(&self) -> bool {
+        let mut step = 1;
+        for axis in (0..self.rank()).rev() {
+            if self.shape[axis] == 0 {
+                return true;
+            }
+            if self.shape[axis] != 1 && self.strides[axis] != step {
+                return false;
+            }
+            step *= self.shape[axis];
+        }
+        true
+    }
+
+    /// Whether both are views of the same memory.
+    pub fn shares_memory_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory)
+    }
+
+    /// Whether no other tensor shares this one's memory, so that it may be written without anyone noticing.
+    pub fn is_sole_owner(&self) -> bool {
+        Arc::strong_count(&self.memory) == 1
+    }
+
+    /// Takes the memory out if no other tensor shares it.
+    pub(crate) fn into_memory(self) -> std::result::Result<Memory, Self> {
+        match Arc::try_unwrap(self.memory) {
+            Ok(memory) => Ok(memory),
+            Err(memory) => Err(Self { memory, ..self }),
+        }
+    }
+
+    pub(crate) fn view(&self, shape: Shape, strides: Shape, offset: usize) -> Self {
+        Self { shape, strides, offset, ..self.clone() }
+    }
+
+    /// The same elements under another shape; a view where the memory allows it, else a copy.
+    pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
+        let shape = Shape::new(shape)?;
+        if shape.elements() != self.elements() {
+            return Err(Error::ShapeMismatch {
+                op: "reshape",
+                lhs: self.shape.to_vec(),
+                rhs: shape.to_vec(),
+                rule: "the number of elements must stay the same",
+            });
+        }
+        let dense = self.contiguous()?;
+        Ok(dense.view(shape, shape.row_major_strides(), dense.offset))
+    }
+
+    /// A view with the axes in another order: axis `i` of the result is axis `order[i]` of `self`.
+    pub fn permute(&self, order: &[usize]) -> Result<Self> {
+        let mut seen = [false; crate::shape::MAX_RANK];
+        let valid = order.len() == self.rank()
+            && order
+                .iter()
+                .all(|&axis| axis < self.rank() && !std::mem::replace(&mut seen[axis], true));
+        if !valid {
+            return Err(Error::ShapeMismatch {
+                op: "permute",
+                lhs: self.shape.to_vec(),
+                rhs: order.to_vec(),
+                rule: "the order must name each axis once",
+            });
+        }
+        let pick = |of: &Shape| {
+            let mut picked = [0; crate::shape::MAX_RANK];
+            for (to, &axis) in picked.iter_mut().zip(order) {
+                *to = of[axis];
+            }
+            Shape::from_valid(&picked[..order.len()])
+        };
+        Ok(self.view(pick(&self.shape), pick(&self.strides), self.offset))
+    }
+
+    /// A view with two axes exchanged.
+    pub fn transpose(&self, a: usize, b: usize) -> Result<Self> {
+        let mut order: Vec<usize> = (0..self.rank()).collect();
+        if a >= self.rank() || b >= self.rank() {
+            return Err(self.shape_error("transpose", "both axes must be among the tensor's"));
+        }
+        order.swap(a, b);
+        self.permute(&order)
+    }
+
+    /// A view of `length` entries along `axis`, from `start` on.
+    pub fn narrow(&self, axis: usize, start: usize, length: usize) -> Result<Self> {
+        let inside = axis < self.rank()
+            && start.checked_add(length).is_some_and(|end| end <= self.shape[axis]);
+        if !inside {
+            return Err(Error::ShapeMismatch {
+                op: "narrow",
+                lhs: self.shape.to_vec(),
+                rhs: vec![axis, start, length],
+                rule: "(axis, start, length) must lie inside the tensor",
+            });
+        }
+        let mut dims = [0; crate::shape::MAX_RANK];
+        dims[..self.rank()].copy_from_slice(&self.shape);
+        dims[axis] = length;
+        let shape = Shape::from_valid(&dims[..self.rank()]);
+        Ok(self.view(shape, self.strides, self.offset + start * self.strides[axis]))
+    }
+
+    /// A view that repeats extents of 1 (and adds leading axes) to reach `shape`, without a copy.
+    pub fn broadcast_to(&self, shape: &[usize]) -> Result<Self> {
+        let target = Shape::new(shape)?;
+        if self.shape.broadcast(&target, "broadcast_to")? != target {
+            return Err(Error::ShapeMismatch {
+                op: "broadcast_to",
+                lhs: self.shape.to_vec(),
+                rhs: shape.to_vec(),
+                rule: "only extents of 1 can be repeated",
+            });
+        }
+        let added = target.len() - self.rank();
+        let mut strides = [0; crate::shape::MAX_RANK];
+        for axis in 0..self.rank() {
+            if self.shape[axis] == target[axis + added] {
+                strides[axis + added] = self.strides[axis];
+            }
+        }
+        Ok(self.view(target, Shape::from_valid(&strides[..target.len()]), self.offset))
+    }
+
+    /// This tensor if it is dense, else a dense copy.
+    pub fn contiguous(&self) -> Result<Self> {
+        if self.is_contiguous() { Ok(self.clone()) } else { self.copy() }
+    }
+
+    /// A dense copy with memory of its own.
+    pub fn copy(&self) -> Result<Self> {
+        let out = Self::uninitialised(self.shape, self.dtype, &self.device)?;
+        self.device.backend().copy(self, &out)?;
+        Ok(out)
+    }
+
+    /// The values converted to another element type; the same tensor if it has that type.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        if dtype == self.dtype {
+            return Ok(self.clone());
+        }
+        let out = Self::uninitialised(self.shape, dtype, &self.device)?;
+        self.device.backend().copy(self, &out)?;
+        Ok(out)
+    }
+
+    /// The tensor on another device; the same tensor if it is there already.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        if *device == self.device {
+            return Ok(self.clone());
+        }
+        let dense = self.contiguous()?;
+        let mut bytes = vec![0; self.elements() * self.dtype.size()];
+        self.device.backend().download(&dense, &mut bytes)?;
+        let out = Self::uninitialised(self.shape, self.dtype, device)?;
+        device.backend().upload(&bytes, &out)?;
+        Ok(out)
+    }
+
+    /// Sets every element, for every view of this memory.
+    pub fn fill_(&self, value: f64) -> Result<()> {
+        self.device.backend().fill(self, value)
+    }
+
+    pub(crate) fn shape_error(&self, op: &'static str, rule: &'static str) -> Error {
+        Error::Shape { op, shape: self.shape.to_vec(), rule }
+    }
+
+    fn check_element<T: Element>(&self, op: &'static str) -> Result<()> {
+        if self.dtype == T::DTYPE {
+            Ok(())
+        } else {
+            Err(Error::DTypeMismatch { op, lhs: self.dtype, rhs: T::DTYPE })
+        }
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({:?}, {}, {})", self.shape, self.dtype, self.device)
+    }
+}

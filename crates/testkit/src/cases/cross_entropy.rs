@@ -1,0 +1,53 @@
+//! Cross-entropy and its gradient.
+
+use vitrine_tensor::Tensor;
+
+use crate::case::Case;
+use crate::compare::Comparison;
+use crate::inputs::{Layout, Setup, random};
+use crate::reference::{array, cross_entropy as reference};
+
+const SHAPES: [[usize; 2]; 6] = [[1, 1], [1, 10], [7, 3], [128, 10], [700, 37], [3, 1000]];
+
+fn labels(s: &Setup, [batch, classes]: [usize; 2]) -> vitrine_tensor::Result<(Vec<i64>, Tensor)> {
+    let labels: Vec<i64> = (0..batch).map(|i| (i * 7 % classes) as i64).collect();
+    let tensor = Tensor::from_slice(&labels, &[batch], &s.device)?;
+    Ok((labels, tensor))
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for shape in SHAPES {
+        for (layout, smoothing, spread) in [
+            (Layout::Dense, 0.0, 1.0),
+            (Layout::Transposed, 0.1, 1.0),
+            (Layout::Narrowed, 0.9, 1.0),
+            (Layout::Dense, 0.1, 50.0),
+        ] {
+            let name = format!("{shape:?}, {layout:?}, smoothing {smoothing}, logits × {spread}");
+            cases.push(Case::new("cross_entropy", name.clone(), move |s| {
+                let logits = s.placed(&(random(1, &shape) * spread), layout)?;
+                let (labels, tensor) = labels(s, shape)?;
+                let loss = logits.tensor.cross_entropy(&tensor, smoothing)?;
+                let expected = reference::cross_entropy(&logits.values, &labels, smoothing);
+                Ok(vec![Comparison::new("loss", &loss, &array(&[], vec![expected]))?])
+            }));
+            cases.push(Case::new("cross_entropy_grad", name, move |s| {
+                let logits = s.placed(&(random(1, &shape) * spread), layout)?;
+                let (labels, tensor) = labels(s, shape)?;
+                let dloss = array(&[], vec![1.75]);
+                let dloss = s.placed_as(&dloss, Layout::Offset, s.dtype.accumulator())?.tensor;
+                let grad = logits.tensor.cross_entropy_grad(&tensor, smoothing, &dloss)?;
+                let expected =
+                    reference::cross_entropy_grad(&logits.values, &labels, smoothing, 1.75);
+                // Softmax minus target: both are at most 1, and the logits' spread is lost to rounding.
+                let terms = expected.mapv(|_| (1.0 + spread) * 1.75 / shape[0] as f64);
+                let accumulator = s.dtype.accumulator();
+                Ok(vec![
+                    Comparison::new("dlogits", &grad, &expected)?.loosened(accumulator, &terms),
+                ])
+            }));
+        }
+    }
+    cases
+}

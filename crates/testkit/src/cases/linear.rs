@@ -1,0 +1,205 @@
+//! The linear layer, its gradients, and the batched matrix product.
+
+use vitrine_tensor::{Activation, Epilogue, Tensor};
+
+use super::mask;
+use crate::case::Case;
+use crate::compare::Comparison;
+use crate::inputs::{Layout, Setup};
+use crate::reference::linear as reference;
+
+/// Shapes of x, and outputs. 700 rows make several blocks.
+const SHAPES: [(&[usize], usize); 8] = [
+    (&[1, 1], 1),
+    (&[5], 3),
+    (&[7, 5], 3),
+    (&[2, 5, 7], 4),
+    (&[0, 5], 3),
+    (&[4, 0], 3),
+    (&[700, 37], 19),
+    (&[3, 300], 130),
+];
+
+/// What follows the product.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    bias: bool,
+    activation: Option<Activation>,
+    dropout: bool,
+    residual: bool,
+}
+
+const fn options(
+    bias: bool,
+    activation: Option<Activation>,
+    dropout: bool,
+    residual: bool,
+) -> Options {
+    Options { bias, activation, dropout, residual }
+}
+
+const OPTIONS: [Options; 7] = [
+    options(false, None, false, false),
+    options(true, None, false, false),
+    options(true, Some(Activation::GeluErf), false, false),
+    options(true, Some(Activation::GeluTanh), true, false),
+    options(false, Some(Activation::Relu), false, true),
+    options(true, None, true, true),
+    options(true, Some(Activation::GeluErf), true, true),
+];
+
+const LAYOUTS: [(Layout, Layout); 3] = [
+    (Layout::Dense, Layout::Dense),
+    (Layout::Transposed, Layout::Offset),
+    (Layout::Narrowed, Layout::Transposed),
+];
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (shape, outputs) in SHAPES {
+        for chosen in OPTIONS {
+            let name = format!("{shape:?} to {outputs}, {chosen:?}");
+            cases.push(Case::new("linear", name, move |s| {
+                forward(s, shape, outputs, chosen, LAYOUTS[0], None)
+            }));
+        }
+        for layouts in LAYOUTS {
+            let name = format!("{shape:?} to {outputs}, {layouts:?}");
+            cases.push(Case::new("linear", name.clone(), move |s| {
+                forward(s, shape, outputs, OPTIONS[6], layouts, None)
+            }));
+            cases.extend(gradients(&name, shape, outputs, layouts));
+        }
+    }
+    cases.push(Case::new("linear", "mask of the first rows of larger samples", |s| {
+        forward(s, &[3, 5, 7], 4, OPTIONS[6], LAYOUTS[0], Some(9 * 4))
+    }));
+    cases.push(Case::new("linear_grad_weight", "both gradients in one buffer", |s| {
+        let (dy, x) = (s.normal(1, &[9, 3])?, s.normal(2, &[9, 4])?);
+        let flat = s.destination(3, &[3 * 4 + 3])?;
+        let (dw, db) = (flat.tensor.narrow(0, 0, 12)?, flat.tensor.narrow(0, 12, 3)?);
+        dy.tensor.linear_grad_weight_(&x.tensor, &dw.reshape(&[3, 4])?, Some(&db))?;
+        let dw = reference::linear_grad_weight(&dy.values, &x.values);
+        let db = reference::linear_grad_bias(&dy.values);
+        let join = |a: &crate::reference::Array, b: &crate::reference::Array| {
+            crate::reference::array(&[15], a.iter().chain(b).copied().collect())
+        };
+        let sum = crate::reference::Sum {
+            value: join(&dw.value, &db.value),
+            terms: join(&dw.terms, &db.terms),
+        };
+        Ok(vec![flat.compare_added("dw and db", &sum)?])
+    }));
+    cases
+}
+
+fn forward(
+    s: &Setup,
+    shape: &[usize],
+    outputs: usize,
+    options: Options,
+    (x_layout, w_layout): (Layout, Layout),
+    sample_stride: Option<usize>,
+) -> vitrine_tensor::Result<Vec<Comparison>> {
+    let inputs = shape[shape.len() - 1];
+    let y_shape = [&shape[..shape.len() - 1], &[outputs]].concat();
+    let x = s.laid_out(1, shape, x_layout)?;
+    let w = s.laid_out(2, &[outputs, inputs], w_layout)?;
+    let bias = s.laid_out(3, &[outputs], w_layout)?;
+    let residual = s.laid_out(4, &y_shape, x_layout)?;
+    let mut dropout = mask(0.3, 5);
+    dropout.sample_stride = sample_stride;
+    let epilogue = Epilogue {
+        bias: options.bias.then_some(&bias.tensor),
+        activation: options.activation,
+        dropout: options.dropout.then_some(dropout),
+        residual: options.residual.then_some(&residual.tensor),
+    };
+    let expected = reference::linear(
+        &x.values,
+        &w.values,
+        &reference::Epilogue {
+            bias: options.bias.then_some(&bias.values),
+            activation: options.activation,
+            dropout: options.dropout.then_some(&dropout),
+            residual: options.residual.then_some(&residual.values),
+        },
+    );
+    let alone = x.tensor.linear(&w.tensor, &epilogue)?;
+    let (y, pre_activation) = x.tensor.linear_with_pre_activation(&w.tensor, &epilogue)?;
+    let mut comparisons =
+        vec![Comparison::of_sum("y", &alone, &expected.y)?, Comparison::of_sum("y", &y, &expected.y)?];
+    if let Some(pre) = &pre_activation {
+        comparisons.push(Comparison::of_sum("pre_activation", pre, &expected.pre_activation)?);
+    }
+    Ok(comparisons)
+}
+
+fn gradients(
+    name: &str,
+    shape: &'static [usize],
+    outputs: usize,
+    (first, second): (Layout, Layout),
+) -> [Case; 2] {
+    let inputs = shape[shape.len() - 1];
+    let dy_shape = [&shape[..shape.len() - 1], &[outputs]].concat();
+    let (for_input, for_weight) = (dy_shape.clone(), dy_shape);
+    let input = Case::new("linear_grad_input", name, move |s| {
+        let dy = s.laid_out(1, &for_input, first)?;
+        let w = s.laid_out(2, &[outputs, inputs], second)?;
+        let expected = reference::linear_grad_input(&dy.values, &w.values);
+        Ok(vec![Comparison::of_sum("dx", &dy.tensor.linear_grad_input(&w.tensor)?, &expected)?])
+    });
+    let weight = Case::new("linear_grad_weight", name, move |s| {
+        let (dy, x) = (s.laid_out(1, &for_weight, first)?, s.laid_out(2, shape, second)?);
+        let expected = reference::linear_grad_weight(&dy.values, &x.values);
+        let (dw, db) = (s.destination(3, &[outputs, inputs])?, s.destination(4, &[outputs])?);
+        dy.tensor.linear_grad_weight_(&x.tensor, &dw.tensor, Some(&db.tensor))?;
+        let alone = s.destination(3, &[outputs, inputs])?;
+        dy.tensor.linear_grad_weight_(&x.tensor, &alone.tensor, None)?;
+        Ok(vec![
+            dw.compare_added("dw", &expected)?,
+            db.compare_added("db", &reference::linear_grad_bias(&dy.values))?,
+            alone.compare_added("dw without db", &expected)?,
+        ])
+    });
+    [input, weight]
+}
+
+pub(super) fn matmul_cases() -> Vec<Case> {
+    let shapes: [(&[usize], &[usize]); 10] = [
+        (&[1, 1], &[1, 1]),
+        (&[3, 4], &[4, 5]),
+        (&[4, 0], &[0, 3]),
+        (&[0, 4], &[4, 3]),
+        (&[3, 2, 5], &[3, 5, 4]),
+        (&[0, 2, 5], &[0, 5, 4]),
+        (&[2, 3, 4, 5], &[2, 3, 5, 1]),
+        (&[700, 37], &[37, 19]),
+        (&[2, 130, 64], &[2, 64, 130]),
+        (&[1, 1, 300], &[1, 300, 1]),
+    ];
+    let mut cases = Vec::new();
+    for (left, right) in shapes {
+        for a_layout in Layout::ALL {
+            for b_layout in [Layout::Dense, Layout::Transposed, Layout::Narrowed] {
+                let name = format!("{left:?} {a_layout:?} by {right:?} {b_layout:?}");
+                cases.push(Case::new("matmul", name, move |s| {
+                    let (a, b) = (s.laid_out(1, left, a_layout)?, s.laid_out(2, right, b_layout)?);
+                    let expected = reference::matmul(&a.values, &b.values);
+                    Ok(vec![Comparison::of_sum("c", &a.tensor.matmul(&b.tensor)?, &expected)?])
+                }));
+            }
+        }
+    }
+    cases.push(Case::new("matmul", "one matrix repeated over the batch", |s| {
+        let (a, b) = (s.normal(1, &[1, 3, 4])?, s.normal(2, &[5, 4, 2])?);
+        let expected = {
+            let repeated = a.values.broadcast(vec![5, 3, 4]).expect("the shapes fit").to_owned();
+            reference::matmul(&repeated, &b.values)
+        };
+        let c: Tensor = a.tensor.broadcast_to(&[5, 3, 4])?.matmul(&b.tensor)?;
+        Ok(vec![Comparison::of_sum("c", &c, &expected)?])
+    }));
+    cases
+}

@@ -1,0 +1,105 @@
+//! Moving values: upload and download, copy between layouts and element types, fill.
+
+use vitrine_tensor::{DType, Tensor};
+
+use crate::case::Case;
+use crate::compare::Comparison;
+use crate::inputs::{Layout, random, rounded};
+use crate::reference::zeros;
+
+const SHAPES: [&[usize]; 8] =
+    [&[], &[1], &[0], &[7], &[3, 5], &[2, 0, 3], &[2, 3, 4, 5, 6], &[70, 300]];
+
+/// All element types.
+const DTYPES: [DType; 5] = [DType::F32, DType::F64, DType::BF16, DType::U8, DType::I64];
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for shape in SHAPES {
+        for op in ["upload", "download", "allocate"] {
+            cases.push(Case::new(op, format!("{shape:?}"), |s| {
+                let x = s.normal(1, shape)?;
+                Ok(vec![Comparison::new("x", &x.tensor, &x.values)?.exact()])
+            }));
+        }
+        for layout in Layout::ALL {
+            cases.push(Case::new("copy", format!("{layout:?} {shape:?}"), move |s| {
+                let x = s.laid_out(1, shape, layout)?;
+                let to = s.laid_out(2, shape, layout)?;
+                to.tensor.copy_(&x.tensor)?;
+                Ok(vec![
+                    Comparison::new("copy", &x.tensor.copy()?, &x.values)?.exact(),
+                    Comparison::new("copy_", &to.tensor, &x.values)?.exact(),
+                ])
+            }));
+            cases.push(Case::new("fill", format!("{layout:?} {shape:?}"), move |s| {
+                let x = s.laid_out(1, shape, layout)?;
+                x.tensor.fill_(1.0 / 3.0)?;
+                let expected = zeros(shape) + rounded(1.0 / 3.0, s.dtype);
+                let full = Tensor::full(shape, 1.0 / 3.0, s.dtype, &s.device)?;
+                Ok(vec![
+                    Comparison::new("fill_", &x.tensor, &expected)?.exact(),
+                    Comparison::new("full", &full, &expected)?.exact(),
+                ])
+            }));
+        }
+    }
+    for dtype in DTYPES {
+        for layout in Layout::ALL {
+            cases.push(Case::new("copy", format!("to {dtype}, {layout:?}"), move |s| {
+                let x = s.placed(&(random(1, &[9, 33]) * 100.0), layout)?;
+                let to = x.tensor.to_dtype(dtype)?;
+                let expected = x.values.mapv(|v| rounded(v, dtype));
+                Ok(vec![Comparison::new("to_dtype", &to, &expected)?.exact()])
+            }));
+            cases.push(Case::new("copy", format!("from {dtype}, {layout:?}"), move |s| {
+                // Small numbers that every type can hold.
+                let values = random(1, &[9, 33]).mapv(|v| (v.abs() * 40.0).floor().min(255.0));
+                let dense = s.placed_as(&values, Layout::Transposed, dtype)?;
+                let to = s.laid_out(2, &[9, 33], layout)?;
+                to.tensor.copy_(&dense.tensor)?;
+                Ok(vec![Comparison::new("copy_", &to.tensor, &values)?.exact()])
+            }));
+        }
+    }
+    cases.extend(views());
+    cases
+}
+
+/// Views read through a copy.
+fn views() -> Vec<Case> {
+    let permuted = Case::new("copy", "permuted", |s| {
+        let x = s.normal(1, &[2, 3, 4, 5])?;
+        let view = x.tensor.permute(&[2, 0, 3, 1])?;
+        let expected = x.values.clone().permuted_axes(vec![2, 0, 3, 1]);
+        Ok(vec![Comparison::new("permute", &view, &expected)?.exact()])
+    });
+    let narrowed = Case::new("copy", "narrowed inside", |s| {
+        let x = s.normal(1, &[4, 6, 5])?;
+        let view = x.tensor.narrow(1, 2, 3)?.narrow(0, 1, 2)?;
+        let expected = x.values.slice(ndarray::s![1..3, 2..5, ..]).to_owned().into_dyn();
+        Ok(vec![Comparison::new("narrow", &view, &expected)?.exact()])
+    });
+    let broadcast = Case::new("copy", "broadcast", |s| {
+        let x = s.normal(1, &[3, 1])?;
+        let view = x.tensor.broadcast_to(&[2, 3, 4])?;
+        let expected = x.values.broadcast(vec![2, 3, 4]).expect("the shapes fit").to_owned();
+        Ok(vec![Comparison::new("broadcast_to", &view, &expected)?.exact()])
+    });
+    let joined = [0usize, 1, 2].map(|axis| {
+        Case::new("copy", format!("concat along {axis}"), move |s| {
+            let shape = |n| {
+                let mut shape = [3, 4, 5];
+                shape[axis] = n;
+                shape
+            };
+            let a = s.laid_out(1, &shape(2), Layout::Transposed)?;
+            let (b, c) = (s.normal(2, &shape(0))?, s.laid_out(3, &shape(3), Layout::Narrowed)?);
+            let y = Tensor::concat(&[&a.tensor, &b.tensor, &c.tensor], axis)?;
+            let views = [a.values.view(), b.values.view(), c.values.view()];
+            let expected = ndarray::concatenate(ndarray::Axis(axis), &views).expect("shapes fit");
+            Ok(vec![Comparison::new("concat", &y, &expected)?.exact()])
+        })
+    });
+    [permuted, narrowed, broadcast].into_iter().chain(joined).collect()
+}

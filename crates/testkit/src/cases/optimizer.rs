@@ -1,0 +1,124 @@
+//! Optimizer updates, the norm of the gradient, and clipping.
+
+use vitrine_tensor::{AdamWStep, DType, Result, SgdStep};
+
+use crate::case::Case;
+use crate::compare::Comparison;
+use crate::inputs::{Layout, Setup, random, rounded};
+use crate::reference::{Sum, array, optimizer as reference};
+
+/// Lengths of the flat buffers; 40,000 makes several blocks.
+const LENGTHS: [usize; 5] = [0, 1, 7, 1000, 40_000];
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for n in LENGTHS {
+        for (momentum, nesterov, weight_decay) in [
+            (0.0, false, 0.0),
+            (0.0, false, 0.1),
+            (0.9, false, 0.0),
+            (0.9, true, 0.0),
+            (0.9, true, 0.05),
+        ] {
+            let step = SgdStep { learning_rate: 0.1, momentum, nesterov, weight_decay };
+            cases.push(Case::new("sgd", format!("{n}, {step:?}"), move |s| sgd(s, n, &step)));
+        }
+        for (step, weight_decay) in [(1, 0.0), (1, 0.05), (2, 0.05), (1000, 0.05)] {
+            let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
+            let step =
+                AdamWStep { learning_rate: 1e-2, beta1, beta2, epsilon, weight_decay, step };
+            cases.push(Case::new("adamw", format!("{n}, {step:?}"), move |s| adamw(s, n, &step)));
+        }
+        for layout in [Layout::Dense, Layout::Offset, Layout::Narrowed] {
+            cases.push(Case::new("sum_squares", format!("{n}, {layout:?}"), move |s| {
+                let x = s.laid_out(1, &[n], layout)?;
+                let expected = array(&[], vec![x.values.mapv(|v| v * v).sum()]);
+                let sum = Sum { terms: expected.clone(), value: expected };
+                Ok(vec![Comparison::of_sum("sum", &x.tensor.sum_squares()?, &sum)?])
+            }));
+        }
+        for (max_norm, what) in [(0.5, "clipped"), (1e6, "left alone")] {
+            cases.push(Case::new("clip_norm", format!("{n}, {what}"), move |s| {
+                let x = s.destination(1, &[n])?;
+                let squares = x.before.mapv(|v| v * v).sum();
+                let dtype = if s.dtype == DType::F64 { DType::F64 } else { DType::F32 };
+                let squares = s.placed_as(&array(&[], vec![squares]), Layout::Offset, dtype)?;
+                let factor = reference::clip_factor(squares.values.sum(), max_norm);
+                x.tensor.clip_norm_(&squares.tensor, max_norm)?;
+                Ok(vec![x.compare("x", &(&x.before * factor))?])
+            }));
+        }
+    }
+    cases.push(Case::new("sgd", "three steps with momentum", three_steps));
+    cases
+}
+
+fn sgd(s: &Setup, n: usize, step: &SgdStep) -> Result<Vec<Comparison>> {
+    let (w, v, g) = (s.destination(1, &[n])?, s.destination(2, &[n])?, s.normal(3, &[n])?);
+    let moving = step.momentum != 0.0;
+    w.tensor.sgd_(&g.tensor, moving.then_some(&v.tensor), step)?;
+    let (mut new_w, mut new_v, mut terms) = (w.before.clone(), v.before.clone(), v.before.clone());
+    for i in 0..n {
+        let (weight, velocity, grad) = (w.before[[i]], v.before[[i]], g.values[[i]]);
+        (new_w[[i]], new_v[[i]]) = reference::sgd(weight, grad, velocity, step);
+        terms[[i]] = weight.abs() + velocity.abs() + grad.abs();
+    }
+    let added = |before: &_, new: &_| Sum { value: new - before, terms: terms.clone() };
+    Ok(vec![
+        w.compare_added("weights", &added(&w.before, &new_w))?,
+        v.compare_added("velocity", &added(&v.before, &new_v))?,
+    ])
+}
+
+fn adamw(s: &Setup, n: usize, step: &AdamWStep) -> Result<Vec<Comparison>> {
+    let (w, m, g) = (s.destination(1, &[n])?, s.destination(2, &[n])?, s.normal(3, &[n])?);
+    let v = s.destination_of(&random(4, &[n]).mapv(|v| v * v))?;
+    w.tensor.adamw_(&g.tensor, &m.tensor, &v.tensor, step)?;
+    let mut new = [w.before.clone(), m.before.clone(), v.before.clone()];
+    let mut terms = [(); 3].map(|()| w.before.mapv(f64::abs));
+    for i in 0..n {
+        let (weight, grad) = (w.before[[i]], g.values[[i]]);
+        let (first, second) = (m.before[[i]], v.before[[i]]);
+        let (a, b, c) = reference::adamw(weight, grad, first, second, step);
+        for (new, value) in new.iter_mut().zip([a, b, c]) {
+            new[[i]] = value;
+        }
+        // The update divides by the root of the second moment, and so do its rounding errors.
+        let moment = first.abs() + grad.abs();
+        terms[0][[i]] += (a - weight).abs() + moment * (a - weight).abs() / b.abs().max(1e-3);
+        terms[1][[i]] = moment;
+        terms[2][[i]] = second + grad * grad;
+    }
+    let buffers = [("weights", &w), ("first moment", &m), ("second moment", &v)];
+    let compared = buffers.into_iter().zip(new.iter().zip(&terms));
+    compared
+        .map(|((output, buffer), (new, terms))| {
+            let sum = Sum { value: new - &buffer.before, terms: terms.clone() };
+            buffer.compare_added(output, &sum)
+        })
+        .collect()
+}
+
+fn three_steps(s: &Setup) -> Result<Vec<Comparison>> {
+    let step = SgdStep { learning_rate: 0.1, momentum: 0.9, nesterov: true, weight_decay: 0.01 };
+    let (w, g) = (s.destination(1, &[50])?, s.normal(2, &[50])?);
+    let v = s.destination_of(&crate::reference::zeros(&[50]))?;
+    let (mut weights, mut velocities) = (w.before.clone(), v.before.clone());
+    for _ in 0..3 {
+        w.tensor.sgd_(&g.tensor, Some(&v.tensor), &step)?;
+        for i in 0..50 {
+            let (weight, velocity) =
+                reference::sgd(weights[[i]], g.values[[i]], velocities[[i]], &step);
+            // The state is stored in the element type after each step.
+            weights[[i]] = rounded(weight, s.dtype);
+            velocities[[i]] = rounded(velocity, s.dtype);
+        }
+    }
+    // One rounding that falls on the other side moves a stored value by a unit in the last place.
+    let terms = w.before.mapv(|w| w.abs() + 1.0);
+    let sum = |before: &_, after: &_| Sum { value: after - before, terms: terms.clone() };
+    Ok(vec![
+        w.compare_added("weights", &sum(&w.before, &weights))?,
+        v.compare_added("velocity", &sum(&v.before, &velocities))?,
+    ])
+}

@@ -1,0 +1,60 @@
+//! Sums over axes.
+
+use crate::case::Case;
+use crate::compare::Comparison;
+use crate::inputs::Layout;
+use crate::reference::elementwise as reference;
+use crate::reference::{Sum, array};
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let shapes: [&[usize]; 8] = [
+        &[1],
+        &[0],
+        &[7, 0, 3],
+        &[5, 7],
+        &[2, 3, 4],
+        &[700, 37],
+        &[3, 1100],
+        &[2, 2, 20_000],
+    ];
+    for shape in shapes {
+        for layout in [Layout::Dense, Layout::Transposed, Layout::Narrowed] {
+            for axis in 0..shape.len() {
+                let name = format!("axis {axis} of {shape:?}, {layout:?}");
+                cases.push(Case::new("sum", name, move |s| {
+                    let x = s.laid_out(1, shape, layout)?;
+                    let expected = reference::sum_axis(&x.values, axis);
+                    Ok(vec![Comparison::of_sum("y", &x.tensor.sum_axis(axis)?, &expected)?])
+                }));
+            }
+            cases.push(Case::new("sum", format!("all of {shape:?}, {layout:?}"), move |s| {
+                let x = s.laid_out(1, shape, layout)?;
+                let expected = Sum {
+                    value: array(&[], vec![x.values.sum()]),
+                    terms: array(&[], vec![x.values.mapv(f64::abs).sum()]),
+                };
+                Ok(vec![Comparison::of_sum("y", &x.tensor.sum_all()?, &expected)?])
+            }));
+        }
+    }
+    let targets: [(&[usize], &[usize]); 7] = [
+        (&[2, 3, 4], &[2, 3, 4]),
+        (&[2, 3, 4], &[4]),
+        (&[2, 3, 4], &[3, 1]),
+        (&[2, 3, 4], &[1, 1, 1]),
+        (&[2, 3, 4], &[]),
+        (&[0, 3], &[1, 3]),
+        (&[700, 37], &[37]),
+    ];
+    for (from, to) in targets {
+        cases.push(Case::new("sum", format!("{from:?} to {to:?}"), move |s| {
+            let x = s.laid_out(1, from, Layout::Transposed)?;
+            let expected = reference::sum_to(&x.values, to);
+            // Each axis is summed in turn, and the partial sums are rounded to the element type.
+            let comparison = Comparison::new("y", &x.tensor.sum_to(to)?, &expected.value)?;
+            Ok(vec![comparison.loosened(s.dtype, &expected.terms)])
+        }));
+    }
+    cases
+}

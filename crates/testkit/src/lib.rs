@@ -1,0 +1,30 @@
+//! What every backend must compute, as one table of cases, and the tools that tests compare with. For development only.
+//!
+//! ```
+//! use vitrine_tensor::{CpuBackend, DType, Device};
+//!
+//! let device = Device::new(CpuBackend::default());
+//! let report = vitrine_testkit::run(&device, DType::F64, |case| case.op == "softmax");
+//! assert!(report.failures.is_empty(), "{report}");
+//! ```
+//!
+//! - [`reference`](mod@reference) says in plain `f64` loops what each operation means.
+//! - [`cases`] is the table: one file an operation, forward and gradient beside each other. A case makes its inputs
+//!   from Philox, runs the operation on a device, and compares with the reference on the same rounded inputs.
+//! - [`run_all`] runs the table on a device for an element type and gives a [`Report`].
+//! - [`tolerance`] says how far a result may be off, and why.
+//! - [`gradcheck`] compares gradients with central differences.
+
+mod case;
+pub mod cases;
+mod compare;
+pub mod gradcheck;
+pub mod inputs;
+pub mod reference;
+mod report;
+pub mod tolerance;
+
+pub use case::Case;
+pub use compare::{Comparison, Mismatch};
+pub use inputs::{Destination, Input, Layout, Setup};
+pub use report::{Failure, Report, run, run_all};

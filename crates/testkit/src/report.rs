@@ -1,0 +1,93 @@
+//! Running the table: [`run_all`] and the [`Report`] it gives.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use vitrine_tensor::{DType, Device};
+
+use crate::case::Case;
+use crate::cases;
+
+/// A case that failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// The operation.
+    pub op: &'static str,
+    /// The case.
+    pub case: String,
+    /// Which output, and what is wrong with it; or the error or panic.
+    pub message: String,
+}
+
+/// What a run of the table found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The device's name.
+    pub device: String,
+    /// The element type.
+    pub dtype: DType,
+    /// How many cases ran.
+    pub cases: usize,
+    /// How many numbers were compared.
+    pub elements: usize,
+    /// For each operation, the largest error in parts of what is allowed.
+    pub worst: BTreeMap<&'static str, f64>,
+    /// What failed.
+    pub failures: Vec<Failure>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { device, dtype, cases, elements, worst, failures } = self;
+        let failed = failures.len();
+        writeln!(f, "{device}, {dtype}: {cases} cases, {elements} numbers, {failed} failures")?;
+        for Failure { op, case, message } in failures {
+            writeln!(f, "  {op} [{case}] {dtype}: {message}")?;
+        }
+        for (op, worst) in worst {
+            writeln!(f, "  {op}: worst error {worst:.3} of what is allowed")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the whole table on a device for an element type.
+pub fn run_all(device: &Device, dtype: DType) -> Report {
+    run(device, dtype, |_| true)
+}
+
+/// Runs the cases of the table that `choose` picks.
+pub fn run(device: &Device, dtype: DType, choose: impl Fn(&Case) -> bool) -> Report {
+    let mut report = Report {
+        device: device.to_string(),
+        dtype,
+        cases: 0,
+        elements: 0,
+        worst: BTreeMap::new(),
+        failures: Vec::new(),
+    };
+    for case in cases::all().iter().filter(|case| choose(case)) {
+        report.cases += 1;
+        let mut fail = |message| {
+            report.failures.push(Failure { op: case.op, case: case.name.clone(), message });
+        };
+        let comparisons = match case.run_poisoned(device, dtype) {
+            Ok(comparisons) => comparisons,
+            Err(message) => {
+                fail(message);
+                continue;
+            }
+        };
+        for comparison in &comparisons {
+            report.elements += comparison.actual().len();
+            match comparison.verdict() {
+                Ok(ratio) => {
+                    let worst = report.worst.entry(case.op).or_default();
+                    *worst = worst.max(ratio);
+                }
+                Err(mismatch) => fail(format!("{}: {mismatch}", comparison.output())),
+            }
+        }
+    }
+    report
+}

@@ -1,0 +1,122 @@
+//! Writing a file so that a reader, or a run that is killed, finds the old content or the new one
+//! and never a part of it.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Why a file could not be written. The file still has its old content.
+#[derive(Debug, Error)]
+pub enum AtomicWriteError {
+    /// The path does not end in a file's name.
+    #[error("cannot write {}: the path names no file", path.display())]
+    NoFileName {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// The system refused one of the steps.
+    #[error("cannot write {}: {step} failed: {source}{}", path.display(), advice(.source))]
+    Failed {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// The step that failed.
+        step: WriteStep,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The steps of an atomic write, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteStep {
+    /// Creating the temporary file beside the target.
+    Create,
+    /// Writing the content.
+    Write,
+    /// Bringing the content to the disk.
+    Sync,
+    /// Giving the temporary file the target's name.
+    Rename,
+    /// Bringing the folder's entry to the disk.
+    SyncFolder,
+}
+
+impl std::fmt::Display for WriteStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Create => "creating a temporary file beside it",
+            Self::Write => "writing the content",
+            Self::Sync => "syncing the content to the disk",
+            Self::Rename => "renaming the temporary file",
+            Self::SyncFolder => "syncing the folder to the disk",
+        })
+    }
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free some space or choose another folder"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; choose a folder that you may write to"
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "; check that its folder exists",
+        _ => "",
+    }
+}
+
+/// Replaces the file's content by these bytes.
+pub fn write_atomic(path: &Path, content: &[u8]) -> Result<(), AtomicWriteError> {
+    write_atomic_with(path, |file| file.write_all(content))
+}
+
+/// Replaces the file's content by what `write` writes.
+///
+/// The content goes to `.NAME.tmp` in the same folder, which is synced, renamed to the target and
+/// the folder synced. The temporary name is always the same: what a killed run left behind is
+/// overwritten by the next write. So only one writer may be at work on a file.
+pub fn write_atomic_with(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<(), AtomicWriteError> {
+    let no_name = || AtomicWriteError::NoFileName { path: path.into() };
+    let name = path.file_name().ok_or_else(no_name)?;
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let mut temporary_name = std::ffi::OsString::from(".");
+    temporary_name.push(name);
+    temporary_name.push(".tmp");
+    let temporary = folder.join(temporary_name);
+
+    let failed = |step| move |source| AtomicWriteError::Failed { path: path.into(), step, source };
+    let file = File::create(&temporary).map_err(failed(WriteStep::Create))?;
+    let guard = RemoveOnDrop(&temporary);
+    let mut file = BufWriter::new(file);
+    write(&mut file).map_err(failed(WriteStep::Write))?;
+    let file = file.into_inner().map_err(|e| failed(WriteStep::Write)(e.into_error()))?;
+    file.sync_all().map_err(failed(WriteStep::Sync))?;
+    fs::rename(&temporary, path).map_err(failed(WriteStep::Rename))?;
+    std::mem::forget(guard);
+    sync_folder(folder).map_err(failed(WriteStep::SyncFolder))
+}
+
+/// Removes the temporary file of a write that failed.
+struct RemoveOnDrop<'a>(&'a Path);
+
+impl Drop for RemoveOnDrop<'_> {
+    fn drop(&mut self) {
+        // The write's own error is what the caller needs to hear about.
+        let _ = fs::remove_file(self.0);
+    }
+}
+
+/// Brings a folder's entries (new, renamed or removed files) to the disk.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    // Only Unix lets a folder be opened and synced.
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}

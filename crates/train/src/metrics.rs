@@ -1,0 +1,250 @@
+//! Figures of each epoch, and the file `metrics.jsonl` in a run's folder that holds them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::atomic::{AtomicWriteError, write_atomic};
+
+/// The figures of one epoch: one line of `metrics.jsonl`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochMetrics {
+    /// The epoch, counted from 1.
+    pub epoch: u64,
+    /// Optimizer steps done since the run began.
+    pub step: u64,
+    /// Mean loss over the epoch's training images, with dropout on and weights that change.
+    pub train_loss: f64,
+    /// Share of training images that were classified correctly, under the same conditions.
+    pub train_accuracy: f64,
+    /// Mean loss over the validation images, after the epoch.
+    pub val_loss: f64,
+    /// Share of validation images that were classified correctly.
+    pub val_accuracy: f64,
+    /// Learning rate of the epoch's last step.
+    pub learning_rate: f64,
+    /// Training images a second.
+    pub images_per_second: f64,
+    /// Seconds that the epoch took, validation included.
+    pub seconds: f64,
+}
+
+impl EpochMetrics {
+    /// Whether this epoch is better than another: its validation accuracy is higher. Of equal
+    /// epochs the earlier one counts as the best.
+    pub fn better_than(&self, other: &Self) -> bool {
+        self.val_accuracy > other.val_accuracy
+    }
+
+    /// The first figure that is no finite number, by name.
+    fn not_finite(&self) -> Option<&'static str> {
+        [
+            ("train_loss", self.train_loss),
+            ("train_accuracy", self.train_accuracy),
+            ("val_loss", self.val_loss),
+            ("val_accuracy", self.val_accuracy),
+            ("learning_rate", self.learning_rate),
+            ("images_per_second", self.images_per_second),
+            ("seconds", self.seconds),
+        ]
+        .into_iter()
+        .find(|(_, value)| !value.is_finite())
+        .map(|(name, _)| name)
+    }
+}
+
+/// The best of some epochs by [`EpochMetrics::better_than`].
+pub fn best_epoch(epochs: &[EpochMetrics]) -> Option<&EpochMetrics> {
+    epochs.iter().reduce(|best, epoch| if epoch.better_than(best) { epoch } else { best })
+}
+
+/// Why metrics could not be read or written.
+#[derive(Debug, Error)]
+pub enum MetricsError {
+    /// The file could not be read.
+    #[error("cannot read the metrics {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A line is no epoch.
+    #[error("{}, line {line}: these are not the metrics of an epoch: {source}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The parser's message.
+        source: serde_json::Error,
+    },
+    /// Epochs are out of order.
+    #[error(
+        "{}: epoch {epoch} follows epoch {previous}; epochs must count up from 1", path.display()
+    )]
+    Order {
+        /// The file.
+        path: PathBuf,
+        /// The epoch that does not fit.
+        epoch: u64,
+        /// The epoch before it; 0 if there is none.
+        previous: u64,
+    },
+    /// The file ends before the epoch that the run is to go on from.
+    #[error(
+        "{} ends with epoch {last}, but the checkpoint has completed epoch {completed}; \
+         the two are not from the same run", path.display()
+    )]
+    TooShort {
+        /// The file.
+        path: PathBuf,
+        /// The last epoch in the file; 0 if there is none.
+        last: u64,
+        /// The epochs that the checkpoint has completed.
+        completed: u64,
+    },
+    /// A new run would write over the metrics of another.
+    #[error("{} exists already: choose another folder, or resume that run", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A figure is NaN or infinite, which JSON cannot hold.
+    #[error("the metrics of epoch {epoch} cannot be written: `{field}` is not a finite number")]
+    NotFinite {
+        /// The epoch.
+        epoch: u64,
+        /// The figure.
+        field: &'static str,
+    },
+    /// The figures could not be put into JSON.
+    #[error("the metrics of epoch {epoch} cannot be put into JSON: {source}")]
+    Encode {
+        /// The epoch.
+        epoch: u64,
+        /// The encoder's message.
+        source: serde_json::Error,
+    },
+    /// The file could not be written.
+    #[error(transparent)]
+    Write(#[from] AtomicWriteError),
+}
+
+/// The metrics of a run that is under way, and its file.
+///
+/// Each change rewrites the file in one atomic step, so a run that is killed leaves whole lines
+/// only. Append an epoch before its checkpoint is written: a run that resumes from an older
+/// checkpoint drops the lines past it, while a missing line could not be made up.
+#[derive(Debug)]
+pub struct MetricsLog {
+    path: PathBuf,
+    epochs: Vec<EpochMetrics>,
+}
+
+impl MetricsLog {
+    /// Starts the log of a new run. The file must not exist yet.
+    pub fn create(path: impl Into<PathBuf>) -> Result<Self, MetricsError> {
+        let path = path.into();
+        if path.exists() {
+            return Err(MetricsError::Exists { path });
+        }
+        write_atomic(&path, b"")?;
+        Ok(Self { path, epochs: Vec::new() })
+    }
+
+    /// Goes on with the log of a run whose checkpoint has completed so many epochs. Lines past
+    /// them are dropped. Where none is completed, the file may be missing.
+    pub fn resume(path: impl Into<PathBuf>, completed: u64) -> Result<Self, MetricsError> {
+        let path = path.into();
+        if completed == 0 && !path.exists() {
+            return Self::create(path);
+        }
+        let mut epochs = read_metrics(&path)?;
+        let before = epochs.len();
+        epochs.retain(|epoch| epoch.epoch <= completed);
+        let last = epochs.last().map_or(0, |epoch| epoch.epoch);
+        if last < completed {
+            return Err(MetricsError::TooShort { path, last, completed });
+        }
+        let dropped = epochs.len() < before;
+        let log = Self { path, epochs };
+        if dropped {
+            log.write(&log.epochs)?;
+        }
+        Ok(log)
+    }
+
+    /// Adds an epoch's line.
+    pub fn append(&mut self, epoch: EpochMetrics) -> Result<(), MetricsError> {
+        check_next(&self.path, self.epochs.last(), &epoch)?;
+        self.epochs.push(epoch);
+        let written = self.write(&self.epochs);
+        if written.is_err() {
+            self.epochs.pop();
+        }
+        written
+    }
+
+    fn write(&self, epochs: &[EpochMetrics]) -> Result<(), MetricsError> {
+        let mut text = String::new();
+        for epoch in epochs {
+            if let Some(field) = epoch.not_finite() {
+                return Err(MetricsError::NotFinite { epoch: epoch.epoch, field });
+            }
+            let line = serde_json::to_string(epoch)
+                .map_err(|source| MetricsError::Encode { epoch: epoch.epoch, source })?;
+            text.push_str(&line);
+            text.push('\n');
+        }
+        Ok(write_atomic(&self.path, text.as_bytes())?)
+    }
+
+    /// The epochs so far.
+    pub fn epochs(&self) -> &[EpochMetrics] {
+        &self.epochs
+    }
+
+    /// The best epoch so far.
+    pub fn best(&self) -> Option<&EpochMetrics> {
+        best_epoch(&self.epochs)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Reads a `metrics.jsonl`. Fields that are not known are passed over.
+pub fn read_metrics(path: &Path) -> Result<Vec<EpochMetrics>, MetricsError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| MetricsError::Read { path: path.into(), source })?;
+    let mut epochs: Vec<EpochMetrics> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let epoch = serde_json::from_str(line).map_err(|source| MetricsError::Line {
+            path: path.into(),
+            line: index + 1,
+            source,
+        })?;
+        check_next(path, epochs.last(), &epoch)?;
+        epochs.push(epoch);
+    }
+    Ok(epochs)
+}
+
+fn check_next(
+    path: &Path,
+    previous: Option<&EpochMetrics>,
+    epoch: &EpochMetrics,
+) -> Result<(), MetricsError> {
+    let previous = previous.map_or(0, |previous| previous.epoch);
+    if epoch.epoch.checked_sub(previous) == Some(1) {
+        Ok(())
+    } else {
+        Err(MetricsError::Order { path: path.into(), epoch: epoch.epoch, previous })
+    }
+}

@@ -1,0 +1,376 @@
+//! What a person sees while a model trains: a bar on a terminal, plain lines anywhere else. It is
+//! told figures and knows nothing of models or data.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::metrics::EpochMetrics;
+
+/// Time between two plain lines within an epoch.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Shows how far a training run is, its loss, images a second and the time left.
+///
+/// A display that cannot be written to (a closed pipe, say) never stops a run: such errors are
+/// passed over.
+pub struct Progress {
+    display: Display,
+    state: State,
+}
+
+enum Display {
+    Bar(ProgressBar),
+    Plain { out: Box<dyn Write + Send>, interval: Duration, last_line: Instant },
+}
+
+/// What has been told so far about the epoch under way.
+struct State {
+    epoch: u64,
+    total_epochs: u64,
+    batches: u64,
+    batches_done: u64,
+    batches_skipped: u64,
+    images: u64,
+    loss: Option<f32>,
+    started: Instant,
+}
+
+impl Progress {
+    /// A bar on standard error if that is a terminal, plain lines on standard error otherwise.
+    pub fn stderr() -> Self {
+        if std::io::stderr().is_terminal() {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            Self::new(Display::Bar(bar))
+        } else {
+            Self::plain(Box::new(std::io::stderr()), PLAIN_INTERVAL)
+        }
+    }
+
+    /// Plain lines to any writer: one for each epoch, and within an epoch at most one per
+    /// interval.
+    pub fn plain(out: Box<dyn Write + Send>, interval: Duration) -> Self {
+        Self::new(Display::Plain { out, interval, last_line: Instant::now() })
+    }
+
+    /// Shows nothing.
+    pub fn silent() -> Self {
+        Self::new(Display::Bar(ProgressBar::hidden()))
+    }
+
+    fn new(display: Display) -> Self {
+        let state = State {
+            epoch: 0,
+            total_epochs: 0,
+            batches: 0,
+            batches_done: 0,
+            batches_skipped: 0,
+            images: 0,
+            loss: None,
+            started: Instant::now(),
+        };
+        Self { display, state }
+    }
+
+    /// Begins an epoch, counted from 1, of so many batches.
+    pub fn start_epoch(&mut self, epoch: u64, total_epochs: u64, batches: u64) {
+        self.state = State {
+            epoch,
+            total_epochs,
+            batches,
+            batches_done: 0,
+            batches_skipped: 0,
+            images: 0,
+            loss: None,
+            started: Instant::now(),
+        };
+        match &mut self.display {
+            Display::Bar(bar) => {
+                bar.reset();
+                bar.set_length(batches);
+                bar.set_style(bar_style());
+                bar.set_message("");
+                bar.set_prefix(format!("epoch {epoch}/{total_epochs}"));
+                bar.enable_steady_tick(Duration::from_millis(250));
+            }
+            Display::Plain { last_line, .. } => *last_line = Instant::now(),
+        }
+    }
+
+    /// Passes over batches that an earlier part of the run has done; they do not count for speed.
+    pub fn skip(&mut self, batches: u64) {
+        self.state.batches_done += batches;
+        self.state.batches_skipped += batches;
+        if let Display::Bar(bar) = &self.display {
+            bar.set_position(self.state.batches_done);
+        }
+    }
+
+    /// One batch of so many images is done. The loss is given when it was read.
+    pub fn step(&mut self, loss: Option<f32>, images: u64) {
+        let state = &mut self.state;
+        state.batches_done += 1;
+        state.images += images;
+        state.loss = loss.or(state.loss);
+        let elapsed = state.started.elapsed();
+        match &mut self.display {
+            Display::Bar(bar) => {
+                bar.set_position(state.batches_done);
+                bar.set_message(state.figures(elapsed));
+            }
+            Display::Plain { out, interval, last_line } => {
+                if last_line.elapsed() >= *interval && state.batches_done < state.batches {
+                    *last_line = Instant::now();
+                    let line = format!(
+                        "epoch {}/{}  batch {}/{}  {}",
+                        state.epoch,
+                        state.total_epochs,
+                        state.batches_done,
+                        state.batches,
+                        state.figures(elapsed),
+                    );
+                    write_line(out, &line);
+                }
+            }
+        }
+    }
+
+    /// Ends the epoch with its figures.
+    pub fn finish_epoch(&mut self, metrics: &EpochMetrics) {
+        let line = epoch_line(metrics, self.state.total_epochs);
+        if let Display::Bar(bar) = &self.display {
+            bar.disable_steady_tick();
+        }
+        self.message(&line);
+        if let Display::Bar(bar) = &self.display {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Shows a line of text; a bar stays below it.
+    pub fn message(&mut self, text: &str) {
+        match &mut self.display {
+            Display::Bar(bar) if bar.is_hidden() => {}
+            Display::Bar(bar) => bar.suspend(|| write_line(&mut std::io::stderr(), text)),
+            Display::Plain { out, .. } => write_line(out, text),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Display::Bar(bar) = &self.display {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl State {
+    fn figures(&self, elapsed: Duration) -> String {
+        let loss = self.loss.map_or_else(|| "—".into(), |loss| format!("{loss:.3}"));
+        let seconds = elapsed.as_secs_f64();
+        let speed = if seconds > 0.0 { self.images as f64 / seconds } else { 0.0 };
+        format!("loss {loss}  {} images/s  {} left", speed_text(speed), self.time_left(seconds))
+    }
+
+    /// Time to the end of the run at the epoch's mean speed.
+    fn time_left(&self, seconds: f64) -> String {
+        let counted = self.batches_done - self.batches_skipped;
+        if counted == 0 {
+            return "?".into();
+        }
+        let epochs_after = self.total_epochs.saturating_sub(self.epoch);
+        let here = self.batches.saturating_sub(self.batches_done);
+        let batches = here as f64 + epochs_after as f64 * self.batches as f64;
+        duration_text(seconds / counted as f64 * batches)
+    }
+}
+
+fn bar_style() -> ProgressStyle {
+    ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {msg}")
+        .map(|style| style.progress_chars("━╸─"))
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn epoch_line(metrics: &EpochMetrics, total_epochs: u64) -> String {
+    format!(
+        "epoch {}/{}  train loss {:.4}, accuracy {:.4}  validation loss {:.4}, accuracy {:.4}  \
+         {} images/s  {}",
+        metrics.epoch,
+        total_epochs,
+        metrics.train_loss,
+        metrics.train_accuracy,
+        metrics.val_loss,
+        metrics.val_accuracy,
+        speed_text(metrics.images_per_second),
+        duration_text(metrics.seconds),
+    )
+}
+
+fn write_line(out: &mut dyn Write, line: &str) {
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+fn speed_text(images_per_second: f64) -> String {
+    if images_per_second < 10.0 {
+        format!("{images_per_second:.1}")
+    } else {
+        format!("{images_per_second:.0}")
+    }
+}
+
+/// A duration for people: `48 s`, `3 min 20 s`, `1 h 05 min`, `2 d 03 h`.
+pub(crate) fn duration_text(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return "?".into();
+    }
+    if seconds < 10.0 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    let (minutes, hours) = (whole / 60, whole / 3600);
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{minutes} min {:02} s", whole % 60),
+        3600..86_400 => format!("{hours} h {:02} min", minutes % 60),
+        _ => format!("{} d {:02} h", hours / 24, hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// A writer whose text the test can read.
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Shared {
+        fn lines(&self) -> Vec<String> {
+            let bytes = self.0.lock().unwrap().clone();
+            String::from_utf8(bytes).unwrap().lines().map(String::from).collect()
+        }
+    }
+
+    const METRICS: EpochMetrics = EpochMetrics {
+        epoch: 2,
+        step: 938,
+        train_loss: 0.61234,
+        train_accuracy: 0.77,
+        val_loss: 0.55,
+        val_accuracy: 0.80125,
+        learning_rate: 0.1,
+        images_per_second: 91.4,
+        seconds: 731.0,
+    };
+
+    #[test]
+    fn plain_shows_each_step_at_interval_zero_and_one_line_per_epoch() {
+        let out = Shared::default();
+        let mut progress = Progress::plain(Box::new(out.clone()), Duration::ZERO);
+        progress.start_epoch(2, 10, 3);
+        progress.step(None, 128);
+        progress.step(Some(2.25), 128);
+        progress.step(None, 64);
+        progress.message("checkpoint written");
+        progress.finish_epoch(&METRICS);
+        let lines = out.lines();
+        assert_eq!(lines.len(), 4, "{lines:?}");
+        assert!(lines[0].starts_with("epoch 2/10  batch 1/3  loss —  "), "{}", lines[0]);
+        assert!(lines[1].starts_with("epoch 2/10  batch 2/3  loss 2.250  "), "{}", lines[1]);
+        assert!(lines[1].ends_with(" left"), "{}", lines[1]);
+        assert_eq!(lines[2], "checkpoint written");
+        assert_eq!(
+            lines[3],
+            "epoch 2/10  train loss 0.6123, accuracy 0.7700  validation loss 0.5500, \
+             accuracy 0.8013  91 images/s  12 min 11 s"
+        );
+    }
+
+    #[test]
+    fn plain_is_quiet_within_the_interval() {
+        let out = Shared::default();
+        let mut progress = Progress::plain(Box::new(out.clone()), Duration::from_secs(3600));
+        progress.start_epoch(1, 1, 1000);
+        for _ in 0..1000 {
+            progress.step(Some(1.0), 8);
+        }
+        assert!(out.lines().is_empty());
+        progress.finish_epoch(&METRICS);
+        assert_eq!(out.lines().len(), 1);
+    }
+
+    #[test]
+    fn a_writer_that_fails_does_not_stop_the_run() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        let mut progress = Progress::plain(Box::new(Closed), Duration::ZERO);
+        progress.start_epoch(1, 1, 2);
+        progress.step(Some(1.0), 1);
+        progress.finish_epoch(&METRICS);
+    }
+
+    #[test]
+    fn time_left_counts_the_rest_of_the_epoch_and_all_later_ones() {
+        let mut progress = Progress::silent();
+        progress.start_epoch(8, 10, 100);
+        progress.skip(40);
+        assert_eq!(progress.state.time_left(5.0), "?");
+        for _ in 0..10 {
+            progress.step(None, 1);
+        }
+        // 10 batches took 20 s: 50 are left here and 200 in the two epochs after.
+        assert_eq!(progress.state.time_left(20.0), "8 min 20 s");
+        assert_eq!(
+            progress.state.figures(Duration::from_secs(20)),
+            "loss —  0.5 images/s  8 min 20 s left"
+        );
+    }
+
+    #[test]
+    fn steps_beyond_what_was_announced_do_no_harm() {
+        let mut progress = Progress::silent();
+        progress.step(Some(1.0), 1);
+        progress.start_epoch(3, 2, 1);
+        progress.step(None, 1);
+        progress.step(None, 1);
+        assert_eq!(progress.state.time_left(1.0), "0.0 s");
+    }
+
+    #[test]
+    fn durations() {
+        for (seconds, text) in [
+            (0.04, "0.0 s"),
+            (9.94, "9.9 s"),
+            (48.2, "48 s"),
+            (59.6, "1 min 00 s"),
+            (200.0, "3 min 20 s"),
+            (3900.0, "1 h 05 min"),
+            (183_600.0, "2 d 03 h"),
+            (f64::NAN, "?"),
+            (f64::INFINITY, "?"),
+            (-1.0, "?"),
+        ] {
+            assert_eq!(duration_text(seconds), text);
+        }
+    }
+}

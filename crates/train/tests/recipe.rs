@@ -1,0 +1,253 @@
+//! Recipes from their public side: built-in ones, files with a base, overrides, round trips.
+//! Refusals are in `recipe_errors.rs`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use vitrine_train::recipe::{
+    Dataset, Device, Gelu, Init, KEYS, OptimizerKind, Overrides, Pool, Precision, Recipe, SECTIONS,
+    ScheduleKind, Size, builtin_names, builtin_text, find_key, preset_names,
+};
+
+fn with(source: &str, assignments: &[&str]) -> Recipe {
+    let mut overrides = Overrides::new();
+    for assignment in assignments {
+        overrides.set(assignment).unwrap();
+    }
+    Recipe::load(source, &overrides).unwrap()
+}
+
+#[test]
+fn d2l_is_the_textbook() {
+    let recipe = with("d2l", &[]);
+    let model = &recipe.model;
+    assert_eq!((model.image_size, model.patch_size), (Size::square(96), Size::square(16)));
+    assert_eq!((model.width, model.depth, model.heads, model.mlp_width), (512, 2, 8, 2048));
+    assert_eq!((model.channels, model.classes), (1, 10));
+    assert_eq!((model.dropout, model.attention_dropout, model.embedding_dropout), (0.1, 0.1, 0.1));
+    assert!(!model.qkv_bias && !model.projection_bias && model.last_block_saving);
+    assert_eq!((model.pool, model.gelu, model.init), (Pool::ClassToken, Gelu::Erf, Init::Torch));
+    assert_eq!(model.layer_norm_eps, 1e-5);
+    assert_eq!(recipe.data.dataset, Dataset::FashionMnist);
+    assert_eq!((recipe.data.limit_train, recipe.data.limit_val), (0, 0));
+    let optimizer = &recipe.optimizer;
+    assert_eq!((optimizer.kind, optimizer.learning_rate), (OptimizerKind::Sgd, 0.1));
+    assert_eq!((optimizer.momentum, optimizer.weight_decay, optimizer.clip_norm), (0.0, 0.0, 0.0));
+    assert_eq!((optimizer.nesterov, optimizer.accumulation), (false, 1));
+    assert_eq!((recipe.schedule.kind, recipe.schedule.warmup_steps), (ScheduleKind::Constant, 0));
+    assert_eq!(recipe.loss.label_smoothing, 0.0);
+    assert_eq!((recipe.run.epochs, recipe.run.batch_size), (10, 128));
+    assert_eq!((recipe.run.precision, recipe.run.device), (Precision::F32, Device::Cpu));
+}
+
+#[test]
+fn d2l_jax_differs_in_three_keys_only() {
+    let (torch, mut jax) = (with("d2l", &[]), with("d2l-jax", &[]));
+    assert_eq!((jax.model.gelu, jax.model.init), (Gelu::Tanh, Init::Flax));
+    assert_eq!(jax.model.layer_norm_eps, 1e-6);
+    jax.model.preset = torch.model.preset.clone();
+    (jax.model.gelu, jax.model.init) = (torch.model.gelu, torch.model.init);
+    jax.model.layer_norm_eps = torch.model.layer_norm_eps;
+    assert_eq!(jax, torch);
+}
+
+#[test]
+fn built_in_files_say_how_they_are_run_and_where_the_figures_are() {
+    assert_eq!(builtin_names(), ["d2l", "d2l-jax"]);
+    for name in builtin_names() {
+        let text = builtin_text(name).unwrap();
+        assert!(text.starts_with('#') && text.contains("command:"), "{name}");
+        assert!(text.contains("measured: see docs/recipes.md"), "{name}");
+    }
+    assert_eq!(builtin_text("d3l"), None);
+}
+
+#[test]
+fn a_resolved_recipe_states_every_key_and_parses_to_an_equal_one() {
+    let changed = [
+        "model.image_size=[96, 64]",
+        "optimizer.kind=adamw",
+        "optimizer.eps=1e-8",
+        "optimizer.learning_rate=3e-5",
+        "schedule.kind=cosine",
+        "schedule.final_learning_rate=1e-7",
+        "run.seed=9223372036854775807",
+        "run.device=cuda:1",
+        "model.preset=vit-ti-16",
+    ];
+    for recipe in [with("d2l", &[]), with("d2l-jax", &[]), with("d2l", &changed)] {
+        let text = recipe.resolved_toml().unwrap();
+        assert_eq!(Recipe::parse(&text, "config.toml").unwrap(), recipe, "{text}");
+        let table: toml::Table = text.parse().unwrap();
+        let stated: BTreeSet<String> = table
+            .iter()
+            .flat_map(|(section, keys)| {
+                keys.as_table().unwrap().keys().map(move |key| format!("{section}.{key}"))
+            })
+            .collect();
+        let known: BTreeSet<String> = KEYS.iter().map(|key| key.name.to_owned()).collect();
+        assert_eq!(stated, known);
+    }
+}
+
+/// A key that the types have and the table lacks would be lost when a recipe is written.
+#[test]
+fn the_types_have_exactly_the_keys_of_the_table() {
+    let table = toml::Table::try_from(with("d2l", &[])).unwrap();
+    let fields: usize = table.values().map(|section| section.as_table().unwrap().len()).sum();
+    assert_eq!(fields, KEYS.len());
+    for key in KEYS {
+        assert!(table[key.section()].get(key.leaf()).is_some(), "{}", key.name);
+        assert!(SECTIONS.contains(&key.section()), "{}", key.name);
+        assert_eq!(KEYS.iter().filter(|other| other.name == key.name).count(), 1);
+    }
+}
+
+#[test]
+fn a_recipe_without_a_preset_is_written_without_one() {
+    let mut recipe = with("d2l", &[]);
+    recipe.model.preset = None;
+    let text = recipe.resolved_toml().unwrap();
+    assert!(!text.contains("preset"));
+    assert_eq!(Recipe::parse(&text, "config.toml").unwrap(), recipe);
+}
+
+#[test]
+fn flags_and_set_reach_the_same_keys() {
+    let mut overrides = Overrides::new();
+    let flags = [
+        ("--dataset", "mnist"),
+        ("--epochs", "3"),
+        ("--batch-size", "64"),
+        ("--precision", "bf16"),
+        ("--device", "cuda:0"),
+        ("--threads", "2"),
+        ("--seed", "7"),
+        ("--limit-train", "12800"),
+        ("--limit-val", "2000"),
+    ];
+    for (flag, text) in flags {
+        overrides.flag(flag, text).unwrap();
+    }
+    let recipe = Recipe::load("d2l", &overrides).unwrap();
+    assert_eq!(
+        recipe,
+        with(
+            "d2l",
+            &[
+                "data.dataset=mnist",
+                "run.epochs=3",
+                "run.batch_size=64",
+                "run.precision=bf16",
+                "run.device=\"cuda:0\"",
+                "run.threads=2",
+                " run.seed = 7 ",
+                "data.limit_train=12800",
+                "data.limit_val=2000",
+            ],
+        )
+    );
+    assert_eq!(recipe.run.device, Device::Cuda(0));
+    assert_eq!(KEYS.iter().filter(|key| key.flag.is_some()).count(), flags.len());
+}
+
+#[test]
+fn a_later_override_wins_and_a_preset_never_undoes_a_key_beside_it() {
+    assert_eq!(with("d2l", &["run.epochs=3", "run.epochs=4"]).run.epochs, 4);
+    for order in
+        [["model.depth=3", "model.preset=vit-s-16"], ["model.preset=vit-s-16", "model.depth=3"]]
+    {
+        let model = with("d2l", &order).model;
+        assert_eq!((model.depth, model.width, model.preset.as_deref()), (3, 384, Some("vit-s-16")));
+    }
+    assert!(Overrides::new().is_empty());
+}
+
+#[test]
+fn values_on_the_command_line_take_their_keys_type() {
+    let recipe = with(
+        "d2l",
+        &[
+            "optimizer.learning_rate=1",
+            "model.pool=mean",
+            "model.qkv_bias=true",
+            "model.image_size=[32,64]",
+            "data.limit_train=1_000",
+        ],
+    );
+    assert_eq!((recipe.optimizer.learning_rate, recipe.model.pool), (1.0, Pool::Mean));
+    assert_eq!(recipe.model.image_size, Size { height: 32, width: 64 });
+    assert_eq!((recipe.model.qkv_bias, recipe.data.limit_train), (true, 1000));
+}
+
+#[test]
+fn every_preset_makes_a_valid_recipe() {
+    for preset in preset_names() {
+        let recipe = with("d2l", &[&format!("model.preset={preset}")]);
+        assert_eq!(recipe.model.preset.as_deref(), Some(*preset));
+        recipe.validate().unwrap();
+    }
+    let base = with("d2l", &["model.preset=vit-b-32"]).model;
+    assert_eq!((base.width, base.depth, base.heads, base.mlp_width), (768, 12, 12, 3072));
+    assert_eq!((base.patch_size, base.image_size), (Size::square(32), Size::square(224)));
+    assert!(base.qkv_bias && base.projection_bias);
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn a_file_states_only_what_differs_from_its_base() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "shared/long.toml", "base = \"d2l\"\nrun.epochs = 50\nrun.seed = 1\n");
+    let path = write(
+        folder.path(),
+        "mine.toml",
+        "base = \"shared/long.toml\"\n[model]\nheads = 4\n[run]\nseed = 2\n",
+    );
+    let recipe = with(&path, &["run.threads=1"]);
+    let same = ["run.epochs=50", "model.heads=4", "run.seed=2", "run.threads=1"];
+    assert_eq!(recipe, with("d2l", &same));
+}
+
+#[test]
+fn a_preset_in_a_file_replaces_the_bases_keys() {
+    let text = "base = \"d2l\"\nmodel = { preset = \"vit-ti-16\", dropout = 0.2 }\n";
+    let recipe = Recipe::parse(text, "text").unwrap();
+    assert_eq!(recipe, with("d2l", &["model.preset=vit-ti-16", "model.dropout=0.2"]));
+}
+
+#[test]
+fn a_file_stands_alone_with_the_keys_that_have_no_default() {
+    let text = "model.preset = \"d2l\"\ndata.dataset = \"mnist\"\n\
+                optimizer = { kind = \"sgd\", learning_rate = 0.1 }\n\
+                run = { epochs = 10, batch_size = 128 }\n";
+    assert_eq!(Recipe::parse(text, "text").unwrap(), with("d2l", &["data.dataset=mnist"]));
+}
+
+#[test]
+fn devices_are_read_and_written() {
+    for (name, device) in [
+        ("cpu", Some(Device::Cpu)),
+        ("cuda:0", Some(Device::Cuda(0))),
+        ("cuda:12", Some(Device::Cuda(12))),
+    ] {
+        assert_eq!(Device::from_name(name), device);
+        assert_eq!(device.unwrap().to_string(), name);
+    }
+    for name in ["", "gpu", "cuda", "cuda:", "cuda:-1", "cuda:+1", "cuda:99999999999", "CPU"] {
+        assert_eq!(Device::from_name(name), None, "{name}");
+    }
+}
+
+#[test]
+fn keys_say_what_they_mean() {
+    let heads = find_key("model.heads").unwrap();
+    assert_eq!((heads.section(), heads.leaf()), ("model", "heads"));
+    assert!(KEYS.iter().all(|key| !key.about.is_empty() && !key.kind.allowed().is_empty()));
+}

@@ -1,0 +1,29 @@
+//! Vision Transformer models, under the parameter names and layouts of timm.
+//!
+//! ```
+//! use vitrine_nn::{ParameterBuilder, Pass};
+//! use vitrine_tensor::{DType, Device, Tensor};
+//! use vitrine_vit::{VisionTransformer, VitConfig};
+//!
+//! let config = VitConfig { image_size: (8, 8), patch_size: (4, 4), width: 16, heads: 2, mlp_width: 32,
+//!     ..VitConfig::preset("d2l").unwrap() };
+//! let mut builder = ParameterBuilder::new(0);
+//! let model = VisionTransformer::new(&mut builder.scope(""), &config)?;
+//! let parameters = builder.build(DType::F32, &Device::cpu())?;
+//!
+//! let images = Tensor::zeros(&[2, 1, 8, 8], DType::F32, &Device::cpu())?;
+//! let pass = Pass::inference(&parameters);
+//! let logits = model.forward(&pass, &pass.constant(images))?;
+//! assert_eq!(logits.shape(), [2, 10]);
+//! # Ok::<(), vitrine_nn::Error>(())
+//! ```
+//!
+//! The layers are in `vitrine-nn`; training is in `vitrine-train`.
+
+mod block;
+mod config;
+mod vision_transformer;
+
+pub use block::Block;
+pub use config::{Initialisation, Pool, VitConfig};
+pub use vision_transformer::VisionTransformer;

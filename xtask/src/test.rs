@@ -1,0 +1,183 @@
+//! `cargo xtask test`: every check of the repository, one after the other, cheapest first.
+//!
+//! What the checks look for is not here: tidy lives in `xtask/tests/tidy`, the lints in the
+//! root manifest, the tests in their crates.
+
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::{openblas, process};
+
+/// The features that need OpenBLAS. One set for all steps, so that they share their builds.
+const LINALG: [&str; 2] = ["--features", "vitrine-nn/linalg,vitrine-train/linalg"];
+
+/// One named check.
+struct Step {
+    name: &'static str,
+    command: Command,
+}
+
+/// Something that this machine cannot check, and the command that mends it.
+struct LeftOut {
+    what: &'static str,
+    mend: &'static str,
+}
+
+/// What the machine has beside cargo.
+struct Machine {
+    rustfmt: bool,
+    clippy: bool,
+    openblas: bool,
+}
+
+/// Runs all checks and stops at the first failure.
+pub fn run() -> Result<ExitCode> {
+    let machine = Machine {
+        rustfmt: process::output_of(process::cargo().args(["fmt", "--version"])).is_some(),
+        clippy: process::output_of(process::cargo().args(["clippy", "--version"])).is_some(),
+        openblas: openblas::found(),
+    };
+    let left_out = left_out(&machine);
+    let passed = run_steps(steps(&machine));
+    for LeftOut { what, mend } in &left_out {
+        println!("left out: {what}; to mend it: {mend}");
+    }
+    let (passed, failed) = match passed {
+        Ok(passed) => (passed, 0),
+        Err(passed) => (passed, 1),
+    };
+    println!("{}", summary(passed, failed, left_out.len()));
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn steps(machine: &Machine) -> Vec<Step> {
+    let linalg: &[&str] = if machine.openblas { &LINALG } else { &[] };
+    let others = ["test", "--workspace", "--exclude", "xtask"];
+    let mut steps = Vec::new();
+    if machine.rustfmt {
+        steps.push(step("formatting", &["fmt", "--all", "--check"], &[], &[]));
+    }
+    steps.push(step("tidy and xtask", &["test", "--package", "xtask"], &[], &[]));
+    if machine.clippy {
+        let deny = ["--", "-D", "warnings"];
+        steps.push(step("lints", &["clippy", "--workspace", "--all-targets"], linalg, &deny));
+    }
+    steps.push(step("tests", &others, linalg, &["--tests"]));
+    steps.push(step("documentation examples", &others, linalg, &["--doc"]));
+    let mut pages = step("documentation", &["doc", "--workspace", "--no-deps"], linalg, &[]);
+    pages.command.env("RUSTDOCFLAGS", "-Dwarnings");
+    steps.push(pages);
+    steps
+}
+
+fn step(name: &'static str, args: &[&str], features: &[&str], last: &[&str]) -> Step {
+    let mut command = process::cargo();
+    command.current_dir(process::root()).args(args).args(features).args(last);
+    Step { name, command }
+}
+
+fn left_out(machine: &Machine) -> Vec<LeftOut> {
+    let mut left_out = Vec::new();
+    if !machine.rustfmt {
+        let what = "formatting (this toolchain has no rustfmt)";
+        left_out.push(LeftOut { what, mend: "rustup component add rustfmt" });
+    }
+    if !machine.clippy {
+        let what = "lints (this toolchain has no clippy)";
+        left_out.push(LeftOut { what, mend: "rustup component add clippy" });
+    }
+    if !machine.openblas {
+        let what = "the code and tests behind the feature `linalg` (OpenBLAS was not found)";
+        left_out.push(LeftOut { what, mend: openblas::MEND });
+    }
+    left_out
+}
+
+/// Runs the steps in order. The number that passed: `Ok` if all did, `Err` at the first failure.
+fn run_steps(steps: Vec<Step>) -> Result<usize, usize> {
+    let count = steps.len();
+    let mut times: Vec<(&str, Duration)> = Vec::new();
+    for (passed, Step { name, mut command }) in steps.into_iter().enumerate() {
+        let shown = process::shown(&command);
+        println!("==> {} of {count}, {name}: {shown}", passed + 1);
+        let start = Instant::now();
+        let status = command.stdin(Stdio::null()).status();
+        let seconds = start.elapsed().as_secs_f64();
+        let failure = match status {
+            Ok(status) if status.success() => None,
+            Ok(status) => Some(status.to_string()),
+            Err(error) => Some(format!("it did not start: {error}")),
+        };
+        if let Some(failure) = failure {
+            println!("\nFAILED: {name}, after {seconds:.1} s ({failure}). Again with: {shown}");
+            return Err(passed);
+        }
+        println!("    {name} passed in {seconds:.1} s");
+        times.push((name, start.elapsed()));
+    }
+    println!("\n   seconds  step");
+    for (name, time) in times {
+        println!("{:10.1}  {name}", time.as_secs_f64());
+    }
+    Ok(count)
+}
+
+fn summary(passed: usize, failed: usize, left_out: usize) -> String {
+    let steps = if passed == 1 { "step" } else { "steps" };
+    let left_out = if left_out == 0 { String::new() } else { format!(", {left_out} left out") };
+    format!("{passed} {steps} passed, {failed} failed{left_out}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERYTHING: Machine = Machine { rustfmt: true, clippy: true, openblas: true };
+    const NOTHING: Machine = Machine { rustfmt: false, clippy: false, openblas: false };
+
+    fn lines(machine: &Machine) -> Vec<String> {
+        steps(machine).iter().map(|step| process::shown(&step.command)).collect()
+    }
+
+    fn program(program: &'static str) -> Step {
+        Step { name: program, command: Command::new(program) }
+    }
+
+    #[test]
+    fn a_full_machine_leaves_nothing_out() {
+        assert!(left_out(&EVERYTHING).is_empty());
+        let with_linalg = lines(&EVERYTHING).iter().filter(|line| line.contains(LINALG[1])).count();
+        assert_eq!(with_linalg, 4);
+        assert!(lines(&EVERYTHING)[2].ends_with("-- -D warnings"));
+        assert!(lines(&EVERYTHING)[5].starts_with("RUSTDOCFLAGS=-Dwarnings cargo doc"));
+    }
+
+    #[test]
+    fn a_bare_machine_says_what_it_leaves_out() {
+        let mends: Vec<_> = left_out(&NOTHING).iter().map(|left_out| left_out.mend).collect();
+        assert_eq!(
+            mends,
+            ["rustup component add rustfmt", "rustup component add clippy", openblas::MEND]
+        );
+        let lines = lines(&NOTHING).join("\n");
+        assert!(!lines.contains("linalg") && !lines.contains("clippy") && !lines.contains("fmt"));
+        assert!(lines.contains("test --workspace"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn steps_stop_at_the_first_failure() {
+        let steps = vec![program("true"), program("false"), program("true")];
+        assert_eq!(run_steps(steps), Err(1));
+        assert_eq!(run_steps(vec![program("true"), program("true")]), Ok(2));
+        assert_eq!(run_steps(vec![program("no-such-program-vitrine")]), Err(0));
+    }
+
+    #[test]
+    fn the_summary_counts() {
+        assert_eq!(summary(6, 0, 0), "6 steps passed, 0 failed");
+        assert_eq!(summary(1, 1, 2), "1 step passed, 1 failed, 2 left out");
+    }
+}
