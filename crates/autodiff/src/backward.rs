@@ -9,12 +9,15 @@ use crate::tape::{Node, NodeId, Tape, Var};
 /// The gradients of a tape's variables. Those of parameters went to their own buffers.
 pub struct Gradients {
     grads: Vec<Option<Tensor>>,
+    /// Whose gradients these are.
+    tape: Tape,
+    round: u64,
 }
 
 impl Gradients {
-    /// The gradient of a variable; `None` if the result does not depend on it.
+    /// The gradient of a variable; `None` if the result does not depend on it, or if it is not of this tape.
     pub fn get(&self, variable: &Var) -> Option<&Tensor> {
-        self.grads.get(variable.node()?)?.as_ref()
+        self.grads.get(variable.node_in(&self.tape, self.round)?)?.as_ref()
     }
 }
 
@@ -42,8 +45,14 @@ impl Tape {
             }
             .into());
         }
+        if grad.dtype() != result.value().dtype() {
+            let (lhs, rhs) = (result.value().dtype(), grad.dtype());
+            let op = "backward_from";
+            return Err(vitrine_tensor::Error::DTypeMismatch { op, lhs, rhs }.into());
+        }
+        let round = self.round();
+        let last = result.node_in(self, round).ok_or(Error::NotRecorded)?;
         let nodes = self.take();
-        let last = result.node().filter(|&id| id < nodes.len()).ok_or(Error::NotRecorded)?;
         let mut flow = Flow { grads: vec![None; nodes.len()], slots: Vec::new() };
         flow.slots = nodes.iter().map(Node::slot).collect();
         flow.grads[last] = Some(grad);
@@ -56,7 +65,7 @@ impl Tape {
                 step(node, grad, &mut flow)?;
             }
         }
-        Ok(Gradients { grads: flow.grads })
+        Ok(Gradients { grads: flow.grads, tape: self.clone(), round })
     }
 }
 
@@ -122,20 +131,20 @@ impl Flow {
         Ok(())
     }
 
-    /// A dense tensor that an operation may add an input's gradient to; `None` if the input needs no gradient.
+    /// A dense tensor of `shape` that an operation may add an input's gradient to; `None` if the input needs no
+    /// gradient. A second call for the same input, while the first one's tensor is in use, would orphan that.
     pub(crate) fn accumulator(
         &mut self,
         input: Option<NodeId>,
+        shape: &[usize],
         like: &Tensor,
     ) -> Result<Option<Tensor>> {
         let Some(id) = input else { return Ok(None) };
         if let Some(slot) = &self.slots[id] {
-            if slot.is_contiguous() {
-                return Ok(Some(slot.clone()));
-            }
+            return Ok(Some(slot.clone()));
         }
         let sum = match self.grads[id].take() {
-            None => Tensor::zeros(like.shape(), like.dtype(), like.device())?,
+            None => Tensor::zeros(shape, like.dtype(), like.device())?,
             Some(sum) if sum.is_sole_owner() && sum.is_contiguous() => sum,
             Some(sum) => sum.copy()?,
         };

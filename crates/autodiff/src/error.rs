@@ -26,6 +26,12 @@ pub enum Error {
         /// The operation.
         op: &'static str,
     },
+    /// An operand was recorded before backward emptied the tape.
+    #[error("{op}: an operand was recorded before backward emptied the tape; record it again")]
+    AfterBackward {
+        /// The operation.
+        op: &'static str,
+    },
     /// A custom operation gave a wrong number or shape of gradients.
     #[error("{op}: the gradient of input {input} must have the shape {expected:?}, not {found:?}")]
     CustomGradient {

@@ -19,10 +19,18 @@ pub(crate) struct Node {
     pub(crate) inputs: Vec<Option<NodeId>>,
 }
 
+/// What a tape holds.
+#[derive(Default)]
+struct Record {
+    nodes: Vec<Node>,
+    /// How often backward emptied the tape: a variable from before must not be taken for one from after.
+    round: u64,
+}
+
 /// A list of recorded operations. Cloning gives another handle to the same list.
 #[derive(Clone)]
 pub struct Tape {
-    nodes: Option<Rc<RefCell<Vec<Node>>>>,
+    record: Option<Rc<RefCell<Record>>>,
 }
 
 impl Default for Tape {
@@ -34,22 +42,22 @@ impl Default for Tape {
 impl Tape {
     /// A tape that records.
     pub fn new() -> Self {
-        Self { nodes: Some(Rc::default()) }
+        Self { record: Some(Rc::default()) }
     }
 
     /// A tape that records nothing: for evaluation.
     pub fn inference() -> Self {
-        Self { nodes: None }
+        Self { record: None }
     }
 
     /// Whether operations are recorded.
     pub fn is_recording(&self) -> bool {
-        self.nodes.is_some()
+        self.record.is_some()
     }
 
-    /// The number of operations recorded so far.
+    /// The number of operations recorded since the tape was new or last emptied by backward.
     pub fn len(&self) -> usize {
-        self.nodes.as_ref().map_or(0, |nodes| nodes.borrow().len())
+        self.record.as_ref().map_or(0, |record| record.borrow().nodes.len())
     }
 
     /// Whether nothing is recorded.
@@ -59,7 +67,7 @@ impl Tape {
 
     /// An input that needs no gradient.
     pub fn constant(&self, value: Tensor) -> Var {
-        Var { value, node: None, tape: self.clone() }
+        Var { value, node: None, round: self.round(), tape: self.clone() }
     }
 
     /// An input whose gradient [`Tape::backward`] gives.
@@ -67,7 +75,7 @@ impl Tape {
         self.leaf(value, None)
     }
 
-    /// An input whose gradient is added to `grad`, a tensor of the same shape: a view of a flat gradient buffer.
+    /// An input whose gradient is added to `grad`, a dense tensor of the same shape: a view of a flat gradient buffer.
     pub fn parameter(&self, value: Tensor, grad: Tensor) -> Result<Var> {
         if grad.shape() != value.shape() {
             return Err(vitrine_tensor::Error::ShapeMismatch {
@@ -78,17 +86,25 @@ impl Tape {
             }
             .into());
         }
+        if !grad.is_contiguous() {
+            return Err(vitrine_tensor::Error::Shape {
+                op: "parameter",
+                shape: grad.shape().to_vec(),
+                rule: "the buffer for a gradient must be dense; it is a view with gaps",
+            }
+            .into());
+        }
         Ok(self.leaf(value, Some(grad)))
     }
 
     fn leaf(&self, value: Tensor, grad: Option<Tensor>) -> Var {
         let node = self.push(Op::Leaf(grad), Vec::new());
-        Var { value, node, tape: self.clone() }
+        Var { value, node, round: self.round(), tape: self.clone() }
     }
 
     fn push(&self, op: Op, inputs: Vec<Option<NodeId>>) -> Option<NodeId> {
-        self.nodes.as_ref().map(|nodes| {
-            let mut nodes = nodes.borrow_mut();
+        self.record.as_ref().map(|record| {
+            let nodes = &mut record.borrow_mut().nodes;
             nodes.push(Node { op, inputs });
             nodes.len() - 1
         })
@@ -96,11 +112,18 @@ impl Tape {
 
     /// Takes all recorded operations off the tape.
     pub(crate) fn take(&self) -> Vec<Node> {
-        self.nodes.as_ref().map(|nodes| nodes.take()).unwrap_or_default()
+        let Some(record) = &self.record else { return Vec::new() };
+        let mut record = record.borrow_mut();
+        record.round += 1;
+        std::mem::take(&mut record.nodes)
     }
 
-    fn is(&self, other: &Self) -> bool {
-        match (&self.nodes, &other.nodes) {
+    pub(crate) fn round(&self) -> u64 {
+        self.record.as_ref().map_or(0, |record| record.borrow().round)
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (&self.record, &other.record) {
             (Some(a), Some(b)) => Rc::ptr_eq(a, b),
             (None, None) => true,
             _ => false,
@@ -113,6 +136,7 @@ impl Tape {
 pub struct Var {
     value: Tensor,
     node: Option<NodeId>,
+    round: u64,
     tape: Tape,
 }
 
@@ -142,8 +166,9 @@ impl Var {
         self.node.is_some()
     }
 
-    pub(crate) fn node(&self) -> Option<NodeId> {
-        self.node
+    /// The place on `tape` in that round; `None` if this variable was recorded elsewhere, before, or not at all.
+    pub(crate) fn node_in(&self, tape: &Tape, round: u64) -> Option<NodeId> {
+        self.node.filter(|_| self.tape.is(tape) && self.round == round)
     }
 
     /// Records that `value` came of `inputs`. `op` is made only if a gradient is needed.
@@ -153,16 +178,29 @@ impl Var {
         inputs: &[&Self],
         op: impl FnOnce() -> Op,
     ) -> Result<Self> {
-        let tape = inputs[0].tape.clone();
+        let Some(first) = inputs.first() else {
+            return Err(vitrine_tensor::Error::Argument {
+                op: name,
+                name: "number of inputs",
+                value: "0".into(),
+                rule: "at least one is needed",
+            }
+            .into());
+        };
+        let tape = first.tape.clone();
+        let round = tape.round();
         if inputs.iter().any(|input| !input.tape.is(&tape)) {
             return Err(Error::OtherTape { op: name });
+        }
+        if inputs.iter().any(|input| input.node.is_some() && input.round != round) {
+            return Err(Error::AfterBackward { op: name });
         }
         let nodes: Vec<_> = inputs.iter().map(|input| input.node).collect();
         let node = match nodes.iter().any(Option::is_some) {
             true => tape.push(op(), nodes),
             false => None,
         };
-        Ok(Self { value, node, tape })
+        Ok(Self { value, node, round, tape })
     }
 }
 

@@ -15,8 +15,16 @@
 //! ```
 
 pub mod atomic;
+pub mod build;
+pub mod checkpoint;
+mod error;
+pub mod evaluate;
 pub mod machine;
 pub mod metrics;
 pub mod progress;
 pub mod recipe;
 pub mod report;
+pub mod threads;
+pub mod trainer;
+
+pub use error::{Result, TrainError};

@@ -33,16 +33,18 @@ impl LayerNorm {
         inputs: &[Option<NodeId>],
         flow: &mut Flow,
     ) -> Result<()> {
-        let unwanted = || self.scale.scale(0.0);
-        let dscale = match flow.accumulator(inputs[1], &self.scale)? {
-            Some(sum) => sum,
-            None => unwanted()?,
-        };
-        let dshift = match flow.accumulator(inputs[2], &self.scale)? {
-            Some(sum) => sum,
-            None => unwanted()?,
-        };
+        let shape = self.scale.shape();
+        let apart = || Tensor::zeros(shape, self.scale.dtype(), self.scale.device());
+        // One variable as both scale and shift: its second gradient is added after the first is complete.
+        let same = inputs[1].is_some() && inputs[1] == inputs[2];
+        let into_shift = if same { None } else { inputs[2] };
+        let dscale = flow.accumulator(inputs[1], shape, &self.scale)?.map_or_else(apart, Ok)?;
+        let dshift = flow.accumulator(into_shift, shape, &self.scale)?.map_or_else(apart, Ok)?;
         let dx = self.x.layer_norm_grad(&self.scale, &self.statistics, &dy, &dscale, &dshift)?;
+        drop(dscale);
+        if same {
+            flow.add(inputs[2], dshift)?;
+        }
         flow.add(inputs[0], dx)
     }
 }

@@ -79,13 +79,10 @@ impl Linear {
         };
         flow.add(residual, dy)?;
         let db = match bias {
-            Some(_) => {
-                let like = self.weight.narrow(1, 0, 1)?.reshape(&[self.weight.shape()[0]])?;
-                flow.accumulator(bias, &like)?
-            }
+            Some(_) => flow.accumulator(bias, &self.weight.shape()[..1], &self.weight)?,
             None => None,
         };
-        if let Some(dw) = flow.accumulator(inputs[1], &self.weight)? {
+        if let Some(dw) = flow.accumulator(inputs[1], self.weight.shape(), &self.weight)? {
             dproduct.linear_grad_weight_(&self.x, &dw, db.as_ref())?;
         } else if let Some(db) = db {
             db.add_scaled_(

@@ -60,7 +60,7 @@ impl Permute {
 pub(crate) struct Narrow {
     axis: usize,
     start: usize,
-    whole: Tensor,
+    whole: Vec<usize>,
 }
 
 impl Var {
@@ -68,7 +68,7 @@ impl Var {
     pub fn narrow(&self, axis: usize, start: usize, length: usize) -> Result<Self> {
         let value = self.value().narrow(axis, start, length)?;
         Self::record("narrow", value, &[self], || {
-            Op::Narrow(Narrow { axis, start, whole: self.value().clone() })
+            Op::Narrow(Narrow { axis, start, whole: self.shape().to_vec() })
         })
     }
 }
@@ -80,7 +80,7 @@ impl Narrow {
         inputs: &[Option<NodeId>],
         flow: &mut Flow,
     ) -> Result<()> {
-        if let Some(sum) = flow.accumulator(inputs[0], &self.whole)? {
+        if let Some(sum) = flow.accumulator(inputs[0], &self.whole, &dy)? {
             let part = sum.narrow(self.axis, self.start, dy.shape()[self.axis])?;
             part.copy_(&part.add(&dy)?)?;
         }
@@ -128,9 +128,12 @@ impl Concat {
 pub(crate) struct Cast(DType);
 
 impl Var {
-    /// The values in another element type; the gradient comes back in the input's.
+    /// The values in another element type; the gradient comes back in the input's. Integers are constants.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
         let value = self.value().to_dtype(dtype)?;
+        if !dtype.is_float() {
+            return Ok(self.tape().constant(value));
+        }
         Self::record("to_dtype", value, &[self], || Op::Cast(Cast(self.value().dtype())))
     }
 }

@@ -1,7 +1,7 @@
 //! Attention, image by image and head by head, in blocks of query rows: the scores of a block stay in cache, and
 //! memory is linear in the number of tokens. The gradient computes the weights again (Dao et al. 2022, section 3.1).
 
-use num_traits::Zero;
+use num_traits::{Float, Zero};
 use rayon::prelude::*;
 
 use super::activation::dropout_row;
@@ -109,6 +109,11 @@ impl<'a> Plan<'a> {
         log_sums: &mut [T::Acc],
     ) {
         if y.is_empty() {
+            return;
+        }
+        if self.keys == 0 {
+            y.fill(T::from_f64(0.0));
+            log_sums.fill(T::Acc::neg_infinity());
             return;
         }
         let (d, rows) = (self.head_width, self.queries.min(BLOCK));

@@ -110,7 +110,8 @@ fn host(tensor: &Tensor) -> &HostMemory {
 /// The span of memory that a tensor's elements lie in, from its first to past its last.
 fn span(tensor: &Tensor) -> std::ops::Range<usize> {
     if tensor.elements() == 0 {
-        return tensor.offset()..tensor.offset();
+        // The offset of an empty view may lie past the end of the memory.
+        return 0..0;
     }
     let reach: usize =
         tensor.shape().iter().zip(tensor.strides()).map(|(&n, &stride)| (n - 1) * stride).sum();

@@ -68,7 +68,6 @@ pub(super) fn cases() -> Vec<Case> {
     for (name, plan) in [
         ("no keys", empty([2, 3, 0, 4, 2], Form::Split)),
         ("no queries", empty([2, 0, 3, 4, 2], Form::Split)),
-        ("no width", empty([2, 3, 3, 0, 2], Form::Packed)),
     ] {
         cases.push(Case::new("attention", name, move |s| forward(s, &plan)));
         cases.push(Case::new("attention_grad", name, move |s| gradient(s, &plan)));

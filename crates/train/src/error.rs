@@ -1,0 +1,135 @@
+//! Why a run stops: the errors of the trainer, each naming the file or the setting, and what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::atomic::AtomicWriteError;
+use crate::checkpoint::CheckpointError;
+use crate::metrics::MetricsError;
+use crate::recipe::RecipeError;
+
+/// Why a run could not start, or stopped.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The data set.
+    #[error(transparent)]
+    Data(#[from] vitrine_data::DataError),
+    /// The model or an operation in it.
+    #[error(transparent)]
+    Model(#[from] vitrine_nn::Error),
+    /// An operation on tensors.
+    #[error(transparent)]
+    Tensor(#[from] vitrine_tensor::Error),
+    /// A recorded operation.
+    #[error(transparent)]
+    Autodiff(#[from] vitrine_autodiff::Error),
+    /// The learning-rate schedule.
+    #[error("the schedule does not fit the run: {0}")]
+    Schedule(#[from] vitrine_nn::schedule::ScheduleError),
+    /// Reading or writing a checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The metrics' file.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// Another file of the run's folder.
+    #[error(transparent)]
+    Write(#[from] AtomicWriteError),
+    /// The run's folder.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Folder {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A new run would write over another.
+    #[error(
+        "{} holds a run already: choose another folder with --out, or go on with --resume {}",
+        path.display(), path.display()
+    )]
+    RunExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder that should hold a run does not.
+    #[error("{} holds no run: there is no config.toml in it", path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The run has done all its epochs.
+    #[error(
+        "the run in {} has done its {epochs} epochs; --epochs N with a larger N goes on", path.display()
+    )]
+    Finished {
+        /// The folder.
+        path: PathBuf,
+        /// The epochs done.
+        epochs: u64,
+    },
+    /// A resumed run would not be the same run.
+    #[error(
+        "`{section}` differs from the run that is resumed; only run.epochs, run.threads, run.device, \
+         run.checkpoint_every, run.log_every, data.workers and data.prefetch may change. \
+         Start a new run for anything else"
+    )]
+    ResumeDiffers {
+        /// The recipe's section.
+        section: &'static str,
+    },
+    /// The loss is NaN or infinite.
+    #[error(
+        "the loss is {loss} in epoch {epoch}, batch {batch}: the run stops. {kept} \
+         A lower learning rate, warm-up or clip_norm may help"
+    )]
+    NotFinite {
+        /// The loss.
+        loss: f64,
+        /// The epoch, from 1.
+        epoch: u64,
+        /// The batch in the epoch, from 1.
+        batch: u64,
+        /// What became of the last checkpoint.
+        kept: String,
+    },
+    /// This build or machine cannot do what the recipe asks for.
+    #[error("{what} is not available: {advice}")]
+    Unavailable {
+        /// What was asked for.
+        what: String,
+        /// What to do instead.
+        advice: &'static str,
+    },
+    /// The pool of threads could not be started.
+    #[error("cannot start {threads} threads: {message}")]
+    Threads {
+        /// The number asked for.
+        threads: usize,
+        /// The reason.
+        message: String,
+    },
+    /// The data set has another number of classes or another shape than the model.
+    #[error(
+        "the data set {dataset} has {found} classes, the model {expected}; set model.classes={found}"
+    )]
+    Classes {
+        /// The data set.
+        dataset: String,
+        /// Its classes.
+        found: usize,
+        /// The model's.
+        expected: usize,
+    },
+}
+
+/// The result of a part of a run.
+pub type Result<T, E = TrainError> = std::result::Result<T, E>;

@@ -1,0 +1,190 @@
+//! A small ViT against PyTorch and timm: logits, loss, every gradient and ten SGD losses
+//! (`crates/testkit/golden/make.py` made the files).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+use serde_json::Value;
+use vitrine_autodiff::Var;
+use vitrine_nn::{Activation, Optimizer, ParameterBuilder, Parameters, Pass, Sgd};
+use vitrine_tensor::{DType, Device, Tensor};
+use vitrine_vit::{Initialisation, Pool, VisionTransformer, VitConfig};
+
+struct Golden {
+    arrays: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
+    config: Value,
+}
+
+impl Golden {
+    fn read(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/golden").join(name);
+        let bytes = std::fs::read(path).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let arrays = file.tensors().into_iter().map(|(name, view)| {
+            let values = match view.dtype() {
+                Dtype::F32 => view
+                    .data()
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|b| f32::from_le_bytes(*b).into())
+                    .collect(),
+                Dtype::I64 => view
+                    .data()
+                    .as_chunks::<8>()
+                    .0
+                    .iter()
+                    .map(|b| i64::from_le_bytes(*b) as f64)
+                    .collect(),
+                other => panic!("{name} is {other:?}"),
+            };
+            (name, (view.shape().to_vec(), values))
+        });
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+        let config = metadata.metadata().as_ref().unwrap()["config"].clone();
+        Self { arrays: arrays.collect(), config: serde_json::from_str(&config).unwrap() }
+    }
+
+    fn values(&self, name: &str) -> &[f64] {
+        &self.arrays[name].1
+    }
+
+    fn number(&self, key: &str) -> usize {
+        self.config[key].as_u64().unwrap() as usize
+    }
+
+    fn pair(&self, key: &str) -> (usize, usize) {
+        (
+            self.config[key][0].as_u64().unwrap() as usize,
+            self.config[key][1].as_u64().unwrap() as usize,
+        )
+    }
+
+    fn model_config(&self, last_block_saving: bool) -> VitConfig {
+        VitConfig {
+            image_size: self.pair("image_size"),
+            patch_size: self.pair("patch_size"),
+            channels: self.number("channels"),
+            classes: self.number("classes"),
+            width: self.number("width"),
+            depth: self.number("depth"),
+            heads: self.number("heads"),
+            mlp_width: self.number("mlp_width"),
+            dropout: 0.0,
+            attention_dropout: 0.0,
+            embedding_dropout: 0.0,
+            qkv_bias: self.config["qkv_bias"].as_bool().unwrap(),
+            projection_bias: self.config["proj_bias"].as_bool().unwrap(),
+            pool: match self.config["pool"].as_str().unwrap() {
+                "token" => Pool::ClassToken,
+                "mean" => Pool::Mean,
+                other => panic!("{other}"),
+            },
+            activation: match self.config["gelu"].as_str().unwrap() {
+                "erf" => Activation::GeluErf,
+                "tanh" => Activation::GeluTanh,
+                other => panic!("{other}"),
+            },
+            layer_norm_eps: self.config["layer_norm_eps"].as_f64().unwrap(),
+            initialisation: Initialisation::Torch,
+            last_block_saving,
+        }
+    }
+
+    fn tensor(&self, name: &str, dtype: DType) -> Tensor {
+        let (shape, values) = &self.arrays[name];
+        Tensor::from_slice(values, shape, &Device::cpu()).unwrap().to_dtype(dtype).unwrap()
+    }
+}
+
+/// The per-op tolerance of f32; files hold 24-bit numbers, so f64 is held to their rounding.
+fn assert_close(what: &str, found: &[f64], expected: &[f64], dtype: DType) {
+    let (relative, absolute) = match dtype {
+        DType::F64 => (1.2e-7, 1e-9),
+        _ => (1.3e-6, 1e-5),
+    };
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        assert!(
+            (f - e).abs() <= absolute + relative * e.abs(),
+            "{what}[{i}]: {f} but expected {e}"
+        );
+    }
+}
+
+fn load(golden: &Golden, config: &VitConfig, dtype: DType) -> (VisionTransformer, Parameters) {
+    let mut builder = ParameterBuilder::new(0);
+    let model = VisionTransformer::new(&mut builder.scope(""), config).unwrap();
+    let parameters = builder.build(dtype, &Device::cpu()).unwrap();
+    let mut names: Vec<&str> = parameters.names().collect();
+    for (name, value) in parameters.named_values() {
+        value.unwrap().copy_(&golden.tensor(&format!("param.{name}"), dtype)).unwrap();
+    }
+    let mut expected: Vec<&str> = golden.config["parameters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n.as_str().unwrap())
+        .collect();
+    names.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    (model, parameters)
+}
+
+fn forward(
+    golden: &Golden,
+    model: &VisionTransformer,
+    pass: &Pass<'_>,
+    dtype: DType,
+) -> (Var, Var) {
+    let images = pass.constant(golden.tensor("input", dtype));
+    let logits = model.forward(pass, &images).unwrap();
+    let loss = logits.cross_entropy(&golden.tensor("labels", DType::I64), 0.0).unwrap();
+    (logits, loss)
+}
+
+fn check(file: &str, dtype: DType, last_block_saving: bool) {
+    let golden = Golden::read(file);
+    let (model, parameters) = load(&golden, &golden.model_config(last_block_saving), dtype);
+    let pass = Pass::training(&parameters, 0, 0);
+    let (logits, loss) = forward(&golden, &model, &pass, dtype);
+    assert_close("logits", &logits.value().to_f64_vec().unwrap(), golden.values("logits"), dtype);
+    assert_close("loss", &loss.value().to_f64_vec().unwrap(), golden.values("loss"), dtype);
+    pass.backward(&loss).unwrap();
+    for name in parameters.names() {
+        let grad = parameters.grad(parameters.find(name).unwrap()).unwrap();
+        let expected = golden.values(&format!("grad.{name}"));
+        assert_close(&format!("grad {name}"), &grad.to_f64_vec().unwrap(), expected, dtype);
+    }
+    let mut optimizer = Sgd::new(0.0, false, 0.0).unwrap();
+    let losses: Vec<f64> = (0..10)
+        .map(|step| {
+            let pass = Pass::training(&parameters, 0, step);
+            let (_, loss) = forward(&golden, &model, &pass, dtype);
+            parameters.zero_grads().unwrap();
+            pass.backward(&loss).unwrap();
+            optimizer
+                .step(&parameters, golden.config["sgd_learning_rate"].as_f64().unwrap())
+                .unwrap();
+            loss.value().to_scalar().unwrap()
+        })
+        .collect();
+    assert_close("losses", &losses, golden.values("sgd.losses"), dtype);
+}
+
+#[test]
+fn class_token_vit_equals_pytorch() {
+    for saving in [false, true] {
+        check("vit.safetensors", DType::F32, saving);
+        check("vit.safetensors", DType::F64, saving);
+    }
+}
+
+#[test]
+fn mean_pooled_rectangular_vit_with_biases_equals_pytorch() {
+    check("vit_bias_mean.safetensors", DType::F32, true);
+    check("vit_bias_mean.safetensors", DType::F64, true);
+}
