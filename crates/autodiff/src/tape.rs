@@ -131,6 +131,19 @@ impl Tape {
     }
 }
 
+impl fmt::Debug for Tape {
+    /// The recorded operations, in order.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tape")?;
+        match &self.record {
+            None => f.write_str("(inference)"),
+            Some(record) => {
+                f.debug_list().entries(record.borrow().nodes.iter().map(|n| n.op.name())).finish()
+            }
+        }
+    }
+}
+
 /// A tensor on a tape: the result of a recorded operation, or an input.
 #[derive(Clone)]
 pub struct Var {

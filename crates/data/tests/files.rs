@@ -1,12 +1,12 @@
 //! A dataset's files: the good ones are read, and every bad one has an error that names the file
 //! and its fault.
 
-mod common;
+mod idx_files;
 
 use std::fs;
 use std::path::Path;
 
-use common::{TEST_IMAGES, TRAIN_IMAGES, TRAIN_LABELS, contents, gzip, idx, spec, write_all};
+use idx_files::{TEST_IMAGES, TRAIN_IMAGES, TRAIN_LABELS, contents, gzip, idx, spec, write_all};
 use proptest::prelude::*;
 use tempfile::tempdir;
 use vitrine_data::idx::{Idx, IdxError, parse};
@@ -187,7 +187,7 @@ fn zeros_are_not_fashion_mnist() {
 fn label_out_of_range_names_the_sample() {
     let bytes = idx(&[6], vec![0, 1, 2, 0, 3, 2]);
     let mut spec: IdxSpec = spec();
-    spec.train.labels = FileSpec { name: TRAIN_LABELS, md5: common::leak(common::md5(&bytes)) };
+    spec.train.labels = FileSpec { name: TRAIN_LABELS, md5: idx_files::leak(idx_files::md5(&bytes)) };
     let dir = tempdir().unwrap();
     write_all(dir.path(), false);
     fs::write(dir.path().join(TRAIN_LABELS), bytes).unwrap();

@@ -1,7 +1,7 @@
 //! Finding and fetching: the order of the places, what counts as an error, and what reaches the
 //! cache.
 
-mod common;
+mod idx_files;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use common::{TRAIN_IMAGES, contents, gzip, leak, spec, write_all};
+use idx_files::{TRAIN_IMAGES, contents, gzip, leak, spec, write_all};
 use tempfile::tempdir;
 use vitrine_data::{DataError, DatasetName, FetchMethod, IdxSpec, Locator, Split};
 

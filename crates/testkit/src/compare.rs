@@ -16,6 +16,8 @@ pub struct Comparison {
     actual: Vec<f64>,
     expected: Array,
     tolerance: Tolerance,
+    /// The largest finite expected value.
+    largest: f64,
     /// Added to each element's bound.
     slack: Vec<f64>,
 }
@@ -62,6 +64,10 @@ impl fmt::Display for Mismatch {
     }
 }
 
+fn largest(values: &Array) -> f64 {
+    values.iter().filter(|v| v.is_finite()).fold(0.0, |top, v| v.abs().max(top))
+}
+
 impl Comparison {
     /// Compares with the tolerance of the tensor's element type.
     pub fn new(output: &'static str, actual: &Tensor, expected: &Array) -> Result<Self> {
@@ -72,6 +78,7 @@ impl Comparison {
             actual: actual.to_f64_vec()?,
             expected: expected.clone(),
             tolerance: Tolerance::of(actual.dtype()),
+            largest: largest(expected),
             slack: vec![0.0; expected.len()],
         })
     }
@@ -88,6 +95,11 @@ impl Comparison {
             *slack += tolerance::of_sum(accumulator, terms);
         }
         self
+    }
+
+    /// Takes the size of the values from these alone: the others are guards.
+    pub(crate) fn sized_by(self, values: &Array) -> Self {
+        Self { largest: largest(values), ..self }
     }
 
     /// Allows no difference: the operation only moves values.
@@ -118,10 +130,9 @@ impl Comparison {
                 expected: self.expected.shape().to_vec(),
             });
         }
-        let finite = self.expected.iter().filter(|e| e.is_finite());
-        let largest = finite.fold(0.0, |top: f64, e| top.max(e.abs()));
         let (mut worst, mut wrong, mut at) = (0.0, 0, 0);
-        let bound = |i: usize, expected| self.tolerance.bound(expected, largest) + self.slack[i];
+        let bound =
+            |i: usize, expected| self.tolerance.bound(expected, self.largest) + self.slack[i];
         for (i, (&actual, &expected)) in self.actual.iter().zip(&self.expected).enumerate() {
             let ratio = match (actual - expected).abs() / bound(i, expected) {
                 _ if actual == expected => 0.0,

@@ -163,7 +163,8 @@ pub struct Destination {
 impl Destination {
     /// Compares the destination with `expected`, and its surroundings with what they were.
     pub fn compare(&self, output: &'static str, expected: &Array) -> Result<Comparison> {
-        Comparison::new(output, &self.whole, &self.surrounded(expected, GUARD))
+        let whole = self.surrounded(expected, GUARD);
+        Ok(Comparison::new(output, &self.whole, &whole)?.sized_by(expected))
     }
 
     /// Compares with the values before plus a sum.

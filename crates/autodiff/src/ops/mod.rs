@@ -41,3 +41,31 @@ pub(crate) enum Op {
     EmbedTokens(embed::EmbedTokens),
     Custom(custom::Custom),
 }
+
+impl Op {
+    /// The variant's name, for people who print a tape.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Leaf(_) => "Leaf",
+            Self::Binary(_) => "Binary",
+            Self::Scale(_) => "Scale",
+            Self::SumAxis(_) => "SumAxis",
+            Self::Reshape(_) => "Reshape",
+            Self::Permute(_) => "Permute",
+            Self::Narrow(_) => "Narrow",
+            Self::Concat(_) => "Concat",
+            Self::Cast(_) => "Cast",
+            Self::Linear(_) => "Linear",
+            Self::Matmul(_) => "Matmul",
+            Self::Activate(_) => "Activate",
+            Self::Dropout(_) => "Dropout",
+            Self::LayerNorm(_) => "LayerNorm",
+            Self::Softmax(_) => "Softmax",
+            Self::Attention(_) => "Attention",
+            Self::CrossEntropy(_) => "CrossEntropy",
+            Self::Patchify(_) => "Patchify",
+            Self::EmbedTokens(_) => "EmbedTokens",
+            Self::Custom(_) => "Custom",
+        }
+    }
+}

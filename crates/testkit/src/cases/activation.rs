@@ -26,7 +26,8 @@ pub(super) fn cases() -> Vec<Case> {
                 for dropout in [None, Some(mask(0.4, 3))] {
                     let name = format!("{name}, dropout {}", dropout.is_some());
                     cases.push(Case::new("activate_grad", name, move |s| {
-                        let (x, dy) = (s.laid_out(1, shape, layout)?, s.laid_out(2, shape, layout)?);
+                        let (x, dy) =
+                            (s.laid_out(1, shape, layout)?, s.laid_out(2, shape, layout)?);
                         let dx = x.tensor.activate_grad(activation, dropout, &dy.tensor)?;
                         let expected = reference::activate_grad(
                             &x.values,
@@ -66,8 +67,7 @@ fn first_rows() -> [Case; 2] {
         let (x, dy) = (s.normal(1, &[5, 11, 130])?, s.normal(2, &[5, 11, 130])?);
         let activation = Activation::GeluErf;
         let dx = x.tensor.activate_grad(activation, Some(dropout), &dy.tensor)?;
-        let expected =
-            reference::activate_grad(&x.values, activation, Some(&dropout), &dy.values);
+        let expected = reference::activate_grad(&x.values, activation, Some(&dropout), &dy.values);
         Ok(vec![Comparison::new("dx", &dx, &expected)?])
     });
     [forward, grad]

@@ -111,7 +111,10 @@ fn operands(s: &Setup, plan: &Plan) -> Result<Operands> {
             let q = s.laid_out(1, &[batch, queries, width], Layout::Narrowed)?;
             let k = s.laid_out(2, &[batch, keys, width], Layout::Offset)?;
             let v = s.laid_out(3, &[batch, keys, width], Layout::Narrowed)?;
-            Operands { tensors: [q.tensor, k.tensor, v.tensor], values: [q.values, k.values, v.values] }
+            Operands {
+                tensors: [q.tensor, k.tensor, v.tensor],
+                values: [q.values, k.values, v.values],
+            }
         }
     })
 }

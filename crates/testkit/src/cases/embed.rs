@@ -20,7 +20,8 @@ const IMAGES: [([usize; 4], (usize, usize)); 7] = [
 ];
 
 /// Batch, patches, width.
-const TOKENS: [[usize; 3]; 6] = [[1, 1, 1], [2, 4, 3], [0, 4, 3], [3, 0, 5], [5, 36, 65], [130, 9, 7]];
+const TOKENS: [[usize; 3]; 6] =
+    [[1, 1, 1], [2, 4, 3], [0, 4, 3], [3, 0, 5], [5, 36, 65], [130, 9, 7]];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();

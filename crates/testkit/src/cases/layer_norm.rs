@@ -22,18 +22,26 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(Case::new("layer_norm", "rows far from 0", |s| {
         let x = s.placed(&(random(1, &[5, 64]) + 100.0), Layout::Dense)?;
         let (scale, shift) = (s.normal(2, &[64])?, s.normal(3, &[64])?);
-        let (y, _) = x.tensor.layer_norm(&scale.tensor, &shift.tensor, 1e-5)?;
-        let expected = reference::layer_norm(&x.values, &scale.values, &shift.values, 1e-5).0;
+        let (y, found) = x.tensor.layer_norm(&scale.tensor, &shift.tensor, 1e-5)?;
+        let (expected, statistics) =
+            reference::layer_norm(&x.values, &scale.values, &shift.values, 1e-5);
         // The mean is 100 times what is left after it is taken off, and so is its rounding error.
         let terms = expected.mapv(|_| 300.0);
-        Ok(vec![Comparison::new("y", &y, &expected)?.loosened(s.dtype.accumulator(), &terms)])
+        Ok(vec![
+            Comparison::new("y", &y, &expected)?.loosened(s.dtype.accumulator(), &terms),
+            Comparison::new("statistics", &found, &statistics)?,
+        ])
     }));
     cases.push(Case::new("layer_norm", "constant rows", |s| {
         let x = s.placed(&random(1, &[3, 8]).mapv(|_| 0.5), Layout::Dense)?;
         let (scale, shift) = (s.normal(2, &[8])?, s.normal(3, &[8])?);
-        let (y, _) = x.tensor.layer_norm(&scale.tensor, &shift.tensor, 1e-5)?;
+        let (y, found) = x.tensor.layer_norm(&scale.tensor, &shift.tensor, 1e-5)?;
         let expected = shift.values.broadcast(vec![3, 8]).expect("the shapes fit").to_owned();
-        Ok(vec![Comparison::new("y", &y, &expected)?])
+        let statistics = reference::layer_norm(&x.values, &scale.values, &shift.values, 1e-5).1;
+        Ok(vec![
+            Comparison::new("y", &y, &expected)?,
+            Comparison::new("statistics", &found, &statistics)?,
+        ])
     }));
     cases
 }

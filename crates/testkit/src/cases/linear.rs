@@ -127,8 +127,10 @@ fn forward(
     );
     let alone = x.tensor.linear(&w.tensor, &epilogue)?;
     let (y, pre_activation) = x.tensor.linear_with_pre_activation(&w.tensor, &epilogue)?;
-    let mut comparisons =
-        vec![Comparison::of_sum("y", &alone, &expected.y)?, Comparison::of_sum("y", &y, &expected.y)?];
+    let mut comparisons = vec![
+        Comparison::of_sum("y", &alone, &expected.y)?,
+        Comparison::of_sum("y", &y, &expected.y)?,
+    ];
     if let Some(pre) = &pre_activation {
         comparisons.push(Comparison::of_sum("pre_activation", pre, &expected.pre_activation)?);
     }

@@ -16,7 +16,7 @@ const DTYPES: [DType; 5] = [DType::F32, DType::F64, DType::BF16, DType::U8, DTyp
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for shape in SHAPES {
-        for op in ["upload", "download", "allocate"] {
+        for op in ["upload", "download"] {
             cases.push(Case::new(op, format!("{shape:?}"), |s| {
                 let x = s.normal(1, shape)?;
                 Ok(vec![Comparison::new("x", &x.tensor, &x.values)?.exact()])

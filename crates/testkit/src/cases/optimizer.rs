@@ -25,8 +25,7 @@ pub(super) fn cases() -> Vec<Case> {
         }
         for (step, weight_decay) in [(1, 0.0), (1, 0.05), (2, 0.05), (1000, 0.05)] {
             let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
-            let step =
-                AdamWStep { learning_rate: 1e-2, beta1, beta2, epsilon, weight_decay, step };
+            let step = AdamWStep { learning_rate: 1e-2, beta1, beta2, epsilon, weight_decay, step };
             cases.push(Case::new("adamw", format!("{n}, {step:?}"), move |s| adamw(s, n, &step)));
         }
         for layout in [Layout::Dense, Layout::Offset, Layout::Narrowed] {

@@ -8,16 +8,8 @@ use crate::reference::{Sum, array};
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let shapes: [&[usize]; 8] = [
-        &[1],
-        &[0],
-        &[7, 0, 3],
-        &[5, 7],
-        &[2, 3, 4],
-        &[700, 37],
-        &[3, 1100],
-        &[2, 2, 20_000],
-    ];
+    let shapes: [&[usize]; 8] =
+        [&[1], &[0], &[7, 0, 3], &[5, 7], &[2, 3, 4], &[700, 37], &[3, 1100], &[2, 2, 20_000]];
     for shape in shapes {
         for layout in [Layout::Dense, Layout::Transposed, Layout::Narrowed] {
             for axis in 0..shape.len() {
@@ -51,8 +43,11 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(Case::new("sum", format!("{from:?} to {to:?}"), move |s| {
             let x = s.laid_out(1, from, Layout::Transposed)?;
             let expected = reference::sum_to(&x.values, to);
+            let comparison = Comparison::of_sum("y", &x.tensor.sum_to(to)?, &expected)?;
+            if from.len() == to.len() + 1 {
+                return Ok(vec![comparison]);
+            }
             // Each axis is summed in turn, and the partial sums are rounded to the element type.
-            let comparison = Comparison::new("y", &x.tensor.sum_to(to)?, &expected.value)?;
             Ok(vec![comparison.loosened(s.dtype, &expected.terms)])
         }));
     }

@@ -94,9 +94,7 @@ mod tests {
         let (x, dy) = (random(1, &[5, 7]), random(2, &[5, 7]));
         let mask = Dropout::new(0.4, crate::inputs::key(3));
         for activation in [Activation::GeluErf, Activation::GeluTanh, Activation::Relu] {
-            let f = |x: &[Array]| {
-                (dropout(&activate(&x[0], activation), &mask) * &dy).sum()
-            };
+            let f = |x: &[Array]| (dropout(&activate(&x[0], activation), &mask) * &dy).sum();
             let numeric = central(f, std::slice::from_ref(&x));
             let exact = activate_grad(&x, activation, Some(&mask), &dy);
             compare(&numeric, &[exact]).unwrap();

@@ -55,9 +55,8 @@ pub fn layer_norm_grad(x: &Array, scale: &Array, epsilon: f64, dy: &Array) -> La
         // d root / d variance = −root³/2, d variance / d centred = 2·centred/n
         let droot: f64 = (0..width).map(|i| dnormalised[i] * centred[i]).sum();
         let dvariance = -0.5 * root.powi(3) * droot;
-        let dcentred: Vec<f64> = (0..width)
-            .map(|i| dnormalised[i] * root + dvariance * 2.0 * centred[i] / n)
-            .collect();
+        let dcentred: Vec<f64> =
+            (0..width).map(|i| dnormalised[i] * root + dvariance * 2.0 * centred[i] / n).collect();
         let dmean = -dcentred.iter().sum::<f64>();
         dx.extend(dcentred.iter().map(|d| d + dmean / n));
         let largest = dnormalised.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
