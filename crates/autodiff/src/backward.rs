@@ -55,7 +55,7 @@ impl Tape {
         let nodes = self.take();
         let mut flow = Flow { grads: vec![None; nodes.len()], slots: Vec::new() };
         flow.slots = nodes.iter().map(Node::slot).collect();
-        flow.grads[last] = Some(grad);
+        flow.add(Some(last), grad)?;
         for (id, node) in nodes.into_iter().enumerate().rev() {
             // A variable's gradient stays; any other is used up here, and the node's saved tensors with it.
             if matches!(node.op, Op::Leaf(_)) {

@@ -36,6 +36,12 @@ pub enum Error {
         /// The most similar name there is.
         nearest: String,
     },
+    /// A layer was run with the parameters of another model.
+    #[error("parameter number {index} does not exist here; the layer belongs to another model")]
+    ForeignParameter {
+        /// Its place in declaration order.
+        index: usize,
+    },
     /// An initialiser needs the LAPACK feature.
     #[error(
         "orthogonal initialisation needs the feature `linalg` (and the system's OpenBLAS: apt-get install libopenblas-dev)"

@@ -26,6 +26,7 @@ pub trait Optimizer {
 
 /// Scales the gradients so that their norm is at most `max_norm`; gives the norm before, a scalar tensor of its square.
 pub fn clip_grad_norm(parameters: &Parameters, max_norm: f64) -> Result<Tensor> {
+    check("gradient clipping", "largest norm", max_norm, false)?;
     let sum_squares = parameters.grad_sum_squares()?;
     parameters.grads().clip_norm_(&sum_squares, max_norm)?;
     Ok(sum_squares)

@@ -201,7 +201,7 @@ impl Parameters {
     }
 
     fn view(&self, flat: &Tensor, id: ParameterId) -> Result<Tensor> {
-        let info = &self.infos[id.0];
+        let info = self.infos.get(id.0).ok_or(Error::ForeignParameter { index: id.0 })?;
         Ok(flat.narrow(0, info.range.start, info.range.len())?.reshape(&info.shape)?)
     }
 

@@ -124,8 +124,9 @@ pub struct AdamWStep {
 /// The operations of a device.
 ///
 /// B is the batch, N tokens, D a width, I and O the inputs and outputs of a linear layer, K classes or keys.
-/// "Rows" are all axes but the last.
-pub trait Backend: Send + Sync + 'static {
+/// "Rows" are all axes but the last. `Any` is a supertrait so that a caller can get at what one backend alone offers:
+/// `(device.backend() as &dyn Any).downcast_ref::<CpuBackend>()`.
+pub trait Backend: Any + Send + Sync {
     /// What people call the device, such as `cpu` or `cuda:0`.
     fn name(&self) -> String;
 

@@ -30,17 +30,22 @@ impl Datasets {
         notice: impl Fn(&str) + Send + Sync + 'static,
     ) -> Result<Self> {
         let locator = Locator::from_env(folder).on_notice(notice);
-        let spec = spec_of(recipe.data.dataset);
-        let limited = |split, limit: usize| -> Result<_> {
-            let dataset = locator.load(spec, split)?;
-            let limit = if limit == 0 { dataset.len() } else { limit };
-            Ok(Arc::new(dataset.limit(limit)))
-        };
         Ok(Self {
-            train: limited(Split::Train, recipe.data.limit_train)?,
-            val: limited(Split::Test, recipe.data.limit_val)?,
+            train: dataset(recipe, Split::Train, &locator)?,
+            val: dataset(recipe, Split::Test, &locator)?,
         })
     }
+}
+
+/// One part of the recipe's data set, as much of it as the recipe asks for.
+pub fn dataset(recipe: &Recipe, split: Split, locator: &Locator) -> Result<Arc<Dataset>> {
+    let limit = match split {
+        Split::Train => recipe.data.limit_train,
+        Split::Test => recipe.data.limit_val,
+    };
+    let dataset = locator.load(spec_of(recipe.data.dataset), split)?;
+    let limit = if limit == 0 { dataset.len() } else { limit };
+    Ok(Arc::new(dataset.limit(limit)))
 }
 
 /// The files of a recipe's data set.

@@ -88,6 +88,17 @@ pub enum CheckpointError {
         /// The parameter.
         name: String,
     },
+    /// A weight or a buffer of the optimizer has become NaN or infinite.
+    #[error(
+        "`{name}` has become a number that is not finite, so no checkpoint was written to {}; the one before it is \
+         kept. A lower learning rate, warm-up or clip_norm may help", folder.display()
+    )]
+    Diverged {
+        /// The checkpoint's folder.
+        folder: PathBuf,
+        /// The parameter or buffer.
+        name: String,
+    },
     /// Values could not be moved between the file and the device.
     #[error(transparent)]
     Model(#[from] vitrine_nn::Error),
@@ -128,7 +139,8 @@ pub struct Sums {
     pub seconds: f64,
 }
 
-/// Writes a checkpoint to `folder`, in place of one that is there.
+/// Writes a checkpoint to `folder`, in place of one that is there. Where that fails, or where a number is not finite, the
+/// one that is there is kept.
 pub fn save(
     folder: &Path,
     parameters: &Parameters,
@@ -138,14 +150,16 @@ pub fn save(
     let (new, old) = siblings(folder);
     recover(folder)?;
     remove(&new)?;
-    fs::create_dir_all(&new).map_err(io_error("create", &new))?;
-    write_weights(&new.join(WEIGHTS), parameters)?;
-    let state = optimizer.state(parameters)?;
-    write_tensors(&new.join(OPTIMIZER), state.into_iter().map(|(name, t)| (name.to_owned(), t)))?;
-    let path = new.join(POSITION);
-    let text = serde_json::to_string_pretty(position)
-        .map_err(|source| CheckpointError::Position { path: path.clone(), source })?;
-    write_atomic(&path, text.as_bytes())?;
+    if let Err(error) = write_files(&new, parameters, optimizer, position) {
+        // The half-written folder would fill the disk to no use. The error above is what the caller needs to hear about.
+        let _ = remove(&new);
+        return Err(match error {
+            CheckpointError::NotFinite { name, .. } => {
+                CheckpointError::Diverged { folder: folder.to_owned(), name }
+            }
+            other => other,
+        });
+    }
     // From here on the new folder is whole: `recover` finishes what a kill interrupts.
     if folder.exists() {
         fs::rename(folder, &old).map_err(io_error("rename", folder))?;
@@ -153,6 +167,23 @@ pub fn save(
     fs::rename(&new, folder).map_err(io_error("rename", &new))?;
     sync_parent(folder)?;
     remove(&old)
+}
+
+/// Writes the files of a checkpoint to a new folder.
+fn write_files(
+    new: &Path,
+    parameters: &Parameters,
+    optimizer: &mut dyn Optimizer,
+    position: &Position,
+) -> Result<()> {
+    fs::create_dir_all(new).map_err(io_error("create", new))?;
+    write_weights(&new.join(WEIGHTS), parameters)?;
+    let state = optimizer.state(parameters)?;
+    write_tensors(&new.join(OPTIMIZER), state.into_iter().map(|(name, t)| (name.to_owned(), t)))?;
+    let path = new.join(POSITION);
+    let text = serde_json::to_string_pretty(position)
+        .map_err(|source| CheckpointError::Position { path: path.clone(), source })?;
+    Ok(write_atomic(&path, text.as_bytes())?)
 }
 
 /// Finishes a save that was interrupted between its renames.
@@ -247,7 +278,7 @@ pub fn load_weights(path: &Path, parameters: &Parameters) -> Result<()> {
     weights.read_into(parameters)
 }
 
-/// Writes the parameters under timm's names.
+/// Writes the parameters under timm's names. A number that is not finite is an error.
 pub fn write_weights(path: &Path, parameters: &Parameters) -> Result<()> {
     let mut named = Vec::new();
     for (name, value) in parameters.named_values() {
@@ -260,6 +291,9 @@ fn write_tensors(path: &Path, named: impl Iterator<Item = (String, Tensor)>) -> 
     let mut data = Vec::new();
     for (name, tensor) in named {
         let values: Vec<f32> = tensor.to_dtype(DType::F32)?.to_vec()?;
+        if !values.iter().all(|v| v.is_finite()) {
+            return Err(CheckpointError::NotFinite { path: path.to_owned(), name });
+        }
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         data.push((name, tensor.shape().to_vec(), bytes));
     }

@@ -101,6 +101,12 @@ pub enum TrainError {
         /// What became of the last checkpoint.
         kept: String,
     },
+    /// The model gives numbers that are not finite.
+    #[error("the model's {what} is not finite: its weights are of no use")]
+    NotFiniteOutput {
+        /// What is not finite.
+        what: &'static str,
+    },
     /// This build or machine cannot do what the recipe asks for.
     #[error("{what} is not available: {advice}")]
     Unavailable {

@@ -1,12 +1,13 @@
-//! Evaluation: logits of a data set, and the figures that are made from them.
+//! Evaluation: logits of a data set, and the figures that are made from them. How they look on a screen is not here.
 
+use serde::Serialize;
 use vitrine_data::{Batch, Loader};
 use vitrine_nn::{Parameters, Pass};
 use vitrine_tensor::{Device, Tensor};
 use vitrine_vit::VisionTransformer;
 
 use crate::checkpoint::Sums;
-use crate::error::Result;
+use crate::error::{Result, TrainError};
 
 /// A batch on the device: images `[B, C, H, W]`, labels `[B]`.
 pub fn upload(batch: &Batch, device: &Device) -> Result<(Tensor, Tensor)> {
@@ -15,15 +16,23 @@ pub fn upload(batch: &Batch, device: &Device) -> Result<(Tensor, Tensor)> {
     Ok((images, labels))
 }
 
+/// The place of the largest entry; the first of equals counts.
+fn largest(row: &[f64]) -> usize {
+    (1..row.len()).fold(0, |best, k| if row[k] > row[best] { k } else { best })
+}
+
+/// How many entries come before entry `k` when they are sorted, largest first and the first of equals first.
+fn rank(row: &[f64], k: usize) -> usize {
+    let before = |(other, value): (usize, &f64)| *value > row[k] || (*value == row[k] && other < k);
+    row.iter().enumerate().filter(|&entry| before(entry)).count()
+}
+
 /// The number of rows of `logits [B, K]` whose largest entry is at the label; the first of equals counts.
 pub fn count_correct(logits: &Tensor, labels: &[i64]) -> Result<u64> {
     let classes = logits.dims().last();
     let values = logits.to_f64_vec()?;
-    let hits = values.chunks_exact(classes.max(1)).zip(labels).filter(|(row, label)| {
-        let best = (1..row.len()).fold(0, |best, k| if row[k] > row[best] { k } else { best });
-        best as i64 == **label
-    });
-    Ok(hits.count() as u64)
+    let rows = values.chunks_exact(classes.max(1)).zip(labels);
+    Ok(rows.filter(|(row, label)| largest(row) as i64 == **label).count() as u64)
 }
 
 /// Loss and accuracy over a data set, dropout off. `seen` is told after each batch how many batches are done.
@@ -31,21 +40,183 @@ pub fn evaluate(
     model: &VisionTransformer,
     parameters: &Parameters,
     loader: &Loader,
-    mut seen: impl FnMut(u64),
+    seen: impl FnMut(u64),
 ) -> Result<Sums> {
-    let device = parameters.values().device();
     let mut sums = Sums::default();
+    each_batch(model, parameters, loader, seen, |labels, logits, loss| {
+        sums.images += labels.len() as u64;
+        sums.loss += loss * labels.len() as f64;
+        sums.correct += count_correct(logits, labels)?;
+        Ok(())
+    })?;
+    Ok(sums)
+}
+
+/// All figures over a data set, dropout off; an error if the loss is not finite. `seen` is told after each batch how
+/// many batches are done.
+pub fn evaluate_classes(
+    model: &VisionTransformer,
+    parameters: &Parameters,
+    loader: &Loader,
+    seen: impl FnMut(u64),
+) -> Result<Evaluation> {
+    let mut tally = Tally::new(loader.dataset().class_names().len());
+    each_batch(model, parameters, loader, seen, |labels, logits, loss| {
+        tally.loss += loss * labels.len() as f64;
+        tally.add(&logits.to_f64_vec()?, labels);
+        Ok(())
+    })?;
+    if !tally.loss.is_finite() {
+        return Err(TrainError::NotFiniteOutput { what: "loss" });
+    }
+    Ok(tally.figures(loader.dataset().class_names()))
+}
+
+/// Runs the model over a data set; `look` gets labels, logits `[B, K]` and mean loss of each batch.
+fn each_batch(
+    model: &VisionTransformer,
+    parameters: &Parameters,
+    loader: &Loader,
+    mut seen: impl FnMut(u64),
+    mut look: impl FnMut(&[i64], &Tensor, f64) -> Result<()>,
+) -> Result<()> {
+    let device = parameters.values().device();
     for (done, batch) in (1..).zip(loader.epoch(0, 0)) {
         let batch = batch?;
         let (images, labels) = upload(&batch, device)?;
         let pass = Pass::inference(parameters);
         let logits = model.forward(&pass, &pass.constant(images))?;
         let loss = logits.value().cross_entropy(&labels, 0.0)?.to_scalar()?;
-        sums.images += batch.labels.len() as u64;
-        sums.loss += loss * batch.labels.len() as f64;
-        sums.correct += count_correct(logits.value(), &batch.labels)?;
+        look(&batch.labels, logits.value(), loss)?;
         loader.recycle(batch);
         seen(done);
     }
-    Ok(sums)
+    Ok(())
+}
+
+/// A model's figures on a data set.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// The number of images.
+    pub images: u64,
+    /// The mean cross-entropy, without label smoothing.
+    pub loss: f64,
+    /// The share of images whose likeliest class is the true one.
+    pub top1: f64,
+    /// The share of images whose true class is among the five likeliest.
+    pub top5: f64,
+    /// The figures of each class, in the order of the labels.
+    pub classes: Vec<ClassFigures>,
+    /// The number of images of class `i` that were taken for class `j`, at `[i][j]`.
+    pub confusion: Vec<Vec<u64>>,
+}
+
+/// The figures of one class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClassFigures {
+    /// What the class is called.
+    pub name: String,
+    /// The number of images of this class.
+    pub count: u64,
+    /// The share of the images taken for this class that are of it; `None` if none was taken for it.
+    pub precision: Option<f64>,
+    /// The share of this class's images that were taken for it; `None` if there is none.
+    pub recall: Option<f64>,
+}
+
+/// Counts from which the figures are made.
+struct Tally {
+    loss: f64,
+    within_five: u64,
+    confusion: Vec<Vec<u64>>,
+}
+
+impl Tally {
+    fn new(classes: usize) -> Self {
+        Self { loss: 0.0, within_five: 0, confusion: vec![vec![0; classes]; classes] }
+    }
+
+    /// Adds rows of logits; a data set's labels are in range.
+    fn add(&mut self, logits: &[f64], labels: &[i64]) {
+        let classes = self.confusion.len();
+        for (row, label) in logits.chunks_exact(classes.max(1)).zip(labels) {
+            let label = *label as usize;
+            self.within_five += u64::from(rank(row, label) < 5);
+            self.confusion[label][largest(row)] += 1;
+        }
+    }
+
+    fn figures(self, names: &[String]) -> Evaluation {
+        let share = |part: u64, of: u64| (of > 0).then(|| part as f64 / of as f64);
+        let images = self.confusion.iter().flatten().sum();
+        let hits = (0..names.len()).map(|k| self.confusion[k][k]).sum();
+        let classes = names.iter().enumerate().map(|(k, name)| {
+            let count = self.confusion[k].iter().sum();
+            let taken = self.confusion.iter().map(|row| row[k]).sum();
+            let hits = self.confusion[k][k];
+            let (precision, recall) = (share(hits, taken), share(hits, count));
+            ClassFigures { name: name.clone(), count, precision, recall }
+        });
+        Evaluation {
+            images,
+            loss: self.loss / images.max(1) as f64,
+            top1: share(hits, images).unwrap_or(0.0),
+            top5: share(self.within_five, images).unwrap_or(0.0),
+            classes: classes.collect(),
+            confusion: self.confusion,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_a_hand_counted_example() {
+        let mut tally = Tally::new(3);
+        tally.loss = 10.0;
+        let logits = [
+            [2.0, 1.0, 0.0], // 0 taken for 0
+            [0.0, 3.0, 1.0], // 0 taken for 1
+            [0.0, 3.0, 1.0], // 1 taken for 1
+            [5.0, 5.0, 1.0], // 1 taken for 0: the first of equals
+        ];
+        tally.add(logits.as_flattened(), &[0, 0, 1, 1]);
+        let names = ["a", "b", "c"].map(String::from);
+        let figures = tally.figures(&names);
+        assert_eq!(figures.confusion, [[1, 1, 0], [1, 1, 0], [0, 0, 0]]);
+        assert_eq!((figures.images, figures.loss), (4, 2.5));
+        assert_eq!((figures.top1, figures.top5), (0.5, 1.0));
+        assert_eq!(figures.classes[0].precision, Some(0.5));
+        assert_eq!(figures.classes[1].recall, Some(0.5));
+        // No image of class 2, and none taken for it.
+        let last = &figures.classes[2];
+        assert_eq!((last.count, last.precision, last.recall), (0, None, None));
+    }
+
+    #[test]
+    fn precision_divides_by_column_and_recall_by_row() {
+        let mut tally = Tally::new(2);
+        let (zero, one) = ([1.0, 0.0], [0.0, 1.0]);
+        tally.add([zero, zero, zero, one, zero].as_flattened(), &[0, 0, 0, 0, 1]);
+        let figures = tally.figures(&["a", "b"].map(String::from));
+        let pairs: Vec<_> = figures.classes.iter().map(|c| (c.precision, c.recall)).collect();
+        assert_eq!(pairs, [(Some(0.75), Some(0.75)), (Some(0.0), Some(0.0))]);
+        assert_eq!(figures.confusion, [[3, 1], [1, 0]]);
+        assert_eq!(figures.classes.iter().map(|c| c.count).collect::<Vec<_>>(), [4, 1]);
+    }
+
+    #[test]
+    fn five_are_let_through_and_no_more() {
+        let row = [7.0, 6.0, 5.0, 4.0, 4.0, 4.0, 1.0];
+        let ranks: Vec<usize> = (0..row.len()).map(|k| rank(&row, k)).collect();
+        assert_eq!(ranks, [0, 1, 2, 3, 4, 5, 6]);
+        for (label, expected) in [(0, 1.0), (4, 1.0), (5, 0.0), (6, 0.0)] {
+            let mut tally = Tally::new(7);
+            tally.add(&row, &[label]);
+            let names: Vec<String> = (0..7).map(|k: i32| k.to_string()).collect();
+            assert_eq!(tally.figures(&names).top5, expected, "label {label}");
+        }
+    }
 }

@@ -15,12 +15,14 @@
 //! ```
 
 pub mod atomic;
+pub mod bench;
 pub mod build;
 pub mod checkpoint;
 mod error;
 pub mod evaluate;
 pub mod machine;
 pub mod metrics;
+pub mod predict;
 pub mod progress;
 pub mod recipe;
 pub mod report;

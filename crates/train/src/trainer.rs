@@ -62,6 +62,8 @@ pub const LAST: &str = "last";
 pub const BEST: &str = "best";
 /// The resolved recipe, in a run's folder.
 pub const CONFIG: &str = "config.toml";
+/// The figures of each epoch, in a run's folder.
+pub const METRICS: &str = "metrics.jsonl";
 
 impl Trainer {
     /// Starts a run in a folder that holds none.
@@ -69,51 +71,57 @@ impl Trainer {
         if folder.join(CONFIG).exists() {
             return Err(TrainError::RunExists { path: folder.to_owned() });
         }
-        let mut trainer = Self::build(recipe, folder, data, |folder| {
+        let mut trainer = Self::build(recipe, folder, data, |_, optimizer| {
             fs::create_dir_all(folder).map_err(|source| TrainError::Folder {
                 action: "create",
                 path: folder.to_owned(),
                 source,
             })?;
-            Ok(MetricsLog::create(folder.join("metrics.jsonl"))?)
+            let path = folder.join(METRICS);
+            // A kill before the configuration was written leaves an empty file, which is in nobody's way.
+            let empty = fs::metadata(&path).is_ok_and(|file| file.len() == 0);
+            let metrics =
+                if empty { MetricsLog::resume(path, 0)? } else { MetricsLog::create(path)? };
+            let name = optimizer.name().to_owned();
+            Ok((metrics, Position { optimizer: name, ..Position::default() }))
         })?;
         trainer.save_last()?;
+        // Last, for it is what makes the folder a run's: from here on there is a checkpoint to go on from.
         write_atomic(&folder.join(CONFIG), trainer.recipe.resolved_toml()?.as_bytes())?;
         Ok(trainer)
     }
 
     /// Goes on with the run in a folder, from its last checkpoint. Only settings that leave the run's arithmetic as it
-    /// is may be overridden.
+    /// is may be overridden. (More epochs do change what a cosine schedule gives for the steps to come.)
     pub fn resume(recipe: Recipe, folder: &Path, data: &Datasets) -> Result<Self> {
-        let mut trainer = Self::build(recipe, folder, data, |folder| {
-            // Opened below, when the position is known.
-            Ok(MetricsLog::resume(folder.join("metrics.jsonl"), 0)?)
+        let epochs = recipe.run.epochs as u64;
+        let trainer = Self::build(recipe, folder, data, |parameters, optimizer| {
+            let position = checkpoint::load(&folder.join(LAST), parameters, optimizer)?;
+            let done = position.epochs;
+            if done >= epochs {
+                return Err(TrainError::Finished { path: folder.to_owned(), epochs: done });
+            }
+            // Not before: lines past the position are dropped from the file.
+            Ok((MetricsLog::resume(folder.join(METRICS), done)?, position))
         })?;
-        let Self { parameters, optimizer, .. } = &mut trainer;
-        trainer.position = checkpoint::load(&folder.join(LAST), parameters, optimizer.as_mut())?;
-        let done = trainer.position.epochs;
-        if done >= trainer.recipe.run.epochs as u64 {
-            return Err(TrainError::Finished { path: folder.to_owned(), epochs: done });
-        }
-        trainer.metrics = MetricsLog::resume(folder.join("metrics.jsonl"), done)?;
         write_atomic(&folder.join(CONFIG), trainer.recipe.resolved_toml()?.as_bytes())?;
         Ok(trainer)
     }
 
+    /// The parts of a run. `begin` gives its metrics and position, and may read a checkpoint for them.
     fn build(
         recipe: Recipe,
         folder: &Path,
         data: &Datasets,
-        metrics: impl FnOnce(&Path) -> Result<MetricsLog>,
+        begin: impl FnOnce(&Parameters, &mut dyn Optimizer) -> Result<(MetricsLog, Position)>,
     ) -> Result<Self> {
         let (model, parameters) = build::model(&recipe)?;
-        let optimizer = build::optimizer(&recipe)?;
+        let mut optimizer = build::optimizer(&recipe)?;
         let train = build::loader(&recipe, data.train.clone(), true)?;
         let val = build::loader(&recipe, data.val.clone(), false)?;
         let steps = train.batches_per_epoch().div_ceil(recipe.optimizer.accumulation) as u64;
         let schedule = build::schedule(&recipe, steps)?;
-        let metrics = metrics(folder)?;
-        let position = Position { optimizer: optimizer.name().to_owned(), ..Position::default() };
+        let (metrics, position) = begin(&parameters, optimizer.as_mut())?;
         Ok(Self {
             recipe,
             folder: folder.to_owned(),
@@ -148,7 +156,9 @@ impl Trainer {
     pub fn run(&mut self, progress: &mut Progress, stop: &AtomicBool) -> Result<Outcome> {
         let total = self.recipe.run.epochs as u64;
         while self.position.epochs < total {
-            if self.run_epoch(progress, stop)? == Flow::Stop {
+            let flow = self.run_epoch(progress, stop)?;
+            // A run that was asked to stop after its last step is done all the same.
+            if flow == Flow::Stop && self.position.epochs < total {
                 return Ok(Outcome::Interrupted);
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytemuck::{Pod, Zeroable};
 use parking_lot::{
@@ -152,6 +153,7 @@ fn elements_mut<T: Element>(bytes: &mut [u8]) -> &mut [T] {
 #[derive(Default)]
 pub(crate) struct Pool {
     free: Mutex<BTreeMap<usize, Vec<Vec<Line>>>>,
+    fresh: AtomicUsize,
 }
 
 impl Pool {
@@ -177,6 +179,7 @@ impl Pool {
                 let mut fresh = Vec::new();
                 fresh.try_reserve_exact(lines).ok()?;
                 fresh.resize(lines, Line::zeroed());
+                self.fresh.fetch_add(1, Ordering::Relaxed);
                 fresh
             }
         };
@@ -200,6 +203,11 @@ impl Pool {
         for buffer in self.free.lock().values_mut().flatten() {
             buffer.fill(Line([0xff; 64]));
         }
+    }
+
+    /// How many buffers were new.
+    pub(crate) fn fresh_allocations(&self) -> usize {
+        self.fresh.load(Ordering::Relaxed)
     }
 
     /// Bytes in free buffers.

@@ -37,6 +37,11 @@ impl CpuBackend {
         self.pool.trim();
     }
 
+    /// How many buffers the pool had to ask the system for so far. In a steady state this no longer grows.
+    pub fn fresh_allocations(&self) -> usize {
+        self.pool.fresh_allocations()
+    }
+
     /// Bytes in buffers that wait to be used again.
     pub fn idle_bytes(&self) -> usize {
         self.pool.idle_bytes()

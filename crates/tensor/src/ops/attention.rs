@@ -1,6 +1,6 @@
 //! Scaled dot-product attention over many heads (Vaswani et al. 2017, section 3.2), with its gradients.
 
-use super::{check_dropout, expect_shape, same_device, same_float};
+use super::{check_dropout, expect_accumulator, expect_shape, same_device, same_float};
 use crate::backend::{Attention, AttentionGrads, AttentionInputs};
 use crate::error::{Error, Result};
 use crate::{DType, Device, Shape, Tensor};
@@ -54,6 +54,10 @@ impl AttentionInputs<'_> {
         same_float(OP, self.query, &[dy, &output.y])?;
         expect_shape(OP, dy, output.y.shape(), "dy must have the result's shape")?;
         expect_shape(OP, &output.y, self.query.shape(), "y must have the queries' shape")?;
+        let log_sums = &output.log_sums;
+        let heads = [batch, attention.heads, queries];
+        expect_shape(OP, log_sums, &heads, "log_sums must be [B, H, Q]")?;
+        expect_accumulator(OP, log_sums, self.query)?;
         let dtype = self.query.dtype();
         let make = |dims: [usize; 3]| Tensor::uninitialised(Shape::new(&dims)?, dtype, device);
         let made = if packed {
@@ -67,15 +71,8 @@ impl AttentionInputs<'_> {
             [q, kv] => AttentionGrads::Split(q, kv),
             _ => unreachable!("one or two tensors were made above"),
         };
-        let dy = dy.contiguous()?;
-        device.backend().attention_grad(
-            self,
-            attention,
-            &output.y,
-            &output.log_sums,
-            &dy,
-            &grads,
-        )?;
+        let (y, log_sums, dy) = (output.y.contiguous()?, log_sums.contiguous()?, dy.contiguous()?);
+        device.backend().attention_grad(self, attention, &y, &log_sums, &dy, &grads)?;
         Ok(made)
     }
 }

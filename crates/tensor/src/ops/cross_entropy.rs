@@ -1,6 +1,6 @@
 //! Mean cross-entropy with integer labels and label smoothing, with its gradient.
 
-use super::{expect_shape, same_device, same_float};
+use super::{expect_accumulator, expect_shape, same_device, same_float};
 use crate::error::{Error, Result};
 use crate::{DType, Shape, Tensor};
 
@@ -23,6 +23,7 @@ impl Tensor {
         const OP: &str = "cross_entropy_grad";
         check(OP, self, labels, smoothing)?;
         expect_shape(OP, dloss, &[], "the loss' gradient must be a scalar")?;
+        expect_accumulator(OP, dloss, self)?;
         let dlogits = Self::uninitialised(self.dims(), self.dtype(), self.device())?;
         let (logits, labels) = (self.contiguous()?, labels.contiguous()?);
         let backend = self.device().backend();

@@ -86,7 +86,10 @@ impl Tensor {
     /// Sums over the axes that broadcasting added or stretched, so that the result has `shape`: the gradient of
     /// [`Tensor::broadcast_to`].
     pub fn sum_to(&self, shape: &[usize]) -> Result<Self> {
-        let added = self.rank().saturating_sub(shape.len());
+        const RULE: &str = "the shape must broadcast to the tensor's";
+        let Some(added) = self.rank().checked_sub(shape.len()) else {
+            return expect_shape("sum_to", self, shape, RULE).map(|()| self.clone());
+        };
         let mut out = self.clone();
         for _ in 0..added {
             out = out.sum_axis(0)?;
@@ -98,7 +101,7 @@ impl Tensor {
                 out = out.sum_axis(axis)?.reshape(&dims)?;
             }
         }
-        expect_shape("sum_to", &out, shape, "the shape must broadcast to the tensor's")?;
+        expect_shape("sum_to", &out, shape, RULE)?;
         Ok(out)
     }
 }

@@ -1,6 +1,6 @@
 //! Layer normalisation over the last axis (Ba, Kiros and Hinton 2016, equation 4), with its gradients.
 
-use super::{expect_shape, expect_writable, same_float};
+use super::{expect_accumulator, expect_shape, expect_writable, same_float};
 use crate::backend::LayerNormGrads;
 use crate::error::{Error, Result};
 use crate::{Shape, Tensor};
@@ -45,15 +45,16 @@ impl Tensor {
         let width = [self.dims().last()];
         expect_shape(OP, dy, self.shape(), "x and dy must have one shape")?;
         expect_shape(OP, statistics, &[self.rows(), 2], "the statistics must be [rows, 2]")?;
+        expect_accumulator(OP, statistics, self)?;
         for vector in [scale, dscale, dshift] {
             expect_shape(OP, vector, &width, "scale and gradients must be [D]")?;
         }
-        expect_writable(OP, dscale, &[self, scale, dy])?;
-        expect_writable(OP, dshift, &[self, scale, dy])?;
+        expect_writable(OP, dscale, &[self, scale, dy, statistics])?;
+        expect_writable(OP, dshift, &[self, scale, dy, statistics])?;
         let dx = Self::uninitialised(self.dims(), self.dtype(), device)?;
         let (x, scale, dy) = (self.contiguous()?, scale.contiguous()?, dy.contiguous()?);
         let grads = LayerNormGrads { input: &dx, scale: dscale, shift: dshift };
-        device.backend().layer_norm_grad(&x, &scale, statistics, &dy, &grads)?;
+        device.backend().layer_norm_grad(&x, &scale, &statistics.contiguous()?, &dy, &grads)?;
         Ok(dx)
     }
 }

@@ -42,6 +42,16 @@ fn same_float<'a>(op: &'static str, first: &'a Tensor, rest: &[&Tensor]) -> Resu
     Ok(device)
 }
 
+/// Is `tensor` of the accumulator's type of `like`, and on its device? So are statistics, losses and norms.
+fn expect_accumulator(op: &'static str, tensor: &Tensor, like: &Tensor) -> Result<()> {
+    same_device(op, like, &[tensor])?;
+    let expected = like.dtype().accumulator();
+    if tensor.dtype() != expected {
+        return Err(Error::DTypeMismatch { op, lhs: tensor.dtype(), rhs: expected });
+    }
+    Ok(())
+}
+
 /// Does `tensor` have this shape?
 fn expect_shape(
     op: &'static str,

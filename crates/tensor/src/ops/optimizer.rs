@@ -1,6 +1,6 @@
 //! Optimizer updates and the norm of the gradient, over flat buffers that hold many parameters.
 
-use super::{expect_shape, expect_writable, same_float};
+use super::{expect_accumulator, expect_shape, expect_writable, same_float};
 use crate::backend::{AdamWStep, SgdStep};
 use crate::error::Result;
 use crate::{DType, Shape, Tensor};
@@ -48,7 +48,9 @@ impl Tensor {
     /// `max_norm / (norm + 1e-6)`, as PyTorch's.
     pub fn clip_norm_(&self, sum_squares: &Self, max_norm: f64) -> Result<()> {
         const OP: &str = "clip_norm_";
+        same_float(OP, self, &[])?;
         expect_shape(OP, sum_squares, &[], "the sum of squares must be a scalar")?;
+        expect_accumulator(OP, sum_squares, self)?;
         expect_writable(OP, self, &[sum_squares])?;
         self.device().backend().clip_norm(self, sum_squares, max_norm)
     }

@@ -15,28 +15,47 @@ pub struct Attention<'a> {
     pub dropout: Option<&'a Dropout>,
 }
 
-/// The weights of one head of one sequence, before and after dropout, and the logarithms of the denominators.
+/// One vector a token.
+type Rows = Vec<Vec<f64>>;
+
+/// The weights of one head of one sequence, what dropout multiplies them with, and the logarithms of the denominators.
 struct Weights {
-    plain: Vec<Vec<f64>>,
-    factor: Vec<Vec<f64>>,
+    plain: Rows,
+    factor: Rows,
     log_sums: Vec<f64>,
 }
 
-/// Extents: sequences, queries, keys, a head's width.
-fn extents(q: &Array, k: &Array, heads: usize) -> [usize; 4] {
-    [q.shape()[0], q.shape()[1], k.shape()[1], q.shape()[2] / heads]
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-fn weights(q: &Array, k: &Array, attention: &Attention<'_>, b: usize, h: usize) -> Weights {
-    let [_, queries, keys, d] = extents(q, k, attention.heads);
+/// `Σ |a·b|`
+fn dot_terms(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a * b).abs()).sum()
+}
+
+/// The part of a head: columns `h·d..(h + 1)·d` of sequence `b`.
+fn head(x: &Array, b: usize, h: usize, d: usize) -> Rows {
+    (0..x.shape()[1]).map(|t| (h * d..(h + 1) * d).map(|c| x[[b, t, c]]).collect()).collect()
+}
+
+/// Puts the part of a head back.
+fn put(rows: &Rows, to: &mut Array, b: usize, h: usize, d: usize) {
+    for (t, row) in rows.iter().enumerate() {
+        for (c, &value) in row.iter().enumerate() {
+            to[[b, t, h * d + c]] = value;
+        }
+    }
+}
+
+/// The weights for the queries and keys of head `h` of sequence `b`.
+fn weights(q: &Rows, k: &Rows, d: usize, attention: &Attention<'_>, b: usize, h: usize) -> Weights {
+    let (queries, keys) = (q.len(), k.len());
     let valid = attention.valid_lens.map_or(keys as i64, |lens| lens[b].clamp(0, keys as i64));
     let mut out = Weights { plain: Vec::new(), factor: Vec::new(), log_sums: Vec::new() };
-    for i in 0..queries {
-        let score = |j: usize| {
-            let dot: f64 = (h * d..(h + 1) * d).map(|c| q[[b, i, c]] * k[[b, j, c]]).sum();
-            dot / (d as f64).sqrt()
-        };
-        let scores: Vec<f64> = (0..valid as usize).map(score).collect();
+    for (i, q) in q.iter().enumerate() {
+        let scores: Vec<f64> =
+            k[..valid as usize].iter().map(|k| dot(q, k) / (d as f64).sqrt()).collect();
         let (mut row, log_sum) = softmax::row(&scores);
         row.resize(keys, 0.0);
         let index = |j: usize| ((b * attention.heads + h) * queries.max(keys) + i) * keys + j;
@@ -50,20 +69,22 @@ fn weights(q: &Array, k: &Array, attention: &Attention<'_>, b: usize, h: usize) 
 
 /// `y [B, Q, D]` for `q [B, Q, D]`, `k` and `v [B, K, D]`; and `log_sums [B, H, Q]`.
 pub fn attend(q: &Array, k: &Array, v: &Array, attention: &Attention<'_>) -> (Array, Array) {
-    let [batch, queries, keys, d] = extents(q, k, attention.heads);
+    let (batch, queries, d) = (q.shape()[0], q.shape()[1], q.shape()[2] / attention.heads);
     let mut y = zeros(q.shape());
     let mut log_sums = zeros(&[batch, attention.heads, queries]);
     for b in 0..batch {
         for h in 0..attention.heads {
-            let weights = weights(q, k, attention, b, h);
+            let [q, k, v] = [q, k, v].map(|x| head(x, b, h, d));
+            let weights = weights(&q, &k, d, attention, b, h);
+            let mut rows = vec![vec![0.0; d]; queries];
             for i in 0..queries {
                 log_sums[[b, h, i]] = weights.log_sums[i];
-                for c in h * d..(h + 1) * d {
-                    for j in 0..keys {
-                        y[[b, i, c]] += weights.plain[i][j] * weights.factor[i][j] * v[[b, j, c]];
-                    }
+                for (j, v) in v.iter().enumerate() {
+                    let weight = weights.plain[i][j] * weights.factor[i][j];
+                    (0..d).for_each(|c| rows[i][c] += weight * v[c]);
                 }
             }
+            put(&rows, &mut y, b, h, d);
         }
     }
     (y, log_sums)
@@ -78,42 +99,39 @@ pub fn attend_grad(
     y: &Array,
     dy: &Array,
 ) -> [Sum; 3] {
-    let [batch, queries, keys, d] = extents(q, k, attention.heads);
+    let (batch, d) = (q.shape()[0], q.shape()[2] / attention.heads);
     let scale = 1.0 / (d as f64).sqrt();
-    let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| Sum::zeros(x.shape()));
-    let add = |to: &mut Sum, at: [usize; 3], value: f64, terms: f64| {
-        to.value[at] += value;
-        to.terms[at] += terms;
-    };
+    let mut grads = [q, k, v].map(|x| Sum::zeros(x.shape()));
     for b in 0..batch {
         for h in 0..attention.heads {
-            let weights = weights(q, k, attention, b, h);
-            let columns = h * d..(h + 1) * d;
-            for i in 0..queries {
-                let dot = |x: &dyn Fn(usize) -> f64| -> (f64, f64) {
-                    columns.clone().fold((0.0, 0.0), |(value, terms), c| {
-                        let term = dy[[b, i, c]] * x(c);
-                        (value + term, terms + term.abs())
-                    })
-                };
-                let (mean, mean_terms) = dot(&|c| y[[b, i, c]]);
-                for j in 0..keys {
+            let [q, k, v, y, dy] = [q, k, v, y, dy].map(|x| head(x, b, h, d));
+            let weights = weights(&q, &k, d, attention, b, h);
+            // The gradients of queries, keys and values of this head, and their terms.
+            let [mut dq, mut dk, mut dv] = [&q, &k, &v].map(|x| vec![vec![0.0; d]; x.len()]);
+            let [mut tq, mut tk, mut tv] = [dq.clone(), dk.clone(), dv.clone()];
+            for i in 0..q.len() {
+                let (mean, mean_terms) = (dot(&dy[i], &y[i]), dot_terms(&dy[i], &y[i]));
+                for j in 0..k.len() {
                     let (plain, factor) = (weights.plain[i][j], weights.factor[i][j]);
-                    let (dweight, dweight_terms) = dot(&|c| v[[b, j, c]]);
-                    let dscore = plain * (factor * dweight - mean) * scale;
-                    let dscore_terms = plain * (factor * dweight_terms + mean_terms) * scale;
-                    for c in columns.clone() {
-                        let (q, k, dy) = (q[[b, i, c]], k[[b, j, c]], dy[[b, i, c]]);
-                        add(&mut dq, [b, i, c], dscore * k, dscore_terms * k.abs());
-                        add(&mut dk, [b, j, c], dscore * q, dscore_terms * q.abs());
-                        let weight = plain * factor;
-                        add(&mut dv, [b, j, c], weight * dy, weight * dy.abs());
+                    let dscore = plain * (factor * dot(&dy[i], &v[j]) - mean) * scale;
+                    let terms = plain * (factor * dot_terms(&dy[i], &v[j]) + mean_terms) * scale;
+                    for c in 0..d {
+                        dq[i][c] += dscore * k[j][c];
+                        tq[i][c] += terms * k[j][c].abs();
+                        dk[j][c] += dscore * q[i][c];
+                        tk[j][c] += terms * q[i][c].abs();
+                        dv[j][c] += plain * factor * dy[i][c];
+                        tv[j][c] += plain * factor * dy[i][c].abs();
                     }
                 }
             }
+            for (grad, (value, terms)) in grads.iter_mut().zip([(dq, tq), (dk, tk), (dv, tv)]) {
+                put(&value, &mut grad.value, b, h, d);
+                put(&terms, &mut grad.terms, b, h, d);
+            }
         }
     }
-    [dq, dk, dv]
+    grads
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use vitrine_data::DatasetName;
 use vitrine_train::recipe::{Overrides, RecipeError};
 
 /// Trains vision transformers.
@@ -17,6 +19,14 @@ pub struct Program {
 pub enum Command {
     /// Trains a model; each epoch's figures, checkpoints and a report go to the run's folder.
     Train(TrainArguments),
+    /// Judges a model on the validation images: loss, top-1, top-5, figures of each class, confusion matrix.
+    Eval(EvalArguments),
+    /// Classifies image files.
+    Predict(PredictArguments),
+    /// Times train steps or forward passes on made-up images.
+    Bench(BenchArguments),
+    /// Finds or fetches a data set, checks its files, and prints its folder.
+    Data(DataArguments),
 }
 
 #[derive(Args)]
@@ -32,6 +42,106 @@ pub struct TrainArguments {
     /// Goes on with the run in this folder, from its last checkpoint.
     #[arg(long, value_name = "DIR", conflicts_with = "recipe")]
     pub resume: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct EvalArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Folder with the data set's files; without it: $VITRINE_DATA, the user's cache, /usr/share/datasets, or fetched.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct PredictArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Image files (PNG, JPEG, BMP or WebP); - for one on the standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How many classes to print, the likeliest first.
+    #[arg(long, value_name = "K", default_value = "5")]
+    pub top: NonZeroUsize,
+    /// Prints one JSON object for each image, each on its line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct BenchArguments {
+    /// What is timed.
+    #[arg(value_enum)]
+    pub work: Work,
+    #[command(flatten)]
+    pub recipe: RecipeArguments,
+    /// Steps that are timed.
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub steps: NonZeroUsize,
+    /// Steps before them that are not.
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub warmup: usize,
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `vitrine bench` times.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Work {
+    /// Upload, forward, loss, backward, optimizer.
+    TrainStep,
+    /// Upload and forward, without dropout and gradients.
+    Forward,
+}
+
+#[derive(Args)]
+pub struct DataArguments {
+    /// The data set: fashion-mnist or mnist.
+    #[arg(long, value_name = "NAME", default_value_t = DatasetName::FashionMnist)]
+    pub dataset: DatasetName,
+    /// Folder with the data set's files; without it: $VITRINE_DATA, the user's cache, /usr/share/datasets, or fetched.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Fetches nothing: fails unless the data set is on this machine, whole and as published.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// A trained model: a run, or weights and their recipe.
+#[derive(Args)]
+pub struct ModelArguments {
+    #[command(flatten)]
+    pub source: ModelSource,
+    /// Which of the run's checkpoints [default: best if there is one, else last].
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with = "weights")]
+    pub checkpoint: Option<Checkpoint>,
+    #[command(flatten)]
+    pub recipe: RecipeArguments,
+}
+
+/// Where the weights are.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct ModelSource {
+    /// Folder of a training run: its recipe and its weights.
+    #[arg(long, value_name = "DIR", conflicts_with = "recipe")]
+    pub run: Option<PathBuf>,
+    /// A safetensors file with timm's names; the recipe says which model it is for.
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+}
+
+/// A checkpoint of a run.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Checkpoint {
+    /// The one with the best validation accuracy.
+    Best,
+    /// The one at the end.
+    Last,
 }
 
 /// The recipe and what overrides it.

@@ -1,10 +1,17 @@
 //! The commands of `vitrine`: raw arguments, checked arguments, and a file for each command.
 
 mod arguments;
+mod bench;
+mod data;
+mod eval;
+mod model;
+mod predict;
 mod train;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use arguments::{Command, Program};
 use clap::Parser;
 
@@ -12,6 +19,10 @@ use clap::Parser;
 pub fn main() -> ExitCode {
     let result = match Program::parse().command {
         Command::Train(arguments) => train::run(arguments),
+        Command::Eval(arguments) => eval::run(arguments),
+        Command::Predict(arguments) => predict::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
+        Command::Data(arguments) => data::run(arguments),
     };
     match result {
         Ok(code) => code,
@@ -19,5 +30,14 @@ pub fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Writes a command's result to the standard output. A reader that went away, such as `head`, is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to the standard output"),
     }
 }

@@ -1,0 +1,146 @@
+//! Cases of activations, dropout, layer norm, softmax, cross-entropy, patches, tokens, and operations of one's own.
+
+use vitrine_autodiff::Var;
+use vitrine_tensor::Dropout;
+
+use crate::check::{Case, PassThrough, ProductAndCube, case, integers};
+use crate::linear::{ACTIVATIONS, mask};
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for activation in ACTIVATIONS {
+        for shape in [&[37][..], &[2, 3, 5], &[]] {
+            let name = format!("{activation:?} {shape:?}");
+            cases.push(case("Activate", name, &[shape], move |x| x[0].activate(activation)));
+        }
+        let name = format!("{activation:?}, transposed, dropped out, twice");
+        cases.push(case("Activate", name, &[&[4, 7]], move |x| {
+            let y = x[0].permute(&[1, 0])?.activate(activation)?.dropout(mask(4))?;
+            y.activate(activation)
+        }));
+    }
+    cases.extend([
+        case("Dropout", "a vector of more than a block of masks", &[&[131]], |x| {
+            x[0].dropout(mask(5))
+        }),
+        case("Dropout", "transposed", &[&[3, 5]], |x| x[0].permute(&[1, 0])?.dropout(mask(6))),
+        case("Dropout", "the first rows of longer samples", &[&[3, 2, 5]], |x| {
+            x[0].dropout(Dropout { sample_stride: Some(35), ..mask(7) })
+        }),
+        case("Dropout", "two masks on one variable", &[&[4, 4]], |x| {
+            x[0].dropout(mask(8))?.mul(&x[0].dropout(mask(9))?)
+        }),
+        case("Softmax", "[3, 5]", &[&[3, 5]], |x| x[0].softmax()),
+        case("Softmax", "a vector", &[&[7]], |x| x[0].softmax()),
+        case("Softmax", "width 1", &[&[2, 3, 1]], |x| x[0].softmax()),
+        case("Softmax", "transposed, twice", &[&[3, 5]], |x| {
+            x[0].permute(&[1, 0])?.softmax()?.softmax()
+        }),
+    ]);
+    cases.extend(layer_norm());
+    cases.extend(cross_entropy());
+    cases.extend(patches_and_tokens());
+    cases.extend([
+        case("Custom", "product and cube", &[&[3, 5], &[3, 5]], |x| {
+            Var::custom(ProductAndCube, &[&x[0], &x[1]])
+        }),
+        case("Custom", "both inputs are one variable", &[&[3, 5]], |x| {
+            Var::custom(ProductAndCube, &[&x[0], &x[0]])
+        }),
+        case("Custom", "that hands on the gradient itself", &[&[3, 5]], |x| {
+            Var::custom(PassThrough, &[&x[0]])?.add(&x[0])
+        }),
+    ]);
+    cases
+}
+
+fn layer_norm() -> Vec<Case> {
+    let norm = |x: &[Var]| x[0].layer_norm(&x[1], &x[2], 1e-5);
+    vec![
+        case("LayerNorm", "[3, 5, 7]", &[&[3, 5, 7], &[7], &[7]], norm),
+        case("LayerNorm", "a vector", &[&[19], &[19], &[19]], norm),
+        case("LayerNorm", "width 1", &[&[5, 1], &[1], &[1]], norm),
+        case("LayerNorm", "width 2, large ε", &[&[4, 2], &[2], &[2]], |x| {
+            x[0].layer_norm(&x[1], &x[2], 0.5)
+        }),
+        case("LayerNorm", "transposed", &[&[7, 3], &[7], &[7]], |x| {
+            x[0].permute(&[1, 0])?.layer_norm(&x[1], &x[2], 1e-6)
+        }),
+        case("LayerNorm", "one variable as scale and shift", &[&[3, 7], &[7]], |x| {
+            x[0].layer_norm(&x[1], &x[1], 1e-5)
+        }),
+        case("LayerNorm", "scale and shift used before", &[&[3, 7], &[7]], |x| {
+            let y = x[0].mul(&x[1])?.layer_norm(&x[1], &x[1], 1e-5)?;
+            y.layer_norm(&x[1], &x[1], 1e-5)
+        }),
+        case("LayerNorm", "one variable everywhere", &[&[7]], |x| {
+            x[0].layer_norm(&x[0], &x[0], 1e-5)
+        }),
+        case("LayerNorm", "x is the shift", &[&[7], &[7]], |x| x[0].layer_norm(&x[1], &x[0], 1e-5)),
+    ]
+}
+
+fn cross_entropy() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for smoothing in [0.0, 0.1] {
+        for (batch, classes) in [(5, 3), (1, 7), (4, 1), (9, 20)] {
+            let labels: Vec<i64> = (0..batch).map(|i| (7 * i + 2) % classes).collect();
+            let shape = [batch as usize, classes as usize];
+            let name = format!("{shape:?}, smoothing {smoothing}");
+            cases.push(case("CrossEntropy", name, &[&shape], move |x| {
+                x[0].cross_entropy(&integers(&labels), smoothing)
+            }));
+        }
+    }
+    cases.push(case("CrossEntropy", "of transposed logits, scaled", &[&[4, 5]], |x| {
+        let logits = x[0].permute(&[1, 0])?;
+        logits.cross_entropy(&integers(&[0, 3, 3, 1, 2]), 0.2)?.scale(-2.5)
+    }));
+    cases
+}
+
+fn patches_and_tokens() -> Vec<Case> {
+    let mut cases = vec![
+        case("Patchify", "[2, 3, 4, 6] by 2×3", &[&[2, 3, 4, 6]], |x| x[0].patchify((2, 3))),
+        case("Patchify", "one patch", &[&[1, 2, 3, 2]], |x| x[0].patchify((3, 2))),
+        case("Patchify", "patches of one pixel, transposed images", &[&[2, 1, 2, 3]], |x| {
+            x[0].permute(&[0, 1, 3, 2])?.patchify((1, 1))
+        }),
+    ];
+    for (dropout, stride) in [(None, None), (Some(mask(10)), None), (Some(mask(11)), Some(50))] {
+        let dropout = dropout.map(|d| Dropout { sample_stride: stride, ..d });
+        for batch in [1, 3] {
+            let name = format!("batch {batch}, dropout {}", dropout.is_some());
+            let shapes: [&[usize]; 3] = [&[batch, 4, 5], &[1, 5, 5], &[1, 1, 5]];
+            cases.push(case("EmbedTokens", format!("{name}, class"), &shapes, move |x| {
+                x[0].embed_tokens(Some(&x[2]), &x[1], dropout)
+            }));
+            let shapes: [&[usize]; 2] = [&[batch, 4, 5], &[1, 4, 5]];
+            cases.push(case("EmbedTokens", name, &shapes, move |x| {
+                x[0].embed_tokens(None, &x[1], dropout)
+            }));
+        }
+    }
+    cases.extend([
+        case(
+            "EmbedTokens",
+            "no patches, only the class",
+            &[&[2, 1, 5], &[1, 1, 5], &[1, 1, 5]],
+            |x| {
+                let none = x[0].narrow(1, 0, 0)?;
+                none.embed_tokens(Some(&x[1]), &x[2], None)?.add(&x[0])
+            },
+        ),
+        case("EmbedTokens", "patches are the positions", &[&[1, 4, 5]], |x| {
+            x[0].embed_tokens(None, &x[0], None)
+        }),
+        case("EmbedTokens", "the class is a position", &[&[2, 3, 5], &[1, 4, 5]], |x| {
+            x[0].embed_tokens(Some(&x[1].narrow(1, 2, 1)?), &x[1], None)
+        }),
+        case("EmbedTokens", "patches used again after", &[&[2, 3, 5], &[1, 3, 5]], |x| {
+            let tokens = x[0].embed_tokens(None, &x[1], None)?;
+            tokens.add(&x[0])?.mul(&x[1])
+        }),
+    ]);
+    cases
+}

@@ -1,0 +1,106 @@
+//! Cases of the linear layer with each part of its epilogue, and of the matrix product.
+
+use vitrine_autodiff::LinearOptions;
+use vitrine_tensor::{Activation, Dropout, StreamKey};
+
+use crate::check::{Case, case};
+
+pub const ACTIVATIONS: [Activation; 3] =
+    [Activation::GeluErf, Activation::GeluTanh, Activation::Relu];
+
+pub fn mask(stream: u32) -> Dropout {
+    Dropout::new(0.3, StreamKey { seed: 3, step: 11, stream })
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let inputs: [&[usize]; 5] = [&[3, 5], &[5], &[2, 3, 5], &[1, 5], &[2, 1, 2, 5]];
+    for shape in inputs {
+        cases.push(case("Linear", format!("x {shape:?}"), &[shape, &[4, 5]], |x| {
+            x[0].linear(&x[1], &LinearOptions::default())
+        }));
+        let shapes = [shape, &[4, 5], &[4]];
+        cases.push(case("Linear", format!("x {shape:?}, bias"), &shapes, |x| {
+            x[0].linear(&x[1], &LinearOptions { bias: Some(&x[2]), ..Default::default() })
+        }));
+    }
+    cases.push(case("Linear", "everything of size 1", &[&[1, 1], &[1, 1], &[1]], |x| {
+        x[0].linear(&x[1], &LinearOptions { bias: Some(&x[2]), ..Default::default() })
+    }));
+    let activations = [None].into_iter().chain(ACTIVATIONS.map(Some));
+    for activation in activations {
+        for (dropout, stride) in [(None, None), (Some(mask(1)), None), (Some(mask(2)), Some(37))] {
+            let dropout = dropout.map(|d| Dropout { sample_stride: stride, ..d });
+            for (bias, residual) in [(false, false), (true, false), (false, true), (true, true)] {
+                let name = format!(
+                    "{activation:?}, dropout {}, bias {bias}, residual {residual}",
+                    dropout.is_some()
+                );
+                let mut shapes: Vec<&[usize]> = vec![&[2, 3, 5], &[7, 5]];
+                shapes.extend(bias.then_some::<&[usize]>(&[7]));
+                shapes.extend(residual.then_some::<&[usize]>(&[2, 3, 7]));
+                cases.push(case("Linear", name, &shapes, move |x| {
+                    let bias = bias.then(|| &x[2]);
+                    let residual = residual.then(|| x.last().expect("inputs are given"));
+                    x[0].linear(&x[1], &LinearOptions { bias, activation, dropout, residual })
+                }));
+            }
+        }
+    }
+    cases.extend(one_variable_in_two_places());
+    cases.extend(products());
+    cases
+}
+
+fn one_variable_in_two_places() -> Vec<Case> {
+    let square: &[&[usize]] = &[&[4, 4]];
+    vec![
+        case("Linear", "x as its own residual", &[&[3, 4], &[4, 4]], |x| {
+            x[0].linear(&x[1], &LinearOptions { residual: Some(&x[0]), ..Default::default() })
+        }),
+        case("Linear", "x as its own residual, dropped out", &[&[3, 4], &[4, 4]], |x| {
+            let (residual, dropout) = (Some(&x[0]), Some(mask(3)));
+            x[0].linear(&x[1], &LinearOptions { residual, dropout, ..Default::default() })
+        }),
+        case("Linear", "x as its own weight", square, |x| {
+            x[0].linear(&x[0], &LinearOptions::default())
+        }),
+        case("Linear", "x as weight and residual", square, |x| {
+            let (residual, activation) = (Some(&x[0]), Some(Activation::GeluErf));
+            x[0].linear(&x[0], &LinearOptions { residual, activation, ..Default::default() })
+        }),
+        case("Linear", "the residual is the weight", &[&[4, 4], &[4, 4]], |x| {
+            x[0].linear(&x[1], &LinearOptions { residual: Some(&x[1]), ..Default::default() })
+        }),
+        case("Linear", "a vector as x, bias and residual", &[&[4], &[4, 4]], |x| {
+            let (bias, residual) = (Some(&x[0]), Some(&x[0]));
+            x[0].linear(&x[1], &LinearOptions { bias, residual, ..Default::default() })
+        }),
+        case("Linear", "a part of a weight and of a bias", &[&[3, 4], &[9, 4], &[9]], |x| {
+            let bias = x[2].narrow(0, 3, 3)?;
+            let options = LinearOptions { bias: Some(&bias), ..Default::default() };
+            x[0].linear(&x[1].narrow(0, 3, 3)?, &options)?
+                .linear(&x[1].narrow(0, 2, 3)?.permute(&[1, 0])?, &LinearOptions::default())
+        }),
+        case("Linear", "one weight in two layers", &[&[3, 4], &[4, 4], &[4]], |x| {
+            let options = LinearOptions { bias: Some(&x[2]), ..Default::default() };
+            x[0].linear(&x[1], &options)?.linear(&x[1], &options)
+        }),
+    ]
+}
+
+fn products() -> Vec<Case> {
+    vec![
+        case("Matmul", "[3, 5] by [5, 2]", &[&[3, 5], &[5, 2]], |x| x[0].matmul(&x[1])),
+        case("Matmul", "of batches", &[&[2, 3, 5], &[2, 5, 4]], |x| x[0].matmul(&x[1])),
+        case("Matmul", "of two batch axes", &[&[2, 2, 3, 1], &[2, 2, 1, 4]], |x| {
+            x[0].matmul(&x[1])
+        }),
+        case("Matmul", "by itself", &[&[4, 4]], |x| x[0].matmul(&x[0])),
+        case("Matmul", "by its transpose", &[&[3, 5]], |x| x[0].matmul(&x[0].permute(&[1, 0])?)),
+        case("Matmul", "of transposed batches", &[&[2, 5, 3], &[2, 4, 5]], |x| {
+            x[0].permute(&[0, 2, 1])?.matmul(&x[1].permute(&[0, 2, 1])?)
+        }),
+        case("Matmul", "[1, 1] by [1, 1]", &[&[1, 1], &[1, 1]], |x| x[0].matmul(&x[1])),
+    ]
+}

@@ -1,0 +1,96 @@
+//! Every operation's gradient against central differences in `f64`, and a control that no operation is left out.
+
+mod attention;
+mod check;
+mod elementwise;
+mod graphs;
+mod layers;
+mod linear;
+mod random_graphs;
+mod views;
+
+use std::collections::BTreeSet;
+
+use check::Case;
+
+fn all_cases() -> Vec<Case> {
+    let mut cases = elementwise::cases();
+    cases.extend(views::cases());
+    cases.extend(linear::cases());
+    cases.extend(layers::cases());
+    cases.extend(attention::cases());
+    cases.extend(graphs::cases());
+    cases
+}
+
+/// Checks cases; gives the operations recorded by them.
+fn check_all(cases: &[Case]) -> BTreeSet<String> {
+    let mut recorded = BTreeSet::new();
+    let mut failures = Vec::new();
+    for case in cases {
+        match case.check() {
+            Ok(operations) => {
+                let has = operations.contains(case.op);
+                assert!(has, "{} does not record {}: {operations:?}", case.name, case.op);
+                recorded.extend(operations);
+            }
+            Err(error) => failures.push(format!("{}, {}: {error}", case.op, case.name)),
+        }
+    }
+    assert!(failures.is_empty(), "{} cases failed:\n{}", failures.len(), failures.join("\n"));
+    recorded
+}
+
+/// The variants of `enum Op`, read from its source, so that a new one cannot be forgotten here.
+fn variants() -> BTreeSet<String> {
+    let source = include_str!("../../src/ops/mod.rs");
+    let (_, body) = source.split_once("pub(crate) enum Op {").expect("the enum is in this file");
+    let (body, _) = body.split_once("\n}").expect("the enum ends");
+    let lines = body.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("//"));
+    let name = |line: &str| line.split(|c: char| !c.is_alphanumeric()).next().map(str::to_owned);
+    lines.map(|line| name(line).expect("a line of the enum begins with a name")).collect()
+}
+
+#[test]
+fn every_gradient_agrees_with_central_differences_and_no_operation_is_left_out() {
+    let cases = all_cases();
+    check_all(&cases);
+    let claimed: BTreeSet<String> = cases.iter().map(|case| case.op.to_owned()).collect();
+    let variants = variants();
+    assert!(variants.len() >= 20, "the enum was not read in full: {variants:?}");
+    // `check_all` saw each case record the operation it claims, and its name comes from the enum's own match.
+    assert_eq!(claimed, variants, "left: operations with a case; right: variants of `Op`");
+}
+
+#[test]
+fn a_wrong_gradient_is_found() {
+    let wrong = check::case("Custom", "cube with the gradient of a square", &[&[5]], |x| {
+        vitrine_autodiff::Var::custom(WrongCube, &[&x[0]])
+    });
+    let error = wrong.check().unwrap_err();
+    assert!(error.contains("by central differences"), "{error}");
+}
+
+struct WrongCube;
+
+impl vitrine_autodiff::CustomOp for WrongCube {
+    fn name(&self) -> &str {
+        "wrong cube"
+    }
+
+    fn forward(
+        &self,
+        inputs: &[&vitrine_tensor::Tensor],
+    ) -> vitrine_autodiff::Result<vitrine_tensor::Tensor> {
+        Ok(inputs[0].mul(inputs[0])?.mul(inputs[0])?)
+    }
+
+    fn backward(
+        &self,
+        inputs: &[vitrine_tensor::Tensor],
+        _: &vitrine_tensor::Tensor,
+        dy: &vitrine_tensor::Tensor,
+    ) -> vitrine_autodiff::Result<Vec<Option<vitrine_tensor::Tensor>>> {
+        Ok(vec![Some(inputs[0].scale(2.0)?.mul(dy)?)])
+    }
+}

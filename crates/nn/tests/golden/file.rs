@@ -1,0 +1,107 @@
+//! Reading golden files, and comparing with what they hold.
+
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+use vitrine_nn::Parameters;
+use vitrine_tensor::{DType, Device, Tensor};
+use vitrine_testkit::Comparison;
+
+/// The folder of the golden files.
+pub const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testkit/golden");
+
+/// A golden file, its floats read as one element type.
+pub struct Golden {
+    bytes: Vec<u8>,
+    name: String,
+    pub config: Value,
+    pub dtype: DType,
+}
+
+impl Golden {
+    pub fn open(name: &str, dtype: DType) -> Self {
+        let path = format!("{FOLDER}/{name}.safetensors");
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+        let config = &metadata.metadata().as_ref().expect("the file has metadata")["config"];
+        let config = serde_json::from_str(config).unwrap();
+        Self { bytes, name: name.to_owned(), config, dtype }
+    }
+
+    /// The names and descriptions of the cases.
+    pub fn cases(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let cases = self.config["cases"].as_object().expect("the file has cases");
+        assert!(!cases.is_empty());
+        cases.iter().map(|(name, description)| (name.as_str(), description))
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        SafeTensors::deserialize(&self.bytes).unwrap().tensor(key).is_ok()
+    }
+
+    /// A tensor as it is stored: `f32`, `f64` or `i64`.
+    fn stored(&self, key: &str) -> Tensor {
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let view = file.tensor(key).unwrap_or_else(|error| panic!("{}, {key}: {error}", self.name));
+        let (data, shape, cpu) = (view.data(), view.shape(), Device::cpu());
+        let tensor = match view.dtype() {
+            Dtype::F32 => Tensor::from_slice(&words(data, f32::from_le_bytes), shape, &cpu),
+            Dtype::F64 => Tensor::from_slice(&words(data, f64::from_le_bytes), shape, &cpu),
+            Dtype::I64 => Tensor::from_slice(&words(data, i64::from_le_bytes), shape, &cpu),
+            other => panic!("{}, {key}: element type {other:?}", self.name),
+        };
+        tensor.unwrap()
+    }
+
+    /// A tensor of this test's element type; integers stay integers.
+    pub fn tensor(&self, key: &str) -> Tensor {
+        let stored = self.stored(key);
+        match stored.dtype() {
+            DType::I64 => stored,
+            _ => stored.to_dtype(self.dtype).unwrap(),
+        }
+    }
+
+    /// Sets every parameter to the file's `{prefix}.NAME`, `NAME` being what is left of its name after `scope`.
+    pub fn load(&self, parameters: &Parameters, scope: &str, prefix: &str) {
+        for (name, value) in parameters.named_values() {
+            let name = name.strip_prefix(scope).expect("all parameters are in the scope");
+            value.unwrap().copy_(&self.tensor(&format!("{prefix}.{name}"))).unwrap();
+        }
+    }
+
+    /// Compares every parameter's gradient with the file's `{prefix}.NAME`.
+    pub fn compare_grads(&self, parameters: &Parameters, scope: &str, prefix: &str) {
+        for name in parameters.names() {
+            let grad = parameters.grad(parameters.find(name).unwrap()).unwrap();
+            let name = name.strip_prefix(scope).expect("all parameters are in the scope");
+            self.compare(&format!("{prefix}.{name}"), &grad);
+        }
+    }
+
+    /// Compares within the tolerance of the element type. In `f64` that of 1e-7 is just above the rounding of the
+    /// file's values to `f32`.
+    pub fn compare(&self, key: &str, actual: &Tensor) {
+        self.compare_with(key, actual, &self.stored(key));
+    }
+
+    /// As [`Golden::compare`], with one row of a stored tensor.
+    pub fn compare_row(&self, key: &str, row: usize, actual: &Tensor) {
+        let expected = self.stored(key).narrow(0, row, 1).unwrap();
+        self.compare_with(key, actual, &expected.reshape(actual.shape()).unwrap());
+    }
+
+    fn compare_with(&self, key: &str, actual: &Tensor, expected: &Tensor) {
+        let dtype = actual.dtype();
+        assert_eq!(dtype, self.dtype.accumulator(), "{key}");
+        let expected = expected.to_dtype(DType::F64).unwrap().to_ndarray::<f64>().unwrap();
+        let comparison = Comparison::new("value", actual, &expected).unwrap();
+        if let Err(mismatch) = comparison.verdict() {
+            panic!("{}, {key} in {dtype}: {mismatch}", self.name);
+        }
+    }
+}
+
+fn words<T, const N: usize>(data: &[u8], from: impl Fn([u8; N]) -> T) -> Vec<T> {
+    let (words, []) = data.as_chunks() else { panic!("a part of a number") };
+    words.iter().map(|&word| from(word)).collect()
+}

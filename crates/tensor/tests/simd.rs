@@ -1,0 +1,75 @@
+//! Each set of vector instructions computes what the table says, and the loops of our own give the same bits with any.
+//!
+//! The set is chosen once in a process, so each runs in a process of its own: this very test program, started again
+//! with `VITRINE_SIMD` set.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::process::Command;
+
+use vitrine_tensor::{CpuBackend, DType, Device};
+use vitrine_testkit::cases;
+
+const SETS: [&str; 3] = ["portable", "avx2", "avx512"];
+
+/// What a started process is asked for, by this variable.
+const REQUEST: &str = "VITRINE_TEST_DIGEST";
+
+/// The operations whose bits depend on the `gemm` crate, which picks its kernel itself.
+const PRODUCTS: [&str; 6] =
+    ["linear", "linear_grad_input", "linear_grad_weight", "matmul", "attention", "attention_grad"];
+
+/// One line a case: the operation, the case, and a hash of its results' bits. Fails where a result is out of bounds.
+fn digest(dtype: DType) -> String {
+    let device = Device::new(CpuBackend::default());
+    let mut lines = String::new();
+    for case in cases::all() {
+        let comparisons = case.run(&device, dtype).expect("the case runs");
+        let mut hash = DefaultHasher::new();
+        for comparison in &comparisons {
+            if let Err(mismatch) = comparison.verdict() {
+                panic!("{} [{}] {dtype}: {mismatch}", case.op, case.name);
+            }
+            comparison.actual().iter().for_each(|v| v.to_bits().hash(&mut hash));
+        }
+        if !PRODUCTS.contains(&case.op) {
+            lines += &format!("digest {dtype} {} [{}] {:x}\n", case.op, case.name, hash.finish());
+        }
+    }
+    lines
+}
+
+/// Does nothing unless [`REQUEST`] is set, as it is in the processes that the test below starts.
+#[test]
+fn digest_on_request() {
+    if std::env::var_os(REQUEST).is_some() {
+        for dtype in [DType::F32, DType::F64, DType::BF16] {
+            print!("{}", digest(dtype));
+        }
+    }
+}
+
+#[test]
+fn every_set_gives_the_same_bits() {
+    let run = |set: &str| -> Vec<String> {
+        let program = std::env::current_exe().expect("a test knows its program");
+        let output = Command::new(program)
+            .args(["--exact", "digest_on_request", "--nocapture"])
+            .env(REQUEST, "1")
+            .env("VITRINE_SIMD", set)
+            .output()
+            .expect("the test program starts again");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "with {set}:\n{text}{errors}");
+        text.lines().filter(|line| line.contains("digest ")).map(String::from).collect()
+    };
+    let expected = run(SETS[0]);
+    assert!(expected.len() > 2000, "{} cases", expected.len());
+    for set in &SETS[1..] {
+        let found = run(set);
+        assert_eq!(expected.len(), found.len());
+        for (expected, found) in expected.iter().zip(&found) {
+            assert_eq!(expected, found, "{set} (right) differs from {} (left)", SETS[0]);
+        }
+    }
+}

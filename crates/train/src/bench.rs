@@ -1,0 +1,206 @@
+//! Timing: a recipe's train step or forward pass on made-up images. Figures of single operations are in `benches/`.
+
+use std::fs;
+use std::time::Instant;
+
+use serde::Serialize;
+use vitrine_nn::{Optimizer, Parameters, Pass, clip_grad_norm};
+use vitrine_tensor::{Device, StreamKey, Tensor};
+use vitrine_vit::VisionTransformer;
+
+use crate::build;
+use crate::error::Result;
+use crate::recipe::Recipe;
+
+/// What is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Upload a batch, zero the gradients, forward, loss, backward, one step of the optimizer.
+    TrainStep,
+    /// Upload a batch, forward without dropout and gradients, read the loss.
+    Forward,
+}
+
+impl Work {
+    /// The name on the command line and in the figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TrainStep => "train-step",
+            Self::Forward => "forward",
+        }
+    }
+}
+
+/// The figures, with the keys of `benches/peers/torch_step.py`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BenchFigures {
+    /// This program and its version.
+    pub program: String,
+    /// What was timed.
+    pub what: &'static str,
+    /// The number type of forward and backward.
+    pub precision: &'static str,
+    /// Threads of the CPU.
+    pub threads: usize,
+    /// Images in a step.
+    pub batch_size: usize,
+    /// Steps that were timed.
+    pub steps: usize,
+    /// The median time of a step, in milliseconds.
+    pub median_ms: f64,
+    /// The shortest time of a step, in milliseconds.
+    pub min_ms: f64,
+    /// Images a second at the median.
+    pub images_per_second: f64,
+    /// The most memory that this process has had, in MiB; `None` where the system does not tell.
+    pub peak_rss_mb: Option<f64>,
+}
+
+/// A recipe's model with a made-up batch, ready to be timed.
+pub struct Bench {
+    work: Work,
+    model: VisionTransformer,
+    parameters: Parameters,
+    optimizer: Box<dyn Optimizer>,
+    images: Vec<f32>,
+    labels: Vec<i64>,
+    recipe: Recipe,
+    steps_done: u64,
+}
+
+impl Bench {
+    /// Builds the model and makes up a batch: uniform noise, labels 0, 1, 2, …
+    pub fn new(recipe: &Recipe, work: Work) -> Result<Self> {
+        let (model, parameters) = build::model(recipe)?;
+        let size = recipe.model.image_size;
+        let pixels = recipe.model.channels * size.height * size.width;
+        let mut images = Vec::with_capacity(recipe.run.batch_size * pixels);
+        let mut labels = Vec::with_capacity(recipe.run.batch_size);
+        for (image, label) in (0..recipe.run.batch_size).zip((0..recipe.model.classes).cycle()) {
+            // One image at a time: numbers for the whole batch would be the program's peak of memory.
+            let noise = StreamKey { seed: recipe.run.seed, step: 0, stream: image as u32 };
+            images.extend(noise.uniform(pixels).into_iter().map(|value| value as f32));
+            labels.push(label as i64);
+        }
+        let optimizer = build::optimizer(recipe)?;
+        let recipe = recipe.clone();
+        Ok(Self { work, model, parameters, optimizer, images, labels, recipe, steps_done: 0 })
+    }
+
+    /// The parameters as they are now.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Does the work once, to the end on any device; gives the loss. Gradients are not accumulated over batches,
+    /// whatever the recipe says.
+    pub fn step(&mut self) -> Result<f64> {
+        let device = self.parameters.values().device().clone();
+        match self.work {
+            Work::TrainStep => self.train_step(&device),
+            Work::Forward => {
+                let (images, labels) = self.upload(&device)?;
+                let pass = Pass::inference(&self.parameters);
+                let logits = self.model.forward(&pass, &pass.constant(images))?;
+                Ok(logits.value().cross_entropy(&labels, 0.0)?.to_scalar()?)
+            }
+        }
+    }
+
+    fn train_step(&mut self, device: &Device) -> Result<f64> {
+        let (images, labels) = self.upload(device)?;
+        self.parameters.zero_grads()?;
+        let pass = Pass::training(&self.parameters, self.recipe.run.seed, self.steps_done);
+        let logits = self.model.forward(&pass, &pass.constant(images))?;
+        let loss = logits.cross_entropy(&labels, self.recipe.loss.label_smoothing)?;
+        drop(logits);
+        pass.backward(&loss)?;
+        if self.recipe.optimizer.clip_norm > 0.0 {
+            clip_grad_norm(&self.parameters, self.recipe.optimizer.clip_norm)?;
+        }
+        self.optimizer.step(&self.parameters, self.recipe.optimizer.learning_rate)?;
+        self.steps_done += 1;
+        // Read last, so that a device has finished all that was asked of it.
+        Ok(loss.value().to_scalar()?)
+    }
+
+    fn upload(&self, device: &Device) -> Result<(Tensor, Tensor)> {
+        let size = self.recipe.model.image_size;
+        let batch = self.labels.len();
+        let shape = [batch, self.recipe.model.channels, size.height, size.width];
+        let images = Tensor::from_slice(&self.images, &shape, device)?;
+        Ok((images, Tensor::from_slice(&self.labels, &[batch], device)?))
+    }
+
+    /// Times `steps` steps (at least one) after `warmup` that are not timed.
+    pub fn run(&mut self, warmup: usize, steps: usize) -> Result<BenchFigures> {
+        for _ in 0..warmup {
+            self.step()?;
+        }
+        let mut times = Vec::with_capacity(steps.max(1));
+        for _ in 0..steps.max(1) {
+            let start = Instant::now();
+            self.step()?;
+            times.push(1000.0 * start.elapsed().as_secs_f64());
+        }
+        times.sort_by(f64::total_cmp);
+        let (median, batch_size) = (median(&times), self.labels.len());
+        Ok(BenchFigures {
+            program: format!("vitrine {}", env!("CARGO_PKG_VERSION")),
+            what: self.work.name(),
+            precision: self.recipe.run.precision.name(),
+            threads: rayon::current_num_threads(),
+            batch_size,
+            steps: times.len(),
+            median_ms: rounded(median, 1000.0),
+            min_ms: rounded(times[0], 1000.0),
+            images_per_second: rounded(1000.0 * batch_size as f64 / median, 10.0),
+            peak_rss_mb: peak_rss_mb().map(|mebibytes| rounded(mebibytes, 10.0)),
+        })
+    }
+}
+
+/// The median of sorted times, of which there is at least one.
+fn median(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    match sorted.len() % 2 {
+        0 => (sorted[middle - 1] + sorted[middle]) / 2.0,
+        _ => sorted[middle],
+    }
+}
+
+fn rounded(value: f64, parts: f64) -> f64 {
+    (value * parts).round() / parts
+}
+
+/// The most memory that this process has had so far, in MiB, where the system tells.
+pub fn peak_rss_mb() -> Option<f64> {
+    high_water_mark(&fs::read_to_string("/proc/self/status").ok()?)
+}
+
+fn high_water_mark(status: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_two() {
+        assert_eq!(median(&[3.0]), 3.0);
+        assert_eq!(median(&[1.0, 3.0]), 2.0);
+        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+    }
+
+    #[test]
+    fn reads_the_high_water_mark_as_linux_writes_it() {
+        let status =
+            "Name:\tvitrine\nVmPeak:\t  999999 kB\nVmHWM:\t  204800 kB\nVmRSS:\t  100 kB\n";
+        assert_eq!(high_water_mark(status), Some(200.0));
+        assert_eq!(high_water_mark("VmRSS:\t 100 kB\n"), None);
+        assert_eq!(high_water_mark("VmHWM:\t lots\n"), None);
+    }
+}

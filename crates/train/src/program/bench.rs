@@ -1,0 +1,39 @@
+//! `vitrine bench`
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use vitrine_train::bench::{self, Bench, BenchFigures};
+use vitrine_train::recipe::Recipe;
+use vitrine_train::threads::with_threads;
+
+use super::arguments::{BenchArguments, Work};
+use super::print;
+
+/// Times steps and prints one line.
+pub fn run(arguments: BenchArguments) -> Result<ExitCode> {
+    let recipe = Recipe::load(arguments.recipe.source(), &arguments.recipe.overrides()?)?;
+    let work = match arguments.work {
+        Work::TrainStep => bench::Work::TrainStep,
+        Work::Forward => bench::Work::Forward,
+    };
+    let (warmup, steps) = (arguments.warmup, arguments.steps.get());
+    let figures =
+        with_threads(recipe.run.threads, || Bench::new(&recipe, work)?.run(warmup, steps))??;
+    let line = match arguments.json {
+        true => serde_json::to_string(&figures).context("cannot write the figures as JSON")?,
+        false => text(&figures),
+    };
+    print(&format!("{line}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(figures: &BenchFigures) -> String {
+    let BenchFigures { program, what, precision, threads, batch_size, steps, .. } = figures;
+    let BenchFigures { median_ms, min_ms, images_per_second, peak_rss_mb, .. } = figures;
+    let peak = peak_rss_mb.map_or("null".to_owned(), |mebibytes| mebibytes.to_string());
+    format!(
+        "{program} {what}: precision {precision}, threads {threads}, batch_size {batch_size}, steps {steps}: \
+         median_ms {median_ms}, min_ms {min_ms}, images_per_second {images_per_second}, peak_rss_mb {peak}"
+    )
+}

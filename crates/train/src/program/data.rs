@@ -1,0 +1,28 @@
+//! `vitrine data`
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use vitrine_data::Locator;
+
+use super::arguments::DataArguments;
+use super::print;
+
+/// Prints the folder of a data set after all its files were checked.
+pub fn run(arguments: DataArguments) -> Result<ExitCode> {
+    let spec = arguments.dataset.spec();
+    let mut locator = Locator::from_env(arguments.data).on_notice(|text| eprintln!("{text}"));
+    let folder = match arguments.check {
+        true => {
+            locator.fetch.clear();
+            locator.locate(spec).context("--check fetches nothing")?
+        }
+        false => locator.locate(spec)?,
+    };
+    eprintln!(
+        "{}: {} training and {} test images, all files as published",
+        spec.title, spec.train.samples, spec.test.samples
+    );
+    print(&format!("{}\n", folder.display()))?;
+    Ok(ExitCode::SUCCESS)
+}

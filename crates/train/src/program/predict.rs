@@ -1,0 +1,66 @@
+//! `vitrine predict`
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use vitrine_train::predict::{Classifier, Guess};
+use vitrine_train::threads::with_threads;
+
+use super::arguments::PredictArguments;
+use super::{model, print};
+
+/// The name that stands for the standard input.
+const STDIN: &str = "-";
+
+/// The JSON object of an image.
+#[derive(Serialize)]
+struct Report<'a> {
+    file: String,
+    classes: &'a [Guess],
+}
+
+/// Prints the likeliest classes of each image. An image that cannot be read is reported, the others are classified
+/// all the same, and the command fails at the end.
+pub fn run(arguments: PredictArguments) -> Result<ExitCode> {
+    let (recipe, weights) = model::resolve(&arguments.model)?;
+    let classifier = Classifier::load(&recipe, &weights)?;
+    with_threads(recipe.run.threads, || -> Result<ExitCode> {
+        let mut code = ExitCode::SUCCESS;
+        for file in &arguments.files {
+            match classify(&classifier, file) {
+                Ok(mut guesses) => {
+                    guesses.truncate(arguments.top.get());
+                    let report = Report { file: file.display().to_string(), classes: &guesses };
+                    print(&shown(&report, arguments.json)?)?;
+                }
+                Err(error) => {
+                    eprintln!("error: {error:#}");
+                    code = ExitCode::FAILURE;
+                }
+            }
+        }
+        Ok(code)
+    })?
+}
+
+fn classify(classifier: &Classifier, file: &Path) -> Result<Vec<Guess>> {
+    if file != Path::new(STDIN) {
+        return Ok(classifier.classify_file(file)?);
+    }
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes).context("cannot read the standard input")?;
+    Ok(classifier.classify_bytes("standard input", &bytes)?)
+}
+
+fn shown(report: &Report<'_>, json: bool) -> Result<String> {
+    if json {
+        let object = serde_json::to_string(report).context("cannot write the classes as JSON")?;
+        return Ok(format!("{object}\n"));
+    }
+    let lines =
+        report.classes.iter().map(|guess| format!("  {:.4}  {}\n", guess.probability, guess.name));
+    Ok(format!("{}\n{}", report.file, lines.collect::<String>()))
+}

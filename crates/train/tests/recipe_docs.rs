@@ -1,0 +1,27 @@
+//! `docs/recipes.md` has the table of keys that the program has.
+
+use std::path::Path;
+
+use vitrine_train::recipe::{Fallback, KEYS};
+
+fn table() -> String {
+    let rows = KEYS.iter().map(|key| {
+        let default = match key.default {
+            Fallback::Required => "from the preset".to_owned(),
+            Fallback::Open => "none".to_owned(),
+            Fallback::Toml(text) => format!("`{text}`"),
+        };
+        let flag = key.flag.map_or(String::new(), |flag| format!("`{flag}`"));
+        let (name, about, allowed) = (key.name, key.about, key.kind.allowed());
+        format!("| `{name}` | {about} | {allowed} | {default} | {flag} |\n")
+    });
+    let head = "| key | meaning | values | default | flag |\n|---|---|---|---|---|\n";
+    head.to_owned() + &rows.collect::<String>()
+}
+
+#[test]
+fn the_documented_table_of_keys_is_the_programs() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/recipes.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    assert!(page.contains(&table()), "put this table into docs/recipes.md:\n{}", table());
+}
