@@ -46,14 +46,11 @@ impl Tensor {
     /// only one that uses it.
     pub fn into_ndarray<T: Element>(self) -> Result<ArrayD<T>> {
         let whole = self.is_contiguous() && self.offset() == 0 && self.dtype() == T::DTYPE;
-        if !whole {
+        if !whole || !self.is_sole_owner() {
             return self.to_ndarray();
         }
         let (shape, device) = (self.dims(), self.device().clone());
-        let memory = match self.into_memory() {
-            Ok(memory) => memory,
-            Err(shared) => return shared.to_ndarray(),
-        };
+        let memory = self.into_memory().expect("the sole owner has the memory alone");
         let memory = match memory.downcast::<HostMemory>() {
             Ok(host) => match host.into_values::<T>() {
                 Ok(values) if values.len() == shape.elements() => {

@@ -40,6 +40,10 @@ impl StreamKey {
     /// Element `64·b + 16·lane + i` is word `lane` of the counter `16·b + i`: sixteen counters side by side fill a
     /// vector register without a shuffle, and a GPU thread serves four elements that lie 16 apart.
     #[inline(always)]
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "side by side, the loops show what one vector holds"
+    )]
     pub fn block(self, block: u64) -> [u32; BLOCK] {
         // Philox as above, sixteen counters at a time: each line of the inner loop is one vector instruction or two.
         let first = block * 16;

@@ -190,12 +190,9 @@ impl Tensor {
         Arc::strong_count(&self.memory) == 1
     }
 
-    /// Takes the memory out if no other tensor shares it.
-    pub(crate) fn into_memory(self) -> std::result::Result<Memory, Self> {
-        match Arc::try_unwrap(self.memory) {
-            Ok(memory) => Ok(memory),
-            Err(memory) => Err(Self { memory, ..self }),
-        }
+    /// Takes the memory out; `None` if another tensor shares it.
+    pub(crate) fn into_memory(self) -> Option<Memory> {
+        Arc::into_inner(self.memory)
     }
 
     pub(crate) fn view(&self, shape: Shape, strides: Shape, offset: usize) -> Self {

@@ -460,7 +460,8 @@ def optim() -> bytes:
     }
 
     def trajectory(make, options, dtype):
-        parameters = {key: nn.Parameter(value.to(dtype)) for key, value in initial.items()}
+        # A copy: the optimizer writes in place, and each one starts from the same values.
+        parameters = {key: nn.Parameter(value.to(dtype, copy=True)) for key, value in initial.items()}
         optimizer = make(parameters.values(), **options)
         after = {key: [] for key in parameters}
         for step in range(steps):
@@ -475,7 +476,7 @@ def optim() -> bytes:
         """clip_grad_norm_ on the first step's gradients: one norm over all tensors."""
         parameters = {key: nn.Parameter(value.to(dtype)) for key, value in initial.items()}
         for key, parameter in parameters.items():
-            parameter.grad = grads[key][0].to(dtype)
+            parameter.grad = grads[key][0].to(dtype, copy=True)  # it is clipped in place
         norm = nn.utils.clip_grad_norm_(parameters.values(), max_norm, foreach=False)
         return {"norm": norm.detach(), **{key: parameter.grad for key, parameter in parameters.items()}}
 

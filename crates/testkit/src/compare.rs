@@ -1,5 +1,4 @@
-//! [`Comparison`]: a result beside what was expected, and the verdict. NaN passes only where NaN is expected nowhere:
-//! never.
+//! [`Comparison`]: a result beside what was expected, and the verdict. NaN never passes, not even where it is expected.
 
 use std::fmt;
 
@@ -57,7 +56,8 @@ impl fmt::Display for Mismatch {
                 let error = (actual - expected).abs();
                 write!(
                     f,
-                    "{wrong} wrong; worst at {index}: {actual:e}, expected {expected:e} (error {error:.2e}, allowed {bound:.2e})"
+                    "{wrong} wrong; worst at {index}: {actual:e}, expected {expected:e} \
+                     (error {error:.2e}, allowed {bound:.2e})"
                 )
             }
         }
@@ -137,13 +137,11 @@ impl Comparison {
             let ratio = match (actual - expected).abs() / bound(i, expected) {
                 _ if actual == expected => 0.0,
                 _ if !actual.is_finite() || !expected.is_finite() => f64::INFINITY,
+                ratio if ratio.is_nan() => f64::INFINITY,
                 ratio => ratio,
             };
-            // Written so that a NaN counts as wrong.
-            if !(ratio <= 1.0) {
-                wrong += 1;
-            }
-            if !(ratio <= worst) {
+            wrong += usize::from(ratio > 1.0);
+            if ratio > worst {
                 (worst, at) = (ratio, i);
             }
         }

@@ -6,8 +6,8 @@ use vitrine_tensor::{DType, Result, Tensor};
 
 use crate::reference::{Array, array};
 
-/// The step h. The error is about `h²·f‴/6 + 10⁻¹⁶·|f|/h`: with this step some 1e-10 where f and its derivatives are
-/// about 1.
+/// The step h. The error is about `h²·f‴/6 + 10⁻¹⁶·|f|/h`: with this step some 1e-10 where f and its derivatives
+/// are about 1.
 const STEP: f64 = 1e-5;
 
 /// The difference allowed, in parts of the largest gradient of an input and of 1 %: far above the error of the
@@ -136,8 +136,8 @@ pub fn compare(numeric: &[Array], analytic: &[Array]) -> std::result::Result<(),
         let Some(analytic) = analytic else { return Err(GradientError::Shape { input }) };
         let largest = numeric.iter().fold(0.01, |top: f64, g| top.max(g.abs()));
         for (index, (&analytic, &numeric)) in analytic.iter().zip(numeric).enumerate() {
-            // Written so that a NaN is an error.
-            if !((analytic - numeric).abs() <= TOLERANCE * largest) {
+            let error = (analytic - numeric).abs();
+            if error.is_nan() || error > TOLERANCE * largest {
                 return Err(GradientError::Value { input, index, analytic, numeric });
             }
         }
@@ -173,10 +173,11 @@ mod tests {
     #[test]
     fn other_element_types_and_errors_of_the_function_are_errors() {
         let x = Tensor::from_slice(&[1.0f32], &[1], &Device::cpu()).unwrap();
-        let verdict = check(cube_sum, &[x.clone()], &[x]);
+        let verdict = check(cube_sum, std::slice::from_ref(&x), std::slice::from_ref(&x));
         assert_eq!(verdict, Err(GradientError::DType { input: 0, dtype: DType::F32 }));
         let x = Tensor::from_slice(&[1.0], &[1], &Device::cpu()).unwrap();
-        let verdict = check(|x| x[0].reshape(&[2]), &[x.clone()], &[x]);
+        let verdict =
+            check(|x| x[0].reshape(&[2]), std::slice::from_ref(&x), std::slice::from_ref(&x));
         assert!(matches!(verdict, Err(GradientError::Function(_))));
     }
 }

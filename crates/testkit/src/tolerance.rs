@@ -34,9 +34,9 @@ impl Tolerance {
 /// What a sum adds to the bound: four roundings' worth of `Σ |terms|`.
 ///
 /// The rounding error of a sum grows with the sum of the absolute values of its terms, not with the sum, which may be
-/// near 0. A sum of k terms errs by up to `k·u·Σ|terms|` in the worst case and by about `√k·u·Σ|terms|/√k` when
-/// roundings are random; hence a small multiple of `u·Σ|terms|`, with the unit roundoff `u` of the type that the sum
-/// is kept in.
+/// near 0. In the worst case k terms err by `k·u·Σ|terms|`, with the unit roundoff `u` of the type that the sum is kept
+/// in. With terms and roundings of random sign the partial sums are about `√i` terms large, and their k roundings add
+/// up to about `u·Σ|terms|`: four times that is allowed.
 pub fn of_sum(accumulator: DType, terms: f64) -> f64 {
     4.0 * unit_roundoff(accumulator) * terms
 }

@@ -188,14 +188,23 @@ fn write_files(
 
 /// Finishes a save that was interrupted between its renames.
 fn recover(folder: &Path) -> Result<()> {
-    let (new, old) = siblings(folder);
-    if !folder.exists() && old.exists() {
-        // The old folder was moved away, so the new one is whole.
-        let whole = if new.exists() { &new } else { &old };
-        fs::rename(whole, folder).map_err(io_error("rename", whole))?;
+    let whole = whole(folder);
+    if whole != folder {
+        fs::rename(&whole, folder).map_err(io_error("rename", &whole))?;
         sync_parent(folder)?;
     }
-    remove(&old)
+    remove(&siblings(folder).1)
+}
+
+/// Where the whole checkpoint of this name is: under another name if a save was interrupted between its renames.
+fn whole(folder: &Path) -> PathBuf {
+    let (new, old) = siblings(folder);
+    match (folder.exists(), old.exists(), new.exists()) {
+        // The old folder was moved away, so the new one is whole.
+        (false, true, true) => new,
+        (false, true, false) => old,
+        _ => folder.to_owned(),
+    }
 }
 
 /// The names beside `folder` under which a save is under way.
@@ -264,9 +273,9 @@ pub fn load(
 
 /// Reads weights alone: from a checkpoint's folder, or from a safetensors file with timm's names.
 pub fn load_weights(path: &Path, parameters: &Parameters) -> Result<()> {
+    // Nothing is moved here: the run may be under way, and in the middle of a save.
     let file = if path.is_dir() || path.extension().is_none() {
-        recover(path)?;
-        path.join(WEIGHTS)
+        whole(path).join(WEIGHTS)
     } else {
         path.to_owned()
     };

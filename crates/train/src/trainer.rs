@@ -295,12 +295,12 @@ impl Trainer {
         self.position.epochs += 1;
         self.position.batches = 0;
         self.position.sums = Sums::default();
-        // `best` first: a kill between the two repeats the epoch, and writes both again.
+        // `last` last: a kill before it repeats the epoch, and writes all of them again. After it, the run may be done.
         if best {
             self.save(BEST)?;
         }
-        self.save_last()?;
         self.write_report()?;
+        self.save_last()?;
         progress.finish_epoch(&metrics);
         Ok(())
     }

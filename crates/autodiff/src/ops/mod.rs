@@ -18,6 +18,10 @@ pub use linear::LinearOptions;
 use vitrine_tensor::Tensor;
 
 /// A recorded operation, with what its gradient rule needs.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a step records some hundred: a box each would save nothing"
+)]
 pub(crate) enum Op {
     /// An input; a parameter's has the buffer that its gradient is added to.
     Leaf(Option<Tensor>),

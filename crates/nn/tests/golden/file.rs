@@ -34,10 +34,6 @@ impl Golden {
         cases.iter().map(|(name, description)| (name.as_str(), description))
     }
 
-    pub fn has(&self, key: &str) -> bool {
-        SafeTensors::deserialize(&self.bytes).unwrap().tensor(key).is_ok()
-    }
-
     /// A tensor as it is stored: `f32`, `f64` or `i64`.
     fn stored(&self, key: &str) -> Tensor {
         let file = SafeTensors::deserialize(&self.bytes).unwrap();

@@ -446,8 +446,8 @@ impl Backend for CpuBackend {
 
     fn clip_norm(&self, x: &Tensor, sum_squares: &Tensor, max_norm: f64) -> Result<()> {
         with_float!(x.dtype(), T => {
-            let norm = number::Number::widen(read::<Acc<T>>(sum_squares)[0]).sqrt();
-            optimizer::clip::<T>(&mut write(x), f64::from(norm), max_norm);
+            let norm = crate::Element::to_f64(read::<Acc<T>>(sum_squares)[0]).sqrt();
+            optimizer::clip::<T>(&mut write(x), norm, max_norm);
         });
         Ok(())
     }

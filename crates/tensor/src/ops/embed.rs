@@ -1,6 +1,6 @@
 //! From images to tokens: cutting into patches, and adding the class token and the positions; with their gradients.
 
-use super::{check_dropout, expect_shape, same_device, same_float};
+use super::{check_dropout, expect_shape, same_float};
 use crate::error::{Error, Result};
 use crate::{Dropout, Shape, Tensor};
 
@@ -71,57 +71,5 @@ fn patch_shape(op: &'static str, images: &[usize], patch: (usize, usize)) -> Res
             rhs: vec![patch.0, patch.1],
             rule,
         }),
-    }
-}
-
-/// Joins tensors along an axis; all other extents are the same.
-pub(crate) fn concat(parts: &[&Tensor], axis: usize) -> Result<Tensor> {
-    const OP: &str = "concat";
-    let [first, rest @ ..] = parts else {
-        return Err(Error::Argument {
-            op: OP,
-            name: "number of tensors",
-            value: "0".into(),
-            rule: "at least one is needed",
-        });
-    };
-    let device = same_device(OP, first, rest)?;
-    if axis >= first.rank() {
-        return Err(first.shape_error(OP, "the axis must be among the tensor's"));
-    }
-    let mut dims = first.shape().to_vec();
-    for part in rest {
-        if part.dtype() != first.dtype() {
-            return Err(Error::DTypeMismatch { op: OP, lhs: first.dtype(), rhs: part.dtype() });
-        }
-        let others = |t: &Tensor| {
-            let mut dims = t.shape().to_vec();
-            dims.get_mut(axis).map(|d| *d = 0);
-            dims
-        };
-        if others(first) != others(part) {
-            return Err(Error::ShapeMismatch {
-                op: OP,
-                lhs: first.shape().to_vec(),
-                rhs: part.shape().to_vec(),
-                rule: "all extents but the joined one must be the same",
-            });
-        }
-        dims[axis] += part.shape()[axis];
-    }
-    let out = Tensor::uninitialised(Shape::new(&dims)?, first.dtype(), device)?;
-    let mut start = 0;
-    for part in parts {
-        let length = part.shape()[axis];
-        device.backend().copy(part, &out.narrow(axis, start, length)?)?;
-        start += length;
-    }
-    Ok(out)
-}
-
-impl Tensor {
-    /// Joins tensors along `axis`; all other extents are the same.
-    pub fn concat(parts: &[&Self], axis: usize) -> Result<Self> {
-        concat(parts, axis)
     }
 }

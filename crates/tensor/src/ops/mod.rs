@@ -3,6 +3,7 @@
 
 mod activation;
 mod attention;
+mod concat;
 mod cross_entropy;
 mod elementwise;
 mod embed;

@@ -190,7 +190,7 @@ fn beside(parts: &[&Sum]) -> Sum {
     let join = |pick: fn(&Sum) -> &Array| {
         let views: Vec<_> = parts.iter().map(|sum| pick(sum).view()).collect();
         let joined = ndarray::concatenate(ndarray::Axis(2), &views).expect("the shapes fit");
-        crate::reference::array(&joined.shape().to_vec(), flat(&joined))
+        crate::reference::array(joined.shape(), flat(&joined))
     };
     Sum { value: join(|sum| &sum.value), terms: join(|sum| &sum.terms) }
 }

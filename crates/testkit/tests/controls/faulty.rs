@@ -41,7 +41,7 @@ impl Faulty {
             return run();
         }
         match self.fault {
-            Fault::Skip if results.iter().flatten().any(|t| written(t)) => {
+            Fault::Skip if results.iter().flatten().any(written) => {
                 self.hits.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use vitrine_train::TrainError;
 use vitrine_train::build::{self, Datasets};
 use vitrine_train::progress::Progress;
 use vitrine_train::recipe::Recipe;
 use vitrine_train::threads::with_threads;
-use vitrine_train::trainer::{Outcome, Trainer, resumed_recipe};
+use vitrine_train::trainer::{CONFIG, Outcome, Trainer, resumed_recipe};
 
 use super::arguments::TrainArguments;
 
@@ -24,6 +25,9 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
     };
     // What cannot run is said before anything is fetched.
     build::device(&recipe)?;
+    if let Some(path) = arguments.out.as_ref().filter(|folder| folder.join(CONFIG).exists()) {
+        return Err(TrainError::RunExists { path: path.clone() }.into());
+    }
     let data = Datasets::load(&recipe, arguments.data, |text| eprintln!("{text}"))?;
     let stop = interrupted()?;
     let resume = arguments.resume.is_some();

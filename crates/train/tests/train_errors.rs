@@ -1,0 +1,367 @@
+//! What can go wrong with a run: each error has its type and its words, and what was good before is kept.
+
+mod run_support;
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use run_support::{State, create, finish, images, one_step, overrides, recipe, resume, whole_run};
+use vitrine_data::{DataError, Dataset};
+use vitrine_train::atomic::AtomicWriteError;
+use vitrine_train::checkpoint::{self, CheckpointError};
+use vitrine_train::trainer::{CONFIG, LAST, Trainer, resumed_recipe};
+use vitrine_train::{TrainError, build};
+
+/// Runs `vitrine train` with arguments that must fail, and gives its message.
+fn train_fails(arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vitrine"));
+    let output = command.arg("train").args(arguments).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(output.stdout.is_empty() && message.starts_with("error: "), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    message
+}
+
+/// The path as an argument.
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The error of what must fail.
+fn error<T>(result: Result<T, TrainError>) -> TrainError {
+    match result {
+        Err(error) => error,
+        Ok(_) => panic!("this must fail"),
+    }
+}
+
+/// Fails unless the text has all these parts.
+fn assert_says(error: &TrainError, parts: &[&str]) {
+    let message = error.to_string();
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is missing in: {message}");
+    }
+}
+
+/// A run in a temporary folder that was stopped after its first step.
+fn stopped_run(keys: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    one_step(&mut create(&recipe(keys), folder.path(), &images(61, 20)).unwrap());
+    folder
+}
+
+#[test]
+fn there_is_no_run_to_go_on_with_or_one_that_is_in_the_way() {
+    let data = images(16, 10);
+    let folder = tempfile::tempdir().unwrap();
+    let e = error(resume(folder.path(), &[], &data));
+    assert!(matches!(e, TrainError::NoRun { .. }));
+    assert_says(&e, &[text(folder.path()), "holds no run", "config.toml"]);
+
+    let run = stopped_run(&[]);
+    let before = State::read(run.path());
+    let e = error(create(&recipe(&[]), run.path(), &data));
+    assert!(matches!(e, TrainError::RunExists { .. }));
+    assert_says(&e, &[text(run.path()), "holds a run already", "--out", "--resume"]);
+    assert_eq!(State::read(run.path()), before);
+
+    // A configuration without a checkpoint.
+    fs::remove_dir_all(run.path().join(LAST)).unwrap();
+    let e = error(resume(run.path(), &[], &data));
+    assert!(matches!(e, TrainError::Checkpoint(CheckpointError::Missing { .. })));
+    assert_says(&e, &["there is no checkpoint in", LAST]);
+}
+
+#[test]
+fn a_run_that_is_done_wants_more_epochs() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = images(16, 10);
+    whole_run(&recipe(&[]), folder.path(), &data, 1);
+    for keys in [&[][..], &["run.epochs=1"]] {
+        let e = error(resume(folder.path(), keys, &data));
+        assert!(matches!(e, TrainError::Finished { epochs: 2, .. }));
+        assert_says(&e, &["has done its 2 epochs", "--epochs N"]);
+    }
+    // Its configuration is as it was.
+    assert_eq!(resumed_recipe(folder.path(), &overrides(&[])).unwrap().run.epochs, 2);
+    assert_eq!(finish(resume(folder.path(), &["run.epochs=3"], &data).unwrap()).unwrap().epoch, 3);
+}
+
+#[test]
+fn another_recipe_is_another_run() {
+    let run = stopped_run(&[]);
+    for (key, name) in [
+        ("model.depth=2", "model"),
+        ("data.limit_train=8", "data"),
+        ("optimizer.learning_rate=0.2", "optimizer"),
+        ("schedule.warmup_steps=2", "schedule"),
+        ("loss.label_smoothing=0.1", "loss"),
+        ("run.batch_size=4", "run"),
+        ("run.seed=4", "run"),
+    ] {
+        let e = error(resume(run.path(), &[key], &images(61, 20)));
+        assert!(matches!(e, TrainError::ResumeDiffers { section } if section == name), "{key}");
+        assert_says(&e, &[&format!("`{name}` differs"), "run.epochs", "Start a new run"]);
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_model_or_optimizer_is_refused() {
+    let run = stopped_run(&[]);
+    let data = images(61, 20);
+    let other = |keys: &[&str]| error(Trainer::resume(recipe(keys), run.path(), &data));
+    for (keys, words) in [
+        ("model.width=24", "[1, 1, 16] in the file, [1, 1, 24] in the model"),
+        ("model.depth=2", "`blocks.1."),
+        ("model.pool=mean", "the model has no `cls_token`"),
+    ] {
+        let e = other(&[keys]);
+        assert!(matches!(e, TrainError::Checkpoint(CheckpointError::OtherModel { .. })));
+        assert_says(&e, &["weights.safetensors is of another model", words]);
+    }
+    let e = other(&["optimizer.kind=adamw"]);
+    assert!(matches!(e, TrainError::Checkpoint(CheckpointError::OtherOptimizer { .. })));
+    assert_says(&e, &["is of the optimizer sgd, the recipe says adamw"]);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_refused() {
+    let cut = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 3);
+    let nan = |bytes: &mut Vec<u8>| {
+        let end = bytes.len() - 4;
+        bytes[end..].copy_from_slice(&f32::NAN.to_le_bytes());
+    };
+    let key = |bytes: &mut Vec<u8>| {
+        *bytes = String::from_utf8_lossy(bytes).replace("steps", "stops").into_bytes();
+    };
+    type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
+    type Expected = fn(&CheckpointError) -> bool;
+    let format: Expected = |e| matches!(e, CheckpointError::Format { .. });
+    let position: Expected = |e| matches!(e, CheckpointError::Position { .. });
+    let not_finite: Expected = |e| matches!(e, CheckpointError::NotFinite { .. });
+    let cases: [(&str, Damage, Expected, &str); 7] = [
+        ("weights.safetensors", &cut, format, "is truncated or no safetensors file"),
+        ("weights.safetensors", &|b| b.clear(), format, "is truncated or no safetensors file"),
+        ("weights.safetensors", &nan, not_finite, "not finite"),
+        ("optimizer.safetensors", &cut, format, "is truncated or no safetensors file"),
+        ("optimizer.safetensors", &nan, not_finite, "`velocity`"),
+        ("trainer.json", &cut, position, "is damaged"),
+        ("trainer.json", &key, position, "unknown field `stops`"),
+    ];
+    let run = stopped_run(&["optimizer.momentum=0.9"]);
+    let data = images(61, 20);
+    for (name, damage, expected, words) in cases {
+        let path = run.path().join(LAST).join(name);
+        let good = fs::read(&path).unwrap();
+        let mut bytes = good.clone();
+        damage(&mut bytes);
+        fs::write(&path, bytes).unwrap();
+        let e = error(resume(run.path(), &[], &data));
+        assert!(matches!(&e, TrainError::Checkpoint(e) if expected(e)), "{e}");
+        assert_says(&e, &[text(&path), words]);
+        fs::write(&path, good).unwrap();
+    }
+    fs::remove_file(run.path().join(LAST).join("optimizer.safetensors")).unwrap();
+    let e = error(resume(run.path(), &[], &data));
+    assert_says(&e, &["cannot read", "optimizer.safetensors", "No such file"]);
+}
+
+/// Whether the last checkpoint can be read (which weights that are not finite cannot), and how far it is.
+fn good_steps(folder: &Path, keys: &[&str]) -> u64 {
+    let (_, parameters) = build::model(&recipe(keys)).unwrap();
+    checkpoint::load_weights(&folder.join(LAST), &parameters).unwrap();
+    resume(folder, &[], &images(61, 20)).unwrap().position().steps
+}
+
+#[test]
+fn a_run_that_explodes_stops_and_keeps_the_last_good_checkpoint() {
+    // Each step multiplies the weights by −100,000.
+    let explode = ["optimizer.learning_rate=1000", "optimizer.weight_decay=100"];
+    for further in [
+        &["run.checkpoint_every=1"][..],
+        &["run.checkpoint_every=1", "run.log_every=1"],
+        &["run.checkpoint_every=3", "run.log_every=1000"],
+        &["run.log_every=1000"],
+        &["run.log_every=1", "optimizer.clip_norm=1"],
+    ] {
+        let keys = [&explode[..], further].concat();
+        let folder = tempfile::tempdir().unwrap();
+        let run = create(&recipe(&keys), folder.path(), &images(61, 20)).unwrap();
+        let e = error(finish(run));
+        match &e {
+            TrainError::NotFinite { epoch: 1, .. } => {
+                assert_says(&e, &["the loss is ", "in epoch 1, batch ", "The checkpoint in", LAST]);
+            }
+            TrainError::Checkpoint(CheckpointError::Diverged { .. }) => {
+                assert_says(&e, &["has become a number that is not finite", "is kept", LAST]);
+            }
+            other => panic!("{further:?}: {other}"),
+        }
+        assert_says(&e, &["A lower learning rate, warm-up or clip_norm may help"]);
+        let steps = good_steps(folder.path(), &keys);
+        assert_eq!(steps > 0, further[0].starts_with("run.checkpoint_every"), "{further:?}");
+        assert!(!folder.path().join(".last.new").exists());
+    }
+}
+
+#[test]
+fn weights_that_overflow_are_never_written() {
+    let keys = ["optimizer.learning_rate=1000", "optimizer.weight_decay=100"];
+    let folder = tempfile::tempdir().unwrap();
+    let mut trainer = create(&recipe(&keys), folder.path(), &images(61, 20)).unwrap();
+    // Equal logits, however large, give a loss of ln 10; the step after it overflows.
+    let parameters = trainer.parameters();
+    let bias = parameters.value(parameters.find("head.bias").unwrap()).unwrap();
+    bias.copy_from_slice_(&[1e35_f32; 10]).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(true);
+    let e = error(trainer.run(&mut vitrine_train::progress::Progress::silent(), &stop));
+    assert!(matches!(
+        &e,
+        TrainError::Checkpoint(CheckpointError::Diverged { name, .. }) if name == "head.bias"
+    ));
+    assert_says(&e, &["`head.bias` has become", "no checkpoint was written to", "is kept"]);
+    assert_eq!(good_steps(folder.path(), &keys), 0);
+}
+
+#[test]
+fn a_run_cannot_be_put_below_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    for out in [file.clone(), file.join("run")] {
+        let e = error(create(&recipe(&[]), &out, &images(16, 10)));
+        assert!(matches!(e, TrainError::Folder { action: "create", .. }), "{e}");
+        assert_says(&e, &["cannot create", text(&out)]);
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+}
+
+/// A file system of 200 kB; `None`, and a word about it, where none may be mounted.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "size=200k", "tmpfs"]).arg(folder.path());
+        let mounted = command.output().is_ok_and(|output| output.status.success());
+        if !mounted {
+            // Not with eprintln: the test harness swallows what a passing test prints.
+            let _ = writeln!(
+                io::stderr(),
+                "LEFT OUT: a full disk (no file system may be mounted here)."
+            );
+        }
+        mounted.then(|| Self(folder))
+    }
+
+    /// Leaves so many bytes.
+    fn fill(&self, left: u64) -> PathBuf {
+        let path = self.0.path().join("filler");
+        let mut file = File::create(&path).unwrap();
+        while file.write_all(&[0; 1024]).is_ok() {}
+        let size = file.metadata().unwrap().len();
+        file.set_len(size - left).unwrap();
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_keeps_the_last_checkpoint() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let full = |e: &TrainError| {
+        let (TrainError::Checkpoint(CheckpointError::Write(e)) | TrainError::Write(e)) = e else {
+            panic!("{e}")
+        };
+        matches!(e, AtomicWriteError::Failed { source, .. } if source.kind() == ErrorKind::StorageFull)
+    };
+    let data = images(61, 20);
+    let run = disk.0.path().join("run");
+    let reference = tempfile::tempdir().unwrap();
+    let expected = whole_run(&recipe(&[]), reference.path(), &data, 1);
+
+    let filler = disk.fill(8192);
+    let e = error(create(&recipe(&[]), &run, &data));
+    assert!(full(&e));
+    assert_says(&e, &[text(&run), "free some space or choose another folder"]);
+    assert!(!run.join(CONFIG).exists());
+    fs::remove_file(filler).unwrap();
+
+    let mut trainer = create(&recipe(&[]), &run, &data).unwrap();
+    one_step(&mut trainer);
+    for left in [0, 8192, 16384] {
+        let filler = disk.fill(left);
+        let e = error(finish(trainer));
+        assert!(full(&e), "{e}");
+        assert_says(&e, &["free some space or choose another folder"]);
+        assert!(!run.join(".last.new").exists(), "what was half written fills the disk");
+        fs::remove_file(filler).unwrap();
+        trainer = resume(&run, &[], &data).unwrap();
+        assert_eq!(trainer.position().steps, 1);
+    }
+    finish(trainer).unwrap();
+    State::read(&run).assert_equals(&expected, "on a disk that was full for a while");
+}
+
+#[test]
+fn labels_and_classes_must_fit_the_model() {
+    let names = |count| (0..count).map(|class| format!("class {class}")).collect();
+    let parts = |labels: Vec<i64>, classes| {
+        let pixels = vec![0; labels.len() * 100];
+        Dataset::from_parts("mine", pixels, labels, [1, 10, 10], names(classes))
+    };
+    for label in [10, -1] {
+        let e = parts(vec![0, 9, label], 10).unwrap_err();
+        assert!(matches!(e, DataError::LabelOutOfRange { sample: 2, classes: 10, .. }));
+        let message = e.to_string();
+        assert!(message.contains(&label.to_string()) && message.contains("mine"), "{message}");
+    }
+    // More classes than the model has: no label may get past its logits.
+    let train = std::sync::Arc::new(parts(vec![0, 11], 12).unwrap());
+    let data = build::Datasets { val: train.clone(), train };
+    let folder = tempfile::tempdir().unwrap();
+    let e = error(create(&recipe(&[]), folder.path(), &data));
+    assert!(matches!(e, TrainError::Classes { found: 12, expected: 10, .. }));
+    assert_says(&e, &["mine has 12 classes, the model 10", "model.classes=12"]);
+}
+
+#[test]
+fn the_program_says_what_is_wrong_before_it_fetches_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = stopped_run(&[]);
+    let (empty, out, taken) = (text(folder.path()), folder.path().join("out"), text(run.path()));
+    let out = text(&out);
+    let cases: [(&[&str], &[&str]); 12] = [
+        (&["--set", "model.heads=7"], &["`model.heads = 7`", "divide `model.width = 512`"]),
+        (&["--set", "model.patch_size=7"], &["`model.patch_size = 7`", "`model.image_size = 96`"]),
+        (&["--set", "model.head=4"], &["`model.head`", "did you mean `model.heads`?"]),
+        (&["--set", "optimizer.lr=1"], &["did you mean `optimizer.learning_rate`?"]),
+        (&["--set", "model.heads"], &["`--set model.heads` is not of the form key=value"]),
+        (&["--epochs", "0"], &["run.epochs", "a whole number from 1"]),
+        (&["--recipe", "d21"], &["\"d21\"", "did you mean `d2l`?"]),
+        (&["--recipe", "nowhere.toml"], &["cannot read the recipe nowhere.toml"]),
+        (&["--precision", "bf16"], &["precision bf16 is not available", "--precision f32"]),
+        (&["--device", "cuda:0"], &["device cuda:0 is not available", "--device cpu"]),
+        (&["--resume", empty], &["holds no run", empty]),
+        (&["--resume", taken, "--seed", "5"], &["`run` differs from the run that is resumed"]),
+    ];
+    for (arguments, words) in cases {
+        let out: &[&str] = if arguments[0] == "--resume" { &[] } else { &["--out", out] };
+        let message = train_fails(&[arguments, out].concat());
+        for word in words {
+            assert!(message.contains(word), "{word:?} is missing in: {message}");
+        }
+    }
+    let message = train_fails(&["--out", taken]);
+    assert!(message.contains("holds a run already"), "{message}");
+    assert!(!folder.path().join("out").exists());
+}

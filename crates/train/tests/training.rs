@@ -1,0 +1,72 @@
+//! Training does what it is for: a tiny model learns, and accumulated batches equal a large one.
+
+mod run_support;
+
+use run_support::{create, finish, images, recipe, resume};
+use vitrine_train::trainer::Trainer;
+
+#[test]
+fn the_tiny_model_learns_the_stripes() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = [
+        "optimizer.kind=adamw",
+        "optimizer.learning_rate=0.005",
+        "optimizer.weight_decay=0.01",
+        "schedule.kind=cosine",
+        "schedule.warmup_steps=10",
+        "run.epochs=6",
+        "run.batch_size=16",
+    ];
+    let data = images(800, 200);
+    let last = finish(create(&recipe(&keys), folder.path(), &data).unwrap()).unwrap();
+    assert!(last.val_accuracy > 0.95, "{last:?}");
+    assert!(last.train_loss < 0.5 && last.val_loss < 0.3, "{last:?}");
+    assert_eq!((last.epoch, last.step), (6, 300));
+
+    // What it has learned is in the checkpoint: one more epoch goes on from there.
+    let trainer = resume(folder.path(), &["run.epochs=7"], &data).unwrap();
+    let again = finish(trainer).unwrap();
+    assert!(again.val_accuracy > 0.9, "{again:?}");
+}
+
+/// The weights after training without dropout.
+fn weights(keys: &[&str], images_used: usize) -> (Vec<f32>, f64) {
+    let folder = tempfile::tempdir().unwrap();
+    let no_dropout =
+        ["model.dropout=0.0", "model.attention_dropout=0.0", "model.embedding_dropout=0.0"];
+    let recipe = recipe(&[&no_dropout, keys].concat());
+    let mut trainer: Trainer = create(&recipe, folder.path(), &images(images_used, 20)).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    trainer.run(&mut vitrine_train::progress::Progress::silent(), &stop).unwrap();
+    let last = vitrine_train::metrics::read_metrics(&folder.path().join("metrics.jsonl")).unwrap();
+    (trainer.parameters().values().to_vec().unwrap(), last[1].train_loss)
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn two_batches_of_8_accumulated_equal_one_of_16() {
+    let momentum = ["optimizer.momentum=0.9", "optimizer.clip_norm=1.0"];
+    let eight = |n| format!("optimizer.accumulation={n}");
+    let large = weights(&[&momentum[..], &["run.batch_size=16"]].concat(), 64);
+    let small = weights(&[&momentum[..], &["run.batch_size=8", &eight(2)]].concat(), 64);
+    let difference = largest_difference(&large.0, &small.0);
+    // Values are around 1; 8 steps of rounding in sums of some hundred terms.
+    assert!(difference < 2e-5, "{difference}");
+    assert!((large.1 - small.1).abs() < 1e-5, "{} {}", large.1, small.1);
+    // The comparison can fail.
+    let other = weights(&[&momentum[..], &["run.batch_size=8", &eight(1)]].concat(), 64);
+    assert!(largest_difference(&large.0, &other.0) > 1e-2);
+}
+
+#[test]
+fn the_rest_of_an_epoch_is_a_smaller_group_of_its_own() {
+    // Three batches of 8 in groups of two: the last group is a single batch, whose gradient is its mean and not half.
+    // A group of 16 and one of 8 is what batches of 16 give.
+    let small = weights(&["run.batch_size=8", "optimizer.accumulation=2"], 24);
+    let large = weights(&["run.batch_size=16"], 24);
+    let difference = largest_difference(&large.0, &small.0);
+    assert!(difference < 2e-5, "{difference}");
+}
