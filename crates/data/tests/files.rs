@@ -187,7 +187,8 @@ fn zeros_are_not_fashion_mnist() {
 fn label_out_of_range_names_the_sample() {
     let bytes = idx(&[6], vec![0, 1, 2, 0, 3, 2]);
     let mut spec: IdxSpec = spec();
-    spec.train.labels = FileSpec { name: TRAIN_LABELS, md5: idx_files::leak(idx_files::md5(&bytes)) };
+    spec.train.labels =
+        FileSpec { name: TRAIN_LABELS, md5: idx_files::leak(idx_files::md5(&bytes)) };
     let dir = tempdir().unwrap();
     write_all(dir.path(), false);
     fs::write(dir.path().join(TRAIN_LABELS), bytes).unwrap();

@@ -274,11 +274,7 @@ pub fn load(
 /// Reads weights alone: from a checkpoint's folder, or from a safetensors file with timm's names.
 pub fn load_weights(path: &Path, parameters: &Parameters) -> Result<()> {
     // Nothing is moved here: the run may be under way, and in the middle of a save.
-    let file = if path.is_dir() || path.extension().is_none() {
-        whole(path).join(WEIGHTS)
-    } else {
-        path.to_owned()
-    };
+    let file = if path.is_file() { path.to_owned() } else { whole(path).join(WEIGHTS) };
     if !file.exists() {
         return Err(CheckpointError::Missing { path: path.to_owned() });
     }

@@ -17,14 +17,17 @@ use vitrine_train::{TrainError, build, checkpoint};
 /// Names the folder to the test program when it runs itself as the victim.
 const FOLDER: &str = "VITRINE_TEST_KILL_FOLDER";
 
-/// 15 epochs of 8 steps (61 images, the last batch of 5), each step with a checkpoint of its own.
+/// 10 epochs of 8 steps (61 images, the last batch of 5), each step with a checkpoint of its own.
 const KEYS: [&str; 5] = [
-    "run.epochs=15",
+    "run.epochs=10",
     "run.checkpoint_every=1",
     "optimizer.kind=adamw",
     "optimizer.learning_rate=0.005",
     "schedule.kind=cosine",
 ];
+
+/// One epoch, with a checkpoint at its end only.
+const SHORT: [&str; 2] = ["run.epochs=1", "optimizer.momentum=0.9"];
 
 const KILLS: usize = 24;
 
@@ -95,7 +98,7 @@ fn check_that_it_goes_on(folder: &Path) -> u64 {
     };
     let mut trainer = match trainer {
         // Killed after its last checkpoint.
-        Err(TrainError::Finished { epochs: 15, .. }) => return 120,
+        Err(TrainError::Finished { epochs: 10, .. }) => return 80,
         other => other.unwrap(),
     };
     let steps = trainer.position().steps;
@@ -107,8 +110,13 @@ fn check_that_it_goes_on(folder: &Path) -> u64 {
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
     let reference = tempfile::tempdir().unwrap();
-    let expected = whole_run(&recipe(&KEYS), reference.path(), &images(61, 20), 2);
-    assert_eq!(expected.position.steps, 120);
+    let expected = whole_run(
+        &recipe(&[&KEYS[..], &["run.checkpoint_every=0"]].concat()),
+        reference.path(),
+        &images(61, 20),
+        2,
+    );
+    assert_eq!(expected.position.steps, 80);
 
     let mut random = Random(7);
     let (mut kills, mut in_a_save) = (0, 0);
@@ -140,7 +148,7 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
             let now = check_that_it_goes_on(&run);
             assert!(now >= steps, "a kill after step {steps} threw the run back to step {now}");
             steps = now;
-            if steps == 120 {
+            if steps == 80 {
                 break;
             }
         }
@@ -156,7 +164,7 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
 fn two_checkpoints() -> (tempfile::TempDir, State) {
     let folder = tempfile::tempdir().unwrap();
     let data = images(61, 20);
-    let recipe = recipe(&KEYS[2..]);
+    let recipe = recipe(&SHORT);
     let whole = folder.path().join("whole");
     let expected = whole_run(&recipe, &whole, &data, 2);
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
@@ -211,7 +219,7 @@ fn each_state_that_a_save_goes_through_resumes() {
         }
 
         // A reader finds the same weights, and moves nothing: the run may be under way.
-        let (_, parameters) = build::model(&recipe(&KEYS[2..])).unwrap();
+        let (_, parameters) = build::model(&recipe(&SHORT)).unwrap();
         let listing = names(run);
         checkpoint::load_weights(&run.join(LAST), &parameters).unwrap();
         assert_eq!(names(run), listing, "{name}");
@@ -230,7 +238,7 @@ fn each_state_that_a_save_goes_through_resumes() {
 fn a_run_killed_while_it_is_created_can_be_created_again() {
     let folder = tempfile::tempdir().unwrap();
     let data = images(61, 20);
-    let recipe = recipe(&KEYS[2..]);
+    let recipe = recipe(&SHORT);
     let expected = whole_run(&recipe, &folder.path().join("whole"), &data, 2);
     let run = folder.path().join("run");
     drop(create(&recipe, &run, &data).unwrap());

@@ -4,8 +4,8 @@ mod vitrine_program;
 
 use std::collections::BTreeSet;
 
-use vitrine_train::bench::{Bench, Work, peak_rss_mb};
 use vitrine_program::{tiny, tiny_recipe, vitrine};
+use vitrine_train::bench::{Bench, Work, peak_rss_mb};
 
 /// The keys that `benches/peers/torch_step.py` prints.
 fn peer_keys() -> BTreeSet<String> {
@@ -13,7 +13,10 @@ fn peer_keys() -> BTreeSet<String> {
     let text = std::fs::read_to_string(script).unwrap();
     let object = text.split("result = {").nth(1).unwrap().split('}').collect::<Vec<_>>().join("}");
     let lines = object.lines().take_while(|line| line.trim() != "");
-    lines.filter_map(|l| l.trim().strip_prefix('"')?.split_once("\": ")).map(|(k, _)| k.into()).collect()
+    lines
+        .filter_map(|l| l.trim().strip_prefix('"')?.split_once("\": "))
+        .map(|(k, _)| k.into())
+        .collect()
 }
 
 #[test]

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use serde_json::Value;
 use tempfile::tempdir;
 use vitrine_data::{DataError, Dataset, DatasetName, FetchMethod, Loader, LoaderConfig, Locator};
+use vitrine_program::{text, tiny, tiny_recipe, tiny_run, tiny_weights, vitrine};
 use vitrine_train::evaluate::{evaluate, evaluate_classes};
 use vitrine_train::predict::Classifier;
 use vitrine_train::{TrainError, build, checkpoint};
-use vitrine_program::{text, tiny, tiny_recipe, tiny_run, tiny_weights, vitrine};
 
 /// The folder of the real data, or a line that says that a test is left out.
 fn real_data(test: &str) -> Option<PathBuf> {
@@ -130,9 +130,8 @@ fn what_is_wrong_is_named() {
 
     // The weights are looked at before the data.
     let weights = tiny_weights(folder.path(), &[]);
-    let eval = |more: &[&str]| {
-        vitrine(&tiny(&[&["eval", "--weights", text(&weights)], more].concat()))
-    };
+    let eval =
+        |more: &[&str]| vitrine(&tiny(&[&["eval", "--weights", text(&weights)], more].concat()));
     let nowhere = ["--data", text(&missing)];
     vitrine(&[&["eval", "--weights", text(&weights)], &nowhere[..]].concat())
         .failed(&["another model", text(&weights)]);

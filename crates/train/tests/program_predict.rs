@@ -8,11 +8,11 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::tempdir;
 use vitrine_nn::Pass;
-use vitrine_tensor::Tensor;
-use vitrine_train::{build, checkpoint};
 use vitrine_program::{
     Ended, picture, text, tiny, tiny_recipe, tiny_run, tiny_weights, vitrine, vitrine_with,
 };
+use vitrine_tensor::Tensor;
+use vitrine_train::{build, checkpoint};
 
 /// Weights whose head is 0 but for its bias: every picture gets these logits.
 fn weights_with_logits(folder: &Path, logits: &[f32; 10]) -> std::path::PathBuf {
@@ -68,8 +68,7 @@ fn text_has_a_block_for_each_image_in_the_order_given() {
     let weights = weights_with_logits(folder.path(), &logits);
     let b = picture(folder.path(), "b.png", |_, _| 7);
     let a = picture(folder.path(), "a.png", |_, _| 9);
-    let arguments =
-        ["predict", "--weights", text(&weights), text(&b), text(&a), "--top", "1"];
+    let arguments = ["predict", "--weights", text(&weights), text(&b), text(&a), "--top", "1"];
     let stdout = vitrine(&tiny(&arguments)).succeeded();
     let expected =
         format!("{}\n  1.0000  Ankle boot\n{}\n  1.0000  Ankle boot\n", text(&b), text(&a));
@@ -89,8 +88,7 @@ fn logits_are_the_models_on_the_pixels_of_the_file() {
     // 28x28 needs no resize, so the input is known without the loader.
     let recipe = tiny_recipe(&["run.seed=7"]);
     let (model, parameters) = build::model(&recipe).unwrap();
-    let pixels: Vec<f32> =
-        (0..28 * 28).map(|i| f32::from(pixel(i % 28, i / 28)) / 255.0).collect();
+    let pixels: Vec<f32> = (0..28 * 28).map(|i| f32::from(pixel(i % 28, i / 28)) / 255.0).collect();
     let device = build::device(&recipe).unwrap();
     let images = Tensor::from_slice(&pixels, &[1, 1, 28, 28], &device).unwrap();
     let pass = Pass::inference(&parameters);

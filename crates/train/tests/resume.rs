@@ -126,8 +126,7 @@ fn a_checkpoint_every_few_steps_is_there_when_the_run_dies() {
     let crashes = tempfile::tempdir().unwrap();
     let mut trainer = Trainer::create(tiny(&every), folder.path(), &data).unwrap();
     let (from, to) = (folder.path().to_owned(), crashes.path().to_owned());
-    let mut progress =
-        after_each_batch(move |seen| copy(&from, &to.join(seen.to_string())));
+    let mut progress = after_each_batch(move |seen| copy(&from, &to.join(seen.to_string())));
     trainer.run(&mut progress, &AtomicBool::new(false)).unwrap();
     assert_same(&traces(folder.path()), &expected, "checkpoints change nothing");
 

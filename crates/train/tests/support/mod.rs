@@ -54,7 +54,8 @@ pub fn data() -> Datasets {
 
 /// So many square images, whose classes can be learnt.
 pub fn images(train: usize, val: usize, size: usize) -> Datasets {
-    let make = |count, seed| Arc::new(Dataset::synthetic(count, [1, size, size], 10, seed).unwrap());
+    let make =
+        |count, seed| Arc::new(Dataset::synthetic(count, [1, size, size], 10, seed).unwrap());
     Datasets { train: make(train, 1), val: make(val, 2) }
 }
 
