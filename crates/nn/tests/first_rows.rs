@@ -1,5 +1,5 @@
-//! The short ways through the last block (only some rows are needed of each sample) give what the full ones give: values,
-//! masks, and every gradient.
+//! The short ways through the last block (only some rows are needed of each sample) give what the full ones give:
+//! values, masks, and every gradient.
 
 use vitrine_autodiff::Var;
 use vitrine_nn::{

@@ -139,8 +139,8 @@ pub struct Sums {
     pub seconds: f64,
 }
 
-/// Writes a checkpoint to `folder`, in place of one that is there. Where that fails, or where a number is not finite, the
-/// one that is there is kept.
+/// Writes a checkpoint to `folder`, in place of one that is there. Where that fails, or where a number is not finite,
+/// the one that is there is kept.
 pub fn save(
     folder: &Path,
     parameters: &Parameters,
@@ -151,7 +151,8 @@ pub fn save(
     recover(folder)?;
     remove(&new)?;
     if let Err(error) = write_files(&new, parameters, optimizer, position) {
-        // The half-written folder would fill the disk to no use. The error above is what the caller needs to hear about.
+        // The half-written folder would fill the disk to no use. The error above is what the caller needs to hear
+        // about.
         let _ = remove(&new);
         return Err(match error {
             CheckpointError::NotFinite { name, .. } => {

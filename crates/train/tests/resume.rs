@@ -162,8 +162,8 @@ fn settings_that_may_change_on_resume_leave_the_bits_as_they_are() {
     }
 }
 
-/// A cosine ends at the run's last step. So a run that is given more epochs follows the longer curve from the step it is
-/// at: its first epoch keeps the rates that it had, and the whole is not the run that had the epochs from the start.
+/// A cosine ends at the run's last step. So a run that is given more epochs follows the longer curve from the step it
+/// is at: its first epoch keeps the rates that it had, and the whole is not the run that had the epochs from the start.
 #[test]
 fn more_epochs_on_resume_stretch_a_cosine_for_the_steps_to_come() {
     let data = data();

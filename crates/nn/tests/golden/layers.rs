@@ -10,8 +10,8 @@ use vitrine_tensor::{DType, Device};
 
 use crate::file::Golden;
 
-/// Builds a layer, loads its parameters, and compares forward and backward with `CASE.*`. A pass for inference must give
-/// the bits of a pass for training.
+/// Builds a layer, loads its parameters, and compares forward and backward with `CASE.*`. A pass for inference must
+/// give the bits of a pass for training.
 fn check<L>(
     golden: &Golden,
     case: &str,
