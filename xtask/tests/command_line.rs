@@ -74,7 +74,7 @@ fn ctrl_c_reaches_the_program_which_ends_in_its_own_time() {
 
 /// Whether SIGINT (number 2) was ignored when this process started, as a background job of a script is.
 fn interrupts_are_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     ignored
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
