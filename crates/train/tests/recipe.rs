@@ -58,7 +58,7 @@ fn built_in_files_say_how_they_are_run_and_where_the_figures_are() {
     for name in builtin_names() {
         let text = builtin_text(name).unwrap();
         assert!(text.starts_with('#') && text.contains("command:"), "{name}");
-        assert!(text.contains("measured: see docs/recipes.md"), "{name}");
+        assert!(text.contains("# published: ") && text.contains("# here: "), "{name}");
     }
     assert_eq!(builtin_text("d3l"), None);
 }

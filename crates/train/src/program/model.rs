@@ -9,10 +9,7 @@ use vitrine_train::trainer::{BEST, CONFIG, LAST};
 
 use super::arguments::{Checkpoint, ModelArguments};
 
-/// The file of weights in a checkpoint's folder.
-const WEIGHTS: &str = "weights.safetensors";
-
-/// The recipe of a trained model, and its file of weights.
+/// The recipe of a trained model, and its file of weights or its checkpoint's folder.
 pub fn resolve(arguments: &ModelArguments) -> Result<(Recipe, PathBuf)> {
     let overrides = arguments.recipe.overrides()?;
     if let Some(folder) = &arguments.source.run {
@@ -21,7 +18,7 @@ pub fn resolve(arguments: &ModelArguments) -> Result<(Recipe, PathBuf)> {
             return Err(TrainError::NoRun { path: folder.clone() }.into());
         }
         let recipe = Recipe::load_file(&config, &overrides)?;
-        return Ok((recipe, weights_of_run(folder, arguments.checkpoint)));
+        return Ok((recipe, checkpoint_of_run(folder, arguments.checkpoint)));
     }
     let recipe = Recipe::load(arguments.recipe.source(), &overrides)?;
     let file = arguments.source.weights.clone().unwrap_or_default();
@@ -29,12 +26,12 @@ pub fn resolve(arguments: &ModelArguments) -> Result<(Recipe, PathBuf)> {
     Ok((recipe, file))
 }
 
-/// The run may be under way: its files are read and nothing in its folder is moved.
-fn weights_of_run(folder: &Path, checkpoint: Option<Checkpoint>) -> PathBuf {
-    let weights = |name: &str| folder.join(name).join(WEIGHTS);
+fn checkpoint_of_run(folder: &Path, checkpoint: Option<Checkpoint>) -> PathBuf {
+    let (best, last) = (folder.join(BEST), folder.join(LAST));
     match checkpoint {
-        Some(Checkpoint::Best) => weights(BEST),
-        Some(Checkpoint::Last) => weights(LAST),
-        None => Some(weights(BEST)).filter(|file| file.exists()).unwrap_or_else(|| weights(LAST)),
+        Some(Checkpoint::Best) => best,
+        Some(Checkpoint::Last) => last,
+        None if best.exists() => best,
+        None => last,
     }
 }

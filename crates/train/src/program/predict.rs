@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use vitrine_train::TrainError;
 use vitrine_train::predict::{Classifier, Guess};
 use vitrine_train::threads::with_threads;
 
@@ -37,7 +38,13 @@ pub fn run(arguments: PredictArguments) -> Result<ExitCode> {
                     print(&shown(&report, arguments.json)?)?;
                 }
                 Err(error) => {
-                    eprintln!("error: {error:#}");
+                    // Errors of the data name the file themselves.
+                    match error.downcast_ref() {
+                        Some(TrainError::NotFiniteOutput { .. }) => {
+                            eprintln!("error: {}: {error:#}", file.display());
+                        }
+                        _ => eprintln!("error: {error:#}"),
+                    }
                     code = ExitCode::FAILURE;
                 }
             }
