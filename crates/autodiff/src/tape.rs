@@ -76,6 +76,7 @@ impl Tape {
     }
 
     /// An input whose gradient is added to `grad`, a dense tensor of the same shape: a view of a flat gradient buffer.
+    /// The gradient of a `bf16` value may be `f32`.
     pub fn parameter(&self, value: Tensor, grad: Tensor) -> Result<Var> {
         if grad.shape() != value.shape() {
             return Err(vitrine_tensor::Error::ShapeMismatch {
@@ -85,6 +86,11 @@ impl Tape {
                 rule: "a parameter and its gradient must have one shape",
             }
             .into());
+        }
+        if grad.dtype() != value.dtype() && grad.dtype() != value.dtype().accumulator() {
+            let (lhs, rhs) = (value.dtype(), grad.dtype());
+            let op = "parameter";
+            return Err(vitrine_tensor::Error::DTypeMismatch { op, lhs, rhs }.into());
         }
         if !grad.is_contiguous() {
             return Err(vitrine_tensor::Error::Shape {

@@ -69,7 +69,7 @@ impl ParameterBuilder {
         let flat = Tensor::from_slice(&values, &[count], device)?.to_dtype(dtype)?;
         let grads = Tensor::zeros(&[count], dtype, device)?;
         let infos = self.declared.into_iter().map(|declared| declared.info).collect();
-        Ok(Parameters { infos, values: flat, grads, seed: self.seed })
+        Ok(Parameters { infos, values: flat, grads, compute_dtype: dtype, seed: self.seed })
     }
 }
 
@@ -137,10 +137,31 @@ pub struct Parameters {
     infos: Vec<ParameterInfo>,
     values: Tensor,
     grads: Tensor,
+    compute_dtype: DType,
     seed: u64,
 }
 
 impl Parameters {
+    /// The same parameters, for models that compute in `dtype`: with `bf16` for values of `f32`, a [`crate::Pass`]
+    /// works with rounded copies, and gradients, moments and updates stay in `f32` (Micikevicius et al. 2018, "Mixed
+    /// precision training", section 3.1).
+    pub fn computing_in(self, dtype: DType) -> Result<Self> {
+        if dtype.accumulator() != self.values.dtype() && dtype != self.values.dtype() {
+            return Err(Error::Config {
+                layer: "parameters",
+                what: "number type of forward and backward",
+                value: dtype.to_string(),
+                rule: "it must be that of the values, or bf16 for values of f32",
+            });
+        }
+        Ok(Self { compute_dtype: dtype, ..self })
+    }
+
+    /// The type that forward and backward are computed in.
+    pub fn compute_dtype(&self) -> DType {
+        self.compute_dtype
+    }
+
     /// All values, flat, in declaration order.
     pub fn values(&self) -> &Tensor {
         &self.values
@@ -185,6 +206,11 @@ impl Parameters {
     /// A parameter's values: a view of the flat buffer.
     pub fn value(&self, id: ParameterId) -> Result<Tensor> {
         self.view(&self.values, id)
+    }
+
+    /// A parameter's part of a tensor that is laid out as [`Parameters::values`].
+    pub(crate) fn part(&self, flat: &Tensor, id: ParameterId) -> Result<Tensor> {
+        self.view(flat, id)
     }
 
     /// A parameter's gradient: a view of the flat buffer.

@@ -1,9 +1,9 @@
 //! [`Pass`]: one way through a model, for training or for inference.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 
 use vitrine_autodiff::{Gradients, Tape, Var};
-use vitrine_tensor::{StreamKey, Tensor};
+use vitrine_tensor::{DType, StreamKey, Tensor};
 
 use crate::dropout::Dropout;
 use crate::error::Result;
@@ -13,6 +13,8 @@ use crate::parameters::{ParameterId, Parameters};
 pub struct Pass<'a> {
     tape: Tape,
     parameters: &'a Parameters,
+    /// The values in the type that is computed in.
+    values: OnceCell<Tensor>,
     variables: RefCell<Vec<Option<Var>>>,
     /// Seed and step; `None` outside training.
     masks: Option<(u64, u64)>,
@@ -31,7 +33,7 @@ impl<'a> Pass<'a> {
 
     fn new(parameters: &'a Parameters, tape: Tape, masks: Option<(u64, u64)>) -> Self {
         let variables = RefCell::new(vec![None; parameters.infos().len()]);
-        Self { tape, parameters, variables, masks }
+        Self { tape, parameters, values: OnceCell::new(), variables, masks }
     }
 
     /// The tape of this pass.
@@ -44,13 +46,28 @@ impl<'a> Pass<'a> {
         self.tape.constant(value)
     }
 
+    /// The type that this pass computes in: that of the parameters as variables.
+    pub fn dtype(&self) -> DType {
+        self.parameters.compute_dtype()
+    }
+
+    /// All values: the parameters themselves, or copies rounded to the type that is computed in.
+    fn values(&self) -> Result<&Tensor> {
+        if let Some(values) = self.values.get() {
+            return Ok(values);
+        }
+        let values = self.parameters.values().to_dtype(self.dtype())?;
+        Ok(self.values.get_or_init(|| values))
+    }
+
     /// A parameter; its gradient is added to the flat buffer.
     pub fn parameter(&self, id: ParameterId) -> Result<Var> {
         let known = self.variables.borrow().get(id.index()).cloned().flatten();
         if let Some(variable) = known {
             return Ok(variable);
         }
-        let variable = self.variable(self.parameters.value(id)?, || self.parameters.grad(id))?;
+        let value = self.parameters.part(self.values()?, id)?;
+        let variable = self.variable(value, || self.parameters.grad(id))?;
         if let Some(entry) = self.variables.borrow_mut().get_mut(id.index()) {
             *entry = Some(variable.clone());
         }
@@ -59,7 +76,7 @@ impl<'a> Pass<'a> {
 
     /// `count` rows of a parameter from `first` on: a part of fused weights.
     pub fn parameter_rows(&self, id: ParameterId, first: usize, count: usize) -> Result<Var> {
-        let value = self.parameters.value(id)?.narrow(0, first, count)?;
+        let value = self.parameters.part(self.values()?, id)?.narrow(0, first, count)?;
         self.variable(value, || Ok(self.parameters.grad(id)?.narrow(0, first, count)?))
     }
 

@@ -53,9 +53,9 @@ pub struct Epilogue<'a> {
 pub struct LayerNormGrads<'a> {
     /// `[.., D]`
     pub input: &'a Tensor,
-    /// `[D]`, added to.
+    /// `[D]`, added to; may have the accumulator's type.
     pub scale: &'a Tensor,
-    /// `[D]`, added to.
+    /// `[D]`, added to; may have the accumulator's type.
     pub shift: &'a Tensor,
 }
 
@@ -164,7 +164,7 @@ pub trait Backend: Any + Send + Sync {
     ) -> Result<()>;
     /// `dx = dy·w`.
     fn linear_grad_input(&self, dy: &Tensor, w: &Tensor, dx: &Tensor) -> Result<()>;
-    /// `dw += dyᵀ·x`, and `db += Σ dy` over the rows.
+    /// `dw += dyᵀ·x`, and `db += Σ dy` over the rows. Each of dw and db may have the accumulator's type.
     fn linear_grad_weight(
         &self,
         dy: &Tensor,

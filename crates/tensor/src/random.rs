@@ -46,32 +46,36 @@ impl StreamKey {
     )]
     pub fn block(self, block: u64) -> [u32; BLOCK] {
         // Philox as above, sixteen counters at a time: each line of the inner loop is one vector instruction or two.
+        // A word lies in the lower half of a lane of 64 bits, so that a product needs no shuffle; what the upper half
+        // holds never counts.
         let first = block * 16;
-        let mut c = [[0u32; 16]; 4];
+        let mut c = [[0u64; 16]; 4];
         for i in 0..16 {
             let index = first + i as u64;
-            c[0][i] = index as u32;
-            c[1][i] = (index >> 32) as u32;
+            c[0][i] = index;
+            c[1][i] = index >> 32;
         }
-        c[2] = [self.stream; 16];
-        c[3] = [self.step as u32; 16];
+        c[2] = [u64::from(self.stream); 16];
+        c[3] = [self.step; 16];
+        let [m0, m1] = MULTIPLIERS.map(u64::from);
         let mut key = [self.seed as u32, (self.seed >> 32) as u32];
         for _ in 0..10 {
-            let mut next = [[0u32; 16]; 4];
+            let [k0, k1] = key.map(u64::from);
             for i in 0..16 {
-                let p0 = u64::from(MULTIPLIERS[0]) * u64::from(c[0][i]);
-                let p1 = u64::from(MULTIPLIERS[1]) * u64::from(c[2][i]);
-                next[0][i] = (p1 >> 32) as u32 ^ c[1][i] ^ key[0];
-                next[1][i] = p1 as u32;
-                next[2][i] = (p0 >> 32) as u32 ^ c[3][i] ^ key[1];
-                next[3][i] = p0 as u32;
+                let p0 = m0 * (c[0][i] & 0xffff_ffff);
+                let p1 = m1 * (c[2][i] & 0xffff_ffff);
+                c[0][i] = (p1 >> 32) ^ c[1][i] ^ k0;
+                c[1][i] = p1;
+                c[2][i] = (p0 >> 32) ^ c[3][i] ^ k1;
+                c[3][i] = p0;
             }
-            c = next;
             key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
         }
         let mut words = [0; BLOCK];
         for (words, c) in words.chunks_exact_mut(16).zip(&c) {
-            words.copy_from_slice(c);
+            for (word, c) in words.iter_mut().zip(c) {
+                *word = *c as u32;
+            }
         }
         words
     }

@@ -218,7 +218,8 @@ fn element_types_that_do_not_fit() {
     differ(x.add(&y).map(drop), "add");
     differ(x.matmul(&y).map(drop), "matmul");
     differ(x.linear(&y, &none()).map(drop), "linear");
-    differ(x.add_scaled_(&y, 1.0), "add_scaled_");
+    differ(y.add_scaled_(&x, 1.0), "add_scaled_");
+    differ(x.linear_grad_weight_(&x, &y, None), "linear_grad_weight");
     differ(x.softmax_grad(&y).map(drop), "softmax_grad");
     differ(Tensor::concat(&[&x, &y], 0).map(drop), "concat");
     differ(x.sgd_(&y, None, &SGD), "sgd_");

@@ -9,12 +9,12 @@ use std::process::Command;
 use vitrine_tensor::{CpuBackend, DType, Device};
 use vitrine_testkit::cases;
 
-const SETS: [&str; 3] = ["portable", "avx2", "avx512"];
+const SETS: [&str; 4] = ["portable", "avx2", "avx512", "avx512bf16"];
 
 /// What a started process is asked for, by this variable.
 const REQUEST: &str = "VITRINE_TEST_DIGEST";
 
-/// The operations whose bits depend on the `gemm` crate, which picks its kernel itself.
+/// The operations that multiply matrices: where there is an instruction for `a·b + c`, it rounds once.
 const PRODUCTS: [&str; 6] =
     ["linear", "linear_grad_input", "linear_grad_weight", "matmul", "attention", "attention_grad"];
 

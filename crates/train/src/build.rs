@@ -112,18 +112,12 @@ pub fn vit_config(recipe: &Recipe) -> VitConfig {
     }
 }
 
-/// The device and the element type that the recipe asks for.
+/// The device that the recipe asks for.
 pub fn device(recipe: &Recipe) -> Result<Device> {
     if let recipe::Device::Cuda(_) = recipe.run.device {
         return Err(TrainError::Unavailable {
             what: format!("device {}", recipe.run.device),
             advice: "this program has no CUDA backend; leave --device out, or use --device cpu",
-        });
-    }
-    if recipe.run.precision == recipe::Precision::Bf16 {
-        return Err(TrainError::Unavailable {
-            what: "precision bf16".into(),
-            advice: "this program trains in f32; leave --precision out, or use --precision f32",
         });
     }
     Ok(Device::cpu())
@@ -134,7 +128,11 @@ pub fn model(recipe: &Recipe) -> Result<(VisionTransformer, Parameters)> {
     let device = device(recipe)?;
     let mut builder = ParameterBuilder::new(recipe.run.seed);
     let model = VisionTransformer::new(&mut builder.scope(""), &vit_config(recipe))?;
-    Ok((model, builder.build(DType::F32, &device)?))
+    let computed_in = match recipe.run.precision {
+        recipe::Precision::F32 => DType::F32,
+        recipe::Precision::Bf16 => DType::BF16,
+    };
+    Ok((model, builder.build(DType::F32, &device)?.computing_in(computed_in)?))
 }
 
 /// The optimizer.

@@ -95,7 +95,6 @@ fn what_is_wrong_is_named() {
     ] {
         vitrine(arguments).refused(&[part]);
     }
-    vitrine(&["bench", "forward", "--precision", "bf16"]).failed(&["bf16", "not available"]);
     vitrine(&["bench", "forward", "--device", "cuda:0"]).failed(&["cuda:0", "not available"]);
     vitrine(&["bench", "forward", "--batch-size", "0"]).failed(&["--batch-size", "1 to"]);
     vitrine(&["bench", "forward", "--recipe", "d2"]).failed(&["d2l"]);

@@ -144,7 +144,6 @@ fn what_is_wrong_is_named() {
     eval(&nowhere).failed(&["t10k-images-idx3-ubyte"]);
 
     eval(&["--set", "model.hedas=4"]).failed(&["`model.heads`"]);
-    eval(&["--precision", "bf16"]).failed(&["bf16", "not available"]);
     eval(&["--recipe", "dl2"]).failed(&["d2l"]);
 
     let (_, parameters) = build::model(&tiny_recipe(&[])).unwrap();

@@ -156,6 +156,8 @@ fn an_unreadable_image_is_named_and_the_others_are_classified() {
     assert_eq!(errors.len(), 3, "{errors:?}");
     for (error, file) in errors.iter().zip([&broken, &missing, &no_picture]) {
         assert!(error.starts_with("error: ") && error.contains(text(file)), "{error}");
+        // The system's reason is said once.
+        assert!(error.matches("os error").count() <= 1, "{error}");
     }
 
     // A folder, an empty file, and an empty standard input.

@@ -348,7 +348,7 @@ fn the_program_says_what_is_wrong_before_it_fetches_anything() {
     let run = stopped_run(&[]);
     let (empty, out, taken) = (text(folder.path()), folder.path().join("out"), text(run.path()));
     let out = text(&out);
-    let cases: [(&[&str], &[&str]); 12] = [
+    let cases: [(&[&str], &[&str]); 11] = [
         (&["--set", "model.heads=7"], &["`model.heads = 7`", "divide `model.width = 512`"]),
         (&["--set", "model.patch_size=7"], &["`model.patch_size = 7`", "`model.image_size = 96`"]),
         (&["--set", "model.head=4"], &["`model.head`", "did you mean `model.heads`?"]),
@@ -357,7 +357,6 @@ fn the_program_says_what_is_wrong_before_it_fetches_anything() {
         (&["--epochs", "0"], &["run.epochs", "a whole number from 1"]),
         (&["--recipe", "d21"], &["\"d21\"", "did you mean `d2l`?"]),
         (&["--recipe", "nowhere.toml"], &["cannot read the recipe nowhere.toml"]),
-        (&["--precision", "bf16"], &["precision bf16 is not available", "--precision f32"]),
         (&["--device", "cuda:0"], &["device cuda:0 is not available", "--device cpu"]),
         (&["--resume", empty], &["holds no run", empty]),
         (&["--resume", taken, "--seed", "5"], &["`run` differs from the run that is resumed"]),

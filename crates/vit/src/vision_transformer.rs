@@ -72,8 +72,14 @@ impl VisionTransformer {
         &self.config
     }
 
-    /// Images `[B, C, H, W]`, scaled to [0, 1], to logits `[B, K]`.
+    /// Images `[B, C, H, W]`, scaled to [0, 1], to logits `[B, K]`. What lies between has the type that the parameters
+    /// are computed in; logits have its accumulator's, `f32` for `bf16`.
     pub fn forward(&self, pass: &Pass<'_>, images: &Var) -> Result<Var> {
+        let rounded = match images.value().dtype() == pass.dtype().accumulator() {
+            true => Some(images.to_dtype(pass.dtype())?),
+            false => None, // Of the pass's type, or none that fits: the first product tells.
+        };
+        let images = rounded.as_ref().unwrap_or(images);
         let class = self.class_token.map(|id| pass.parameter(id)).transpose()?;
         let positions = pass.parameter(self.positions)?;
         let patches = self.patch_embedding.forward(pass, images)?; // [B, M, D]
@@ -96,7 +102,8 @@ impl VisionTransformer {
             Pool::Mean => x.mean_axis(1)?,
         }; // [B, D]
         let normed = self.norm.forward(pass, &pooled)?;
-        self.head.forward(pass, &normed) // [B, K]
+        let logits = self.head.forward(pass, &normed)?; // [B, K]
+        Ok(logits.to_dtype(pass.dtype().accumulator())?)
     }
 
     fn saves_last_block(&self) -> bool {

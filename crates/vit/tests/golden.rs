@@ -188,3 +188,43 @@ fn mean_pooled_rectangular_vit_with_biases_equals_pytorch() {
     check("vit_bias_mean.safetensors", DType::F32, true);
     check("vit_bias_mean.safetensors", DType::F64, true);
 }
+
+/// `‖found − expected‖ / ‖expected‖`
+fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = norm(&mut found.iter().zip(expected).map(|(f, e)| f - e));
+    difference / norm(&mut expected.iter().copied())
+}
+
+/// In `bf16` each number is rounded to 8 bits (a relative error of 2⁻⁹ at the most). Over the dozen operations between
+/// an image and a gradient such errors add up: the norm of all gradients is held to the per-op tolerance of 1.6e-2,
+/// that of each parameter, some of which have but eight numbers, to twice as much. The weights stay `f32`.
+#[test]
+fn bf16_follows_pytorchs_f32() {
+    for file in ["vit.safetensors", "vit_bias_mean.safetensors"] {
+        let golden = Golden::read(file);
+        let (model, parameters) = load(&golden, &golden.model_config(true), DType::F32);
+        let parameters = parameters.computing_in(DType::BF16).unwrap();
+        let pass = Pass::training(&parameters, 0, 0);
+        let (logits, loss) = forward(&golden, &model, &pass, DType::F32);
+        assert_eq!(logits.value().dtype(), DType::F32);
+        let error = |found: &Tensor, expected: &str| {
+            relative_error(&found.to_f64_vec().unwrap(), golden.values(expected))
+        };
+        assert!(error(logits.value(), "logits") < 1.6e-2);
+        assert!(error(loss.value(), "loss") < 4e-3);
+        pass.backward(&loss).unwrap();
+        let (mut all, mut all_expected) = (Vec::new(), Vec::new());
+        for name in parameters.names() {
+            let grad = parameters.grad(parameters.find(name).unwrap()).unwrap();
+            assert_eq!(grad.dtype(), DType::F32);
+            all.extend(grad.to_f64_vec().unwrap());
+            all_expected.extend_from_slice(golden.values(&format!("grad.{name}")));
+            let error = error(&grad, &format!("grad.{name}"));
+            assert!(error < 3.2e-2, "{file}: the gradient of {name} is off by {error:.1e}");
+            assert!(error > 1e-4, "{file}: {name} is not computed in bf16");
+        }
+        assert!(relative_error(&all, &all_expected) < 1.6e-2, "{file}");
+    }
+}

@@ -62,6 +62,18 @@ simd! {
 }
 
 simd! {
+    /// Draws the factors of a run of elements, the first having the given index.
+    pub(crate) fn dropout_factors<A: Real>(factors: &mut [A], dropout: &Dropout, index: u64) {
+        let (threshold, scale) = (dropout.threshold(), A::of(dropout.scale()));
+        dropout.for_each_run(index, factors.len(), |start, words| {
+            for (factor, &word) in factors[start..start + words.len()].iter_mut().zip(words) {
+                *factor = if word >= threshold { scale } else { A::zero() };
+            }
+        });
+    }
+}
+
+simd! {
     fn activate_block<T: Number>(x: &[T], activation: Activation, y: &mut [T]) {
         match activation {
             Activation::GeluErf => map(x, y, |v| Activation::GeluErf.value(v)),

@@ -1,14 +1,15 @@
 //! Attention, image by image and head by head, in blocks of query rows: the scores of a block stay in cache, and
 //! memory is linear in the number of tokens. The gradient computes the weights again (Dao et al. 2022, section 3.1).
 
-use num_traits::{Float, Zero};
+use num_traits::Float;
 use rayon::prelude::*;
 
-use super::activation::dropout_row;
-use super::gemm::{Matrix, product, with_scratch};
+use super::activation::dropout_factors;
 use super::number::{Number, Real, sum_of};
+use super::product::{SLACK_COLUMNS, SLACK_ROWS, Small, small_product};
+use super::scratch::with_scratch;
 use super::simd::simd;
-use super::softmax::{softmax_row, softmax_row_again};
+use super::softmax::{masked_softmax, masked_softmax_again};
 use crate::Dropout;
 use crate::backend::{Attention, AttentionInputs};
 
@@ -74,31 +75,60 @@ impl<'a> Plan<'a> {
         A::of(1.0 / (self.head_width as f64).sqrt())
     }
 
-    /// Copies one head of the queries, keys or values of an image into a dense matrix, times `factor`.
+    /// Copies one head of the queries, keys or values of an image into rows that lie `stride` apart, times `factor`.
     fn load<T: Number>(
         &self,
         from: &[T],
         kind: usize,
-        [image, head]: [usize; 2],
+        at: [usize; 2],
         factor: T::Acc,
-        to: &mut [T::Acc],
+        (to, stride): (&mut [T::Acc], usize),
     ) {
-        let [over_images, over_tokens] = self.strides[kind];
-        let start = image * over_images + head * self.head_width;
-        for (token, to) in to.chunks_exact_mut(self.head_width).enumerate() {
-            scale_row(&from[start + token * over_tokens..][..self.head_width], factor, to);
+        for (from, to) in self.rows(from, kind, at).zip(to.chunks_mut(stride)) {
+            scale_row(from, factor, &mut to[..self.head_width]);
         }
     }
 
-    /// Drops attention weights of query rows `first..` of a head.
-    fn drop<A: Real>(&self, weights: &mut [A], [image, head]: [usize; 2], first: usize) {
-        if let Some(dropout) = &self.dropout {
-            let all = self.queries.max(self.keys);
-            for (i, row) in weights.chunks_exact_mut(self.keys).enumerate() {
-                let row_number = (image * self.heads + head) * all + first + i;
-                dropout_row(row, dropout, (row_number * self.keys) as u64);
+    /// As [`Plan::load`], transposed: tokens become columns.
+    fn load_transposed<T: Number>(
+        &self,
+        from: &[T],
+        kind: usize,
+        at: [usize; 2],
+        (to, stride): (&mut [T::Acc], usize),
+    ) {
+        for (token, from) in self.rows(from, kind, at).enumerate() {
+            for (to, from) in to[token..].iter_mut().step_by(stride).zip(from) {
+                *to = from.widen();
             }
         }
+    }
+
+    /// One head's part of each token of an image.
+    fn rows<'t, T>(
+        &self,
+        from: &'t [T],
+        kind: usize,
+        [image, head]: [usize; 2],
+    ) -> impl Iterator<Item = &'t [T]> + use<'t, T> {
+        let [over_images, over_tokens] = self.strides[kind];
+        let (start, width) = (image * over_images + head * self.head_width, self.head_width);
+        let tokens = if kind == 0 { self.queries } else { self.keys };
+        (0..tokens).map(move |token| &from[start + token * over_tokens..][..width])
+    }
+
+    /// The dropout factors of `rows` query rows from `first` on, dense; none without dropout.
+    fn factors<A: Real>(&self, [image, head]: [usize; 2], first: usize, factors: &mut [A]) {
+        if let Some(dropout) = &self.dropout {
+            let all = self.queries.max(self.keys);
+            let row = (image * self.heads + head) * all + first;
+            dropout_factors(factors, dropout, (row * self.keys) as u64);
+        }
+    }
+
+    /// Numbers from one row of keys or scores, and of a head, to the next in a thread's buffers: whole registers.
+    fn padded(&self) -> [usize; 2] {
+        [self.keys, self.head_width].map(|width| width.next_multiple_of(16))
     }
 
     /// `y = dropout(softmax(q·kᵀ/√d))·v`, and the logarithms of the denominators.
@@ -117,35 +147,48 @@ impl<'a> Plan<'a> {
             return;
         }
         let (d, rows) = (self.head_width, self.queries.min(BLOCK));
+        let [by_key, by_head] = self.padded();
         let images = y
             .par_chunks_mut(self.queries * self.width())
             .zip(log_sums.par_chunks_mut(self.heads * self.queries));
         images.enumerate().for_each(|(image, (y, log_sums))| {
-            let sizes =
-                [self.queries * d, self.keys * d, self.keys * d, rows * self.keys, rows * d];
-            with_parts(sizes, |[q_head, k_head, v_head, scores, out]| {
+            let sizes = [
+                matrix(self.queries, by_head),
+                matrix(d, by_key),
+                matrix(self.keys, by_head),
+                matrix(rows, by_key),
+                matrix(rows, by_head),
+                self.dropout.map_or(0, |_| rows * self.keys),
+            ];
+            with_parts(sizes, |[q_head, k_columns, v_head, scores, out, factors]| {
                 for head in 0..self.heads {
                     let at = [image, head];
-                    self.load(q, 0, at, self.scale(), q_head);
-                    self.load(k, 1, at, T::Acc::of(1.0), k_head);
-                    self.load(v, 2, at, T::Acc::of(1.0), v_head);
-                    let k_head = Matrix::row_major(k_head, self.keys, d);
-                    let v_head = Matrix::row_major(v_head, self.keys, d);
-                    for (block, q_block) in q_head.chunks(BLOCK * d).enumerate() {
-                        let (first, rows) = (block * BLOCK, q_block.len() / d);
-                        let scores = &mut scores[..rows * self.keys];
-                        let q_block = Matrix::row_major(q_block, rows, d);
-                        product(q_block, k_head.transposed(), scores, false);
-                        for (i, row) in scores.chunks_exact_mut(self.keys).enumerate() {
-                            let (counted, masked) = row.split_at_mut(self.valid(image));
-                            log_sums[head * self.queries + first + i] = softmax_row(counted);
-                            masked.fill(T::Acc::zero());
+                    self.load(q, 0, at, self.scale(), (&mut *q_head, by_head));
+                    self.load_transposed(k, 1, at, (&mut *k_columns, by_key));
+                    self.load(v, 2, at, T::Acc::of(1.0), (&mut *v_head, by_head));
+                    for first in (0..self.queries).step_by(BLOCK) {
+                        let rows = BLOCK.min(self.queries - first);
+                        let queries =
+                            Small { values: &q_head[first * by_head..], strides: [by_head, 1] };
+                        let keys = Small { values: k_columns, strides: [by_key, 1] };
+                        let to = (&mut *scores, by_key);
+                        small_product(queries, keys, [rows, d, self.keys], to, false);
+                        for (i, row) in scores.chunks_exact_mut(by_key).take(rows).enumerate() {
+                            let log_sum = masked_softmax(row, self.valid(image));
+                            log_sums[head * self.queries + first + i] = log_sum;
                         }
-                        self.drop(scores, at, first);
-                        let out = &mut out[..rows * d];
-                        let weights = Matrix::row_major(scores, rows, self.keys);
-                        product(weights, v_head, out, false);
-                        store_head(out, &mut y[first * self.width() + head * d..], self.width(), d);
+                        let factors = &mut factors[..self.dropout.map_or(0, |_| rows * self.keys)];
+                        self.factors(at, first, factors);
+                        let masks = factors.chunks_exact(self.keys);
+                        for (row, mask) in scores.chunks_exact_mut(by_key).zip(masks) {
+                            multiply_row(row, mask);
+                        }
+                        let weights = Small { values: scores, strides: [by_key, 1] };
+                        let values = Small { values: v_head, strides: [by_head, 1] };
+                        let to = (&mut *out, by_head);
+                        small_product(weights, values, [rows, self.keys, d], to, false);
+                        let y = &mut y[first * self.width() + head * d..];
+                        store_head((out, by_head), rows, y, self.width(), d);
                     }
                 }
             });
@@ -201,68 +244,90 @@ impl<'a> Plan<'a> {
         mut write_to: impl FnMut(usize, &mut dyn FnMut(&mut [T])),
     ) {
         let (d, rows) = (self.head_width, self.queries.min(BLOCK));
+        let [by_key, by_head] = self.padded();
         let [q, k, v] = saved.inputs;
-        let (all_q, all_k, scores) = (self.queries * d, self.keys * d, rows * self.keys);
-        let sizes = [all_q, all_k, all_k, all_q, all_q, all_k, all_k, scores, scores, all_q];
+        let (of_queries, of_keys) = (matrix(self.queries, by_head), matrix(self.keys, by_head));
+        let (columns, scores) = (matrix(d, by_key), matrix(rows, by_key));
+        let mask = self.dropout.map_or(0, |_| rows * self.keys);
+        let sizes = [
+            of_queries, of_keys, columns, columns, of_queries, of_queries, of_keys, of_keys,
+            scores, scores, mask,
+        ];
         with_parts(sizes, |parts| {
-            let [q_head, k_head, v_head, dy_head, dq, dk, dv, weights, dweights, y_head] = parts;
+            let [
+                q_head,
+                k_head,
+                k_columns,
+                v_columns,
+                dy_head,
+                dq,
+                dk,
+                dv,
+                weights,
+                dweights,
+                mask,
+            ] = parts;
             for head in 0..self.heads {
                 let (at, one) = ([image, head], T::Acc::of(1.0));
-                self.load(q, 0, at, self.scale(), q_head);
-                self.load(k, 1, at, one, k_head);
-                self.load(v, 2, at, one, v_head);
-                for (from, to) in [(saved.y, &mut *y_head), (saved.dy, &mut *dy_head)] {
-                    let start = image * self.queries * self.width() + head * d;
-                    for (i, to) in to.chunks_exact_mut(d).enumerate() {
-                        scale_row(&from[start + i * self.width()..][..d], one, to);
-                    }
+                self.load(q, 0, at, self.scale(), (&mut *q_head, by_head));
+                self.load(k, 1, at, one, (&mut *k_head, by_head));
+                self.load_transposed(k, 1, at, (&mut *k_columns, by_key));
+                self.load_transposed(v, 2, at, (&mut *v_columns, by_key));
+                let row_of = |values, row: usize| -> &[T] {
+                    let values: &[T] = values;
+                    &values[(image * self.queries + row) * self.width() + head * d..][..d]
+                };
+                for (i, to) in dy_head.chunks_mut(by_head).take(self.queries).enumerate() {
+                    scale_row(row_of(saved.dy, i), one, &mut to[..d]);
                 }
-                dk.fill(T::Acc::zero());
-                dv.fill(T::Acc::zero());
-                let k_head = Matrix::row_major(k_head, self.keys, d);
-                let v_head = Matrix::row_major(v_head, self.keys, d);
                 for first in (0..self.queries).step_by(BLOCK) {
-                    let rows = BLOCK.min(self.queries - first);
-                    let (span, size) = (first * d..(first + rows) * d, rows * self.keys);
-                    let (weights, dweights) = (&mut weights[..size], &mut dweights[..size]);
-                    let q_block = Matrix::row_major(&q_head[span.clone()], rows, d);
-                    let dy_block = Matrix::row_major(&dy_head[span.clone()], rows, d);
-                    product(q_block, k_head.transposed(), weights, false);
-                    for (i, row) in weights.chunks_exact_mut(self.keys).enumerate() {
+                    let (rows, start) = (BLOCK.min(self.queries - first), first * by_head);
+                    let q_block = Small { values: &q_head[start..], strides: [by_head, 1] };
+                    let dy_block = Small { values: &dy_head[start..], strides: [by_head, 1] };
+                    let columns = |values| Small { values, strides: [by_key, 1] };
+                    let extents = [rows, d, self.keys];
+                    small_product(q_block, columns(k_columns), extents, (weights, by_key), false);
+                    small_product(dy_block, columns(v_columns), extents, (dweights, by_key), false);
+                    let mask = &mut mask[..self.dropout.map_or(0, |_| rows * self.keys)];
+                    self.factors(at, first, mask);
+                    for i in 0..rows {
                         let row_number = (image * self.heads + head) * self.queries + first + i;
-                        let (counted, masked) = row.split_at_mut(self.valid(image));
-                        softmax_row_again(counted, saved.log_sums[row_number]);
-                        masked.fill(T::Acc::zero());
+                        let weights = &mut weights[i * by_key..][..by_key];
+                        masked_softmax_again(
+                            weights,
+                            self.valid(image),
+                            saved.log_sums[row_number],
+                        );
+                        let (y, dy) = (row_of(saved.y, first + i), row_of(saved.dy, first + i));
+                        let mask = mask.get(i * self.keys..).map_or(&[][..], |m| m);
+                        let dweights = &mut dweights[i * by_key..][..self.keys];
+                        score_grad::<T>(dweights, weights, mask, y, dy);
                     }
-                    // dS = P ∘ (mask ∘ dP − Σ dy·y), where the sum over keys of P·mask·dP is the dot product of the
-                    // result with its gradient.
-                    product(dy_block, v_head.transposed(), dweights, false);
-                    self.drop(dweights, at, first);
-                    for (i, (dweights, weights)) in dweights
-                        .chunks_exact_mut(self.keys)
-                        .zip(weights.chunks_exact(self.keys))
-                        .enumerate()
-                    {
-                        let at = (first + i) * d;
-                        let (y, dy) = (&y_head[at..at + d], &dy_head[at..at + d]);
-                        score_grad::<T::Acc>(dweights, weights, y, dy);
-                    }
-                    self.drop(weights, at, first);
-                    let weights = Matrix::row_major(weights, rows, self.keys);
-                    product(weights.transposed(), dy_block, dv, true);
-                    let dscores = Matrix::row_major(dweights, rows, self.keys);
-                    product(dscores, k_head, &mut dq[span], false);
-                    product(dscores.transposed(), q_block, dk, true);
+                    let turned = |values| Small { values, strides: [1, by_key] };
+                    let extents = [self.keys, rows, d];
+                    small_product(turned(weights), dy_block, extents, (dv, by_head), first > 0);
+                    small_product(turned(dweights), q_block, extents, (dk, by_head), first > 0);
+                    let k_head = Small { values: k_head, strides: [by_head, 1] };
+                    let to = (&mut dq[start..], by_head);
+                    small_product(columns(dweights), k_head, [rows, self.keys, d], to, false);
                 }
                 // The scale was folded into the queries; the gradient for them still lacks it.
                 dq.iter_mut().for_each(|g| *g = *g * self.scale());
+                let tokens = [self.queries, self.keys, self.keys];
                 for (kind, grad) in [&*dq, dk, dv].into_iter().enumerate() {
-                    let stride = layout.strides[kind];
-                    write_to(kind, &mut |to| store_head(grad, &mut to[head * d..], stride, d));
+                    write_to(kind, &mut |to| {
+                        let (stride, from) = (layout.strides[kind], (grad, by_head));
+                        store_head(from, tokens[kind], &mut to[head * d..], stride, d);
+                    });
                 }
             }
         });
     }
+}
+
+/// Numbers that a matrix takes in a thread's buffers, with what [`small_product`] reads past it.
+fn matrix(rows: usize, stride: usize) -> usize {
+    (rows + SLACK_ROWS) * stride + SLACK_COLUMNS
 }
 
 simd! {
@@ -274,19 +339,51 @@ simd! {
 }
 
 simd! {
-    fn score_grad<A: Real>(dweights: &mut [A], weights: &[A], y: &[A], dy: &[A]) {
-        let dot = sum_of(y.len(), |i| y[i] * dy[i]);
-        for (dweight, &weight) in dweights.iter_mut().zip(weights) {
-            *dweight = weight * (*dweight - dot);
+    fn multiply_row<A: Real>(row: &mut [A], factors: &[A]) {
+        for (value, &factor) in row.iter_mut().zip(factors) {
+            *value = *value * factor;
         }
     }
 }
 
-/// Writes a dense head `[tokens, d]` into rows that lie `stride` apart.
-fn store_head<T: Number>(from: &[T::Acc], to: &mut [T], stride: usize, d: usize) {
-    for (token, from) in from.chunks_exact(d).enumerate() {
-        for (to, &value) in to[token * stride..][..d].iter_mut().zip(from) {
-            *to = T::narrow(value);
+simd! {
+    /// dS = P ∘ (mask ∘ dP − Σ dy·y) over dP, where the sum over keys of P·mask·dP is the dot product of the result
+    /// with its gradient; and P ∘ mask over P.
+    fn score_grad<T: Number>(
+        dweights: &mut [T::Acc],
+        weights: &mut [T::Acc],
+        mask: &[T::Acc],
+        y: &[T],
+        dy: &[T],
+    ) {
+        let dot = sum_of(y.len(), |i| y[i].widen() * dy[i].widen());
+        let pairs = dweights.iter_mut().zip(weights);
+        if mask.is_empty() {
+            for (dweight, weight) in pairs {
+                *dweight = *weight * (*dweight - dot);
+            }
+        } else {
+            for ((dweight, weight), &factor) in pairs.zip(mask) {
+                *dweight = *weight * (*dweight * factor - dot);
+                *weight = *weight * factor;
+            }
+        }
+    }
+}
+
+simd! {
+    /// Writes a head, in rows that lie `from.1` apart, into rows that lie `stride` apart.
+    fn store_head<T: Number>(
+        from: (&[T::Acc], usize),
+        tokens: usize,
+        to: &mut [T],
+        stride: usize,
+        d: usize,
+    ) {
+        for (token, from) in from.0.chunks_exact(from.1).take(tokens).enumerate() {
+            for (to, &value) in to[token * stride..][..d].iter_mut().zip(from) {
+                *to = T::narrow(value);
+            }
         }
     }
 }

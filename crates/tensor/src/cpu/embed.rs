@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::activation::Mask;
-use super::gemm::with_scratch;
 use super::number::Number;
+use super::scratch::with_scratch;
 use crate::dtype::Element;
 
 /// How images are cut.

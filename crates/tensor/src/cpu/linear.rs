@@ -4,8 +4,9 @@ use rayon::prelude::*;
 
 use super::activation::dropout_row;
 use super::elementwise::{accumulate, sum_rows};
-use super::gemm::{Matrix, product, product_by_rows, rows_per_task, with_scratch};
 use super::number::{Number, Real};
+use super::product::{Block, Matrix, product_by_rows, rows_per_part};
+use super::scratch::with_scratch;
 use super::simd::simd;
 use crate::{Activation, Dropout};
 
@@ -30,10 +31,18 @@ simd! {
     fn apply_activation<T: Real>(values: &mut [T], activation: Activation) {
         // One loop an activation: the choice must not be inside.
         match activation {
-            Activation::GeluErf => values.iter_mut().for_each(|v| *v = Activation::GeluErf.value(*v)),
-            Activation::GeluTanh => values.iter_mut().for_each(|v| *v = Activation::GeluTanh.value(*v)),
-            Activation::Relu => values.iter_mut().for_each(|v| *v = Activation::Relu.value(*v)),
+            Activation::GeluErf => apply(values, |v| Activation::GeluErf.value(v)),
+            Activation::GeluTanh => apply(values, |v| Activation::GeluTanh.value(v)),
+            Activation::Relu => apply(values, |v| Activation::Relu.value(v)),
         }
+    }
+}
+
+/// Written as a loop: a closure that `for_each` takes may be compiled apart, without the caller's instruction set.
+#[inline(always)]
+fn apply<T: Real>(values: &mut [T], f: impl Fn(T) -> T) {
+    for value in values {
+        *value = f(*value);
     }
 }
 
@@ -58,34 +67,47 @@ pub(crate) fn forward<T: Number>(
         return;
     }
     let (rows, inputs) = (y.len() / outputs, w.len() / outputs);
-    let (x, w) = (T::widen_all(x), T::widen_all(w));
-    let x = Matrix::row_major(&x, rows, inputs);
-    let w = Matrix::row_major(&w, outputs, inputs).transposed();
-    let block = rows_per_task(rows) * outputs;
-    product_by_rows(x, w, parts(y, pre_activation, block), |(y, mut pre), first, values| {
-        for (i, (values, y)) in
-            values.chunks_exact_mut(outputs).zip(y.chunks_exact_mut(outputs)).enumerate()
-        {
-            let row = first + i;
-            if let Some(bias) = finish.bias {
-                add_bias::<T>(values, bias);
-            }
-            if let Some(pre) = &mut pre {
-                store::<T>(values, &mut pre[i * outputs..][..outputs]);
-            }
-            if let Some(activation) = finish.activation {
-                apply_activation(values, activation);
-            }
-            if let Some(dropout) = &finish.dropout {
-                let index = dropout.row_index(row, outputs, finish.rows_per_sample);
-                dropout_row::<T::Acc>(values, dropout, index);
-            }
-            if let Some(residual) = finish.residual {
-                add_bias::<T>(values, &residual[row * outputs..][..outputs]);
-            }
-            store::<T>(values, y);
+    let x = Matrix::row_major(x, rows, inputs);
+    let w = Matrix::row_major(w, outputs, inputs).transposed();
+    let parts = parts(y, pre_activation, rows_per_part(rows) * outputs);
+    product_by_rows(x, w, parts, |(y, pre), block, values| {
+        for (i, values) in values.chunks_exact_mut(block.columns).enumerate() {
+            let at = i * outputs + block.first_column;
+            let pre = pre.as_deref_mut().map(|pre| &mut pre[at..][..block.columns]);
+            finish.row(block.first_row + i, block.first_column, outputs, values, pre);
+            store::<T>(values, &mut y[at..][..block.columns]);
         }
     });
+}
+
+impl<T: Number> Finish<'_, T> {
+    /// Finishes a part of a row of the product, from column `first` on.
+    fn row(
+        &self,
+        row: usize,
+        first: usize,
+        outputs: usize,
+        values: &mut [T::Acc],
+        pre_activation: Option<&mut [T]>,
+    ) {
+        let width = values.len();
+        if let Some(bias) = self.bias {
+            add_bias::<T>(values, &bias[first..][..width]);
+        }
+        if let Some(pre) = pre_activation {
+            store::<T>(values, pre);
+        }
+        if let Some(activation) = self.activation {
+            apply_activation(values, activation);
+        }
+        if let Some(dropout) = &self.dropout {
+            let index = dropout.row_index(row, outputs, self.rows_per_sample) + first as u64;
+            dropout_row::<T::Acc>(values, dropout, index);
+        }
+        if let Some(residual) = self.residual {
+            add_bias::<T>(values, &residual[row * outputs + first..][..width]);
+        }
+    }
 }
 
 /// One block of the result, and of the pre-activation where it is kept.
@@ -110,18 +132,30 @@ pub(crate) fn grad_input<T: Number>(
         return;
     }
     let rows = dx.len() / inputs;
-    let (dy, w) = (T::widen_all(dy), T::widen_all(w));
-    let dy = Matrix::row_major(&dy, rows, outputs);
-    let w = Matrix::row_major(&w, outputs, inputs);
-    let block = rows_per_task(rows) * inputs;
-    product_by_rows(dy, w, parts(dx, None, block), |(dx, _), _, values| store::<T>(values, dx));
+    let dy = Matrix::row_major(dy, rows, outputs);
+    let w = Matrix::row_major(w, outputs, inputs);
+    let parts = dx.chunks_mut(rows_per_part(rows) * inputs).collect();
+    product_by_rows(dy, w, parts, |dx, block, values| {
+        rows_of(dx, inputs, block, values).for_each(|(dx, values)| store::<T>(values, dx));
+    });
+}
+
+/// The rows of a block of values, each with the part of `to` (rows of `width`) that it belongs to.
+fn rows_of<'a, T, A>(
+    to: &'a mut [T],
+    width: usize,
+    block: Block,
+    values: &'a [A],
+) -> impl Iterator<Item = (&'a mut [T], &'a [A])> {
+    let rows = to.chunks_exact_mut(width).zip(values.chunks_exact(block.columns));
+    rows.map(move |(to, values)| (&mut to[block.first_column..][..block.columns], values))
 }
 
 /// `dw += dyᵀ·x`
-pub(crate) fn grad_weight<T: Number>(
+pub(crate) fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
     dy: &[T],
     x: &[T],
-    dw: &mut [T],
+    dw: &mut [S],
     outputs: usize,
     inputs: usize,
 ) {
@@ -129,15 +163,34 @@ pub(crate) fn grad_weight<T: Number>(
         return;
     }
     let rows = dy.len() / outputs;
-    let (dy, x) = (T::widen_all(dy), T::widen_all(x));
-    let dy = Matrix::row_major(&dy, rows, outputs).transposed();
-    let x = Matrix::row_major(&x, rows, inputs);
-    let block = rows_per_task(outputs) * inputs;
-    product_by_rows(dy, x, parts(dw, None, block), |(dw, _), _, values| accumulate(dw, values));
+    let (dy, x) = (Matrix::row_major(dy, rows, outputs), Matrix::row_major(x, rows, inputs));
+    if inputs <= outputs {
+        let parts = dw.chunks_mut(rows_per_part(outputs) * inputs).collect();
+        product_by_rows(dy.transposed(), x, parts, |dw, block, values| {
+            rows_of(dw, inputs, block, values).for_each(|(dw, values)| accumulate(dw, values));
+        });
+        return;
+    }
+    // The narrower matrix is the one to pack: the transpose is computed, which gives the same bits.
+    with_scratch(inputs * outputs, |turned: &mut [T::Acc]| {
+        let parts = turned.chunks_mut(rows_per_part(inputs) * outputs).collect();
+        product_by_rows(x.transposed(), dy, parts, |turned, block, values| {
+            rows_of(turned, outputs, block, values)
+                .for_each(|(to, values)| to.copy_from_slice(values));
+        });
+        const LINE: usize = 16;
+        dw.par_chunks_mut(LINE * inputs).enumerate().for_each(|(line, dw)| {
+            for (i, turned) in turned.chunks_exact(outputs).enumerate() {
+                for (row, &value) in dw.chunks_exact_mut(inputs).zip(&turned[line * LINE..]) {
+                    row[i] = S::narrow(row[i].widen() + value);
+                }
+            }
+        });
+    });
 }
 
 /// `db += Σ dy` over the rows.
-pub(crate) fn grad_bias<T: Number>(dy: &[T], db: &mut [T]) {
+pub(crate) fn grad_bias<T: Number, S: Number<Acc = T::Acc>>(dy: &[T], db: &mut [S]) {
     let sums = sum_rows(dy, db.len());
     accumulate(db, &sums);
 }
@@ -150,25 +203,24 @@ pub(crate) struct Batched<'a, T> {
     pub(crate) strides: &'a [usize],
 }
 
+impl<'a, T: Number> Batched<'a, T> {
+    fn matrix(&self, i: usize) -> Matrix<'a, T> {
+        let (shape, strides) = (self.shape, self.strides);
+        let start = (i * strides[0]).min(self.values.len());
+        Matrix::new(&self.values[start..], [shape[1], shape[2]], [strides[1], strides[2]])
+    }
+}
+
 /// `c[b] = a[b]·b[b]`
 pub(crate) fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T]) {
     let (m, n) = (a.shape[1], b.shape[2]);
     if c.is_empty() {
         return;
     }
-    let (left, right) = (T::widen_all(a.values), T::widen_all(b.values));
-    let matrix = |values, of: &Batched<'_, T>, i: usize| {
-        let start = (i * of.strides[0]).min(<[T::Acc]>::len(values));
-        Matrix::new(&values[start..], [of.shape[1], of.shape[2]], [of.strides[1], of.strides[2]])
-    };
-    let step = rows_per_task(m);
     c.par_chunks_mut(m * n).enumerate().for_each(|(i, c)| {
-        let (a, b) = (matrix(&left, &a, i), matrix(&right, &b, i));
-        c.par_chunks_mut(step * n).enumerate().for_each(|(block, c)| {
-            with_scratch(c.len(), |values| {
-                product(a.row_range(block * step, c.len() / n), b, values, false);
-                store::<T>(values, c);
-            });
+        let parts = c.chunks_mut(rows_per_part(m) * n).collect();
+        product_by_rows(a.matrix(i), b.matrix(i), parts, |c, block, values| {
+            rows_of(c, n, block, values).for_each(|(c, values)| store::<T>(values, c));
         });
     });
 }

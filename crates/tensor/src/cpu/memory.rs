@@ -4,22 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytemuck::{Pod, Zeroable};
 use parking_lot::{
     MappedRwLockReadGuard, MappedRwLockWriteGuard, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
+use super::buffer::Buffer;
 use crate::dtype::Element;
 use crate::{Tensor, bf16};
 
-/// One cache line, so that buffers start on one.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-pub(crate) struct Line([u8; 64]);
-
-/// What backs a buffer: lines from the pool, or the vector of an array that was taken over.
+/// What backs a tensor: a buffer of the pool, or the vector of an array that was taken over.
 enum Bytes {
-    Lines(Vec<Line>),
+    Pooled(Buffer),
     F32(Vec<f32>),
     F64(Vec<f64>),
     BF16(Vec<bf16>),
@@ -30,7 +25,7 @@ enum Bytes {
 impl Bytes {
     fn get(&self) -> &[u8] {
         match self {
-            Self::Lines(v) => bytemuck::cast_slice(v),
+            Self::Pooled(buffer) => buffer.bytes(),
             Self::F32(v) => bytemuck::cast_slice(v),
             Self::F64(v) => bytemuck::cast_slice(v),
             Self::BF16(v) => bytemuck::cast_slice(v),
@@ -41,7 +36,7 @@ impl Bytes {
 
     fn get_mut(&mut self) -> &mut [u8] {
         match self {
-            Self::Lines(v) => bytemuck::cast_slice_mut(v),
+            Self::Pooled(buffer) => buffer.bytes_mut(),
             Self::F32(v) => bytemuck::cast_slice_mut(v),
             Self::F64(v) => bytemuck::cast_slice_mut(v),
             Self::BF16(v) => bytemuck::cast_slice_mut(v),
@@ -93,8 +88,8 @@ impl HostMemory {
 impl Drop for HostMemory {
     fn drop(&mut self) {
         let bytes = std::mem::replace(self.bytes.get_mut(), Bytes::U8(Vec::new()));
-        if let (Bytes::Lines(lines), Some(pool)) = (bytes, &self.pool) {
-            pool.give_back(lines);
+        if let (Bytes::Pooled(buffer), Some(pool)) = (bytes, &self.pool) {
+            pool.give_back(buffer);
         }
     }
 }
@@ -146,13 +141,13 @@ fn elements_mut<T: Element>(bytes: &mut [u8]) -> &mut [T] {
     bytemuck::cast_slice_mut(&mut bytes[..whole])
 }
 
-/// Buffers that are not in use, by their number of lines.
+/// Buffers that are not in use, by their size in bytes.
 ///
 /// A fresh buffer costs as much as the arithmetic on it (the kernel zeroes its pages when they are first touched), so
 /// a training step takes the buffers of the step before.
 #[derive(Default)]
 pub(crate) struct Pool {
-    free: Mutex<BTreeMap<usize, Vec<Vec<Line>>>>,
+    free: Mutex<BTreeMap<usize, Vec<Buffer>>>,
     fresh: AtomicUsize,
 }
 
@@ -160,10 +155,10 @@ impl Pool {
     /// A buffer of at least `bytes` bytes: the smallest free one of at most twice the size, else a new one.
     /// `None` if the system has no memory left.
     pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Option<HostMemory> {
-        let lines = bytes.div_ceil(size_of::<Line>());
+        let size = Buffer::size_for(bytes);
         let found = {
             let mut free = self.free.lock();
-            let size = free.range(lines..=2 * lines).next().map(|(&size, _)| size);
+            let size = free.range(size..=size.saturating_mul(2)).next().map(|(&size, _)| size);
             size.and_then(|size| {
                 let stack = free.get_mut(&size)?;
                 let buffer = stack.pop();
@@ -176,20 +171,19 @@ impl Pool {
         let buffer = match found {
             Some(buffer) => buffer,
             None => {
-                let mut fresh = Vec::new();
-                fresh.try_reserve_exact(lines).ok()?;
-                fresh.resize(lines, Line::zeroed());
+                let fresh = Buffer::zeroed(bytes)?;
                 self.fresh.fetch_add(1, Ordering::Relaxed);
                 fresh
             }
         };
         let pool = Some(self.clone());
-        Some(HostMemory { bytes: RwLock::new(Bytes::Lines(buffer)), pool })
+        Some(HostMemory { bytes: RwLock::new(Bytes::Pooled(buffer)), pool })
     }
 
-    fn give_back(&self, buffer: Vec<Line>) {
-        if !buffer.is_empty() {
-            self.free.lock().entry(buffer.len()).or_default().push(buffer);
+    fn give_back(&self, buffer: Buffer) {
+        let size = buffer.bytes().len();
+        if size > 0 {
+            self.free.lock().entry(size).or_default().push(buffer);
         }
     }
 
@@ -201,7 +195,7 @@ impl Pool {
     /// Overwrites all free buffers with NaN, so that a test sees an operation that leaves a part unwritten.
     pub(crate) fn poison(&self) {
         for buffer in self.free.lock().values_mut().flatten() {
-            buffer.fill(Line([0xff; 64]));
+            buffer.bytes_mut().fill(0xff);
         }
     }
 
@@ -212,7 +206,6 @@ impl Pool {
 
     /// Bytes in free buffers.
     pub(crate) fn idle_bytes(&self) -> usize {
-        let free = self.free.lock();
-        free.iter().map(|(lines, buffers)| lines * size_of::<Line>() * buffers.len()).sum()
+        self.free.lock().iter().map(|(size, buffers)| size * buffers.len()).sum()
     }
 }

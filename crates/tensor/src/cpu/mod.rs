@@ -3,15 +3,17 @@
 
 mod activation;
 mod attention;
+mod buffer;
 mod cross_entropy;
 mod elementwise;
 mod embed;
-mod gemm;
 mod layer_norm;
 mod linear;
 mod memory;
 mod number;
 mod optimizer;
+mod product;
+mod scratch;
 mod simd;
 mod softmax;
 
@@ -82,6 +84,19 @@ macro_rules! with_element {
                 $body
             }
             float => with_float!(float, $type => $body),
+        }
+    };
+}
+
+/// Runs the body with `$sum` standing for `$type` or its accumulator, whichever has the dtype.
+macro_rules! with_sum {
+    ($dtype:expr, $type:ty, $sum:ident => $body:expr) => {
+        if $dtype == <$type as crate::Element>::DTYPE {
+            type $sum = $type;
+            $body
+        } else {
+            type $sum = Acc<$type>;
+            $body
         }
     };
 }
@@ -202,10 +217,13 @@ impl Backend for CpuBackend {
         db: Option<&Tensor>,
     ) -> Result<()> {
         let &[outputs, inputs] = dw.shape() else { unreachable!("`ops` gives a matrix") };
-        with_float!(dw.dtype(), T => {
-            linear::grad_weight::<T>(&read(dy), &read(x), &mut write(dw), outputs, inputs);
+        with_float!(dy.dtype(), T => {
+            let (dy, x) = (read::<T>(dy), read::<T>(x));
+            with_sum!(dw.dtype(), T, S => {
+                linear::grad_weight::<T, S>(&dy, &x, &mut write(dw), outputs, inputs);
+            });
             if let Some(db) = db {
-                linear::grad_bias::<T>(&read(dy), &mut write(db));
+                with_sum!(db.dtype(), T, S => linear::grad_bias::<T, S>(&dy, &mut write(db)));
             }
         });
         Ok(())
@@ -279,8 +297,9 @@ impl Backend for CpuBackend {
                 &read(x), &read(scale), &read(statistics), &read(dy), &mut write(grads.input),
             );
             let (scale, shift) = sums.split_at(scale.elements());
-            elementwise::accumulate::<T>(&mut write(grads.scale), scale);
-            elementwise::accumulate::<T>(&mut write(grads.shift), shift);
+            for (to, sums) in [(grads.scale, scale), (grads.shift, shift)] {
+                with_sum!(to.dtype(), T, S => elementwise::accumulate::<S>(&mut write(to), sums));
+            }
         });
         Ok(())
     }

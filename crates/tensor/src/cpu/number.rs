@@ -1,10 +1,9 @@
 //! The numbers that kernels are generic over: storage types ([`Number`]) and the types that arithmetic is done in
 //! ([`Real`]), with the functions that the compiler can vectorise.
 
-use std::borrow::Cow;
-
 use num_traits::Float;
 
+use super::product::{self, Kernels};
 use crate::dtype::Element;
 use crate::{Activation, bf16};
 
@@ -26,8 +25,10 @@ pub(crate) trait Number: Element {
     fn widen(self) -> Self::Acc;
     /// To the nearest storable value.
     fn narrow(value: Self::Acc) -> Self;
-    /// A slice in the arithmetic type: the slice itself where it has it.
-    fn widen_all(values: &[Self]) -> Cow<'_, [Self::Acc]>;
+    /// The bits of two values side by side, the first lower: a word of the products that take pairs of `bf16`.
+    fn pair(first: Self, second: Self) -> Self::Acc;
+    /// How this machine multiplies matrices of this type.
+    fn kernels() -> &'static Kernels<Self::Acc>;
 }
 
 impl Number for f32 {
@@ -40,8 +41,11 @@ impl Number for f32 {
     fn narrow(value: Self) -> Self {
         value
     }
-    fn widen_all(values: &[Self]) -> Cow<'_, [Self]> {
-        Cow::Borrowed(values)
+    fn pair(_: Self, _: Self) -> Self {
+        unreachable!("no kernel takes pairs of this type")
+    }
+    fn kernels() -> &'static Kernels<Self> {
+        product::f32_kernels()
     }
 }
 
@@ -55,8 +59,11 @@ impl Number for f64 {
     fn narrow(value: Self) -> Self {
         value
     }
-    fn widen_all(values: &[Self]) -> Cow<'_, [Self]> {
-        Cow::Borrowed(values)
+    fn pair(_: Self, _: Self) -> Self {
+        unreachable!("no kernel takes pairs of this type")
+    }
+    fn kernels() -> &'static Kernels<Self> {
+        product::f64_kernels()
     }
 }
 
@@ -74,8 +81,12 @@ impl Number for bf16 {
         let nan = (bits >> 16) | 0x40;
         Self::from_bits(if value.is_nan() { nan } else { rounded } as u16)
     }
-    fn widen_all(values: &[Self]) -> Cow<'_, [f32]> {
-        Cow::Owned(values.iter().map(|&v| v.widen()).collect())
+    #[inline(always)]
+    fn pair(first: Self, second: Self) -> f32 {
+        f32::from_bits(u32::from(first.to_bits()) | u32::from(second.to_bits()) << 16)
+    }
+    fn kernels() -> &'static Kernels<f32> {
+        product::bf16_kernels()
     }
 }
 

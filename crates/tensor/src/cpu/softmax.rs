@@ -37,12 +37,24 @@ simd! {
     }
 }
 
+/// As [`softmax_row`] for the first `valid` scores of a row; the others get the weight 0. The whole row is worked on,
+/// which ends on a full register.
+pub(crate) fn masked_softmax<A: Real>(row: &mut [A], valid: usize) -> A {
+    row[valid..].fill(A::neg_infinity());
+    if valid == 0 {
+        row.fill(A::zero());
+        return A::neg_infinity();
+    }
+    softmax_row(row)
+}
+
 simd! {
-    /// Turns scores into softmax weights, in place, given the logarithm of the denominator.
-    pub(crate) fn softmax_row_again<A: Real>(scores: &mut [A], log_sum: A) {
-        for score in scores.iter_mut() {
+    /// The weights of [`masked_softmax`] again, in place of the scores, given the logarithm of the denominator.
+    pub(crate) fn masked_softmax_again<A: Real>(row: &mut [A], valid: usize, log_sum: A) {
+        for score in row.iter_mut() {
             *score = (*score - log_sum).exponential();
         }
+        row[valid..].fill(A::zero());
     }
 }
 

@@ -42,12 +42,14 @@ impl Tensor {
         Ok(out)
     }
 
-    /// `self += factor · other`, for every view of this memory; both have one shape.
+    /// `self += factor · other`, for every view of this memory; both have one shape. A `bf16` may be added to an `f32`.
     pub fn add_scaled_(&self, other: &Self, factor: f64) -> Result<()> {
         const OP: &str = "add_scaled_";
-        let device = same_float(OP, self, &[other])?;
-        expect_shape(OP, other, self.shape(), "both must have one shape")?;
-        expect_writable(OP, self, &[other])?;
+        super::expect_sum(OP, self, other)?;
+        let other = other.to_dtype(self.dtype())?;
+        let device = same_float(OP, self, &[&other])?;
+        expect_shape(OP, &other, self.shape(), "both must have one shape")?;
+        expect_writable(OP, self, &[&other])?;
         device.backend().add_scaled(&other.contiguous()?, factor, self)
     }
 

@@ -1,6 +1,6 @@
 //! Layer normalisation over the last axis (Ba, Kiros and Hinton 2016, equation 4), with its gradients.
 
-use super::{expect_accumulator, expect_shape, expect_writable, same_float};
+use super::{expect_accumulator, expect_shape, expect_sum, expect_writable, same_float};
 use crate::backend::LayerNormGrads;
 use crate::error::{Error, Result};
 use crate::{Shape, Tensor};
@@ -31,7 +31,8 @@ impl Tensor {
         Ok((y, statistics))
     }
 
-    /// The gradients of [`Tensor::layer_norm`] for `self` as x: gives dx, adds to `dscale` and `dshift`.
+    /// The gradients of [`Tensor::layer_norm`] for `self` as x: gives dx, adds to `dscale` and `dshift`, each of which
+    /// may have the accumulator's type, `f32` for `bf16`.
     pub fn layer_norm_grad(
         &self,
         scale: &Self,
@@ -41,7 +42,9 @@ impl Tensor {
         dshift: &Self,
     ) -> Result<Self> {
         const OP: &str = "layer_norm_grad";
-        let device = same_float(OP, self, &[scale, dy, dscale, dshift])?;
+        let device = same_float(OP, self, &[scale, dy])?;
+        expect_sum(OP, dscale, self)?;
+        expect_sum(OP, dshift, self)?;
         let width = [self.dims().last()];
         expect_shape(OP, dy, self.shape(), "x and dy must have one shape")?;
         expect_shape(OP, statistics, &[self.rows(), 2], "the statistics must be [rows, 2]")?;

@@ -1,6 +1,6 @@
 //! The linear layer's product with its epilogue, its gradients, and the batched matrix product.
 
-use super::{check_dropout, expect_shape, expect_writable, same_float};
+use super::{check_dropout, expect_shape, expect_sum, expect_writable, same_float};
 use crate::backend::Epilogue;
 use crate::error::{Error, Result};
 use crate::{Shape, Tensor};
@@ -64,17 +64,17 @@ impl Tensor {
     }
 
     /// The gradients of [`Tensor::linear`]'s product for weight and bias: `dw += dyᵀ·x`, `db += Σ dy`, with `self` as
-    /// `dy [.., O]`.
+    /// `dy [.., O]`. Either may have the accumulator's type, `f32` for `bf16`.
     pub fn linear_grad_weight_(&self, x: &Self, dw: &Self, db: Option<&Self>) -> Result<()> {
         const OP: &str = "linear_grad_weight";
-        let mut others = vec![x, dw];
-        others.extend(db);
-        let device = same_float(OP, self, &others)?;
+        let device = same_float(OP, self, &[x])?;
+        expect_sum(OP, dw, self)?;
         if dw.rank() != 2 || output_shape(OP, x, dw)?.as_slice() != self.shape() {
             return Err(mismatch(OP, self, x, "dy [.., O] and x [.., I] must have the same rows"));
         }
         expect_writable(OP, dw, &[self, x])?;
         if let Some(db) = db {
+            expect_sum(OP, db, self)?;
             expect_shape(OP, db, &dw.shape()[..1], "the bias' gradient must be [O]")?;
             expect_writable(OP, db, &[self, x])?;
         }

@@ -53,6 +53,14 @@ fn expect_accumulator(op: &'static str, tensor: &Tensor, like: &Tensor) -> Resul
     Ok(())
 }
 
+/// Is `tensor` of the type of `like` or of its accumulator's, and on its device? So are gradients of parameters.
+fn expect_sum(op: &'static str, tensor: &Tensor, like: &Tensor) -> Result<()> {
+    match tensor.dtype() == like.dtype() {
+        true => same_device(op, like, &[tensor]).map(|_| ()),
+        false => expect_accumulator(op, tensor, like),
+    }
+}
+
 /// Does `tensor` have this shape?
 fn expect_shape(
     op: &'static str,

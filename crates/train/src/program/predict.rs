@@ -11,7 +11,7 @@ use vitrine_train::predict::{Classifier, Guess};
 use vitrine_train::threads::with_threads;
 
 use super::arguments::PredictArguments;
-use super::{model, print};
+use super::{message, model, print};
 
 /// The name that stands for the standard input.
 const STDIN: &str = "-";
@@ -39,12 +39,11 @@ pub fn run(arguments: PredictArguments) -> Result<ExitCode> {
                 }
                 Err(error) => {
                     // Errors of the data name the file themselves.
-                    match error.downcast_ref() {
-                        Some(TrainError::NotFiniteOutput { .. }) => {
-                            eprintln!("error: {}: {error:#}", file.display());
-                        }
-                        _ => eprintln!("error: {error:#}"),
-                    }
+                    let name = match error.downcast_ref() {
+                        Some(TrainError::NotFiniteOutput { .. }) => format!("{}: ", file.display()),
+                        _ => String::new(),
+                    };
+                    eprintln!("error: {name}{}", message(&error));
                     code = ExitCode::FAILURE;
                 }
             }

@@ -1,0 +1,54 @@
+//! The micro-kernel for AVX2 with FMA: 6 rows by 16 columns, 12 of the 16 registers.
+
+use std::arch::x86_64::*;
+
+use super::kernel::{Kernel, Operands, Tile, check};
+
+/// Numbers in a register.
+const LANES: usize = 8;
+const ROWS: usize = 6;
+const VECTORS: usize = 2;
+
+/// The kernel for `f32`.
+pub(crate) fn f32_kernel() -> Kernel<f32> {
+    fn tile(o: Operands<'_, f32>, t: Tile<'_, f32>) {
+        check(&o, &t, ROWS, VECTORS * LANES);
+        // SAFETY: `check` holds; the kernel is handed out only where AVX2 and FMA were found.
+        unsafe { f32_tile(&o, t) }
+    }
+    Kernel { rows: ROWS, columns: VECTORS * LANES, pairs: false, tile }
+}
+
+/// # Safety
+/// `check` must hold for the arguments.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn f32_tile(o: &Operands<'_, f32>, t: Tile<'_, f32>) {
+    let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
+    let [over_rows, over_depth] = o.a_strides;
+    for k in 0..o.depth {
+        let mut b = [_mm256_setzero_ps(); VECTORS];
+        for (j, b) in b.iter_mut().enumerate() {
+            // SAFETY: `check` found word `depth − 1` of the last column in `b`.
+            *b = unsafe { _mm256_loadu_ps(o.b.as_ptr().add(k * o.b_stride + j * LANES)) };
+        }
+        for (i, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: `check` found word `depth − 1` of the last row in `a`.
+            let a = unsafe { *o.a.as_ptr().add(i * over_rows + k * over_depth) };
+            let a = _mm256_set1_ps(a);
+            for (sum, b) in sums.iter_mut().zip(b) {
+                *sum = _mm256_fmadd_ps(a, b, *sum);
+            }
+        }
+    }
+    for (i, sums) in sums.iter().take(t.rows).enumerate() {
+        let mut row = [0.0; VECTORS * LANES];
+        for (row, &sum) in row.chunks_exact_mut(LANES).zip(sums) {
+            // SAFETY: `row` has room for a register.
+            unsafe { _mm256_storeu_ps(row.as_mut_ptr(), sum) };
+        }
+        let to = &mut t.values[i * t.stride..][..t.columns];
+        for (to, sum) in to.iter_mut().zip(row) {
+            *to = if t.add { *to + sum } else { sum };
+        }
+    }
+}

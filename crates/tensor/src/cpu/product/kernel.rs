@@ -1,0 +1,103 @@
+//! Micro-kernels: one tile of a product, held in registers. [`Kernel`] says what a tile looks like; the portable one is
+//! here, those of x86-64 are in `avx2` and `avx512`. How matrices become tiles is in `pack` and the module above.
+
+use super::super::number::Real;
+use super::super::simd::simd;
+
+/// What one tile multiplies. A word is one number, or the bits of two `bf16` that follow each other on the inner axis.
+#[derive(Clone, Copy)]
+pub(crate) struct Operands<'a, A> {
+    /// Word k of row i is at `i·a_strides[0] + k·a_strides[1]`. All rows of the tile are read, also those past
+    /// [`Tile::rows`].
+    pub(crate) a: &'a [A],
+    pub(crate) a_strides: [usize; 2],
+    /// Word k of column j is at `k·b_stride + j`. All columns of the tile are read.
+    pub(crate) b: &'a [A],
+    pub(crate) b_stride: usize,
+    /// Words on the inner axis, at least 1.
+    pub(crate) depth: usize,
+}
+
+/// Where one tile goes: rows `stride` apart, of which `rows` rows and `columns` columns are written.
+pub(crate) struct Tile<'a, A> {
+    pub(crate) values: &'a mut [A],
+    pub(crate) stride: usize,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    /// Add to what is there.
+    pub(crate) add: bool,
+}
+
+/// A way to compute one tile of `rows` by `columns` numbers.
+pub(crate) struct Kernel<A> {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    /// Whether a word is two `bf16`.
+    pub(crate) pairs: bool,
+    /// Each number of the tile is a sum over k in ascending order, from 0, added to the destination at the end: what
+    /// comes out does not depend on where in the tile it lies.
+    pub(crate) tile: fn(Operands<'_, A>, Tile<'_, A>),
+}
+
+/// Panics unless every word and number that a kernel of this size touches lies in its slice.
+#[inline(always)]
+pub(super) fn check<A>(
+    operands: &Operands<'_, A>,
+    tile: &Tile<'_, A>,
+    rows: usize,
+    columns: usize,
+) {
+    let last = operands.depth.checked_sub(1).expect("a tile has an inner axis");
+    let [over_rows, over_depth] = operands.a_strides;
+    assert!(
+        (rows - 1) * over_rows + last * over_depth < operands.a.len(),
+        "left operand of a tile"
+    );
+    assert!(last * operands.b_stride + columns <= operands.b.len(), "right operand of a tile");
+    assert!(
+        (1..=rows).contains(&tile.rows) && (1..=columns).contains(&tile.columns),
+        "a tile's extents"
+    );
+    assert!(
+        (tile.rows - 1) * tile.stride + tile.columns <= tile.values.len(),
+        "a tile's destination"
+    );
+}
+
+/// Rows and columns of the portable tile: few enough for 16 registers of 4 numbers.
+const PORTABLE: (usize, usize) = (6, 8);
+
+/// The kernel of machines without one of their own.
+pub(crate) fn portable<A: Real>() -> Kernel<A> {
+    Kernel { rows: PORTABLE.0, columns: PORTABLE.1, pairs: false, tile: portable_tile::<A> }
+}
+
+simd! {
+    fn portable_tile<A: Real>(operands: Operands<'_, A>, tile: Tile<'_, A>) {
+        const ROWS: usize = PORTABLE.0;
+        const COLUMNS: usize = PORTABLE.1;
+        check(&operands, &tile, ROWS, COLUMNS);
+        let mut sums = [[A::zero(); COLUMNS]; ROWS];
+        for k in 0..operands.depth {
+            let b = &operands.b[k * operands.b_stride..][..COLUMNS];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let a = operands.a[i * operands.a_strides[0] + k * operands.a_strides[1]];
+                for (sum, &b) in sums.iter_mut().zip(b) {
+                    *sum = multiply_add(a, b, *sum);
+                }
+            }
+        }
+        for (i, sums) in sums.iter().take(tile.rows).enumerate() {
+            let to = &mut tile.values[i * tile.stride..][..tile.columns];
+            for (to, &sum) in to.iter_mut().zip(sums) {
+                *to = if tile.add { *to + sum } else { sum };
+            }
+        }
+    }
+}
+
+/// `a·b + c`, in one instruction where every machine of the target has it.
+#[inline(always)]
+fn multiply_add<A: Real>(a: A, b: A, c: A) -> A {
+    if cfg!(target_arch = "aarch64") { a.mul_add(b, c) } else { a * b + c }
+}

@@ -1,0 +1,83 @@
+//! Which micro-kernels this machine uses, for each element type.
+
+use std::sync::OnceLock;
+
+use super::super::number::Real;
+#[cfg(target_arch = "x86_64")]
+use super::super::simd::{Simd, level};
+use super::kernel::{self, Kernel};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+
+/// The micro-kernels for one element type.
+pub(crate) struct Kernels<A> {
+    /// For packed operands.
+    pub(super) large: Kernel<A>,
+    /// For operands that are not packed, narrow ones first.
+    small: Vec<Kernel<A>>,
+}
+
+impl<A> Kernels<A> {
+    /// The kernel for that many columns: the narrowest that takes all, else the widest.
+    pub(super) fn small(&self, columns: usize) -> &Kernel<A> {
+        let fits = self.small.iter().find(|kernel| columns <= kernel.columns);
+        fits.or(self.small.last()).unwrap_or(&self.large)
+    }
+}
+
+fn portable<A: Real>() -> Kernels<A> {
+    Kernels { large: kernel::portable(), small: Vec::new() }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn for_f32() -> Kernels<f32> {
+    match level() {
+        Simd::Portable => portable(),
+        Simd::Avx2 => Kernels { large: avx2::f32_kernel(), small: Vec::new() },
+        Simd::Avx512 | Simd::Avx512Bf16 => Kernels {
+            large: avx512::f32_kernel::<14, 2>(),
+            small: vec![
+                avx512::f32_kernel::<14, 1>(),
+                avx512::f32_kernel::<14, 2>(),
+                avx512::f32_kernel::<8, 3>(),
+                avx512::f32_kernel::<6, 4>(),
+            ],
+        },
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn for_f32() -> Kernels<f32> {
+    portable()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn for_bf16() -> Kernels<f32> {
+    match level() {
+        Simd::Avx512Bf16 => Kernels { large: avx512::bf16_kernel::<14, 2>(), small: Vec::new() },
+        _ => for_f32(),
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn for_bf16() -> Kernels<f32> {
+    portable()
+}
+
+/// For `f32`.
+pub(crate) fn f32_kernels() -> &'static Kernels<f32> {
+    static KERNELS: OnceLock<Kernels<f32>> = OnceLock::new();
+    KERNELS.get_or_init(for_f32)
+}
+
+/// For `bf16`, with sums in `f32`: pairs where that is fast, else values widened to `f32`.
+pub(crate) fn bf16_kernels() -> &'static Kernels<f32> {
+    static KERNELS: OnceLock<Kernels<f32>> = OnceLock::new();
+    KERNELS.get_or_init(for_bf16)
+}
+
+/// For `f64`.
+pub(crate) fn f64_kernels() -> &'static Kernels<f64> {
+    static KERNELS: OnceLock<Kernels<f64>> = OnceLock::new();
+    KERNELS.get_or_init(portable)
+}

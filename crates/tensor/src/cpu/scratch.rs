@@ -1,0 +1,34 @@
+//! Buffers that belong to a thread, for what an operation needs while it runs.
+
+use std::cell::RefCell;
+
+use bytemuck::Pod;
+
+use super::buffer::Buffer;
+
+/// Runs `work` on a thread's own buffer of `len` numbers with any content. May be nested.
+pub(crate) fn with_scratch<A: Pod, R>(len: usize, work: impl FnOnce(&mut [A]) -> R) -> R {
+    thread_local! {
+        /// Small ones first.
+        static FREE: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
+    }
+    let bytes = len * size_of::<A>();
+    // The smallest that is large enough; else the largest is given up for a larger one.
+    let found = FREE.with_borrow_mut(|free| {
+        let at = free.partition_point(|buffer| buffer.bytes().len() < bytes);
+        if at == free.len() {
+            free.pop();
+            return None;
+        }
+        Some(free.remove(at))
+    });
+    let mut buffer = found.unwrap_or_else(|| {
+        Buffer::zeroed(bytes).unwrap_or_else(|| panic!("no memory for {bytes} bytes of work space"))
+    });
+    let result = work(&mut bytemuck::cast_slice_mut(buffer.bytes_mut())[..len]);
+    FREE.with_borrow_mut(|free| {
+        let size = buffer.bytes().len();
+        free.insert(free.partition_point(|other| other.bytes().len() < size), buffer);
+    });
+    result
+}

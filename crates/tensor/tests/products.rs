@@ -1,0 +1,98 @@
+//! Products that are larger than any block they are cut into, against `ndarray` in `f64`: on each set of vector
+//! instructions, in each element type, and with the same bits on any number of threads.
+//!
+//! The set is chosen once in a process, so each runs in a process of its own, as in `simd.rs`.
+
+use std::process::Command;
+
+use ndarray::{Array1, Array2, Axis};
+use vitrine_tensor::{DType, Device, Epilogue, StreamKey, Tensor};
+
+/// What a started process is asked for, by this variable.
+const REQUEST: &str = "VITRINE_TEST_PRODUCTS";
+
+/// Rows, inputs and outputs of a linear layer: many rows, few rows, and an odd number on each axis.
+const SIZES: [[usize; 3]; 4] = [[2311, 515, 77], [300, 70, 1100], [67, 1030, 563], [1, 257, 33]];
+
+/// Numbers that `bf16` holds exactly.
+fn draw(shape: [usize; 2], stream: u32, dtype: DType) -> (Array2<f64>, Tensor) {
+    let values = StreamKey { seed: 3, step: 0, stream }.uniform(shape[0] * shape[1]);
+    let values: Vec<f64> = values.iter().map(|v| (v * 256.0).floor() / 128.0 - 1.0).collect();
+    let tensor = Tensor::from_slice(&values, &shape, &Device::cpu()).unwrap();
+    (Array2::from_shape_vec(shape, values).unwrap(), tensor.to_dtype(dtype).unwrap())
+}
+
+/// The values of a product.
+fn values(product: Array2<f64>) -> Vec<f64> {
+    product.into_iter().collect()
+}
+
+fn assert_close(what: &str, found: &Tensor, expected: &[f64], depth: usize) {
+    // Of the type's rounding, and of a sum of `depth` numbers below 1.
+    let (relative, sum) = match found.dtype() {
+        DType::F64 => (1e-14, 1e-15),
+        DType::BF16 => (4e-3, 6e-8),
+        _ => (1e-7, 6e-8),
+    };
+    for (i, (f, e)) in found.to_f64_vec().unwrap().iter().zip(expected).enumerate() {
+        let bound = relative * e.abs() + sum * depth as f64;
+        assert!((f - e).abs() <= bound, "{what}[{i}]: {f}, expected {e}");
+    }
+}
+
+fn check(dtype: DType, [rows, inputs, outputs]: [usize; 3]) -> Vec<f64> {
+    let ((x, x_tensor), (w, w_tensor)) =
+        (draw([rows, inputs], 1, dtype), draw([outputs, inputs], 2, dtype));
+    let (dy, dy_tensor) = draw([rows, outputs], 3, dtype);
+    let what = |op: &str| format!("{op} of {rows}x{inputs}x{outputs} {dtype}");
+
+    let y = x_tensor.linear(&w_tensor, &Epilogue::default()).unwrap();
+    assert_close(&what("linear"), &y, &values(x.dot(&w.t())), inputs);
+
+    let dx = dy_tensor.linear_grad_input(&w_tensor).unwrap();
+    assert_close(&what("linear_grad_input"), &dx, &values(dy.dot(&w)), outputs);
+
+    // Gradients of weights are sums in the accumulator's type, on top of what is there.
+    let sums = dtype.accumulator();
+    let dw = Tensor::full(&[outputs, inputs], 1.0, sums, &Device::cpu()).unwrap();
+    let db = Tensor::full(&[outputs], 1.0, sums, &Device::cpu()).unwrap();
+    dy_tensor.linear_grad_weight_(&x_tensor, &dw, Some(&db)).unwrap();
+    assert_close(&what("linear_grad_weight"), &dw, &values(dy.t().dot(&x) + 1.0), rows);
+    let exact: Array1<f64> = dy.sum_axis(Axis(0)) + 1.0;
+    assert_close(&what("the bias' gradient"), &db, &exact.to_vec(), rows);
+
+    [y, dx, dw, db].iter().flat_map(|t| t.to_f64_vec().unwrap()).collect()
+}
+
+/// Does nothing unless [`REQUEST`] is set, as it is in the processes that the test below starts.
+#[test]
+fn check_on_request() {
+    if std::env::var_os(REQUEST).is_none() {
+        return;
+    }
+    for dtype in [DType::F32, DType::BF16, DType::F64] {
+        for sizes in SIZES {
+            let [first, second, third] = [1, 2, 5].map(|threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| check(dtype, sizes))
+            });
+            assert!(first == second && first == third, "{sizes:?} {dtype}: threads change bits");
+        }
+    }
+    println!("checked");
+}
+
+#[test]
+fn large_products_on_each_instruction_set() {
+    for set in ["portable", "avx2", "avx512", "avx512bf16"] {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "check_on_request", "--nocapture"])
+            .env(REQUEST, "1")
+            .env("VITRINE_SIMD", set)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains("checked"), "with {set}:\n{text}{errors}");
+    }
+}
