@@ -3,9 +3,10 @@
 use rayon::prelude::*;
 
 use super::activation::dropout_row;
+use super::buffer::Buffer;
 use super::elementwise::{accumulate, sum_rows};
 use super::number::{Number, Real};
-use super::product::{Block, Matrix, product_by_rows, rows_per_part};
+use super::product::{Grid, Matrix, Right, pack, packed_len, product};
 use super::scratch::with_scratch;
 use super::simd::simd;
 use crate::{Activation, Dropout};
@@ -54,28 +55,56 @@ simd! {
     }
 }
 
-/// `y = epilogue(x·wᵀ)` with w `[outputs, inputs]`.
+/// A weight `[outputs, inputs]`, and what [`pack_weight`] made of it, if that is at hand.
+pub(crate) struct Weight<'a, T> {
+    pub(crate) values: &'a [T],
+    pub(crate) outputs: usize,
+    pub(crate) inputs: usize,
+    pub(crate) packed: Option<&'a [u8]>,
+}
+
+/// Packs a weight for [`forward`], into an old buffer if there is one; `None` without memory for it.
+pub(crate) fn pack_weight<T: Number>(
+    w: &[T],
+    [outputs, inputs]: [usize; 2],
+    buffer: Option<Buffer>,
+) -> Option<Buffer> {
+    let w = Matrix::row_major(w, outputs, inputs).transposed();
+    let bytes = packed_len::<T>(inputs, outputs) * size_of::<T::Acc>();
+    let mut buffer =
+        buffer.filter(|b| b.bytes().len() >= bytes).or_else(|| Buffer::zeroed(bytes))?;
+    pack::<T>(w, bytemuck::cast_slice_mut(&mut buffer.bytes_mut()[..bytes]));
+    Some(buffer)
+}
+
+/// `y = epilogue(x·wᵀ)`
 pub(crate) fn forward<T: Number>(
     x: &[T],
-    w: &[T],
+    w: &Weight<'_, T>,
     finish: &Finish<'_, T>,
     pre_activation: Option<&mut [T]>,
     y: &mut [T],
-    outputs: usize,
 ) {
     if y.is_empty() {
         return;
     }
-    let (rows, inputs) = (y.len() / outputs, w.len() / outputs);
+    let (outputs, inputs) = (w.outputs, w.inputs);
+    let rows = y.len() / outputs;
     let x = Matrix::row_major(x, rows, inputs);
-    let w = Matrix::row_major(w, outputs, inputs).transposed();
-    let parts = parts(y, pre_activation, rows_per_part(rows) * outputs);
-    product_by_rows(x, w, parts, |(y, pre), block, values| {
-        for (i, values) in values.chunks_exact_mut(block.columns).enumerate() {
-            let at = i * outputs + block.first_column;
-            let pre = pre.as_deref_mut().map(|pre| &mut pre[at..][..block.columns]);
+    let packed = w.packed.map(|bytes| {
+        let len = packed_len::<T>(inputs, outputs) * size_of::<T::Acc>();
+        bytemuck::cast_slice(&bytes[..len])
+    });
+    let w = Right { matrix: Matrix::row_major(w.values, outputs, inputs).transposed(), packed };
+    let grid = Grid::new::<T>(rows, outputs);
+    let mut pre_activations = pre_activation.map(|pre| grid.cut(pre).into_iter());
+    let parts =
+        grid.cut(y).into_iter().map(|y| (y, pre_activations.as_mut().and_then(Iterator::next)));
+    product(x, w, grid, parts.collect(), |(y, mut pre), block, values| {
+        for (i, (values, y)) in values.chunks_exact_mut(block.columns).zip(y).enumerate() {
+            let pre = pre.as_mut().map(|pre| &mut *pre[i]);
             finish.row(block.first_row + i, block.first_column, outputs, values, pre);
-            store::<T>(values, &mut y[at..][..block.columns]);
+            store::<T>(values, y);
         }
     });
 }
@@ -110,16 +139,6 @@ impl<T: Number> Finish<'_, T> {
     }
 }
 
-/// One block of the result, and of the pre-activation where it is kept.
-type Part<'a, T> = (&'a mut [T], Option<&'a mut [T]>);
-
-/// Cuts one or two destinations in blocks, a pair for each task.
-fn parts<'a, T>(first: &'a mut [T], second: Option<&'a mut [T]>, block: usize) -> Vec<Part<'a, T>> {
-    let mut second = second.map(|s| s.chunks_mut(block));
-    let mut next = || second.as_mut().and_then(Iterator::next);
-    first.chunks_mut(block).map(|part| (part, next())).collect()
-}
-
 /// `dx = dy·w`
 pub(crate) fn grad_input<T: Number>(
     dy: &[T],
@@ -134,21 +153,12 @@ pub(crate) fn grad_input<T: Number>(
     let rows = dx.len() / inputs;
     let dy = Matrix::row_major(dy, rows, outputs);
     let w = Matrix::row_major(w, outputs, inputs);
-    let parts = dx.chunks_mut(rows_per_part(rows) * inputs).collect();
-    product_by_rows(dy, w, parts, |dx, block, values| {
-        rows_of(dx, inputs, block, values).for_each(|(dx, values)| store::<T>(values, dx));
+    let grid = Grid::new::<T>(rows, inputs);
+    product(dy, w.into(), grid, grid.cut(dx), |dx, block, values| {
+        for (dx, values) in dx.into_iter().zip(values.chunks_exact(block.columns)) {
+            store::<T>(values, dx);
+        }
     });
-}
-
-/// The rows of a block of values, each with the part of `to` (rows of `width`) that it belongs to.
-fn rows_of<'a, T, A>(
-    to: &'a mut [T],
-    width: usize,
-    block: Block,
-    values: &'a [A],
-) -> impl Iterator<Item = (&'a mut [T], &'a [A])> {
-    let rows = to.chunks_exact_mut(width).zip(values.chunks_exact(block.columns));
-    rows.map(move |(to, values)| (&mut to[block.first_column..][..block.columns], values))
 }
 
 /// `dw += dyᵀ·x`
@@ -165,18 +175,21 @@ pub(crate) fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
     let rows = dy.len() / outputs;
     let (dy, x) = (Matrix::row_major(dy, rows, outputs), Matrix::row_major(x, rows, inputs));
     if inputs <= outputs {
-        let parts = dw.chunks_mut(rows_per_part(outputs) * inputs).collect();
-        product_by_rows(dy.transposed(), x, parts, |dw, block, values| {
-            rows_of(dw, inputs, block, values).for_each(|(dw, values)| accumulate(dw, values));
+        let grid = Grid::new::<T>(outputs, inputs);
+        product(dy.transposed(), x.into(), grid, grid.cut(dw), |dw, block, values| {
+            for (dw, values) in dw.into_iter().zip(values.chunks_exact(block.columns)) {
+                accumulate(dw, values);
+            }
         });
         return;
     }
     // The narrower matrix is the one to pack: the transpose is computed, which gives the same bits.
     with_scratch(inputs * outputs, |turned: &mut [T::Acc]| {
-        let parts = turned.chunks_mut(rows_per_part(inputs) * outputs).collect();
-        product_by_rows(x.transposed(), dy, parts, |turned, block, values| {
-            rows_of(turned, outputs, block, values)
-                .for_each(|(to, values)| to.copy_from_slice(values));
+        let grid = Grid::new::<T>(inputs, outputs);
+        product(x.transposed(), dy.into(), grid, grid.cut(turned), |turned, block, values| {
+            for (to, values) in turned.into_iter().zip(values.chunks_exact(block.columns)) {
+                to.copy_from_slice(values);
+            }
         });
         const LINE: usize = 16;
         dw.par_chunks_mut(LINE * inputs).enumerate().for_each(|(line, dw)| {
@@ -218,9 +231,11 @@ pub(crate) fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T
         return;
     }
     c.par_chunks_mut(m * n).enumerate().for_each(|(i, c)| {
-        let parts = c.chunks_mut(rows_per_part(m) * n).collect();
-        product_by_rows(a.matrix(i), b.matrix(i), parts, |c, block, values| {
-            rows_of(c, n, block, values).for_each(|(c, values)| store::<T>(values, c));
+        let grid = Grid::new::<T>(m, n);
+        product(a.matrix(i), b.matrix(i).into(), grid, grid.cut(c), |c, block, values| {
+            for (c, values) in c.into_iter().zip(values.chunks_exact(block.columns)) {
+                store::<T>(values, c);
+            }
         });
     });
 }

@@ -9,6 +9,7 @@ use parking_lot::{
 };
 
 use super::buffer::Buffer;
+use super::weights::PackedWeights;
 use crate::dtype::Element;
 use crate::{Tensor, bf16};
 
@@ -49,6 +50,7 @@ impl Bytes {
 /// The memory behind a CPU tensor. Reads are shared; an operation that writes has it alone.
 pub(crate) struct HostMemory {
     bytes: RwLock<Bytes>,
+    packed: PackedWeights,
     pool: Option<Arc<Pool>>,
 }
 
@@ -64,7 +66,7 @@ impl HostMemory {
             DType::U8 => Bytes::U8(bytemuck::allocation::cast_vec(values)),
             DType::I64 => Bytes::I64(bytemuck::allocation::cast_vec(values)),
         };
-        Self { bytes: RwLock::new(bytes), pool: None }
+        Self { bytes: RwLock::new(bytes), packed: PackedWeights::default(), pool: None }
     }
 
     /// Gives the vector of an array back, if that is what this memory is.
@@ -122,10 +124,21 @@ pub(crate) fn read<T: Element>(tensor: &Tensor) -> Read<'_, T> {
     RwLockReadGuard::map(guard, |bytes| &elements(bytes.get())[span(tensor)])
 }
 
+/// The packed form of a weight matrix that is locked for reading; see [`PackedWeights::get`].
+pub(crate) fn packed_weight(
+    weight: &Tensor,
+    pack: impl FnOnce(Option<Buffer>) -> Option<Buffer>,
+) -> Option<Arc<Buffer>> {
+    let &[rows, columns] = weight.shape() else { return None };
+    host(weight).packed.get((weight.offset(), [rows, columns]), pack)
+}
+
 /// Locks a tensor's elements for writing, as [`read`].
 pub(crate) fn write<T: Element>(tensor: &Tensor) -> Write<'_, T> {
     debug_assert_eq!(tensor.dtype(), T::DTYPE);
-    let guard = host(tensor).bytes.write();
+    let memory = host(tensor);
+    let guard = memory.bytes.write();
+    memory.packed.written();
     RwLockWriteGuard::map(guard, |bytes| &mut elements_mut(bytes.get_mut())[span(tensor)])
 }
 
@@ -177,7 +190,8 @@ impl Pool {
             }
         };
         let pool = Some(self.clone());
-        Some(HostMemory { bytes: RwLock::new(Bytes::Pooled(buffer)), pool })
+        let bytes = RwLock::new(Bytes::Pooled(buffer));
+        Some(HostMemory { bytes, packed: PackedWeights::default(), pool })
     }
 
     fn give_back(&self, buffer: Buffer) {

@@ -16,6 +16,7 @@ mod product;
 mod scratch;
 mod simd;
 mod softmax;
+mod weights;
 
 use std::sync::Arc;
 
@@ -178,8 +179,8 @@ impl Backend for CpuBackend {
 
     fn linear(
         &self,
-        x: &Tensor,
-        w: &Tensor,
+        x_tensor: &Tensor,
+        w_tensor: &Tensor,
         epilogue: &Epilogue<'_>,
         pre_activation: Option<&Tensor>,
         y: &Tensor,
@@ -195,8 +196,14 @@ impl Backend for CpuBackend {
                 rows_per_sample: rows_per_sample(y),
             };
             let mut pre = pre_activation.map(write::<T>);
-            let (x, w) = (read::<T>(x), read::<T>(w));
-            linear::forward(&x, &w, &finish, pre.as_deref_mut(), &mut write(y), y.dims().last());
+            let (x, w) = (read::<T>(x_tensor), read::<T>(w_tensor));
+            let (inputs, outputs) = (x_tensor.dims().last(), y.dims().last());
+            let packed = memory::packed_weight(w_tensor, |buffer| {
+                linear::pack_weight::<T>(&w, [outputs, inputs], buffer)
+            });
+            let packed = packed.as_deref().map(buffer::Buffer::bytes);
+            let weight = linear::Weight { values: &w, outputs, inputs, packed };
+            linear::forward(&x, &weight, &finish, pre.as_deref_mut(), &mut write(y));
         });
         Ok(())
     }

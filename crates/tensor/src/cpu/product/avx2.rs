@@ -16,7 +16,7 @@ pub(crate) fn f32_kernel() -> Kernel<f32> {
         // SAFETY: `check` holds; the kernel is handed out only where AVX2 and FMA were found.
         unsafe { f32_tile(&o, t) }
     }
-    Kernel { rows: ROWS, columns: VECTORS * LANES, pairs: false, tile }
+    Kernel { rows: ROWS, columns: VECTORS * LANES, pairs: false, tile, short: Vec::new() }
 }
 
 /// # Safety

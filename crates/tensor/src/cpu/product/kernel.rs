@@ -1,5 +1,5 @@
 //! Micro-kernels: one tile of a product, held in registers. [`Kernel`] says what a tile looks like; the portable one is
-//! here, those of x86-64 are in `avx2` and `avx512`. How matrices become tiles is in `pack` and the module above.
+//! here, those of x86-64 are in `avx2` and `avx512`. How matrices become tiles is in `panels` and the module above.
 
 use super::super::number::Real;
 use super::super::simd::simd;
@@ -36,7 +36,20 @@ pub(crate) struct Kernel<A> {
     pub(crate) pairs: bool,
     /// Each number of the tile is a sum over k in ascending order, from 0, added to the destination at the end: what
     /// comes out does not depend on where in the tile it lies.
-    pub(crate) tile: fn(Operands<'_, A>, Tile<'_, A>),
+    pub(crate) tile: TileFunction<A>,
+    /// The same for the first rows of a tile, fewest first: how many, and the function.
+    pub(crate) short: Vec<(usize, TileFunction<A>)>,
+}
+
+/// Computes one tile.
+pub(crate) type TileFunction<A> = fn(Operands<'_, A>, Tile<'_, A>);
+
+impl<A> Kernel<A> {
+    /// Computes one tile with the shortest function that has its rows.
+    pub(super) fn run(&self, operands: Operands<'_, A>, tile: Tile<'_, A>) {
+        let short = self.short.iter().find(|(rows, _)| tile.rows <= *rows);
+        short.map_or(self.tile, |(_, function)| *function)(operands, tile);
+    }
 }
 
 /// Panics unless every word and number that a kernel of this size touches lies in its slice.
@@ -69,7 +82,8 @@ const PORTABLE: (usize, usize) = (6, 8);
 
 /// The kernel of machines without one of their own.
 pub(crate) fn portable<A: Real>() -> Kernel<A> {
-    Kernel { rows: PORTABLE.0, columns: PORTABLE.1, pairs: false, tile: portable_tile::<A> }
+    let (rows, columns) = PORTABLE;
+    Kernel { rows, columns, pairs: false, tile: portable_tile::<A>, short: Vec::new() }
 }
 
 simd! {

@@ -1,6 +1,6 @@
 //! Matrix products. Operands are packed into panels, and a micro-kernel chosen for the machine multiplies tiles of
 //! them (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 2008). What is done to a
-//! block of the result while it is in cache is the caller's: see [`product_by_rows`].
+//! block of the result while it is in cache is the caller's: see [`product`].
 //!
 //! Each number of a result is summed in an order that the inner axis alone decides, so how the work is cut, and on how
 //! many threads, changes no bit.
@@ -11,7 +11,7 @@ mod avx2;
 mod avx512;
 mod kernel;
 mod matrix;
-mod pack;
+mod panels;
 mod select;
 
 use std::ops::Range;
@@ -24,9 +24,9 @@ use kernel::{Kernel, Operands, Tile};
 pub(crate) use matrix::Matrix;
 pub(super) use select::{Kernels, bf16_kernels, f32_kernels, f64_kernels};
 
-/// Columns of a block that is handed to the caller: with [`ROWS`] rows it takes a quarter of a second-level cache.
+/// Columns of a block of the result: with [`ROWS`] rows it takes a quarter of a second-level cache.
 const COLUMNS: usize = 512;
-/// Rows of such a block: a multiple of every kernel's.
+/// The most rows of such a block: a multiple of every kernel's.
 const ROWS: usize = 126;
 
 /// Panels of the right operand that one task packs.
@@ -48,104 +48,132 @@ pub(crate) struct Block {
     pub(crate) columns: usize,
 }
 
-/// How many rows a part of a result with `rows` rows has, see [`product_by_rows`].
-pub(crate) fn rows_per_part(rows: usize) -> usize {
-    let threads = rayon::current_num_threads();
-    if is_tall(rows) { ROWS } else { rows.div_ceil(4 * threads).max(1) }
+/// How a result is cut into blocks, one for each task.
+#[derive(Clone, Copy)]
+pub(crate) struct Grid {
+    rows: usize,
+    columns: usize,
+    block_rows: usize,
+    block_columns: usize,
 }
 
-/// Whether blocks of rows alone make enough tasks.
-fn is_tall(rows: usize) -> bool {
-    rows >= 8 * ROWS * rayon::current_num_threads()
+/// A block's part of each of its rows.
+pub(crate) type Rows<'a, T> = Vec<&'a mut [T]>;
+
+impl Grid {
+    /// For a result of that many rows and columns: blocks as large as the cache allows, and at least four a thread.
+    pub(crate) fn new<T: Number>(rows: usize, columns: usize) -> Self {
+        let kernel = &T::kernels().large;
+        let wanted = 4 * rayon::current_num_threads();
+        let row_blocks = rows.div_ceil(ROWS).max(1);
+        let block_rows = match row_blocks < 2 * wanted {
+            // So that the last block is about as high as the others.
+            true => rows.div_ceil(row_blocks).next_multiple_of(kernel.rows).min(ROWS),
+            false => ROWS,
+        };
+        let column_blocks = wanted.div_ceil(row_blocks).max(columns.div_ceil(COLUMNS)).max(1);
+        let block_columns = columns.div_ceil(column_blocks).next_multiple_of(kernel.columns);
+        Self { rows, columns, block_rows, block_columns: block_columns.max(kernel.columns) }
+    }
+
+    /// Cuts a dense matrix of the result's shape: for each block its part of each of its rows.
+    pub(crate) fn cut<'a, T>(&self, values: &'a mut [T]) -> Vec<Rows<'a, T>> {
+        let across = self.columns.div_ceil(self.block_columns);
+        let mut blocks: Vec<Rows<'a, T>> = Vec::new();
+        blocks.resize_with(self.rows.div_ceil(self.block_rows) * across, Vec::new);
+        for (row, values) in values.chunks_mut(self.columns.max(1)).enumerate() {
+            let blocks = &mut blocks[row / self.block_rows * across..];
+            for (block, part) in blocks.iter_mut().zip(values.chunks_mut(self.block_columns)) {
+                block.push(part);
+            }
+        }
+        blocks
+    }
 }
 
-/// Computes `a·b` in parallel. `parts` are what tasks may write: one for each [`rows_per_part`] rows. `finish` gets a
-/// part, and a block of the product's rows that belong to it, dense, while that block is in cache; it is called for
-/// each block of columns in turn.
-pub(crate) fn product_by_rows<T: Number, P: Send + Sync>(
+/// Computes `a·b` in parallel, block by block. `finish` gets a block's part, of which there is one for each block as
+/// [`Grid::cut`] orders them, and the block's values, dense, while they are in cache.
+pub(crate) fn product<T: Number, P: Send>(
     a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
+    b: Right<'_, T>,
+    grid: Grid,
     parts: Vec<P>,
-    finish: impl Fn(&mut P, Block, &mut [T::Acc]) + Sync,
+    finish: impl Fn(P, Block, &mut [T::Acc]) + Sync,
 ) {
-    assert_eq!(a.columns, b.rows, "inner extents of a product");
-    let step = rows_per_part(a.rows);
-    assert_eq!(parts.len(), a.rows.div_ceil(step), "one part for each block of rows");
-    if b.columns == 0 || a.rows == 0 {
+    assert_eq!(a.columns, b.matrix.rows, "inner extents of a product");
+    assert_eq!((a.rows, b.matrix.columns), (grid.rows, grid.columns), "extents of a product");
+    if grid.rows == 0 || grid.columns == 0 {
         return;
     }
-    let rows_of = |part: usize| part * step..a.rows.min((part + 1) * step);
-    let kernel = &T::kernels().large;
-    with_packed(kernel, b, |b| {
-        if is_tall(a.rows) {
-            parts.into_par_iter().enumerate().for_each(|(i, mut part)| {
-                for first_column in (0..b.columns).step_by(COLUMNS) {
-                    let columns = COLUMNS.min(b.columns - first_column);
-                    let block = Block { first_row: i * step, first_column, columns };
-                    with_scratch(rows_of(i).len() * columns, |values| {
-                        multiply(a, rows_of(i), b, first_column..first_column + columns, values);
-                        finish(&mut part, block, values);
-                    });
-                }
-            });
-            return;
-        }
-        // Few rows: columns are cut as well, and the blocks of a part gathered when all are there.
-        let row_blocks = a.rows.div_ceil(ROWS);
-        let height = a.rows.div_ceil(row_blocks).next_multiple_of(kernel.rows);
-        let wanted = (4 * rayon::current_num_threads()).div_ceil(row_blocks);
-        let width = b.columns.div_ceil(wanted).next_multiple_of(kernel.columns).min(COLUMNS);
-        with_scratch(a.rows * b.columns, |product: &mut [T::Acc]| {
-            let blocks = product.par_chunks_mut(a.rows * width).enumerate();
-            blocks.for_each(|(j, product)| {
-                let columns = j * width..b.columns.min((j + 1) * width);
-                let blocks = product.par_chunks_mut(height * columns.len()).enumerate();
-                blocks.for_each(|(i, values)| {
-                    let rows = i * height..a.rows.min((i + 1) * height);
-                    multiply(a, rows, b, columns.clone(), values);
-                });
-            });
-            let product = &*product;
-            parts.into_par_iter().enumerate().for_each(|(i, mut part)| {
-                for (j, product) in product.chunks(a.rows * width).enumerate() {
-                    let (rows, columns) = (rows_of(i), product.len() / a.rows);
-                    let block = Block { first_row: rows.start, first_column: j * width, columns };
-                    with_scratch(rows.len() * columns, |values| {
-                        values.copy_from_slice(&product[rows.start * columns..rows.end * columns]);
-                        finish(&mut part, block, values);
-                    });
-                }
+    let across = grid.columns.div_ceil(grid.block_columns);
+    with_packed(b, |b| {
+        parts.into_par_iter().enumerate().for_each(|(i, part)| {
+            let (first_row, first_column) =
+                (i / across * grid.block_rows, i % across * grid.block_columns);
+            let rows = first_row..grid.rows.min(first_row + grid.block_rows);
+            let columns = first_column..grid.columns.min(first_column + grid.block_columns);
+            let block = Block { first_row, first_column, columns: columns.len() };
+            with_scratch(rows.len() * columns.len(), |values| {
+                multiply(a, rows, b, columns, values);
+                finish(part, block, values);
             });
         });
     });
 }
 
-/// Packs `b`, in parallel.
-fn with_packed<T: Number>(
-    kernel: &Kernel<T::Acc>,
-    b: Matrix<'_, T>,
-    work: impl FnOnce(&Packed<'_, T::Acc>),
-) {
+/// The right operand of a product, which may have been packed before.
+pub(crate) struct Right<'a, T: Number> {
+    pub(crate) matrix: Matrix<'a, T>,
+    /// What [`pack`] wrote.
+    pub(crate) packed: Option<&'a [T::Acc]>,
+}
+
+impl<'a, T: Number> From<Matrix<'a, T>> for Right<'a, T> {
+    fn from(matrix: Matrix<'a, T>) -> Self {
+        Self { matrix, packed: None }
+    }
+}
+
+/// Words that a right operand of `inner` rows takes when it is packed.
+pub(crate) fn packed_len<T: Number>(inner: usize, columns: usize) -> usize {
+    let kernel = &T::kernels().large;
+    let len = |first| panels::panel_len(kernel, part_len(kernel).min(inner - first));
+    let panels = (0..inner).step_by(part_len(kernel)).map(len).sum::<usize>();
+    columns.div_ceil(kernel.columns) * panels
+}
+
+/// Packs a right operand, in parallel, into [`packed_len`] words.
+pub(crate) fn pack<T: Number>(b: Matrix<'_, T>, words: &mut [T::Acc]) {
+    let kernel = &T::kernels().large;
     let panels = b.columns.div_ceil(kernel.columns);
-    let parts = (0..b.rows).step_by(part_len(kernel));
     let part = |first: usize| first..b.rows.min(first + part_len(kernel));
-    let sizes = parts.clone().map(|first| panels * pack::panel_len(kernel, part(first).len()));
-    with_scratch(sizes.sum(), |words: &mut [T::Acc]| {
-        let all = panels * pack::panel_len(kernel, part_len(kernel));
-        let parts: Vec<usize> = parts.collect();
-        parts.into_par_iter().zip(words.par_chunks_mut(all.max(1))).for_each(|(first, words)| {
-            let group = GROUP * pack::panel_len(kernel, part(first).len());
+    let parts: Vec<usize> = (0..b.rows).step_by(part_len(kernel)).collect();
+    let whole_part = panels * panels::panel_len(kernel, part_len(kernel));
+    parts.into_par_iter().zip(words.par_chunks_mut(whole_part.max(1))).for_each(
+        |(first, words)| {
+            let group = GROUP * panels::panel_len(kernel, part(first).len());
             words.par_chunks_mut(group).enumerate().for_each(|(i, words)| {
-                pack::panels(kernel, b, part(first), i * GROUP * kernel.columns, words);
+                panels::pack(kernel, b, part(first), i * GROUP * kernel.columns, words);
             });
-        });
-        work(&Packed { kernel, words, inner: b.rows, columns: b.columns });
-    });
+        },
+    );
+}
+
+fn with_packed<T: Number>(b: Right<'_, T>, work: impl FnOnce(&Packed<'_, T::Acc>)) {
+    let (kernel, matrix) = (&T::kernels().large, b.matrix);
+    let (inner, columns) = (matrix.rows, matrix.columns);
+    match b.packed {
+        Some(words) => work(&Packed { kernel, words, inner, columns }),
+        None => with_scratch(packed_len::<T>(inner, columns), |words: &mut [T::Acc]| {
+            pack(matrix, words);
+            work(&Packed { kernel, words, inner, columns });
+        }),
+    }
 }
 
 /// Values of the inner axis that are packed, and multiplied, together.
 fn part_len<A>(kernel: &Kernel<A>) -> usize {
-    pack::DEPTH * if kernel.pairs { 2 } else { 1 }
+    panels::DEPTH * if kernel.pairs { 2 } else { 1 }
 }
 
 /// Rows and columns of `a·b` into `out`, dense, on this thread. The first column is a panel's.
@@ -162,13 +190,13 @@ fn multiply<T: Number>(
     }
     let stride = columns.len();
     let panels = b.columns.div_ceil(kernel.columns);
-    let whole_part = panels * pack::panel_len(kernel, part_len(kernel));
-    with_scratch(pack::left_len(kernel, rows.len()), |packed: &mut [T::Acc]| {
+    let whole_part = panels * panels::panel_len(kernel, part_len(kernel));
+    with_scratch(panels::left_len(kernel, rows.len()), |packed: &mut [T::Acc]| {
         for (part, first) in (0..b.inner).step_by(part_len(kernel)).enumerate() {
             let inner = first..b.inner.min(first + part_len(kernel));
-            let panel_len = pack::panel_len(kernel, inner.len());
-            let depth = pack::words(kernel, inner.len());
-            let left = pack::left(kernel, a, rows.clone(), inner, packed);
+            let panel_len = panels::panel_len(kernel, inner.len());
+            let depth = panels::words(kernel, inner.len());
+            let left = panels::left(kernel, a, rows.clone(), inner, packed);
             for column in columns.clone().step_by(kernel.columns) {
                 let right = &b.words[part * whole_part + column / kernel.columns * panel_len..];
                 for (tile, row) in (0..rows.len()).step_by(kernel.rows).enumerate() {
@@ -180,7 +208,7 @@ fn multiply<T: Number>(
                         depth,
                     };
                     let at = row * stride + (column - columns.start);
-                    (kernel.tile)(
+                    kernel.run(
                         operands,
                         Tile {
                             values: &mut out[at..],
@@ -239,7 +267,7 @@ pub(crate) fn small_product<A: Real>(
             };
             let rows = kernel.rows.min(m - row);
             let values = &mut out[row * stride + column..];
-            (kernel.tile)(operands, Tile { values, stride, rows, columns, add });
+            kernel.run(operands, Tile { values, stride, rows, columns, add });
         }
         column += columns;
     }

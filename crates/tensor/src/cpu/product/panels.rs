@@ -72,7 +72,7 @@ pub(super) fn panel_len<A>(kernel: &Kernel<A>, inner: usize) -> usize {
 
 /// Packs panels of the right operand: a part of the inner axis, columns from `first` on, as many as fit into `to`.
 /// Within a panel the inner axis is outermost; columns past the matrix are filled with zeros.
-pub(super) fn panels<T: Number>(
+pub(super) fn pack<T: Number>(
     kernel: &Kernel<T::Acc>,
     b: Matrix<'_, T>,
     inner: Range<usize>,
