@@ -41,10 +41,15 @@ impl Notes {
 fn table(work: &Work, results: &Results, notes: &mut Notes) -> String {
     let ours = results.of(work, Program::Vitrine).ok();
     let off = results.of(work, Program::VitrineWithoutSaving).ok();
+    // The column for the saving's absence is only there where that was measured.
+    let (off_heading, off_rule) = match off {
+        Some(_) => (" to ours, saving off: minima |", "---:|"),
+        None => ("", ""),
+    };
     let mut text = format!(
         "**{}**\n\n\
-         | | min, ms | median, ms | to ours: minima | medians | to ours, saving off: minima | peak, MiB | target |\n\
-         |---|---:|---:|---:|---:|---:|---:|---|\n",
+         | | min, ms | median, ms | to ours: minima | medians |{off_heading} peak, MiB | target |\n\
+         |---|---:|---:|---:|---:|{off_rule}---:|---|\n",
         work.title()
     );
     for program in results.programs(work) {
@@ -54,8 +59,8 @@ fn table(work: &Work, results: &Results, notes: &mut Notes) -> String {
             Err(why) => {
                 let number = notes.number(&note(why));
                 let target = missing_target(work, program);
-                let _ =
-                    writeln!(text, "| {title} | not available ({number}) | | | | | | {target} |");
+                let empty = if off.is_some() { " | | | | |" } else { " | | | |" };
+                let _ = writeln!(text, "| {title} | not available ({number}) |{empty} {target} |");
                 continue;
             }
         };
@@ -64,15 +69,18 @@ fn table(work: &Work, results: &Results, notes: &mut Notes) -> String {
             Some(base) if !is_base => times(of(&summary) / of(base)),
             _ => String::new(),
         };
-        let against_off = if program.is_ours() { &None } else { &off };
+        let against_off = match &off {
+            None => String::new(),
+            Some(_) if program.is_ours() => "  |".to_owned(),
+            Some(_) => format!(" {} |", ratio(&off, |it| it.min_ms)),
+        };
         let _ = writeln!(
             text,
-            "| {title} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {title} | {} | {} | {} | {} |{against_off} {} | {} |",
             milliseconds(summary.min_ms),
             milliseconds(summary.median_ms),
             ratio(&ours, |it| it.min_ms),
             ratio(&ours, |it| it.median_ms),
-            ratio(against_off, |it| it.min_ms),
             summary.peak_rss_mb.map_or(String::new(), |mebibytes| format!("{mebibytes:.0}")),
             targets(work, program, &summary, &ours, &off),
         );
@@ -194,10 +202,10 @@ mod tests {
         }
         let lines = lines(&results);
         assert!(
-            lines.contains(&"| Vitrine | not available (1) | | | | | |  |".to_owned()),
+            lines.contains(&"| Vitrine | not available (1) | | | | |  |".to_owned()),
             "{lines:#?}"
         );
-        assert!(lines.contains(&"| JAX, jit | not available (1) | | | | | |  |".to_owned()));
+        assert!(lines.contains(&"| JAX, jit | not available (1) | | | | |  |".to_owned()));
         let torch = lines.iter().find(|line| line.starts_with("| PyTorch")).unwrap();
         assert!(torch.contains("≥ 3×: not measured"), "{torch}");
         assert_eq!(lines.last().unwrap(), "1. no \\| bf16");
