@@ -5,6 +5,7 @@
 
 mod bench;
 mod openblas;
+mod peers;
 mod process;
 mod setup;
 mod test;
@@ -37,7 +38,8 @@ enum Task {
     Vitrine(Rest),
     /// Run every check: formatting, lints, tests, documentation
     Test,
-    /// Run the criterion benchmarks; ARGS go to criterion, for instance a name to filter by
+    /// Run the criterion benchmarks; ARGS go to criterion, for instance a name to filter by. With
+    /// --peers: time the same work in other frameworks, in turn with ours
     Bench(Rest),
     /// Report what this machine has, and the command that mends what is missing
     Setup {
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Task::Data(rest) => vitrine::run(Some("data"), rest.args),
         Task::Vitrine(rest) => vitrine::run(None, rest.args),
         Task::Test => test::run(),
+        Task::Bench(rest) if peers::asked_for(&rest.args) => peers::run(rest.args),
         Task::Bench(rest) => bench::run(rest.args),
         Task::Setup { install } => setup::run(install),
     };

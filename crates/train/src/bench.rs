@@ -31,7 +31,7 @@ impl Work {
     }
 }
 
-/// The figures, with the keys of `benches/peers/torch_step.py`.
+/// The figures, with the keys of the scripts in `benches/peers`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BenchFigures {
     /// This program and its version.

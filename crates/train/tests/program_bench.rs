@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use vitrine_program::{tiny, tiny_recipe, vitrine};
 use vitrine_train::bench::{Bench, Work, peak_rss_mb};
 
-/// The keys that `benches/peers/torch_step.py` prints.
+/// The keys that the scripts in `benches/peers` print.
 fn peer_keys() -> BTreeSet<String> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/peers/torch_step.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/peers/timing.py");
     let text = std::fs::read_to_string(script).unwrap();
     let object = text.split("result = {").nth(1).unwrap();
     let lines = object.lines().skip(1).take_while(|line| line.trim() != "}");
@@ -48,6 +48,19 @@ fn text_is_one_line_with_the_figures() {
     assert_eq!(stdout.matches('\n').count(), 1);
     for part in ["forward", "median_ms", "min_ms", "images_per_second", "peak_rss_mb"] {
         assert!(stdout.contains(part), "{stdout}");
+    }
+}
+
+#[test]
+fn the_model_may_have_more_classes_than_the_data_set() {
+    let peak = |classes| {
+        let arguments = ["bench", "forward", "--steps=1", "--json", "--batch-size=100", classes];
+        vitrine(&tiny(&arguments)).json()["peak_rss_mb"].as_f64()
+    };
+    if peak_rss_mb().is_some() {
+        // The logits alone are 20 MB.
+        let (few, many) = (peak("--classes=10").unwrap(), peak("--classes=50000").unwrap());
+        assert!(many > few + 10.0, "{few} and {many}");
     }
 }
 
@@ -91,6 +104,7 @@ fn what_is_wrong_is_named() {
         (&["bench", "forward", "--steps", "0"], "--steps"),
         (&["bench", "forward", "--steps", "many"], "--steps"),
         (&["bench", "forward", "--warmup=-1"], "--warmup"),
+        (&["bench", "forward", "--classes", "1"], "--classes"),
         (&["bench", "forward", "--data", "d"], "--data"),
     ] {
         vitrine(arguments).refused(&[part]);

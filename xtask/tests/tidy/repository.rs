@@ -45,14 +45,15 @@ impl Repository {
         self.file(self.root.join("Cargo.toml"))
     }
 
-    /// The manifests of the workspace's members.
+    /// The manifests of the workspace's members. Those that open a workspace of their own are none.
     pub fn member_manifests(&self) -> Vec<File> {
         let mut paths = Vec::new();
         for folder in SOURCE_FOLDERS {
             files_below(&self.root.join(folder), &mut paths);
         }
         paths.retain(|path| path.ends_with("Cargo.toml"));
-        let manifests: Vec<_> = paths.into_iter().map(|path| self.file(path)).collect();
+        let manifests = paths.into_iter().map(|path| self.file(path));
+        let manifests: Vec<_> = manifests.filter(|file| !opens_a_workspace(&file.text)).collect();
         assert!(manifests.len() > 2, "the workspace has more members than {}", manifests.len());
         manifests
     }
@@ -97,6 +98,11 @@ impl Repository {
     }
 }
 
+/// Whether a manifest has a `[workspace]` table.
+fn opens_a_workspace(manifest: &str) -> bool {
+    manifest.lines().any(|line| line.trim_end() == "[workspace]")
+}
+
 /// All files below `folder` in a fixed order, without hidden folders and build output.
 fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
@@ -124,4 +130,10 @@ fn a_large_file_is_found() {
     let findings = check_sizes(&files);
     assert_eq!(findings.len(), 1);
     assert!(findings[0].starts_with("large: 1048576 bytes"));
+}
+
+#[test]
+fn a_member_that_inherits_opens_no_workspace() {
+    assert!(opens_a_workspace("# A peer.\n\n[workspace]\n"));
+    assert!(!opens_a_workspace("[package]\nversion.workspace = true\n[lints]\nworkspace = true\n"));
 }

@@ -84,6 +84,9 @@ pub struct BenchArguments {
     /// Steps before them that are not.
     #[arg(long, value_name = "N", default_value = "2")]
     pub warmup: usize,
+    /// Classes of the model, whatever the data set has: the images are made up.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub classes: Option<u32>,
     /// Prints one JSON object.
     #[arg(long)]
     pub json: bool,

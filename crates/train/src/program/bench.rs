@@ -12,7 +12,10 @@ use super::print;
 
 /// Times steps and prints one line.
 pub fn run(arguments: BenchArguments) -> Result<ExitCode> {
-    let recipe = Recipe::load(arguments.recipe.source(), &arguments.recipe.overrides()?)?;
+    let mut recipe = Recipe::load(arguments.recipe.source(), &arguments.recipe.overrides()?)?;
+    if let Some(classes) = arguments.classes {
+        recipe.model.classes = classes as usize;
+    }
     let work = match arguments.work {
         Work::TrainStep => bench::Work::TrainStep,
         Work::Forward => bench::Work::Forward,
