@@ -32,6 +32,14 @@ pub enum Error {
         /// The operation.
         op: &'static str,
     },
+    /// A custom operation failed.
+    #[error("{op}: {message}")]
+    Custom {
+        /// The operation's name.
+        op: String,
+        /// What it says.
+        message: String,
+    },
     /// A custom operation gave a wrong number or shape of gradients.
     #[error("{op}: the gradient of input {input} must have the shape {expected:?}, not {found:?}")]
     CustomGradient {

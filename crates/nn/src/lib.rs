@@ -55,6 +55,6 @@ pub use linear::{Linear, LinearEpilogue};
 pub use mlp::{Mlp, MlpConfig};
 pub use optimizer::{AdamW, Optimizer, Sgd, clip_grad_norm};
 pub use parameters::{ParameterBuilder, ParameterId, ParameterInfo, Parameters, Scope};
-pub use pass::Pass;
+pub use pass::{Pass, Replay};
 pub use patch_embedding::PatchEmbedding;
 pub use vitrine_tensor::Activation;

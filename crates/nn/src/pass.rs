@@ -95,8 +95,29 @@ impl<'a> Pass<'a> {
             .then(|| vitrine_tensor::Dropout::new(dropout.probability(), key))
     }
 
+    /// What this pass computes with, for an operation that runs a part of it again in backward.
+    pub fn replay(&self) -> Result<Replay> {
+        let (parameters, values) = (self.parameters.clone(), self.values()?.clone());
+        Ok(Replay { parameters, values, masks: self.masks })
+    }
+
     /// Differentiates a scalar of this pass: adds to the gradients of the parameters.
     pub fn backward(&self, loss: &Var) -> Result<Gradients> {
         Ok(self.tape.backward(loss)?)
+    }
+}
+
+/// What a [`Pass`] computes with: handles to the parameters, and the address of its masks.
+pub struct Replay {
+    parameters: Parameters,
+    values: Tensor,
+    masks: Option<(u64, u64)>,
+}
+
+impl Replay {
+    /// A pass with the same values and masks, recorded on `tape`. Gradients of parameters are added to the same buffer.
+    pub fn pass(&self, tape: Tape) -> Pass<'_> {
+        let pass = Pass::new(&self.parameters, tape, self.masks);
+        Pass { values: OnceCell::from(self.values.clone()), ..pass }
     }
 }

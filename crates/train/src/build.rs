@@ -109,6 +109,7 @@ pub fn vit_config(recipe: &Recipe) -> VitConfig {
             recipe::Init::Flax => Initialisation::Flax,
         },
         last_block_saving: model.last_block_saving,
+        recompute: model.recompute,
     }
 }
 

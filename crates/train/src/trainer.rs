@@ -349,6 +349,7 @@ pub fn resumed_recipe(folder: &Path, overrides: &Overrides) -> Result<Recipe> {
     let before = Recipe::load_file(&path, &Overrides::new())?;
     let after = Recipe::load_file(&path, overrides)?;
     let mut allowed = before.clone();
+    allowed.model.recompute = after.model.recompute;
     allowed.run.epochs = after.run.epochs;
     allowed.run.threads = after.run.threads;
     allowed.run.device = after.run.device;

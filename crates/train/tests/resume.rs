@@ -9,7 +9,7 @@ use vitrine_train::progress::Progress;
 use vitrine_train::trainer::{Outcome, Trainer};
 
 /// Every kind of state that a run carries from step to step. Dropout is on, and the last batch is short, in all.
-const SETTINGS: [(&str, &[&str]); 4] = [
+const SETTINGS: [(&str, &[&str]); 5] = [
     ("sgd", &[]),
     (
         "momentum",
@@ -19,6 +19,7 @@ const SETTINGS: [(&str, &[&str]); 4] = [
         "adamw",
         &["optimizer.kind=adamw", "optimizer.learning_rate=0.003", "optimizer.weight_decay=0.05"],
     ),
+    ("bf16, blocks run again", &["run.precision=bf16", "model.recompute=true"]),
     (
         "adamw with all the rest",
         &[
@@ -37,7 +38,7 @@ const SETTINGS: [(&str, &[&str]); 4] = [
 #[test]
 fn two_epochs_are_one_epoch_and_a_resume() {
     let data = data();
-    for (name, sets) in &SETTINGS[..3] {
+    for (name, sets) in &SETTINGS[..4] {
         let whole = tempfile::tempdir().unwrap();
         train(tiny(sets), whole.path(), &data);
 
@@ -89,7 +90,7 @@ fn a_run_stopped_after_any_batch_goes_on_as_if_it_had_not_been() {
 #[test]
 fn a_run_stopped_after_every_step_goes_on_as_if_it_had_not_been() {
     let data = data();
-    let (_, sets) = SETTINGS[3];
+    let (_, sets) = SETTINGS[4];
     let whole = tempfile::tempdir().unwrap();
     train(tiny(sets), whole.path(), &data);
 

@@ -4,8 +4,9 @@ mod run_support;
 
 use run_support::{images, recipe, whole_run};
 
-const CASES: [(&str, &[&str]); 2] = [
+const CASES: [(&str, &[&str]); 3] = [
     ("momentum", &["optimizer.momentum=0.9", "optimizer.clip_norm=0.5", "schedule.warmup_steps=3"]),
+    ("bf16", &["model.depth=2", "run.precision=bf16"]),
     (
         "adamw",
         &[

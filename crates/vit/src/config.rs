@@ -60,6 +60,9 @@ pub struct VitConfig {
     /// With a class token, compute the last block for that token alone, beyond keys and values: all the classifier
     /// reads. The result, every gradient and every mask are the same.
     pub last_block_saving: bool,
+    /// Keep nothing but each block's input for backward, which runs the blocks again: less memory, a third more
+    /// arithmetic, the same bits.
+    pub recompute: bool,
 }
 
 /// Name, width, depth, heads of the published sizes (Touvron et al. 2021, table 1; Dosovitskiy et al. 2021, table 1).
@@ -91,6 +94,7 @@ impl VitConfig {
             layer_norm_eps: 1e-5,
             initialisation: Initialisation::Torch,
             last_block_saving: true,
+            recompute: false,
         };
         match name {
             "d2l" => return Some(d2l),

@@ -22,6 +22,7 @@
 
 mod block;
 mod config;
+mod recompute;
 mod vision_transformer;
 
 pub use block::Block;

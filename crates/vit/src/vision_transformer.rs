@@ -7,6 +7,7 @@ use vitrine_nn::{
 
 use crate::block::Block;
 use crate::config::{Pool, VitConfig};
+use crate::recompute::Tokens;
 
 /// A Vision Transformer.
 #[derive(Clone, Debug)]
@@ -90,11 +91,16 @@ impl VisionTransformer {
             true => &self.blocks[..self.blocks.len() - 1],
             false => self.blocks.as_slice(),
         };
+        let recomputes = self.config.recompute && pass.tape().is_recording();
+        let run = |block: &Block, x: &Var, tokens| match recomputes {
+            true => block.run_recomputed(pass, x, tokens),
+            false => block.run(pass, x, tokens),
+        };
         for block in full {
-            x = block.forward(pass, &x, None)?;
+            x = run(block, &x, Tokens::All)?;
         }
         if let Some(last) = self.blocks.get(full.len()) {
-            x = last.forward_first(pass, &x)?; // [B, 1, D]
+            x = run(last, &x, Tokens::First)?; // [B, 1, D]
         }
         let batch = x.shape()[0];
         let pooled = match self.config.pool {

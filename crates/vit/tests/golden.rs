@@ -90,6 +90,7 @@ impl Golden {
             layer_norm_eps: self.config["layer_norm_eps"].as_f64().unwrap(),
             initialisation: Initialisation::Torch,
             last_block_saving,
+            recompute: false,
         }
     }
 

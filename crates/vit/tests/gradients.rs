@@ -35,6 +35,7 @@ fn variants() -> Vec<VitConfig> {
                             layer_norm_eps: 1e-5,
                             initialisation,
                             last_block_saving,
+                            recompute: false,
                         });
                     }
                 }

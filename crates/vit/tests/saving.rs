@@ -30,6 +30,7 @@ fn config(depth: usize, biases: bool) -> VitConfig {
         layer_norm_eps: 1e-5,
         initialisation: Initialisation::Torch,
         last_block_saving: true,
+        recompute: false,
     }
 }
 
@@ -152,4 +153,19 @@ fn with_mean_pooling_nothing_is_left_out() {
     let (saved, full) = (step(&saved, DType::F32, STEP), step(&full, DType::F32, STEP));
     assert_eq!((saved.recorded, saved.logits), (full.recorded, full.logits));
     assert_eq!(saved.gradients, full.gradients);
+}
+
+#[test]
+fn blocks_that_are_run_again_give_the_same_bits() {
+    for (pool, saving) in [(Pool::ClassToken, true), (Pool::ClassToken, false), (Pool::Mean, true)]
+    {
+        for dtype in [DType::F32, DType::F64] {
+            let kept = VitConfig { pool, last_block_saving: saving, ..config(3, true) };
+            let again = VitConfig { recompute: true, ..kept.clone() };
+            let (kept, again) = (step(&kept, dtype, STEP), step(&again, dtype, STEP));
+            assert!(again.recorded < kept.recorded, "the blocks were recorded");
+            assert_eq!((kept.logits, kept.loss), (again.logits, again.loss));
+            assert_eq!(kept.gradients, again.gradients);
+        }
+    }
 }

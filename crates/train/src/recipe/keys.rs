@@ -230,6 +230,8 @@ pub static KEYS: &[Key] = &[
     key("model.init", Choice(Init::NAMES), Toml("\"torch\""), "whose initial weights").also(&["weight_init"]),
     key("model.last_block_saving", Bool, Toml("true"),
         "skip what the head does not read in the last block; the result is the same"),
+    key("model.recompute", Bool, Toml("false"),
+        "run the blocks again in backward, to save memory; the result is the same").also(&["activation_checkpointing"]),
 
     key("data.dataset", Choice(Dataset::NAMES), Required, "which images").flag("--dataset").also(&["name"]),
     key("data.limit_train", Integer(0, MANY), Toml("0"), "use only the first so many training images; 0 for all")

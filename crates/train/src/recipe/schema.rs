@@ -66,6 +66,8 @@ pub struct ModelRecipe {
     pub init: Init,
     /// Skip what the head does not read in the last block (the result is the same).
     pub last_block_saving: bool,
+    /// Run the blocks again in backward, to save memory (the result is the same).
+    pub recompute: bool,
 }
 
 /// Section `[data]`.
