@@ -208,11 +208,6 @@ impl Parameters {
         self.view(&self.values, id)
     }
 
-    /// A parameter's part of a tensor that is laid out as [`Parameters::values`].
-    pub(crate) fn part(&self, flat: &Tensor, id: ParameterId) -> Result<Tensor> {
-        self.view(flat, id)
-    }
-
     /// A parameter's gradient: a view of the flat buffer.
     pub fn grad(&self, id: ParameterId) -> Result<Tensor> {
         self.view(&self.grads, id)
@@ -226,7 +221,8 @@ impl Parameters {
             .map(|(i, info)| (info.name.as_str(), self.value(ParameterId(i))))
     }
 
-    fn view(&self, flat: &Tensor, id: ParameterId) -> Result<Tensor> {
+    /// A parameter's part of a tensor that is laid out as [`Parameters::values`].
+    pub(crate) fn view(&self, flat: &Tensor, id: ParameterId) -> Result<Tensor> {
         let info = self.infos.get(id.0).ok_or(Error::ForeignParameter { index: id.0 })?;
         Ok(flat.narrow(0, info.range.start, info.range.len())?.reshape(&info.shape)?)
     }

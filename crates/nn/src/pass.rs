@@ -66,7 +66,7 @@ impl<'a> Pass<'a> {
         if let Some(variable) = known {
             return Ok(variable);
         }
-        let value = self.parameters.part(self.values()?, id)?;
+        let value = self.parameters.view(self.values()?, id)?;
         let variable = self.variable(value, || self.parameters.grad(id))?;
         if let Some(entry) = self.variables.borrow_mut().get_mut(id.index()) {
             *entry = Some(variable.clone());
@@ -76,7 +76,7 @@ impl<'a> Pass<'a> {
 
     /// `count` rows of a parameter from `first` on: a part of fused weights.
     pub fn parameter_rows(&self, id: ParameterId, first: usize, count: usize) -> Result<Var> {
-        let value = self.parameters.part(self.values()?, id)?.narrow(0, first, count)?;
+        let value = self.parameters.view(self.values()?, id)?.narrow(0, first, count)?;
         self.variable(value, || Ok(self.parameters.grad(id)?.narrow(0, first, count)?))
     }
 

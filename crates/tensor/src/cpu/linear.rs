@@ -6,7 +6,7 @@ use super::activation::dropout_row;
 use super::buffer::Buffer;
 use super::elementwise::{accumulate, sum_rows};
 use super::number::{Number, Real};
-use super::product::{Grid, Matrix, Right, pack, packed_len, product};
+use super::product::{Block, Grid, Matrix, Right, Rows, pack, packed_len, product};
 use super::scratch::with_scratch;
 use super::simd::simd;
 use crate::{Activation, Dropout};
@@ -154,11 +154,14 @@ pub(crate) fn grad_input<T: Number>(
     let dy = Matrix::row_major(dy, rows, outputs);
     let w = Matrix::row_major(w, outputs, inputs);
     let grid = Grid::new::<T>(rows, inputs);
-    product(dy, w.into(), grid, grid.cut(dx), |dx, block, values| {
-        for (dx, values) in dx.into_iter().zip(values.chunks_exact(block.columns)) {
-            store::<T>(values, dx);
-        }
-    });
+    product(dy, w.into(), grid, grid.cut(dx), store_block::<T>);
+}
+
+/// Stores a block of a product that nothing is done to.
+fn store_block<T: Number>(to: Rows<'_, T>, block: Block, values: &mut [T::Acc]) {
+    for (to, values) in to.into_iter().zip(values.chunks_exact(block.columns)) {
+        store::<T>(values, to);
+    }
 }
 
 /// `dw += dyᵀ·x`
@@ -186,11 +189,7 @@ pub(crate) fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
     // The narrower matrix is the one to pack: the transpose is computed, which gives the same bits.
     with_scratch(inputs * outputs, |turned: &mut [T::Acc]| {
         let grid = Grid::new::<T>(inputs, outputs);
-        product(x.transposed(), dy.into(), grid, grid.cut(turned), |turned, block, values| {
-            for (to, values) in turned.into_iter().zip(values.chunks_exact(block.columns)) {
-                to.copy_from_slice(values);
-            }
-        });
+        product(x.transposed(), dy.into(), grid, grid.cut(turned), store_block::<T::Acc>);
         const LINE: usize = 16;
         dw.par_chunks_mut(LINE * inputs).enumerate().for_each(|(line, dw)| {
             for (i, turned) in turned.chunks_exact(outputs).enumerate() {
@@ -232,10 +231,6 @@ pub(crate) fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T
     }
     c.par_chunks_mut(m * n).enumerate().for_each(|(i, c)| {
         let grid = Grid::new::<T>(m, n);
-        product(a.matrix(i), b.matrix(i).into(), grid, grid.cut(c), |c, block, values| {
-            for (c, values) in c.into_iter().zip(values.chunks_exact(block.columns)) {
-                store::<T>(values, c);
-            }
-        });
+        product(a.matrix(i), b.matrix(i).into(), grid, grid.cut(c), store_block::<T>);
     });
 }
