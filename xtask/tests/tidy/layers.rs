@@ -9,6 +9,9 @@ use crate::repository::File;
 /// those is open to it too; everything else is not, for development either.
 const LAYERS: &[(&str, &[&str])] = &[
     ("vitrine-tensor", &[]),
+    ("vitrine-ptx-emulator", &[]),
+    ("vitrine-cuda-driver", &["vitrine-ptx-emulator"]),
+    ("vitrine-cuda", &["vitrine-cuda-driver", "vitrine-tensor"]),
     ("vitrine-autodiff", &["vitrine-tensor"]),
     ("vitrine-nn", &["vitrine-autodiff"]),
     ("vitrine-vit", &["vitrine-nn"]),

@@ -7,7 +7,7 @@ use std::process::Command;
 /// Where source files live.
 const SOURCE_FOLDERS: [&str; 4] = ["benches", "crates", "docs", "xtask"];
 /// What counts as a source file.
-const SOURCE_EXTENSIONS: [&str; 4] = ["cu", "py", "rs", "sh"];
+const SOURCE_EXTENSIONS: [&str; 5] = ["cu", "cuh", "py", "rs", "sh"];
 /// The largest file in git.
 const MAX_BYTES: u64 = 1 << 20;
 
