@@ -15,6 +15,7 @@ use crate::kernels::Kernels;
 use crate::launch::Launch;
 use crate::memory::{Pool, address};
 use crate::ops;
+use crate::ops::cross_entropy::LabelFault;
 use crate::transfer::{Transfer, device_bytes};
 
 /// What a backend is made with.
@@ -42,7 +43,9 @@ impl Options {
             Err(_) => Allocator::default(),
             Ok(value) if value == "cached" => Allocator::Cached,
             Ok(value) if value == "exact" => Allocator::Exact,
-            Ok(value) => return Err(Error::Environment { name, value, expected: "cached or exact" }),
+            Ok(value) => {
+                return Err(Error::Environment { name, value, expected: "cached or exact" });
+            }
         };
         Ok(Self { allocator })
     }
@@ -71,7 +74,8 @@ impl Context {
     }
 
     fn new(ordinal: u32) -> Result<Self, Error> {
-        let kind = vitrine_cuda_driver::status().map_err(|error| Error::Driver(error.to_string()))?;
+        let kind =
+            vitrine_cuda_driver::status().map_err(|error| Error::Driver(error.to_string()))?;
         let emulated = kind == vitrine_cuda_driver::Kind::Emulated;
         let failed = |doing| move |source| Error::SetUp { ordinal, doing, source };
         cust::init(cust::CudaFlags::empty()).map_err(failed("starting the driver"))?;
@@ -129,6 +133,7 @@ pub struct CudaBackend {
     stream: Stream,
     pool: Arc<Pool>,
     transfer: Mutex<Transfer>,
+    label_fault: LabelFault,
 }
 
 impl CudaBackend {
@@ -140,7 +145,13 @@ impl CudaBackend {
         let stream = stream.map_err(failed("making a stream"))?;
         let transfer = Transfer::new().map_err(failed("making a stream for copies"))?;
         let pool = Pool::new(context, options.allocator == Allocator::Exact);
-        Ok(Self { context, stream, pool, transfer: Mutex::new(transfer) })
+        Ok(Self {
+            context,
+            stream,
+            pool,
+            transfer: Mutex::new(transfer),
+            label_fault: LabelFault::default(),
+        })
     }
 
     /// Gives the memory that is not in use back to the driver.
@@ -174,7 +185,11 @@ impl CudaBackend {
 
     /// An error of an operation, for what the driver or a kernel does not allow.
     pub(crate) fn error(&self, op: &'static str, message: impl ToString) -> vitrine_tensor::Error {
-        vitrine_tensor::Error::Device { op, device: self.device_name(), message: message.to_string() }
+        vitrine_tensor::Error::Device {
+            op,
+            device: self.device_name(),
+            message: message.to_string(),
+        }
     }
 
     /// A launch of the kernel `name` for an operation.
@@ -194,6 +209,25 @@ impl CudaBackend {
         }
     }
 
+    /// Where the kernels note labels that are no classes.
+    pub(crate) fn label_fault(&self) -> &LabelFault {
+        &self.label_fault
+    }
+
+    /// Copies bytes to the device, in the stream's order.
+    pub(crate) fn upload_to(&self, address: u64, bytes: &[u8]) -> Result<()> {
+        self.context.make_current();
+        let uploaded = self.transfer.lock().upload(bytes, address, &self.stream);
+        uploaded.map_err(|error| self.context.error("upload", error))
+    }
+
+    /// Copies bytes from the device, after all that is in the stream.
+    pub(crate) fn download_from(&self, address: u64, bytes: &mut [u8]) -> Result<()> {
+        self.context.make_current();
+        let downloaded = self.transfer.lock().download(address, bytes, &self.stream);
+        downloaded.map_err(|error| self.context.error("download", error))
+    }
+
     /// Memory for intermediate results, which goes back to the pool when it is dropped.
     pub(crate) fn scratch(&self, bytes: usize) -> Result<crate::memory::Block> {
         self.pool.take(bytes)
@@ -210,15 +244,11 @@ impl Backend for CudaBackend {
     }
 
     fn upload(&self, bytes: &[u8], to: &Tensor) -> Result<()> {
-        self.context.make_current();
-        let uploaded = self.transfer.lock().upload(bytes, address(to), &self.stream);
-        uploaded.map_err(|error| self.context.error("upload", error))
+        self.upload_to(address(to), bytes)
     }
 
     fn download(&self, from: &Tensor, bytes: &mut [u8]) -> Result<()> {
-        self.context.make_current();
-        let downloaded = self.transfer.lock().download(address(from), bytes, &self.stream);
-        downloaded.map_err(|error| self.context.error("download", error))?;
+        self.download_from(address(from), bytes)?;
         ops::cross_entropy::check_labels(self)
     }
 

@@ -47,6 +47,17 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// A warp for each of `rows` rows.
+    pub(crate) fn over_rows(mut self, rows: usize) -> Self {
+        self.grid = [(rows as u64 * 32).div_ceil(u64::from(self.threads)) as u32, 1, 1];
+        self
+    }
+
+    /// The threads that `for_each_with_factor` in `kernels/random.cuh` wants for a tensor with a dropout mask.
+    pub(crate) fn over_masked(self, elements: usize) -> Self {
+        self.over((elements as u64).div_ceil(64) * 16)
+    }
+
     /// The blocks along each axis.
     pub(crate) fn grid(mut self, grid: [u32; 3]) -> Self {
         self.grid = grid;
@@ -91,7 +102,9 @@ impl<'a> Launch<'a> {
             return Ok(());
         }
         let lengths = self.arguments.iter().map(|&(_, length)| length);
-        if !lengths.eq(self.kernel.parameters.iter().copied()) || self.threads > self.kernel.max_threads {
+        if !lengths.eq(self.kernel.parameters.iter().copied())
+            || self.threads > self.kernel.max_threads
+        {
             let given: Vec<_> = self.arguments.iter().map(|&(_, length)| length).collect();
             let message = format!(
                 "the host gives {} threads and arguments of {given:?} bytes, the kernel takes at most {} and {:?}",

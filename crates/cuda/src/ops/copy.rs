@@ -25,9 +25,8 @@ fn copy_dense(backend: &CudaBackend, from: &Tensor, to: &Tensor) -> Result<()> {
     let bytes = from.elements() * from.dtype().size();
     let mut target = device_bytes(address(to), bytes);
     // SAFETY: both tensors are dense and of this size, on this device; the copy is in the stream's order.
-    let copied = unsafe {
-        target.async_copy_from(&device_bytes(address(from), bytes), backend.stream())
-    };
+    let copied =
+        unsafe { target.async_copy_from(&device_bytes(address(from), bytes), backend.stream()) };
     copied.map_err(|error| backend.error("copy", backend.explain(error)))
 }
 
