@@ -7,6 +7,7 @@ use cust::device::DeviceAttribute;
 use cust::error::{CudaError, CudaResult};
 use cust::stream::{Stream, StreamFlags};
 use parking_lot::Mutex;
+use vitrine_cuda_driver::{Kind, Version, require};
 use vitrine_tensor::backend::*;
 use vitrine_tensor::{DType, Dropout, Result, Tensor};
 
@@ -51,6 +52,9 @@ impl Options {
     }
 }
 
+/// The toolkit that builds the kernels.
+const TOOLKIT: Version = Version::new(13, 0);
+
 /// A device of the driver, made current on a thread before the driver is called there.
 pub(crate) struct Context {
     ordinal: u32,
@@ -74,15 +78,13 @@ impl Context {
     }
 
     fn new(ordinal: u32) -> Result<Self, Error> {
-        let kind =
-            vitrine_cuda_driver::status().map_err(|error| Error::Driver(error.to_string()))?;
-        let emulated = kind == vitrine_cuda_driver::Kind::Emulated;
-        let failed = |doing| move |source| Error::SetUp { ordinal, doing, source };
-        cust::init(cust::CudaFlags::empty()).map_err(failed("starting the driver"))?;
-        let count = cust::device::Device::num_devices().map_err(failed("counting devices"))?;
+        let kind = require(vitrine_cuda_driver::Kernels::Native, TOOLKIT)?;
+        let count = vitrine_cuda_driver::devices()? as u32;
         if ordinal >= count {
             return Err(Error::NoDevice { ordinal, count });
         }
+        let failed = |doing| move |source| Error::SetUp { ordinal, doing, source };
+        cust::init(cust::CudaFlags::empty()).map_err(failed("starting the driver"))?;
         let device = cust::device::Device::get_device(ordinal).map_err(failed("opening it"))?;
         let attribute = |which| device.get_attribute(which).map_err(failed("asking for its kind"));
         let major = attribute(DeviceAttribute::ComputeCapabilityMajor)?;
@@ -92,7 +94,7 @@ impl Context {
             return Err(Error::TooOldCard { ordinal, name, major, minor });
         }
         let context = cust::context::Context::new(device).map_err(failed("making a context"))?;
-        let kernels = Kernels::load(ordinal, (major, minor), emulated)?;
+        let kernels = Kernels::load(ordinal, (major, minor), kind == Kind::Emulated)?;
         Ok(Self { ordinal, context, kernels })
     }
 
@@ -119,12 +121,13 @@ impl Context {
     }
 }
 
-/// The driver's answer, and what a checker of the device has to say about it.
+/// The driver's answer, and what the emulated device has to say about it.
 fn explain(error: CudaError) -> String {
-    match vitrine_cuda_driver::last_fault() {
-        Some(fault) => format!("{error}: {fault}"),
-        None => error.to_string(),
+    #[cfg(feature = "emulator")]
+    if let Some(fault) = vitrine_cuda_driver::emulator::last_fault() {
+        return format!("{error}: {fault}");
     }
+    error.to_string()
 }
 
 /// The operations of one CUDA device.
