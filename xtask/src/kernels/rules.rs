@@ -9,7 +9,8 @@ use super::ptxas::Usage;
 /// is a register that went to memory: the kernel keeps too much at once.
 const SPILL_BUDGET: u32 = 0;
 
-/// The kernels that may do what is banned, each with the reason, which is shown with each build.
+/// The kernels that may do what is banned, each with the reason, which is shown with each build. A
+/// name that ends in `*` stands for all that begin like it.
 pub struct Rules {
     /// Kernels that may spill, and how many bytes.
     pub spills: &'static [(&'static str, u32, &'static str)],
@@ -18,13 +19,20 @@ pub struct Rules {
 }
 
 /// The rules as they are in force.
-pub const RULES: Rules = Rules { spills: &[], f64: &[] };
+pub const RULES: Rules = Rules {
+    spills: &[],
+    f64: &[
+        ("convert_*", "f64 holds the values of the narrower types; not in a training step"),
+        ("cross_entropy_mean", "one block, one sum of a batch's losses"),
+        ("sum_squares_total", "one block, one sum of the partial ones"),
+    ],
+};
 
 impl Rules {
     /// What is wrong with the instructions of a kernel: each thing once, at its first place.
     pub fn check_instructions(&self, ptx: &Ptx, entry: &Entry) -> Vec<String> {
         let name = entry.name;
-        let may_use_f64 = self.f64.iter().any(|(kernel, _)| *kernel == name);
+        let may_use_f64 = self.f64.iter().any(|(kernels, _)| covers(kernels, name));
         let (mut seen, mut findings) = (Vec::new(), Vec::new());
         if name.starts_with("_Z") {
             findings.push(format!("{name} has a C++ name: declare it extern \"C\""));
@@ -46,7 +54,7 @@ impl Rules {
     /// The spills over the budget.
     pub fn check_spills(&self, kernel: &Kernel) -> Vec<String> {
         let name = kernel.name.as_str();
-        let exception = self.spills.iter().find(|(kernel, ..)| *kernel == name);
+        let exception = self.spills.iter().find(|(kernels, ..)| covers(kernels, name));
         let budget = exception.map_or(SPILL_BUDGET, |(_, bytes, _)| *bytes);
         let over = kernel.targets.iter().filter(|(_, usage)| usage.spills() > budget);
         let finding = |(target, usage): (&u32, &Usage)| {
@@ -68,6 +76,10 @@ impl Rules {
         let f64 = f64.map(|(kernel, reason)| format!("{kernel} may compute in f64: {reason}"));
         spills.chain(f64).collect()
     }
+}
+
+fn covers(kernels: &str, name: &str) -> bool {
+    kernels.strip_suffix('*').map_or(kernels == name, |start| name.starts_with(start))
 }
 
 /// What is wrong with an instruction, and what to do about it.
@@ -162,6 +174,12 @@ mod tests {
         assert_eq!(findings(&F64, "k", body).len(), 1);
         assert_eq!(findings(&F64, "other", body).len(), 2);
         assert_eq!(F64.exceptions(), ["k may compute in f64: it sums up"]);
+    }
+
+    #[test]
+    fn a_name_may_stand_for_many() {
+        assert!(covers("sum_f32", "sum_f32") && !covers("sum_f32", "sum_f32_total"));
+        assert!(covers("sum_*", "sum_f32") && !covers("sum_*", "product_sum_f32"));
     }
 
     #[test]
