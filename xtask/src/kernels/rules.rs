@@ -22,9 +22,9 @@ pub struct Rules {
 pub const RULES: Rules = Rules {
     spills: &[],
     f64: &[
-        ("convert_*", "f64 holds the values of the narrower types; not in a training step"),
-        ("cross_entropy_mean", "one block, one sum of a batch's losses"),
-        ("sum_squares_total", "one block, one sum of the partial ones"),
+        ("convert_*", "f64 holds every value of the types that are converted"),
+        ("cross_entropy_mean", "one block adds the batch's losses, as the CPU does"),
+        ("sum_squares_total", "one block adds the sums of blocks, as the CPU does"),
     ],
 };
 

@@ -1,0 +1,44 @@
+// Activation functions and their derivatives, numbered as the host numbers them (src/arguments.rs).
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+enum Activation : uint32_t { NONE = 0, GELU_ERF = 1, GELU_TANH = 2, RELU = 3 };
+
+// Beyond this, the tanh form is x or 0 to the last bit, and its polynomial has not overflowed yet.
+constexpr float GELU_TANH_LIMIT = 50.0f;
+
+// √(2/π)·(x + 0.044715·x³)
+__device__ inline float gelu_tanh_argument(float x) {
+    return 0.7978845608028654f * (x + 0.044715f * x * x * x);
+}
+
+__device__ inline float activate(float x, uint32_t activation) {
+    switch (activation) {
+        case GELU_ERF: return 0.5f * x * erfcf(-0.7071067811865476f * x);
+        case GELU_TANH: {
+            float inside = fminf(fmaxf(x, -GELU_TANH_LIMIT), GELU_TANH_LIMIT);
+            return 0.5f * x * (1.0f + tanhf(gelu_tanh_argument(inside)));
+        }
+        case RELU: return x < 0.0f ? 0.0f : x;
+        default: return x;
+    }
+}
+
+__device__ inline float activation_derivative(float x, uint32_t activation) {
+    switch (activation) {
+        case GELU_ERF: {
+            float density = 0.3989422804014327f * expf(-0.5f * x * x);
+            return 0.5f * erfcf(-0.7071067811865476f * x) + x * density;
+        }
+        case GELU_TANH: {
+            float inside = fminf(fmaxf(x, -GELU_TANH_LIMIT), GELU_TANH_LIMIT);
+            float t = tanhf(gelu_tanh_argument(inside));
+            float slope = 0.7978845608028654f * (1.0f + 3.0f * 0.044715f * inside * inside);
+            return 0.5f * (1.0f + t) + 0.5f * inside * (1.0f - t * t) * slope;
+        }
+        case RELU: return x > 0.0f ? 1.0f : 0.0f;
+        default: return 1.0f;
+    }
+}
