@@ -56,3 +56,24 @@ __device__ inline float dropout_factor(uint64_t index, const Dropout& mask) {
     uint32_t word = lane == 0 ? words.x : lane == 1 ? words.y : lane == 2 ? words.z : words.w;
     return factor_of(word, mask);
 }
+
+// Calls each(element, factor) for this thread's share of a tensor's elements, for a grid of a quarter as many threads as
+// there are elements, rounded up to whole counters (`Launch::over_masked` on the host).
+template <class Each>
+__device__ inline void for_each_with_factor(uint64_t elements, const Dropout& mask, Each each) {
+    uint64_t thread = uint64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+    uint64_t threads = uint64_t(gridDim.x) * blockDim.x;
+    if (mask.sample != mask.sample_stride) {
+        for (uint64_t i = thread; i < elements; i += threads) each(i, dropout_factor(mask.index(i), mask));
+        return;
+    }
+    uint64_t counters = (elements + 63) / 64 * 16;
+    for (uint64_t counter = thread; counter < counters; counter += threads) {
+        float4 factors = dropout_factors(counter, mask);
+        uint64_t first = counter / 16 * 64 + counter % 16;
+        if (first < elements) each(first, factors.x);
+        if (first + 16 < elements) each(first + 16, factors.y);
+        if (first + 32 < elements) each(first + 32, factors.z);
+        if (first + 48 < elements) each(first + 48, factors.w);
+    }
+}

@@ -16,13 +16,18 @@ pub(crate) struct Walk {
 
 impl Walk {
     /// Merges neighbouring axes that are one axis in every tensor. The strides are in elements.
-    pub(crate) fn new(op: &'static str, shape: &[usize], strides: &[&[usize]]) -> Result<Self, Error> {
+    pub(crate) fn new(
+        op: &'static str,
+        shape: &[usize],
+        strides: &[&[usize]],
+    ) -> Result<Self, Error> {
         let elements = shape.iter().product::<usize>();
         let Ok(elements) = u32::try_from(elements) else {
             let rule = "the CUDA backend walks over fewer than 2^32 elements; take parts of it";
             return Err(Error::Shape { op, shape: shape.to_vec(), rule });
         };
-        let mut walk = Self { rank: 1, extents: [1; MAX_RANK], elements, strides: [[0; MAX_RANK]; 3] };
+        let mut walk =
+            Self { rank: 1, extents: [1; MAX_RANK], elements, strides: [[0; MAX_RANK]; 3] };
         let mut last = None;
         for axis in (0..shape.len()).filter(|&axis| shape[axis] != 1) {
             let one_axis = |to: usize| {

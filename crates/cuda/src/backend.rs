@@ -1,20 +1,25 @@
 //! [`CudaBackend`]: the device, its streams, memory and kernels, and the table that leads from the trait to `ops`.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use cust::device::DeviceAttribute;
 use cust::error::{CudaError, CudaResult};
 use cust::stream::{Stream, StreamFlags};
 use parking_lot::Mutex;
+use vitrine_cuda_driver::{Kind, Version, require};
 use vitrine_tensor::backend::*;
 use vitrine_tensor::{DType, Dropout, Result, Tensor};
 
 use crate::error::Error;
 use crate::kernels::Kernels;
 use crate::launch::Launch;
-use crate::memory::{Pool, address};
+use crate::limits::Limits;
+use crate::memory::{Block, Pool, address};
 use crate::ops;
+use crate::ops::cross_entropy::LabelFault;
+use crate::profile::{KernelFigures, Profile, Profiling};
 use crate::transfer::{Transfer, device_bytes};
 
 /// What a backend is made with.
@@ -42,15 +47,23 @@ impl Options {
             Err(_) => Allocator::default(),
             Ok(value) if value == "cached" => Allocator::Cached,
             Ok(value) if value == "exact" => Allocator::Exact,
-            Ok(value) => return Err(Error::Environment { name, value, expected: "cached or exact" }),
+            Ok(value) => {
+                return Err(Error::Environment { name, value, expected: "cached or exact" });
+            }
         };
         Ok(Self { allocator })
     }
 }
 
+/// The toolkit that builds the kernels.
+const TOOLKIT: Version = Version::new(13, 0);
+
 /// A device of the driver, made current on a thread before the driver is called there.
 pub(crate) struct Context {
     ordinal: u32,
+    device: cust::device::Device,
+    /// Compute capability.
+    capability: (i32, i32),
     context: cust::context::Context,
     kernels: Kernels,
 }
@@ -71,14 +84,13 @@ impl Context {
     }
 
     fn new(ordinal: u32) -> Result<Self, Error> {
-        let kind = vitrine_cuda_driver::status().map_err(|error| Error::Driver(error.to_string()))?;
-        let emulated = kind == vitrine_cuda_driver::Kind::Emulated;
-        let failed = |doing| move |source| Error::SetUp { ordinal, doing, source };
-        cust::init(cust::CudaFlags::empty()).map_err(failed("starting the driver"))?;
-        let count = cust::device::Device::num_devices().map_err(failed("counting devices"))?;
+        let kind = require(vitrine_cuda_driver::Kernels::Native, TOOLKIT)?;
+        let count = vitrine_cuda_driver::devices()? as u32;
         if ordinal >= count {
             return Err(Error::NoDevice { ordinal, count });
         }
+        let failed = |doing| move |source| Error::SetUp { ordinal, doing, source };
+        cust::init(cust::CudaFlags::empty()).map_err(failed("starting the driver"))?;
         let device = cust::device::Device::get_device(ordinal).map_err(failed("opening it"))?;
         let attribute = |which| device.get_attribute(which).map_err(failed("asking for its kind"));
         let major = attribute(DeviceAttribute::ComputeCapabilityMajor)?;
@@ -88,8 +100,8 @@ impl Context {
             return Err(Error::TooOldCard { ordinal, name, major, minor });
         }
         let context = cust::context::Context::new(device).map_err(failed("making a context"))?;
-        let kernels = Kernels::load(ordinal, (major, minor), emulated)?;
-        Ok(Self { ordinal, context, kernels })
+        let kernels = Kernels::load(ordinal, (major, minor), kind == Kind::Emulated)?;
+        Ok(Self { ordinal, device, capability: (major, minor), context, kernels })
     }
 
     /// `cuda:0`
@@ -115,12 +127,13 @@ impl Context {
     }
 }
 
-/// The driver's answer, and what a checker of the device has to say about it.
+/// The driver's answer, and what the emulated device has to say about it.
 fn explain(error: CudaError) -> String {
-    match vitrine_cuda_driver::last_fault() {
-        Some(fault) => format!("{error}: {fault}"),
-        None => error.to_string(),
+    #[cfg(feature = "emulator")]
+    if let Some(fault) = vitrine_cuda_driver::emulator::last_fault() {
+        return format!("{error}: {fault}");
     }
+    error.to_string()
 }
 
 /// The operations of one CUDA device.
@@ -129,6 +142,9 @@ pub struct CudaBackend {
     stream: Stream,
     pool: Arc<Pool>,
     transfer: Mutex<Transfer>,
+    label_fault: LabelFault,
+    profile: Mutex<Option<Profile>>,
+    tables: Mutex<HashMap<Vec<u64>, Block>>,
 }
 
 impl CudaBackend {
@@ -140,7 +156,15 @@ impl CudaBackend {
         let stream = stream.map_err(failed("making a stream"))?;
         let transfer = Transfer::new().map_err(failed("making a stream for copies"))?;
         let pool = Pool::new(context, options.allocator == Allocator::Exact);
-        Ok(Self { context, stream, pool, transfer: Mutex::new(transfer) })
+        Ok(Self {
+            context,
+            stream,
+            pool,
+            transfer: Mutex::new(transfer),
+            label_fault: LabelFault::default(),
+            profile: Mutex::default(),
+            tables: Mutex::default(),
+        })
     }
 
     /// Gives the memory that is not in use back to the driver.
@@ -156,6 +180,32 @@ impl CudaBackend {
     /// Bytes in blocks that wait to be used again.
     pub fn idle_bytes(&self) -> usize {
         self.pool.idle_bytes()
+    }
+
+    /// From now on, counts what each kernel does, and takes its time if it is run.
+    pub fn start_profile(&self, mode: Profiling) {
+        *self.profile.lock() = Some(Profile::new(mode));
+    }
+
+    /// The figures of each kernel since [`CudaBackend::start_profile`], by name. Waits for the device.
+    pub fn finish_profile(&self) -> Result<Vec<KernelFigures>> {
+        self.context.make_current();
+        match self.profile.lock().take() {
+            Some(profile) => profile.finish().map_err(|error| self.context.error("profile", error)),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What the card can do at the most.
+    pub fn limits(&self) -> Result<Limits> {
+        self.context.make_current();
+        let limits = Limits::of(self.context.device, self.context.capability);
+        limits.map_err(|error| self.context.error("limits", error))
+    }
+
+    /// Where launches are counted, if they are.
+    pub(crate) fn profile(&self) -> parking_lot::MutexGuard<'_, Option<Profile>> {
+        self.profile.lock()
     }
 
     /// The stream that all work goes through.
@@ -174,7 +224,11 @@ impl CudaBackend {
 
     /// An error of an operation, for what the driver or a kernel does not allow.
     pub(crate) fn error(&self, op: &'static str, message: impl ToString) -> vitrine_tensor::Error {
-        vitrine_tensor::Error::Device { op, device: self.device_name(), message: message.to_string() }
+        vitrine_tensor::Error::Device {
+            op,
+            device: self.device_name(),
+            message: message.to_string(),
+        }
     }
 
     /// A launch of the kernel `name` for an operation.
@@ -194,8 +248,41 @@ impl CudaBackend {
         }
     }
 
+    /// Where the kernels note labels that are no classes.
+    pub(crate) fn label_fault(&self) -> &LabelFault {
+        &self.label_fault
+    }
+
+    /// Copies bytes to the device, in the stream's order.
+    pub(crate) fn upload_to(&self, address: u64, bytes: &[u8]) -> Result<()> {
+        self.context.make_current();
+        let uploaded = self.transfer.lock().upload(bytes, address, &self.stream);
+        uploaded.map_err(|error| self.context.error("upload", error))
+    }
+
+    /// Copies bytes from the device, after all that is in the stream.
+    pub(crate) fn download_from(&self, address: u64, bytes: &mut [u8]) -> Result<()> {
+        self.context.make_current();
+        let downloaded = self.transfer.lock().download(address, bytes, &self.stream);
+        downloaded.map_err(|error| self.context.error("download", error))
+    }
+
+    /// The address of a table of numbers on the device. It is uploaded once and kept.
+    pub(crate) fn table(&self, numbers: Vec<u64>) -> Result<u64> {
+        let mut tables = self.tables.lock();
+        if let Some(block) = tables.get(&numbers) {
+            return Ok(block.address());
+        }
+        let bytes: &[u8] = bytemuck::cast_slice(&numbers);
+        let block = self.scratch(bytes.len())?;
+        self.upload_to(block.address(), bytes)?;
+        let address = block.address();
+        tables.insert(numbers, block);
+        Ok(address)
+    }
+
     /// Memory for intermediate results, which goes back to the pool when it is dropped.
-    pub(crate) fn scratch(&self, bytes: usize) -> Result<crate::memory::Block> {
+    pub(crate) fn scratch(&self, bytes: usize) -> Result<Block> {
         self.pool.take(bytes)
     }
 }
@@ -210,15 +297,11 @@ impl Backend for CudaBackend {
     }
 
     fn upload(&self, bytes: &[u8], to: &Tensor) -> Result<()> {
-        self.context.make_current();
-        let uploaded = self.transfer.lock().upload(bytes, address(to), &self.stream);
-        uploaded.map_err(|error| self.context.error("upload", error))
+        self.upload_to(address(to), bytes)
     }
 
     fn download(&self, from: &Tensor, bytes: &mut [u8]) -> Result<()> {
-        self.context.make_current();
-        let downloaded = self.transfer.lock().download(address(from), bytes, &self.stream);
-        downloaded.map_err(|error| self.context.error("download", error))?;
+        self.download_from(address(from), bytes)?;
         ops::cross_entropy::check_labels(self)
     }
 
@@ -402,8 +485,9 @@ impl Backend for CudaBackend {
         grads: &Tensor,
         velocity: Option<&Tensor>,
         step: &SgdStep,
+        undecayed: &[Range<usize>],
     ) -> Result<()> {
-        ops::optimizer::sgd(self, parameters, grads, velocity, step)
+        ops::optimizer::sgd(self, parameters, grads, velocity, step, undecayed)
     }
 
     fn adamw(
@@ -413,8 +497,10 @@ impl Backend for CudaBackend {
         first_moment: &Tensor,
         second_moment: &Tensor,
         step: &AdamWStep,
+        undecayed: &[Range<usize>],
     ) -> Result<()> {
-        ops::optimizer::adamw(self, parameters, grads, [first_moment, second_moment], step)
+        let moments = [first_moment, second_moment];
+        ops::optimizer::adamw(self, parameters, grads, moments, step, undecayed)
     }
 
     fn sum_squares(&self, x: &Tensor, to: &Tensor) -> Result<()> {

@@ -9,8 +9,8 @@ use cust::error::CudaError;
 #[non_exhaustive]
 pub enum Error {
     /// There is no driver, or one that is too old.
-    #[error("{0}")]
-    Driver(String),
+    #[error(transparent)]
+    Driver(#[from] vitrine_cuda_driver::DriverError),
     /// The machine has fewer devices.
     #[error(
         "there is no device cuda:{ordinal}: the driver knows {count}; see `nvidia-smi -L`, or take --device cpu"

@@ -12,11 +12,19 @@ use crate::error::Error;
 
 /// The sources that this program was built with.
 const SOURCES: &[(&str, &str)] = &[
+    ("activation.cu", include_str!("../kernels/activation.cu")),
     ("activation.cuh", include_str!("../kernels/activation.cuh")),
     ("copy.cu", include_str!("../kernels/copy.cu")),
+    ("cross_entropy.cu", include_str!("../kernels/cross_entropy.cu")),
     ("element.cuh", include_str!("../kernels/element.cuh")),
+    ("elementwise.cu", include_str!("../kernels/elementwise.cu")),
+    ("embed.cu", include_str!("../kernels/embed.cu")),
+    ("layer_norm.cu", include_str!("../kernels/layer_norm.cu")),
+    ("optimizer.cu", include_str!("../kernels/optimizer.cu")),
     ("random.cuh", include_str!("../kernels/random.cuh")),
     ("reduce.cuh", include_str!("../kernels/reduce.cuh")),
+    ("softmax.cu", include_str!("../kernels/softmax.cu")),
+    ("sum.cu", include_str!("../kernels/sum.cu")),
     ("walk.cuh", include_str!("../kernels/walk.cuh")),
 ];
 
@@ -59,7 +67,11 @@ pub(crate) struct Kernels(HashMap<String, Kernel>);
 
 impl Kernels {
     /// Loads every module: native code for `capability` where there is some and the driver is a real one, else PTX.
-    pub(crate) fn load(ordinal: u32, capability: (i32, i32), emulated: bool) -> Result<Self, Error> {
+    pub(crate) fn load(
+        ordinal: u32,
+        capability: (i32, i32),
+        emulated: bool,
+    ) -> Result<Self, Error> {
         let folder = find_folder()?;
         let manifest = read_manifest(&folder)?;
         let mut kernels = HashMap::new();
@@ -98,8 +110,8 @@ impl Kernels {
 /// The native code that runs on a card of this capability: the same major version, and the highest minor one that is
 /// not above the card's (CUDA C++ Programming Guide, "Binary compatibility").
 fn native_code(module: &ModuleEntry, (major, minor): (i32, i32)) -> Option<&String> {
-    let fits = |target: &str| target.parse().ok().filter(|t| t / 10 == major && t % 10 <= minor);
-    let best = module.cubins.keys().filter_map(|target| fits(target)).max()?;
+    let targets = module.cubins.keys().filter_map(|target| target.parse::<i32>().ok());
+    let best = targets.filter(|target| target / 10 == major && target % 10 <= minor).max()?;
     module.cubins.get(&best.to_string())
 }
 
@@ -152,7 +164,9 @@ fn explain(error: cust::error::CudaError, ordinal: u32) -> String {
     use cust::error::CudaError::{InvalidPtx, NoBinaryForGpu, UnknownError};
     match error {
         InvalidPtx | NoBinaryForGpu | UnknownError => {
-            format!("the driver of cuda:{ordinal} refuses it ({error}); it needs CUDA 13.0, which comes with driver 580")
+            format!(
+                "the driver of cuda:{ordinal} refuses it ({error}); it needs CUDA 13.0, which comes with driver 580"
+            )
         }
         other => other.to_string(),
     }

@@ -20,6 +20,13 @@ pub(crate) struct Block {
     pool: Arc<Pool>,
 }
 
+impl Block {
+    /// Where it begins.
+    pub(crate) fn address(&self) -> u64 {
+        self.address
+    }
+}
+
 impl Drop for Block {
     fn drop(&mut self) {
         self.pool.give_back(self.address, self.size);
@@ -198,7 +205,10 @@ mod tests {
         assert_eq!([1, 512, 513, 8192].map(class), [512, 512, 1024, 8192]);
         for bytes in (10_000..5_000_000).step_by(997) {
             let size = class(bytes);
-            assert!(size >= bytes && size - bytes <= bytes / 8 && size % 512 == 0, "{bytes} {size}");
+            assert!(
+                size >= bytes && size - bytes <= bytes / 8 && size % 512 == 0,
+                "{bytes} {size}"
+            );
             assert_eq!(class(size), size);
         }
     }

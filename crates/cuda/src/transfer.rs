@@ -25,9 +25,7 @@ pub(crate) struct Transfer {
 struct Slot {
     host: LockedBuffer<u8>,
     device: DeviceBuffer<u8>,
-    /// The copy to the device is done: the host's part may be filled again.
-    arrived: Event,
-    /// It was moved to the tensor: the device's part may be filled again.
+    /// It was moved to the tensor: both may be filled again.
     moved: Event,
 }
 
@@ -37,8 +35,7 @@ impl Slot {
         let host = unsafe { LockedBuffer::uninitialized(SLOT)? };
         // SAFETY: as above.
         let device = unsafe { DeviceBuffer::uninitialized(SLOT)? };
-        let flags = EventFlags::DISABLE_TIMING;
-        Ok(Self { host, device, arrived: Event::new(flags)?, moved: Event::new(flags)? })
+        Ok(Self { host, device, moved: Event::new(EventFlags::DISABLE_TIMING)? })
     }
 }
 
@@ -58,18 +55,16 @@ impl Transfer {
             let slot = &mut self.slots[self.next];
             self.next = (self.next + 1) % SLOTS;
             if !fresh {
-                slot.arrived.synchronize()?;
-                self.copies.wait_event(&slot.moved, StreamWaitEventFlags::DEFAULT)?;
+                slot.moved.synchronize()?;
             }
             slot.host[..bytes.len()].copy_from_slice(bytes);
             let mut staged = slot.device.index(0..bytes.len());
             let mut to = device_bytes(address + (piece * SLOT) as u64, bytes.len());
-            // SAFETY: the host's memory is pinned and stays as it is until `arrived`, for which the next user of the slot
-            // waits; the device's memory is used by nobody before `moved` (the stream waited above).
+            // SAFETY: the host's memory is pinned; neither is used again before `moved`, for which the slot's next user
+            // waits above.
             unsafe { staged.async_copy_from(&slot.host[..bytes.len()], &self.copies)? };
-            slot.arrived.record(&self.copies)?;
-            stream.wait_event(&slot.arrived, StreamWaitEventFlags::DEFAULT)?;
-            // SAFETY: both are device memory of this length; the order is kept by the events around it.
+            wait_for(&self.copies, stream)?;
+            // SAFETY: both are device memory of this length, and the copy above comes first.
             unsafe { to.async_copy_from(&staged, stream)? };
             slot.moved.record(stream)?;
         }
@@ -77,7 +72,12 @@ impl Transfer {
     }
 
     /// Copies bytes from `address` after all that is in `stream`, and waits for it.
-    pub(crate) fn download(&mut self, address: u64, bytes: &mut [u8], stream: &Stream) -> CudaResult<()> {
+    pub(crate) fn download(
+        &mut self,
+        address: u64,
+        bytes: &mut [u8],
+        stream: &Stream,
+    ) -> CudaResult<()> {
         for (piece, bytes) in bytes.chunks_mut(SLOT).enumerate() {
             let pinned = match &mut self.download {
                 Some(pinned) => pinned,
@@ -93,6 +93,13 @@ impl Transfer {
         }
         Ok(())
     }
+}
+
+/// Lets `stream` wait for all that is in `first` by now.
+fn wait_for(first: &Stream, stream: &Stream) -> CudaResult<()> {
+    let event = Event::new(EventFlags::DISABLE_TIMING)?;
+    event.record(first)?;
+    stream.wait_event(event, StreamWaitEventFlags::DEFAULT)
 }
 
 /// Device memory as `cust` wants to see it.

@@ -18,16 +18,15 @@ pub(crate) fn copy(backend: &CudaBackend, from: &Tensor, to: &Tensor) -> Result<
     } else {
         backend.launch("copy", &format!("copy_{}", moved_as(to.dtype())))?
     };
-    launch.over(walk.elements()).tensor(from).tensor(to).value(walk).launch()
+    launch.over(walk.elements()).moves(&[from, to]).tensor(from).tensor(to).value(walk).launch()
 }
 
 fn copy_dense(backend: &CudaBackend, from: &Tensor, to: &Tensor) -> Result<()> {
     let bytes = from.elements() * from.dtype().size();
     let mut target = device_bytes(address(to), bytes);
     // SAFETY: both tensors are dense and of this size, on this device; the copy is in the stream's order.
-    let copied = unsafe {
-        target.async_copy_from(&device_bytes(address(from), bytes), backend.stream())
-    };
+    let copied =
+        unsafe { target.async_copy_from(&device_bytes(address(from), bytes), backend.stream()) };
     copied.map_err(|error| backend.error("copy", backend.explain(error)))
 }
 
@@ -44,6 +43,7 @@ pub(crate) fn fill(backend: &CudaBackend, to: &Tensor, value: f64) -> Result<()>
     let kernel = format!("fill_{}", moved_as(to.dtype()));
     backend
         .launch("fill", &kernel)?
+        .moves(&[to])
         .over(walk.elements())
         .tensor(to)
         .value(bits)

@@ -1,0 +1,114 @@
+// Optimizer updates over flat buffers that hold all parameters, and the norm of the gradient.
+#include "element.cuh"
+#include "reduce.cuh"
+
+// Whether weight decay applies to an element: the ascending borders lie where it ends and begins again, in turn.
+__device__ bool decays(uint64_t element, const uint64_t* borders, uint32_t count) {
+    uint32_t below = 0;  // borders at or below the element
+    for (uint32_t end = count; below < end;) {
+        uint32_t middle = (below + end) / 2;
+        if (borders[middle] <= element) {
+            below = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    return below % 2 == 0;
+}
+
+// w −= rate·direction (torch.optim.SGD); velocity is used if momentum is not 0.
+template <class T>
+__device__ void sgd(T* w, const T* g, T* velocity, float rate, float momentum, uint32_t nesterov, float decay,
+                    const uint64_t* borders, uint32_t count, uint64_t elements) {
+    for (uint64_t i = thread_number(); i < elements; i += thread_count()) {
+        float weight = to_float(w[i]);
+        float direction = to_float(g[i]) + (decays(i, borders, count) ? decay : 0.0f) * weight;
+        if (momentum != 0.0f) {
+            float updated = momentum * to_float(velocity[i]) + direction;
+            velocity[i] = from_float<T>(updated);
+            direction = nesterov ? direction + momentum * updated : updated;
+        }
+        w[i] = from_float<T>(weight - rate * direction);
+    }
+}
+
+struct AdamW {
+    float rate;     // learning rate / (1 − β1^t)
+    float root;     // 1/√(1 − β2^t)
+    float keep;     // 1 − learning rate · weight decay
+    float beta1, rest1, beta2, rest2;
+    float epsilon;
+};
+
+// Loshchilov and Hutter 2019, algorithm 2.
+template <class T>
+__device__ void adamw(T* w, const T* g, T* first, T* second, const AdamW& step, const uint64_t* borders, uint32_t count,
+                      uint64_t elements) {
+    for (uint64_t i = thread_number(); i < elements; i += thread_count()) {
+        float grad = to_float(g[i]);
+        float m = step.beta1 * to_float(first[i]) + step.rest1 * grad;
+        float v = step.beta2 * to_float(second[i]) + step.rest2 * grad * grad;
+        first[i] = from_float<T>(m);
+        second[i] = from_float<T>(v);
+        float keep = decays(i, borders, count) ? step.keep : 1.0f;
+        w[i] = from_float<T>(keep * to_float(w[i]) - step.rate * m / (sqrtf(v) * step.root + step.epsilon));
+    }
+}
+
+constexpr uint64_t SQUARES_BLOCK = 16 * 1024;
+
+// partial[block] = Σ x² over a block of elements.
+template <class T>
+__device__ void sum_squares(const T* x, float* partial, uint64_t elements) {
+    __shared__ float warps[32];
+    uint64_t first = blockIdx.x * SQUARES_BLOCK;
+    uint64_t end = first + SQUARES_BLOCK < elements ? first + SQUARES_BLOCK : elements;
+    float sum = 0.0f;
+    for (uint64_t i = first + threadIdx.x; i < end; i += blockDim.x) sum += to_float(x[i]) * to_float(x[i]);
+    sum = block_sum(sum, warps);
+    if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+}
+
+constexpr int TOTAL_THREADS = 256;
+
+// to = Σ partial, one block.
+extern "C" __global__ void __launch_bounds__(TOTAL_THREADS)
+    sum_squares_total(const float* partial, uint32_t count, float* to) {
+    __shared__ double sums[TOTAL_THREADS];
+    double sum = 0.0;
+    for (uint32_t i = threadIdx.x; i < count; i += TOTAL_THREADS) sum += partial[i];
+    sums[threadIdx.x] = sum;
+    __syncthreads();
+    for (int half = TOTAL_THREADS / 2; half > 0; half /= 2) {
+        if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) *to = float(sums[0]);
+}
+
+// x *= min(1, max_norm/(√sum_squares + 1e-6)). A NaN norm leaves x as it is.
+template <class T>
+__device__ void clip_norm(T* x, const float* sum_squares, float max_norm, uint64_t elements) {
+    float factor = max_norm / (sqrtf(*sum_squares) + 1e-6f);
+    if (!(factor < 1.0f)) return;
+    for (uint64_t i = thread_number(); i < elements; i += thread_count()) x[i] = from_float<T>(to_float(x[i]) * factor);
+}
+
+#define DEFINE(T, NAME)                                                                                              \
+    extern "C" __global__ void sgd_##NAME(T* w, const T* g, T* velocity, float rate, float momentum,                 \
+                                          uint32_t nesterov, float decay, const uint64_t* borders, uint32_t count,   \
+                                          uint64_t elements) {                                                       \
+        sgd(w, g, velocity, rate, momentum, nesterov, decay, borders, count, elements);                              \
+    }                                                                                                                \
+    extern "C" __global__ void adamw_##NAME(T* w, const T* g, T* first, T* second, AdamW step,                       \
+                                            const uint64_t* borders, uint32_t count, uint64_t elements) {            \
+        adamw(w, g, first, second, step, borders, count, elements);                                                  \
+    }                                                                                                                \
+    extern "C" __global__ void __launch_bounds__(256)                                                                \
+        sum_squares_##NAME(const T* x, float* partial, uint64_t elements) {                                          \
+        sum_squares(x, partial, elements);                                                                           \
+    }                                                                                                                \
+    extern "C" __global__ void clip_norm_##NAME(T* x, const float* sum_squares, float max_norm, uint64_t elements) { \
+        clip_norm(x, sum_squares, max_norm, elements);                                                               \
+    }
+FOR_FLOAT_TYPES(DEFINE)
