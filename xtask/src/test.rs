@@ -123,7 +123,13 @@ fn cuda_steps(cuda: Cuda) -> Vec<Step> {
     let mut backend =
         step("CUDA backend", &["test", "--package", "vitrine-cuda"], &emulator, &["--tests"]);
     backend.command.env("VITRINE_CUDA_DRIVER", driver);
-    vec![step("CUDA kernels", &["xtask", "kernels"], &[], &[]), backend]
+    let features = ["--features", "cuda-emulator"];
+    let package = ["test", "--package", "vitrine-train"];
+    let mut training = step("training on CUDA", &package, &features, &["--test", "cuda"]);
+    training.command.env("VITRINE_CUDA_DRIVER", driver);
+    // Copies that nobody waited for then give wrong numbers.
+    training.command.env("VITRINE_CUDA_EMULATED_STREAMS", "deferred");
+    vec![step("CUDA kernels", &["xtask", "kernels"], &[], &[]), backend, training]
 }
 
 fn step(name: &'static str, args: &[&str], features: &[&str], last: &[&str]) -> Step {
@@ -229,12 +235,15 @@ mod tests {
             let steps = cuda_steps(cuda);
             steps.iter().map(|step| process::shown(&step.command)).collect::<Vec<_>>()
         };
-        let backend = "cargo test --package vitrine-cuda --features emulator --tests";
-        let kernels = "cargo xtask kernels".to_owned();
-        let emulated = format!("VITRINE_CUDA_DRIVER=emulated {backend}");
-        assert_eq!(lines(Cuda::Emulated), [kernels.clone(), emulated]);
-        let system = format!("VITRINE_CUDA_DRIVER=system {backend}");
-        assert_eq!(lines(Cuda::Device), [kernels, system]);
+        for (cuda, driver) in [(Cuda::Emulated, "emulated"), (Cuda::Device, "system")] {
+            let lines = lines(cuda);
+            assert_eq!(lines[0], "cargo xtask kernels");
+            for (line, package) in lines[1..].iter().zip(["vitrine-cuda", "vitrine-train"]) {
+                assert!(line.starts_with(&format!("VITRINE_CUDA_DRIVER={driver} ")), "{line}");
+                assert!(line.contains(&format!("cargo test --package {package} ")), "{line}");
+            }
+            assert_eq!(lines.len(), 3);
+        }
     }
 
     #[cfg(unix)]
