@@ -17,9 +17,9 @@ constexpr int DEPTH_BYTES = 64;
 
 __device__ inline uint32_t shared_address(const void* at) { return uint32_t(__cvta_generic_to_shared(at)); }
 
-// Copies 16 bytes to shared memory in the background; those beyond `bytes` become zero, and are not read.
-__device__ inline void copy_async(uint32_t to, const void* from, uint32_t bytes) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+// Copies 16 bytes to shared memory in the background.
+__device__ inline void copy_async(uint32_t to, const void* from) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int LEFT>
@@ -88,45 +88,56 @@ struct Operand {
     static constexpr int EACH = BYTES / 16 / PRODUCT_THREADS;
     static constexpr int ROWS_APART = PRODUCT_THREADS / ROW_PIECES;
 
-    const T* from;
-    uint32_t stride;
-    uint32_t origin;  // of the tile, on the axis that is not k
-    uint32_t extent;  // of that axis
+    const T* at;      // this thread's first piece of the next tile
+    uint64_t apart;   // elements from one of its pieces to the next
+    uint32_t left;    // of the axis that is not k, from that piece on
+    uint32_t target;  // where the piece goes in a stage; the others lie ROWS_APART rows further each
+    bool whole;       // the tile ends before the operand, on the axis that is not k
     bool aligned;
 
-    // Where a piece lies in a row.
+    // The operand of which the tiles begin at `origin` on the axis that is not k, which is `extent` long, and at `k`.
+    __device__ Operand(const T* from, uint32_t stride, uint32_t origin, uint32_t extent, uint32_t k, bool aligned)
+        : apart(uint64_t(stride) * ROWS_APART), whole(origin + EXTENT <= extent), aligned(aligned) {
+        uint32_t row = threadIdx.x / ROW_PIECES, piece = threadIdx.x % ROW_PIECES;
+        uint32_t outer = (ALONG_K ? origin : k) + row, inner = (ALONG_K ? k : origin) + piece * PIECE;
+        at = from + uint64_t(outer) * stride + inner;
+        uint32_t place = ALONG_K ? outer : inner;
+        left = place < extent ? extent - place : 0;
+        target = row * ROW_BYTES + (piece ^ swizzle(row)) * 16;
+    }
+
+    // Where a piece lies in a row. It is the same for all pieces of a thread.
     static __device__ uint32_t swizzle(uint32_t row) {
         if constexpr (ALONG_K) return row / 2 % 4;
         return TensorCore<T>::swizzle(row);
     }
 
-    // Fills a stage with the tile that begins at `k`. What lies outside of the operand becomes zero.
-    __device__ void fill(uint8_t* stage, uint32_t k, uint32_t end_of_k) const {
-        uint32_t row = threadIdx.x / ROW_PIECES, piece = threadIdx.x % ROW_PIECES;
-        // The rows of one thread are so far apart that the order of their pieces is the same.
-        uint8_t* to = stage + row * ROW_BYTES + (piece ^ swizzle(row)) * 16;
-        uint32_t outer = (ALONG_K ? origin : k) + row, outer_end = ALONG_K ? extent : end_of_k;
-        uint32_t inner = (ALONG_K ? k : origin) + piece * PIECE, inner_end = ALONG_K ? end_of_k : extent;
-        const T* at = from + uint64_t(outer) * stride + inner;
-        if (aligned) {
+    // Fills a stage with the next tile, which has `depth` left along k. What lies outside of the operand becomes zero.
+    __device__ void fill(uint8_t* stage, uint32_t depth) {
+        const T* from = at;
+        uint8_t* to = stage + target;
+        at += ALONG_K ? uint64_t(DEPTH) : apart * (DEPTH / ROWS_APART);
+        if (aligned && whole && depth >= DEPTH) {
 #pragma unroll
             for (int i = 0; i < EACH; i++) {
-                bool inside = outer + i * ROWS_APART < outer_end && inner < inner_end;
-                const T* row_at = at + uint64_t(i * ROWS_APART) * stride;
-                copy_async(shared_address(to + i * ROWS_APART * ROW_BYTES), inside ? row_at : from, inside ? 16 : 0);
+                copy_async(shared_address(to + i * ROWS_APART * ROW_BYTES), from + i * apart);
             }
             return;
         }
+        uint32_t k = ALONG_K ? threadIdx.x % ROW_PIECES * PIECE : threadIdx.x / ROW_PIECES;
+        uint32_t k_left = depth > k ? depth - k : 0;
+        uint32_t rows = ALONG_K ? left : k_left, columns = ALONG_K ? k_left : left;
 #pragma unroll 1
-        for (int i = 0; i < EACH; i++, outer += ROWS_APART, to += ROWS_APART * ROW_BYTES) {
+        for (uint32_t i = 0; i < EACH; i++, from += apart, to += ROWS_APART * ROW_BYTES) {
+            uint32_t count = i * ROWS_APART < rows ? columns : 0;
+            if (aligned && count > 0) {
+                copy_async(shared_address(to), from);
+                continue;
+            }
             alignas(16) T values[PIECE];
 #pragma unroll
-            for (int j = 0; j < PIECE; j++) {
-                bool inside = outer < outer_end && inner + j < inner_end;
-                values[j] = inside ? at[j] : from_float<T>(0.0f);
-            }
+            for (uint32_t j = 0; j < PIECE; j++) values[j] = j < count ? from[j] : from_float<T>(0.0f);
             *reinterpret_cast<uint4*>(to) = *reinterpret_cast<uint4*>(values);
-            at += uint64_t(ROWS_APART) * stride;
         }
     }
 };
@@ -190,10 +201,9 @@ __device__ void multiply_tile(const T* a, const T* b, const Product& product, Ou
     __shared__ __align__(128) uint8_t shared[STAGES * STAGE];
 
     uint2 place = place_of_tile<ROWS, COLUMNS>(product);
-    Left left = {a, product.a_stride, place.x, product.m, product.a_aligned != 0};
-    Right right = {b, product.b_stride, place.y, product.n, product.b_aligned != 0};
-    uint32_t k = first_k(product), end = end_of_k(product);
-    uint32_t tiles = (end - k + Left::DEPTH - 1) / Left::DEPTH;
+    uint32_t k = first_k(product), depth = end_of_k(product) - k;
+    Left left(a, product.a_stride, place.x, product.m, k, product.a_aligned != 0);
+    Right right(b, product.b_stride, place.y, product.n, k, product.b_aligned != 0);
 
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     uint32_t warp_row = warp % (ROWS / WARP_ROWS) * WARP_ROWS;
@@ -201,28 +211,24 @@ __device__ void multiply_tile(const T* a, const T* b, const Product& product, Ou
     float sums[SLICES][2 * PAIRS][4] = {};
 
     // Copies are counted in groups, one a tile: where there is no tile left, the group is empty.
-#pragma unroll
-    for (uint32_t tile = 0; tile < STAGES - 1; tile++) {
-        if (tile < tiles) {
-            left.fill(shared + tile * STAGE, k, end);
-            right.fill(shared + tile * STAGE + Left::BYTES, k, end);
+    uint32_t filled = 0, read = 0;  // stages
+    auto fill = [&] {
+        if (depth > 0) {
+            uint8_t* stage = shared + filled * STAGE;
+            left.fill(stage, depth);
+            right.fill(stage + Left::BYTES, depth);
+            depth = depth > Left::DEPTH ? depth - Left::DEPTH : 0;
+            filled = filled + 1 == STAGES ? 0 : filled + 1;
         }
-        k += Left::DEPTH;
         commit_copies();
-    }
-    uint32_t filled = STAGES - 1, read = 0;  // stages
+    };
+    uint32_t tiles = (depth + Left::DEPTH - 1) / Left::DEPTH;
+    for (int i = 0; i < STAGES - 1; i++) fill();
     for (uint32_t tile = 0; tile < tiles; tile++) {
         wait_for_copies<STAGES - 2>();
         // After this all see the tile, and none still reads the stage that is filled next.
         __syncthreads();
-        if (tile + STAGES - 1 < tiles) {
-            left.fill(shared + filled * STAGE, k, end);
-            right.fill(shared + filled * STAGE + Left::BYTES, k, end);
-        }
-        k += Left::DEPTH;
-        commit_copies();
-        filled = filled + 1 == STAGES ? 0 : filled + 1;
-
+        fill();
         const uint8_t* stage = shared + read * STAGE;
         read = read + 1 == STAGES ? 0 : read + 1;
 #pragma unroll
