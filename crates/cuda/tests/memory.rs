@@ -6,7 +6,7 @@ use vitrine_cuda::{Allocator, CudaBackend, Options};
 use vitrine_tensor::{DType, Device, Error, Tensor};
 
 fn device(allocator: Allocator) -> Device {
-    Device::new(CudaBackend::new(0, &Options { allocator }).unwrap())
+    Device::new(CudaBackend::new(0, &Options { allocator, ..Options::default() }).unwrap())
 }
 
 fn backend(device: &Device) -> &CudaBackend {
