@@ -1,6 +1,7 @@
 //! [`CudaBackend`]: the device, its streams, memory and kernels, and the table that leads from the trait to `ops`.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use cust::device::DeviceAttribute;
@@ -14,9 +15,10 @@ use vitrine_tensor::{DType, Dropout, Result, Tensor};
 use crate::error::Error;
 use crate::kernels::Kernels;
 use crate::launch::Launch;
-use crate::memory::{Pool, address};
+use crate::memory::{Block, Pool, address};
 use crate::ops;
 use crate::ops::cross_entropy::LabelFault;
+use crate::profile::{KernelFigures, Profile};
 use crate::transfer::{Transfer, device_bytes};
 
 /// What a backend is made with.
@@ -137,6 +139,8 @@ pub struct CudaBackend {
     pool: Arc<Pool>,
     transfer: Mutex<Transfer>,
     label_fault: LabelFault,
+    profile: Mutex<Option<Profile>>,
+    tables: Mutex<HashMap<Vec<u64>, Block>>,
 }
 
 impl CudaBackend {
@@ -154,6 +158,8 @@ impl CudaBackend {
             pool,
             transfer: Mutex::new(transfer),
             label_fault: LabelFault::default(),
+            profile: Mutex::default(),
+            tables: Mutex::default(),
         })
     }
 
@@ -170,6 +176,23 @@ impl CudaBackend {
     /// Bytes in blocks that wait to be used again.
     pub fn idle_bytes(&self) -> usize {
         self.pool.idle_bytes()
+    }
+
+    /// From now on, counts what each kernel does and takes its time.
+    pub fn start_profile(&self) {
+        *self.profile.lock() = Some(Profile::default());
+    }
+
+    /// The figures of each kernel since [`CudaBackend::start_profile`], by name. Waits for the device.
+    pub fn finish_profile(&self) -> Result<Vec<KernelFigures>> {
+        self.context.make_current();
+        let profile = self.profile.lock().take().unwrap_or_default();
+        profile.finish().map_err(|error| self.context.error("profile", error))
+    }
+
+    /// Where launches are counted, if they are.
+    pub(crate) fn profile(&self) -> parking_lot::MutexGuard<'_, Option<Profile>> {
+        self.profile.lock()
     }
 
     /// The stream that all work goes through.
@@ -231,8 +254,22 @@ impl CudaBackend {
         downloaded.map_err(|error| self.context.error("download", error))
     }
 
+    /// The address of a table of numbers on the device. It is uploaded once and kept.
+    pub(crate) fn table(&self, numbers: Vec<u64>) -> Result<u64> {
+        let mut tables = self.tables.lock();
+        if let Some(block) = tables.get(&numbers) {
+            return Ok(block.address());
+        }
+        let bytes: &[u8] = bytemuck::cast_slice(&numbers);
+        let block = self.scratch(bytes.len())?;
+        self.upload_to(block.address(), bytes)?;
+        let address = block.address();
+        tables.insert(numbers, block);
+        Ok(address)
+    }
+
     /// Memory for intermediate results, which goes back to the pool when it is dropped.
-    pub(crate) fn scratch(&self, bytes: usize) -> Result<crate::memory::Block> {
+    pub(crate) fn scratch(&self, bytes: usize) -> Result<Block> {
         self.pool.take(bytes)
     }
 }
@@ -435,8 +472,9 @@ impl Backend for CudaBackend {
         grads: &Tensor,
         velocity: Option<&Tensor>,
         step: &SgdStep,
+        undecayed: &[Range<usize>],
     ) -> Result<()> {
-        ops::optimizer::sgd(self, parameters, grads, velocity, step)
+        ops::optimizer::sgd(self, parameters, grads, velocity, step, undecayed)
     }
 
     fn adamw(
@@ -446,8 +484,10 @@ impl Backend for CudaBackend {
         first_moment: &Tensor,
         second_moment: &Tensor,
         step: &AdamWStep,
+        undecayed: &[Range<usize>],
     ) -> Result<()> {
-        ops::optimizer::adamw(self, parameters, grads, [first_moment, second_moment], step)
+        let moments = [first_moment, second_moment];
+        ops::optimizer::adamw(self, parameters, grads, moments, step, undecayed)
     }
 
     fn sum_squares(&self, x: &Tensor, to: &Tensor) -> Result<()> {

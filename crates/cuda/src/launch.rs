@@ -8,6 +8,7 @@ use vitrine_tensor::{Error, Result, Tensor};
 use crate::backend::CudaBackend;
 use crate::kernels::Kernel;
 use crate::memory::address;
+use crate::profile::Work;
 
 /// Threads in a block of a kernel whose threads are all alike.
 const THREADS: u32 = 256;
@@ -25,6 +26,7 @@ pub(crate) struct Launch<'a> {
     /// The arguments, each at a multiple of 16 bytes, and where they begin and how long they are.
     bytes: Vec<u128>,
     arguments: Vec<(usize, usize)>,
+    work: Work,
 }
 
 impl<'a> Launch<'a> {
@@ -38,6 +40,7 @@ impl<'a> Launch<'a> {
             shared: 0,
             bytes: Vec::with_capacity(24),
             arguments: Vec::with_capacity(16),
+            work: Work::default(),
         }
     }
 
@@ -56,6 +59,19 @@ impl<'a> Launch<'a> {
     /// The threads that `for_each_with_factor` in `kernels/random.cuh` wants for a tensor with a dropout mask.
     pub(crate) fn over_masked(self, elements: usize) -> Self {
         self.over((elements as u64).div_ceil(64) * 16)
+    }
+
+    /// What it reads and writes at the least: each of these tensors once.
+    pub(crate) fn moves(mut self, tensors: &[&Tensor]) -> Self {
+        let bytes = |tensor: &&Tensor| (tensor.elements() * tensor.dtype().size()) as u64;
+        self.work.bytes += tensors.iter().map(bytes).sum::<u64>();
+        self
+    }
+
+    /// Floating-point operations of its formula.
+    pub(crate) fn computes(mut self, operations: u64) -> Self {
+        self.work.operations += operations;
+        self
     }
 
     /// The blocks along each axis.
@@ -120,7 +136,7 @@ impl<'a> Launch<'a> {
         // SAFETY: there is one valid pointer for each parameter, to as many bytes as the kernel declares (checked
         // above). That the addresses among the arguments are those of memory of the sizes which the kernel works on is
         // what each operation in `ops` sees to, trusting the checks that `vitrine-tensor` made.
-        let launched = unsafe {
+        let launch = || unsafe {
             self.backend.stream().launch(
                 &self.kernel.function,
                 (x, y, z),
@@ -128,6 +144,12 @@ impl<'a> Launch<'a> {
                 self.shared,
                 &pointers,
             )
+        };
+        let launched = match self.backend.profile().as_mut() {
+            None => launch(),
+            Some(profile) => {
+                profile.record(&self.kernel.name, self.work, self.backend.stream(), launch)
+            }
         };
         launched.map_err(|error| self.error(self.backend.explain(error)))
     }

@@ -32,10 +32,12 @@ mod kernels;
 mod launch;
 mod memory;
 mod ops;
+mod profile;
 mod transfer;
 
 pub use backend::{Allocator, CudaBackend, Options};
 pub use error::Error;
+pub use profile::{KernelFigures, Work};
 
 /// The device `cuda:ordinal`, with the options of the environment ([`Options::from_environment`]).
 pub fn device(ordinal: u32) -> Result<vitrine_tensor::Device, Error> {

@@ -53,22 +53,6 @@ fn buffer(slot: &mut Option<Tensor>, parameters: &Parameters) -> Result<Tensor> 
     Ok(slot.clone().expect("just made"))
 }
 
-/// Calls `update` for each run of the buffers that shares a weight decay; once where there is none.
-fn for_each_run(
-    parameters: &Parameters,
-    weight_decay: f64,
-    mut update: impl FnMut(&dyn Fn(&Tensor) -> Result<Tensor>, f64) -> Result<()>,
-) -> Result<()> {
-    if weight_decay == 0.0 {
-        return update(&|flat| Ok(flat.clone()), 0.0);
-    }
-    for (range, decays) in parameters.decay_runs() {
-        let part = |flat: &Tensor| Ok(flat.narrow(0, range.start, range.len())?);
-        update(&part, if decays { weight_decay } else { 0.0 })?;
-    }
-    Ok(())
-}
-
 /// Stochastic gradient descent with momentum, as `torch.optim.SGD`.
 #[derive(Default)]
 pub struct Sgd {
@@ -103,12 +87,9 @@ impl Optimizer for Sgd {
             0.0 => None,
             _ => Some(buffer(&mut self.velocity, parameters)?),
         };
-        for_each_run(parameters, self.weight_decay, |part, weight_decay| {
-            let step = SgdStep { learning_rate, momentum, nesterov, weight_decay };
-            let velocity = velocity.as_ref().map(part).transpose()?;
-            let (values, grads) = (part(parameters.values())?, part(parameters.grads())?);
-            Ok(values.sgd_(&grads, velocity.as_ref(), &step)?)
-        })?;
+        let step = SgdStep { learning_rate, momentum, nesterov, weight_decay: self.weight_decay };
+        let (values, grads) = (parameters.values(), parameters.grads());
+        values.sgd_(grads, velocity.as_ref(), &step, &parameters.undecayed())?;
         self.steps += 1;
         Ok(())
     }
@@ -158,12 +139,16 @@ impl Optimizer for AdamW {
     fn step(&mut self, parameters: &Parameters, learning_rate: f64) -> Result<()> {
         let [first, second] = &mut self.moments;
         let (first, second) = (buffer(first, parameters)?, buffer(second, parameters)?);
-        let (beta1, beta2, epsilon, step) = (self.beta1, self.beta2, self.epsilon, self.steps + 1);
-        for_each_run(parameters, self.weight_decay, |part, weight_decay| {
-            let step = AdamWStep { learning_rate, beta1, beta2, epsilon, weight_decay, step };
-            let (values, grads) = (part(parameters.values())?, part(parameters.grads())?);
-            Ok(values.adamw_(&grads, &part(&first)?, &part(&second)?, &step)?)
-        })?;
+        let step = AdamWStep {
+            learning_rate,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            epsilon: self.epsilon,
+            weight_decay: self.weight_decay,
+            step: self.steps + 1,
+        };
+        let (values, grads) = (parameters.values(), parameters.grads());
+        values.adamw_(grads, &first, &second, &step, &parameters.undecayed())?;
         self.steps += 1;
         Ok(())
     }

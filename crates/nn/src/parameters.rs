@@ -237,15 +237,15 @@ impl Parameters {
         Ok(self.grads.sum_squares()?)
     }
 
-    /// Runs of the flat buffers in which weight decay applies to all or to none.
-    pub(crate) fn decay_runs(&self) -> Vec<(Range<usize>, bool)> {
-        let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
-        for info in &self.infos {
-            match runs.last_mut() {
-                Some((range, decays)) if *decays == info.decays => range.end = info.range.end,
-                _ => runs.push((info.range.clone(), info.decays)),
+    /// The parts of the flat buffers that weight decay leaves out, in ascending order.
+    pub(crate) fn undecayed(&self) -> Vec<Range<usize>> {
+        let mut parts: Vec<Range<usize>> = Vec::new();
+        for info in self.infos.iter().filter(|info| !info.decays) {
+            match parts.last_mut() {
+                Some(part) if part.end == info.range.start => part.end = info.range.end,
+                _ => parts.push(info.range.clone()),
             }
         }
-        runs
+        parts
     }
 }

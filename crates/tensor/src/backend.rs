@@ -5,6 +5,7 @@
 //! ones documented as strided has gaps, and a destination shares memory with no input. No checks live here.
 
 use std::any::Any;
+use std::ops::Range;
 
 use crate::random::Dropout;
 use crate::{Result, Tensor};
@@ -270,15 +271,18 @@ pub trait Backend: Any + Send + Sync {
         y: &Tensor,
     ) -> Result<()>;
 
-    /// Updates `parameters` (dense) in place; `velocity` is used with momentum only.
+    /// Updates `parameters` (dense) in place; `velocity` is used with momentum only. Weight decay leaves out the
+    /// elements of `undecayed`, ranges in ascending order.
     fn sgd(
         &self,
         parameters: &Tensor,
         grads: &Tensor,
         velocity: Option<&Tensor>,
         step: &SgdStep,
+        undecayed: &[Range<usize>],
     ) -> Result<()>;
-    /// Updates `parameters` (dense) and both moments in place.
+    /// Updates `parameters` (dense) and both moments in place. Weight decay leaves out the elements of `undecayed`,
+    /// ranges in ascending order.
     fn adamw(
         &self,
         parameters: &Tensor,
@@ -286,6 +290,7 @@ pub trait Backend: Any + Send + Sync {
         first_moment: &Tensor,
         second_moment: &Tensor,
         step: &AdamWStep,
+        undecayed: &[Range<usize>],
     ) -> Result<()>;
     /// The scalar `to` (`f64` if x is, else `f32`) `= Σ x²`.
     fn sum_squares(&self, x: &Tensor, to: &Tensor) -> Result<()>;

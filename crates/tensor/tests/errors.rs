@@ -222,7 +222,7 @@ fn element_types_that_do_not_fit() {
     differ(x.linear_grad_weight_(&x, &y, None), "linear_grad_weight");
     differ(x.softmax_grad(&y).map(drop), "softmax_grad");
     differ(Tensor::concat(&[&x, &y], 0).map(drop), "concat");
-    differ(x.sgd_(&y, None, &SGD), "sgd_");
+    differ(x.sgd_(&y, None, &SGD, &[]), "sgd_");
     let refused = |result: Result<()>, op: &str| {
         let error = error(result, &[&format!("{op}: "), "u8", "f32, f64 or bf16"]);
         assert!(matches!(error, Error::DType { .. }), "{error:?}");
@@ -256,7 +256,7 @@ fn devices_that_differ() {
     differ(x.copy_(&y), "copy_");
     differ(x.add_scaled_(&y, 1.0), "add_scaled_");
     differ(Tensor::concat(&[&x, &y], 0).map(drop), "concat");
-    differ(x.sgd_(&y, None, &SGD), "sgd_");
+    differ(x.sgd_(&y, None, &SGD, &[]), "sgd_");
     let labels = Tensor::zeros(&[2], DType::I64, &other).unwrap();
     differ(x.cross_entropy(&labels, 0.0).map(drop), "cross_entropy");
     let (here, there) = (of(DType::I64, &[2]), Tensor::zeros(&[], DType::F32, &other).unwrap());
@@ -279,7 +279,7 @@ fn destinations_that_share_memory_with_an_input() {
     };
     aliased(a.add_scaled_(&b, 1.0), "add_scaled_");
     aliased(a.copy_(&b), "copy_");
-    aliased(a.sgd_(&b, None, &SGD), "sgd_");
+    aliased(a.sgd_(&b, None, &SGD, &[]), "sgd_");
     let step = AdamWStep {
         learning_rate: 0.1,
         beta1: 0.9,
@@ -289,7 +289,7 @@ fn destinations_that_share_memory_with_an_input() {
         step: 1,
     };
     let (m, v) = (zeros(&[4]), zeros(&[4]));
-    aliased(a.adamw_(&m, &v, &v, &step), "adamw_");
+    aliased(a.adamw_(&m, &v, &v, &step, &[]), "adamw_");
     let (dy, dw) = (zeros(&[1, 2]), zeros(&[2, 2]));
     let x = dw.narrow(0, 0, 1).unwrap();
     aliased(dy.linear_grad_weight_(&x, &dw, None), "linear_grad_weight");
@@ -323,7 +323,10 @@ fn arguments_that_make_no_sense() {
     }
     argument(Tensor::concat(&[], 0), "concat", "number of tensors", "0");
     let step = SgdStep { momentum: 0.9, ..SGD };
-    argument(x.sgd_(&zeros(&[2, 2]), None, &step), "sgd_", "velocity", "missing");
+    argument(x.sgd_(&zeros(&[2, 2]), None, &step, &[]), "sgd_", "velocity", "missing");
+    for undecayed in [&[3..2][..], &[0..2, 1..3], &[2..3, 0..1], &[0..5]] {
+        argument(x.sgd_(&zeros(&[2, 2]), None, &SGD, undecayed), "sgd_", "undecayed", "ascend");
+    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn step(device: &Device, parameters: &Tensor, grads: &Tensor, number: u64) -> Re
     x.layer_norm_grad(&scale, &statistics, &dnormed, &dscale, &dshift)?;
     grads.clip_norm_(&grads.sum_squares()?, 1.0)?;
     let sgd = SgdStep { learning_rate: 0.1, momentum: 0.0, nesterov: false, weight_decay: 0.0 };
-    parameters.sgd_(grads, None, &sgd)?;
+    parameters.sgd_(grads, None, &sgd, &[])?;
     grads.fill_(0.0)
 }
 

@@ -115,13 +115,17 @@ pub fn vit_config(recipe: &Recipe) -> VitConfig {
 
 /// The device that the recipe asks for.
 pub fn device(recipe: &Recipe) -> Result<Device> {
-    if let recipe::Device::Cuda(_) = recipe.run.device {
-        return Err(TrainError::Unavailable {
+    match recipe.run.device {
+        recipe::Device::Cpu => Ok(Device::cpu()),
+        #[cfg(feature = "cuda")]
+        recipe::Device::Cuda(ordinal) => Ok(vitrine_cuda::device(ordinal)?),
+        #[cfg(not(feature = "cuda"))]
+        recipe::Device::Cuda(_) => Err(TrainError::Unavailable {
             what: format!("device {}", recipe.run.device),
-            advice: "this program has no CUDA backend; leave --device out, or use --device cpu",
-        });
+            advice: "this program was built without CUDA; `cargo xtask train --device cuda:0` builds one that has it, \
+                     and --device cpu needs none",
+        }),
     }
-    Ok(Device::cpu())
 }
 
 /// The model and its parameters with their first values.

@@ -101,6 +101,16 @@ pub enum TrainError {
         /// What became of the last checkpoint.
         kept: String,
     },
+    /// A step failed, and what was done before it was saved.
+    #[error("{source}\nThe run is saved as it was after step {steps}: `--resume {}` goes on", path.display())]
+    Stopped {
+        /// Why the step failed.
+        source: Box<TrainError>,
+        /// The optimizer's steps done before it.
+        steps: u64,
+        /// The run's folder.
+        path: PathBuf,
+    },
     /// The model gives numbers that are not finite.
     #[error("the model's {what} is not finite: its weights are of no use")]
     NotFiniteOutput {
@@ -115,6 +125,10 @@ pub enum TrainError {
         /// What to do instead.
         advice: &'static str,
     },
+    /// There is no CUDA device to train on.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Cuda(#[from] vitrine_cuda::Error),
     /// The pool of threads could not be started.
     #[error("cannot start {threads} threads: {message}")]
     Threads {

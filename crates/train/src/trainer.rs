@@ -180,7 +180,11 @@ impl Trainer {
             let group =
                 (batches - self.position.batches).min(self.recipe.optimizer.accumulation as u64);
             rate = self.schedule.learning_rate(self.position.steps);
-            self.step(&mut loaded, group, rate, progress)?;
+            let done = self.position.clone();
+            if let Err(error) = self.accumulate(&mut loaded, group, progress) {
+                return Err(self.stopped_by(error, done));
+            }
+            self.update(rate)?;
             self.position.sums.seconds = before + started.elapsed().as_secs_f64();
             let stopping = stop.load(Ordering::Relaxed);
             let every = self.recipe.run.checkpoint_every;
@@ -199,17 +203,17 @@ impl Trainer {
         Ok(if stop.load(Ordering::Relaxed) { Flow::Stop } else { Flow::Continue })
     }
 
-    /// One optimizer step over a group of batches.
-    fn step(
+    /// The gradient over a group of batches. The weights stay as they are.
+    fn accumulate(
         &mut self,
         loaded: &mut vitrine_data::Batches,
         group: u64,
-        learning_rate: f64,
         progress: &mut Progress,
     ) -> Result<()> {
         let device = self.parameters.values().device().clone();
         self.parameters.zero_grads()?;
-        for _ in 0..group {
+        let mut due = false;
+        for left in (0..group).rev() {
             let Some(batch) = loaded.next() else { break };
             let batch = batch?;
             let (images, labels) = upload(&batch, &device)?;
@@ -226,19 +230,41 @@ impl Trainer {
             let (images, number) = (batch.labels.len() as u64, self.position.batches);
             self.pending.push(PendingBatch { loss, logits, labels: batch.labels.clone(), number });
             self.train.recycle(batch);
-            let shown = if number.is_multiple_of(self.recipe.run.log_every.max(1)) {
-                self.read_pending(progress)?
-            } else {
-                None
-            };
+            due |= number.is_multiple_of(self.recipe.run.log_every.max(1));
+            // Not within a group: what `stopped_by` goes back to has all figures of the batches before.
+            let shown = if due && left == 0 { self.read_pending(progress)? } else { None };
             progress.step(shown, images);
         }
+        Ok(())
+    }
+
+    /// One step of the optimizer.
+    fn update(&mut self, learning_rate: f64) -> Result<()> {
         if self.recipe.optimizer.clip_norm > 0.0 {
             clip_grad_norm(&self.parameters, self.recipe.optimizer.clip_norm)?;
         }
         self.optimizer.step(&self.parameters, learning_rate)?;
         self.position.steps += 1;
         Ok(())
+    }
+
+    /// Goes back to the end of the last step, whose weights are still there, and writes a checkpoint if it can: a device
+    /// that has no memory left for a step has what this needs.
+    fn stopped_by(&mut self, error: TrainError, done: Position) -> TrainError {
+        if matches!(error, TrainError::NotFinite { .. }) {
+            return error;
+        }
+        self.pending.retain(|batch| batch.number <= done.batches);
+        self.position = done;
+        match self.save_last() {
+            Ok(()) => TrainError::Stopped {
+                source: Box::new(error),
+                steps: self.position.steps,
+                path: self.folder.clone(),
+            },
+            // What stopped the run is the news; the checkpoint before is still there.
+            Err(_) => error,
+        }
     }
 
     /// Reads what is still on the device; gives the last loss. A loss that is not finite ends the run.

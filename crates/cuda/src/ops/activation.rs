@@ -15,6 +15,7 @@ pub(crate) fn activate(
     let elements = y.elements() as u64;
     backend
         .launch_for("activate", y.dtype())?
+        .moves(&[x, y])
         .over(elements)
         .tensor(x)
         .value(activation_number(Some(activation)))
@@ -34,6 +35,7 @@ pub(crate) fn grad(
 ) -> Result<()> {
     backend
         .launch_for("activate_grad", dx.dtype())?
+        .moves(&[x, dy, dx])
         .over_masked(dx.elements())
         .tensor(x)
         .value(activation_number(Some(activation)))
@@ -53,6 +55,7 @@ pub(crate) fn dropout(
 ) -> Result<()> {
     backend
         .launch_for("dropout", y.dtype())?
+        .moves(&[x, y])
         .over_masked(y.elements())
         .tensor(x)
         .value(DropoutArgument::new(Some(dropout), x))

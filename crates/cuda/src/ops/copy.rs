@@ -18,7 +18,7 @@ pub(crate) fn copy(backend: &CudaBackend, from: &Tensor, to: &Tensor) -> Result<
     } else {
         backend.launch("copy", &format!("copy_{}", moved_as(to.dtype())))?
     };
-    launch.over(walk.elements()).tensor(from).tensor(to).value(walk).launch()
+    launch.over(walk.elements()).moves(&[from, to]).tensor(from).tensor(to).value(walk).launch()
 }
 
 fn copy_dense(backend: &CudaBackend, from: &Tensor, to: &Tensor) -> Result<()> {
@@ -43,6 +43,7 @@ pub(crate) fn fill(backend: &CudaBackend, to: &Tensor, value: f64) -> Result<()>
     let kernel = format!("fill_{}", moved_as(to.dtype()));
     backend
         .launch("fill", &kernel)?
+        .moves(&[to])
         .over(walk.elements())
         .tensor(to)
         .value(bits)

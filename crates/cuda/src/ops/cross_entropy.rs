@@ -28,6 +28,7 @@ pub(crate) fn forward(
     let (hit, spread) = targets(smoothing, classes);
     backend
         .launch_for(OP, logits.dtype())?
+        .moves(&[logits, labels])
         .over_rows(rows)
         .tensor(logits)
         .tensor(labels)
@@ -69,6 +70,7 @@ pub(crate) fn grad(
     let (hit, spread) = targets(smoothing, classes);
     backend
         .launch_for("cross_entropy_grad", logits.dtype())?
+        .moves(&[logits, labels, dlogits])
         .over_rows(rows)
         .tensor(logits)
         .tensor(labels)

@@ -15,6 +15,7 @@ pub(crate) fn add_scaled(
     let elements = to.elements() as u64;
     backend
         .launch_for("add_scaled", to.dtype())?
+        .moves(&[from, to, to])
         .over(elements)
         .tensor(from)
         .value(factor as f32)
@@ -40,6 +41,7 @@ pub(crate) fn binary(
     };
     backend
         .launch_for("binary", to.dtype())?
+        .moves(&[a, b, to])
         .over(walk.elements())
         .value(number)
         .tensor(a)

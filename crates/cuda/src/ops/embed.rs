@@ -58,6 +58,7 @@ fn move_pixels(
     let elements = to.elements() as u64;
     backend
         .launch(op, &format!("{op}_{}", moved_as(to.dtype())))?
+        .moves(&[from, to])
         .over(elements)
         .tensor(from)
         .tensor(to)
@@ -77,6 +78,7 @@ pub(crate) fn tokens(
 ) -> Result<()> {
     backend
         .launch_for("embed_tokens", y.dtype())?
+        .moves(&[patches, positions, y])
         .over_masked(y.elements())
         .tensor(patches)
         .optional(class)

@@ -17,6 +17,7 @@ pub(crate) fn forward(
 ) -> Result<()> {
     backend
         .launch_for("layer_norm", y.dtype())?
+        .moves(&[x, scale, shift, y, statistics])
         .over_rows(rows_of(x))
         .tensor(x)
         .tensor(scale)
@@ -42,6 +43,7 @@ pub(crate) fn grad(
     let (rows, width) = (rows_of(x), scale.elements());
     backend
         .launch_for(OP, x.dtype())?
+        .moves(&[x, scale, statistics, dy, grads.input])
         .over_rows(rows)
         .tensor(x)
         .tensor(scale)
@@ -55,6 +57,7 @@ pub(crate) fn grad(
     let partial = backend.scratch(parts * 2 * width * size_of::<f32>())?;
     backend
         .launch(OP, &float_kernel("layer_norm_grad_parameters", x.dtype())?)?
+        .moves(&[x, statistics, dy])
         .grid([sum::blocks(backend, parts * width.div_ceil(32))?, 1, 1])
         .tensor(x)
         .tensor(statistics)

@@ -1,5 +1,7 @@
 //! Optimizer updates over flat buffers, and the norm of the gradient.
 
+use std::ops::Range;
+
 use bytemuck::NoUninit;
 use vitrine_tensor::{AdamWStep, Result, SgdStep, Tensor};
 
@@ -16,10 +18,14 @@ pub(crate) fn sgd(
     grads: &Tensor,
     velocity: Option<&Tensor>,
     step: &SgdStep,
+    undecayed: &[Range<usize>],
 ) -> Result<()> {
+    let (borders, count) = borders(backend, undecayed, step.weight_decay)?;
     let elements = parameters.elements() as u64;
     backend
         .launch_for("sgd", parameters.dtype())?
+        .moves(&[parameters, grads, parameters])
+        .moves(velocity.map(|v| [v, v]).as_ref().map_or(&[], |v| v))
         .over(elements)
         .tensor(parameters)
         .tensor(grads)
@@ -28,6 +34,8 @@ pub(crate) fn sgd(
         .value(step.momentum as f32)
         .value(u32::from(step.nesterov))
         .value(step.weight_decay as f32)
+        .value(borders)
+        .value(count)
         .value(elements)
         .launch()
 }
@@ -62,6 +70,22 @@ impl AdamW {
     }
 }
 
+/// The address and the number of the borders between elements that decay and, from the first border on, those that do
+/// not, in turn.
+fn borders(
+    backend: &CudaBackend,
+    undecayed: &[Range<usize>],
+    weight_decay: f64,
+) -> Result<(u64, u32)> {
+    if weight_decay == 0.0 || undecayed.is_empty() {
+        return Ok((0, 0));
+    }
+    let borders: Vec<u64> =
+        undecayed.iter().flat_map(|part| [part.start as u64, part.end as u64]).collect();
+    let count = borders.len() as u32;
+    Ok((backend.table(borders)?, count))
+}
+
 /// One step of AdamW; `moments` are the first and the second.
 pub(crate) fn adamw(
     backend: &CudaBackend,
@@ -69,16 +93,22 @@ pub(crate) fn adamw(
     grads: &Tensor,
     moments: [&Tensor; 2],
     step: &AdamWStep,
+    undecayed: &[Range<usize>],
 ) -> Result<()> {
+    let (borders, count) = borders(backend, undecayed, step.weight_decay)?;
     let elements = parameters.elements() as u64;
     backend
         .launch_for("adamw", parameters.dtype())?
+        .moves(&[parameters, grads, parameters])
+        .moves(&[moments[0], moments[0], moments[1], moments[1]])
         .over(elements)
         .tensor(parameters)
         .tensor(grads)
         .tensor(moments[0])
         .tensor(moments[1])
         .value(AdamW::new(step))
+        .value(borders)
+        .value(count)
         .value(elements)
         .launch()
 }
@@ -90,6 +120,7 @@ pub(crate) fn sum_squares(backend: &CudaBackend, x: &Tensor, to: &Tensor) -> Res
     let partial = backend.scratch(parts * size_of::<f32>())?;
     backend
         .launch_for(OP, x.dtype())?
+        .moves(&[x])
         .grid([sum::blocks(backend, parts)?, 1, 1])
         .tensor(x)
         .value(partial.address())
@@ -114,6 +145,7 @@ pub(crate) fn clip_norm(
     let elements = x.elements() as u64;
     backend
         .launch_for("clip_norm", x.dtype())?
+        .moves(&[x, x])
         .over(elements)
         .tensor(x)
         .tensor(sum_squares)

@@ -9,6 +9,7 @@ pub(crate) fn forward(backend: &CudaBackend, x: &Tensor, y: &Tensor) -> Result<(
     let (rows, width) = extents(y);
     backend
         .launch_for("softmax", y.dtype())?
+        .moves(&[x, y])
         .over_rows(rows)
         .tensor(x)
         .tensor(y)
@@ -22,6 +23,7 @@ pub(crate) fn grad(backend: &CudaBackend, y: &Tensor, dy: &Tensor, dx: &Tensor) 
     let (rows, width) = extents(y);
     backend
         .launch_for("softmax_grad", y.dtype())?
+        .moves(&[y, dy, dx])
         .over_rows(rows)
         .tensor(y)
         .tensor(dy)

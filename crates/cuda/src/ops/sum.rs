@@ -16,10 +16,11 @@ pub(crate) fn sum(backend: &CudaBackend, from: &Tensor, to: &Tensor) -> Result<(
     if inner == 1 {
         let kernel = float_kernel("sum_last", to.dtype())?;
         let launch = backend.launch("sum", &kernel)?.grid([blocks(backend, outer)?, 1, 1]);
-        return launch.tensor(from).tensor(to).value(reduced as u64).launch();
+        return launch.moves(&[from, to]).tensor(from).tensor(to).value(reduced as u64).launch();
     }
     backend
         .launch_for("sum", to.dtype())?
+        .moves(&[from, to])
         .grid([blocks(backend, outer * inner.div_ceil(COLUMNS))?, 1, 1])
         .tensor(from)
         .tensor(to)
@@ -39,6 +40,7 @@ pub(crate) fn add_columns(
     let partial = backend.scratch(rows.div_ceil(ROWS) * columns * size_of::<f32>())?;
     backend
         .launch(op, &float_kernel("column_sums", from.dtype())?)?
+        .moves(&[from])
         .grid([blocks(backend, rows.div_ceil(ROWS) * columns.div_ceil(COLUMNS))?, 1, 1])
         .tensor(from)
         .value(partial.address())
@@ -63,6 +65,7 @@ pub(crate) fn add_partial(
     }
     backend
         .launch(op, &float_kernel("add_partial", to.dtype())?)?
+        .moves(&[to, to])
         .over(to.elements() as u64)
         .value(partial.address() + (first * size_of::<f32>()) as u64)
         .value(count as u32)

@@ -23,6 +23,8 @@ use std::sync::Arc;
 pub(crate) use memory::HostMemory;
 use memory::{Pool, read, write};
 
+use std::ops::Range;
+
 use crate::backend::*;
 use crate::error::{Error, Result};
 use crate::random::Dropout;
@@ -438,11 +440,17 @@ impl Backend for CpuBackend {
         grads: &Tensor,
         velocity: Option<&Tensor>,
         step: &SgdStep,
+        undecayed: &[Range<usize>],
     ) -> Result<()> {
         with_float!(parameters.dtype(), T => {
+            let (mut parameters, grads) = (write::<T>(parameters), read::<T>(grads));
             let mut velocity = velocity.map(write::<T>);
-            let grads = read::<T>(grads);
-            optimizer::sgd::<T>(&mut write(parameters), &grads, velocity.as_deref_mut(), step);
+            for (run, decays) in optimizer::runs(parameters.len(), undecayed, step.weight_decay) {
+                let weight_decay = if decays { step.weight_decay } else { 0.0 };
+                let step = SgdStep { weight_decay, ..*step };
+                let velocity = velocity.as_mut().map(|velocity| &mut velocity[run.clone()]);
+                optimizer::sgd::<T>(&mut parameters[run.clone()], &grads[run], velocity, &step);
+            }
         });
         Ok(())
     }
@@ -454,11 +462,17 @@ impl Backend for CpuBackend {
         first_moment: &Tensor,
         second_moment: &Tensor,
         step: &AdamWStep,
+        undecayed: &[Range<usize>],
     ) -> Result<()> {
         with_float!(parameters.dtype(), T => {
-            let mut moments = (write::<T>(first_moment), write::<T>(second_moment));
-            let moments = (&mut *moments.0, &mut *moments.1);
-            optimizer::adamw::<T>(&mut write(parameters), &read(grads), moments, step);
+            let (mut parameters, grads) = (write::<T>(parameters), read::<T>(grads));
+            let (mut first, mut second) = (write::<T>(first_moment), write::<T>(second_moment));
+            for (run, decays) in optimizer::runs(parameters.len(), undecayed, step.weight_decay) {
+                let weight_decay = if decays { step.weight_decay } else { 0.0 };
+                let step = AdamWStep { weight_decay, ..*step };
+                let moments = (&mut first[run.clone()], &mut second[run.clone()]);
+                optimizer::adamw::<T>(&mut parameters[run.clone()], &grads[run], moments, &step);
+            }
         });
         Ok(())
     }

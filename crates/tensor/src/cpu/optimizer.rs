@@ -1,5 +1,7 @@
 //! Optimizer updates over flat buffers, and the norm of the gradient.
 
+use std::ops::Range;
+
 use num_traits::Float;
 use rayon::prelude::*;
 
@@ -9,6 +11,26 @@ use crate::backend::{AdamWStep, SgdStep};
 
 /// Elements that one task works on.
 const BLOCK: usize = 16 * 1024;
+
+/// The runs of `0..len` to which weight decay applies or, in `undecayed`, does not; one run where there is none.
+pub(crate) fn runs(
+    len: usize,
+    undecayed: &[Range<usize>],
+    weight_decay: f64,
+) -> Vec<(Range<usize>, bool)> {
+    if weight_decay == 0.0 {
+        return vec![(0..len, true)];
+    }
+    let mut runs = Vec::new();
+    let mut from = 0;
+    for range in undecayed {
+        runs.extend([(from..range.start, true), (range.clone(), false)]);
+        from = range.end;
+    }
+    runs.push((from..len, true));
+    runs.retain(|(run, _)| !run.is_empty());
+    runs
+}
 
 simd! {
     fn sgd_block<T: Number>(w: &mut [T], g: &[T], velocity: Option<&mut [T]>, step: &SgdStep) {

@@ -1,38 +1,50 @@
 //! Optimizer updates and the norm of the gradient, over flat buffers that hold many parameters.
 
+use std::ops::Range;
+
 use super::{expect_accumulator, expect_shape, expect_writable, same_float};
 use crate::backend::{AdamWStep, SgdStep};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::{DType, Shape, Tensor};
 
 impl Tensor {
-    /// One SGD step on these parameters. `velocity` is needed with momentum, and is updated.
-    pub fn sgd_(&self, grads: &Self, velocity: Option<&Self>, step: &SgdStep) -> Result<()> {
+    /// One SGD step on these parameters. `velocity` is needed with momentum, and is updated. Weight decay leaves out the
+    /// elements of `undecayed`, ranges in ascending order that do not overlap.
+    pub fn sgd_(
+        &self,
+        grads: &Self,
+        velocity: Option<&Self>,
+        step: &SgdStep,
+        undecayed: &[Range<usize>],
+    ) -> Result<()> {
         const OP: &str = "sgd_";
         let mut others = vec![grads];
         others.extend(velocity);
-        check(OP, self, &others)?;
+        check(OP, self, &others, undecayed)?;
         if step.momentum != 0.0 && velocity.is_none() {
-            return Err(crate::Error::Argument {
+            return Err(Error::Argument {
                 op: OP,
                 name: "velocity",
                 value: "missing".into(),
                 rule: "momentum needs one",
             });
         }
-        self.device().backend().sgd(self, grads, velocity, step)
+        self.device().backend().sgd(self, grads, velocity, step, undecayed)
     }
 
-    /// One AdamW step on these parameters; both moments are updated.
+    /// One AdamW step on these parameters; both moments are updated. Weight decay leaves out the elements of `undecayed`,
+    /// ranges in ascending order that do not overlap.
     pub fn adamw_(
         &self,
         grads: &Self,
         first_moment: &Self,
         second_moment: &Self,
         step: &AdamWStep,
+        undecayed: &[Range<usize>],
     ) -> Result<()> {
-        check("adamw_", self, &[grads, first_moment, second_moment])?;
-        self.device().backend().adamw(self, grads, first_moment, second_moment, step)
+        check("adamw_", self, &[grads, first_moment, second_moment], undecayed)?;
+        let backend = self.device().backend();
+        backend.adamw(self, grads, first_moment, second_moment, step, undecayed)
     }
 
     /// `Σ x²`, a scalar of `f64` if x is, else of `f32`.
@@ -56,7 +68,24 @@ impl Tensor {
     }
 }
 
-fn check(op: &'static str, parameters: &Tensor, others: &[&Tensor]) -> Result<()> {
+fn check(
+    op: &'static str,
+    parameters: &Tensor,
+    others: &[&Tensor],
+    undecayed: &[Range<usize>],
+) -> Result<()> {
+    let mut from = 0;
+    for range in undecayed {
+        if range.start < from || range.end < range.start || range.end > parameters.elements() {
+            return Err(Error::Argument {
+                op,
+                name: "undecayed",
+                value: format!("{range:?}"),
+                rule: "ranges must ascend, not overlap, and lie inside the parameters",
+            });
+        }
+        from = range.end;
+    }
     same_float(op, parameters, others)?;
     for other in others {
         expect_shape(op, other, parameters.shape(), "all buffers must have one shape")?;

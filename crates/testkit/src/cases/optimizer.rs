@@ -1,5 +1,7 @@
 //! Optimizer updates, the norm of the gradient, and clipping.
 
+use std::ops::Range;
+
 use vitrine_tensor::{AdamWStep, DType, Result, SgdStep};
 
 use crate::case::Case;
@@ -21,12 +23,22 @@ pub(super) fn cases() -> Vec<Case> {
             (0.9, true, 0.05),
         ] {
             let step = SgdStep { learning_rate: 0.1, momentum, nesterov, weight_decay };
-            cases.push(Case::new("sgd", format!("{n}, {step:?}"), move |s| sgd(s, n, &step)));
+            cases.push(Case::new("sgd", format!("{n}, {step:?}"), move |s| sgd(s, n, &step, &[])));
+            let undecayed = undecayed(n);
+            cases.push(Case::new("sgd", format!("{n} but {undecayed:?}, {step:?}"), move |s| {
+                sgd(s, n, &step, &undecayed)
+            }));
         }
         for (step, weight_decay) in [(1, 0.0), (1, 0.05), (2, 0.05), (1000, 0.05)] {
             let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
             let step = AdamWStep { learning_rate: 1e-2, beta1, beta2, epsilon, weight_decay, step };
-            cases.push(Case::new("adamw", format!("{n}, {step:?}"), move |s| adamw(s, n, &step)));
+            cases.push(Case::new("adamw", format!("{n}, {step:?}"), move |s| {
+                adamw(s, n, &step, &[])
+            }));
+            let undecayed = undecayed(n);
+            cases.push(Case::new("adamw", format!("{n} but {undecayed:?}, {step:?}"), move |s| {
+                adamw(s, n, &step, &undecayed)
+            }));
         }
         for layout in [Layout::Dense, Layout::Offset, Layout::Narrowed] {
             cases.push(Case::new("sum_squares", format!("{n}, {layout:?}"), move |s| {
@@ -52,14 +64,27 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-fn sgd(s: &Setup, n: usize, step: &SgdStep) -> Result<Vec<Comparison>> {
+/// Parts of a buffer that weight decay leaves out: at the start, single elements, none, and up to the end.
+fn undecayed(n: usize) -> Vec<Range<usize>> {
+    let at = |share: usize| n * share / 8;
+    vec![0..at(1), at(2)..at(2) + usize::from(n > 8), at(3)..at(3), at(4)..at(5), at(7)..n]
+}
+
+/// The weight decay of an element.
+fn decay_of(i: usize, weight_decay: f64, undecayed: &[Range<usize>]) -> f64 {
+    if undecayed.iter().any(|range| range.contains(&i)) { 0.0 } else { weight_decay }
+}
+
+fn sgd(s: &Setup, n: usize, step: &SgdStep, undecayed: &[Range<usize>]) -> Result<Vec<Comparison>> {
     let (w, v, g) = (s.destination(1, &[n])?, s.destination(2, &[n])?, s.normal(3, &[n])?);
     let moving = step.momentum != 0.0;
-    w.tensor.sgd_(&g.tensor, moving.then_some(&v.tensor), step)?;
+    w.tensor.sgd_(&g.tensor, moving.then_some(&v.tensor), step, undecayed)?;
     let (mut new_w, mut new_v, mut terms) = (w.before.clone(), v.before.clone(), v.before.clone());
     for i in 0..n {
         let (weight, velocity, grad) = (w.before[[i]], v.before[[i]], g.values[[i]]);
-        (new_w[[i]], new_v[[i]]) = reference::sgd(weight, grad, velocity, step);
+        let weight_decay = decay_of(i, step.weight_decay, undecayed);
+        let step = SgdStep { weight_decay, ..*step };
+        (new_w[[i]], new_v[[i]]) = reference::sgd(weight, grad, velocity, &step);
         terms[[i]] = weight.abs() + velocity.abs() + grad.abs();
     }
     let added = |before: &_, new: &_| Sum { value: new - before, terms: terms.clone() };
@@ -69,16 +94,23 @@ fn sgd(s: &Setup, n: usize, step: &SgdStep) -> Result<Vec<Comparison>> {
     ])
 }
 
-fn adamw(s: &Setup, n: usize, step: &AdamWStep) -> Result<Vec<Comparison>> {
+fn adamw(
+    s: &Setup,
+    n: usize,
+    step: &AdamWStep,
+    undecayed: &[Range<usize>],
+) -> Result<Vec<Comparison>> {
     let (w, m, g) = (s.destination(1, &[n])?, s.destination(2, &[n])?, s.normal(3, &[n])?);
     let v = s.destination_of(&random(4, &[n]).mapv(|v| v * v))?;
-    w.tensor.adamw_(&g.tensor, &m.tensor, &v.tensor, step)?;
+    w.tensor.adamw_(&g.tensor, &m.tensor, &v.tensor, step, undecayed)?;
     let mut new = [w.before.clone(), m.before.clone(), v.before.clone()];
     let mut terms = [(); 3].map(|()| w.before.mapv(f64::abs));
     for i in 0..n {
         let (weight, grad) = (w.before[[i]], g.values[[i]]);
         let (first, second) = (m.before[[i]], v.before[[i]]);
-        let (a, b, c) = reference::adamw(weight, grad, first, second, step);
+        let weight_decay = decay_of(i, step.weight_decay, undecayed);
+        let step = AdamWStep { weight_decay, ..*step };
+        let (a, b, c) = reference::adamw(weight, grad, first, second, &step);
         for (new, value) in new.iter_mut().zip([a, b, c]) {
             new[[i]] = value;
         }
@@ -104,7 +136,7 @@ fn three_steps(s: &Setup) -> Result<Vec<Comparison>> {
     let v = s.destination_of(&crate::reference::zeros(&[50]))?;
     let (mut weights, mut velocities) = (w.before.clone(), v.before.clone());
     for _ in 0..3 {
-        w.tensor.sgd_(&g.tensor, Some(&v.tensor), &step)?;
+        w.tensor.sgd_(&g.tensor, Some(&v.tensor), &step, &[])?;
         for i in 0..50 {
             let (weight, velocity) =
                 reference::sgd(weights[[i]], g.values[[i]], velocities[[i]], &step);

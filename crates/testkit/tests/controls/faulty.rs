@@ -1,5 +1,6 @@
 //! [`Faulty`]: the CPU backend with one fault in one operation.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -184,11 +185,13 @@ operations! {
         patches: &Tensor, class: Option<&Tensor>, positions: &Tensor, dropout: Option<Dropout>,
         y: &Tensor
     ) writes [Some(y)];
-    sgd(parameters: &Tensor, grads: &Tensor, velocity: Option<&Tensor>, step: &SgdStep)
-        writes [Some(parameters), velocity];
+    sgd(
+        parameters: &Tensor, grads: &Tensor, velocity: Option<&Tensor>, step: &SgdStep,
+        undecayed: &[Range<usize>]
+    ) writes [Some(parameters), velocity];
     adamw(
         parameters: &Tensor, grads: &Tensor, first_moment: &Tensor, second_moment: &Tensor,
-        step: &AdamWStep
+        step: &AdamWStep, undecayed: &[Range<usize>]
     ) writes [Some(parameters), Some(first_moment), Some(second_moment)];
     sum_squares(x: &Tensor, to: &Tensor) writes [Some(to)];
     clip_norm(x: &Tensor, sum_squares: &Tensor, max_norm: f64) writes [Some(x)];
