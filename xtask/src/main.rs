@@ -1,9 +1,12 @@
 //! The development tasks behind `cargo xtask`: reads the command line and starts the task.
 //!
-//! Tasks start other programs (cargo, the `vitrine` program, apt-get). Nothing here depends on
-//! a crate of this workspace, so a broken crate never breaks the tool that reports it.
+//! Tasks start other programs (cargo, the `vitrine` program, nvcc, apt-get). Nothing here depends
+//! on a crate of this workspace, so a broken crate never breaks the tool that reports it.
 
 mod bench;
+mod files;
+mod generated;
+mod kernels;
 mod openblas;
 mod peers;
 mod process;
@@ -36,8 +39,11 @@ enum Task {
     Data(Rest),
     /// Build the program and run it: `vitrine ARGS`
     Vitrine(Rest),
-    /// Run every check: formatting, lints, tests, documentation
-    Test,
+    /// Compile the CUDA kernels and show what each takes of the processor
+    Kernels(kernels::Arguments),
+    /// Run every check: formatting, lints, tests, documentation, and the CUDA tests on an emulated
+    /// device; with --cuda, those alone
+    Test(test::Arguments),
     /// Run the criterion benchmarks; ARGS go to criterion, for instance a name to filter by. With
     /// --peers: time the same work in other frameworks, in turn with ours
     Bench(Rest),
@@ -64,7 +70,8 @@ fn main() -> ExitCode {
         Task::Predict(rest) => vitrine::run(Some("predict"), rest.args),
         Task::Data(rest) => vitrine::run(Some("data"), rest.args),
         Task::Vitrine(rest) => vitrine::run(None, rest.args),
-        Task::Test => test::run(),
+        Task::Kernels(arguments) => kernels::run(arguments),
+        Task::Test(arguments) => test::run(arguments),
         Task::Bench(rest) if peers::asked_for(&rest.args) => peers::run(rest.args),
         Task::Bench(rest) => bench::run(rest.args),
         Task::Setup { install } => setup::run(install),

@@ -6,6 +6,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::kernels::compiler::{Environment, Lacking};
+use crate::kernels::wheels;
 use crate::{openblas, process};
 
 /// Room for the builds of all tasks (debug, release, benchmarks), the data and some runs.
@@ -21,7 +23,7 @@ enum State {
 enum Mend {
     /// These Debian packages, which `--install` also installs.
     Packages(&'static [&'static str]),
-    Command(&'static str),
+    Command(String),
 }
 
 /// One line of the report.
@@ -58,7 +60,13 @@ fn checks() -> Vec<Check> {
         check("C compiler", true, program("cc", &["gcc", "libc6-dev"], "Rust links with it")),
         check("OpenBLAS", false, openblas()),
         check("Python", false, program("python3", &["python3"], "it writes the golden files")),
-        check("pip", false, program("pip", &["python3-pip"], "it fetches PyTorch for them")),
+        check(
+            "pip",
+            false,
+            program("pip", &["python3-pip"], "it fetches PyTorch for them, and nvcc"),
+        ),
+        check("g++", false, program("g++", &["g++"], "nvcc, which compiles for CUDA, starts it")),
+        check("nvcc", false, nvcc(&Environment::of_this_process())),
         check("disk", true, disk()),
         check("data set", false, data_set()),
     ]
@@ -72,7 +80,7 @@ fn rust() -> State {
         return State::Present(version);
     }
     let detail = format!("{version} here, {needed} needed");
-    State::Missing { detail, mend: Mend::Command("rustup update stable") }
+    State::Missing { detail, mend: Mend::Command("rustup update stable".to_owned()) }
 }
 
 /// Compares the major and minor numbers of two versions.
@@ -89,7 +97,7 @@ fn component(subcommand: &str, mend: &'static str) -> State {
         Some(version) => State::Present(version),
         None => State::Missing {
             detail: "`cargo xtask test` leaves its check out".to_owned(),
-            mend: Mend::Command(mend),
+            mend: Mend::Command(mend.to_owned()),
         },
     }
 }
@@ -112,6 +120,29 @@ fn openblas() -> State {
     State::Missing { detail, mend: Mend::Packages(&["libopenblas-dev"]) }
 }
 
+/// The CUDA compiler, which is fetched when it is first needed.
+fn nvcc(environment: &Environment) -> State {
+    let missing = |lacking: Lacking| State::Missing {
+        detail: lacking.what,
+        mend: Mend::Command(lacking.mend),
+    };
+    let search = match environment.search() {
+        Ok(search) => search,
+        Err(lacking) => return missing(lacking),
+    };
+    let notes: String = search.notes.iter().map(|note| format!("; {note}")).collect();
+    if let Some(compiler) = search.compiler {
+        return State::Present(format!("{compiler}{notes}"));
+    }
+    match wheels::check_pip(&environment.python) {
+        Err(lacking) => missing(lacking),
+        Ok(()) => State::Missing {
+            detail: format!("fetched from PyPI when CUDA is first asked for (270 MB){notes}"),
+            mend: Mend::Command("cargo xtask kernels".to_owned()),
+        },
+    }
+}
+
 fn disk() -> State {
     let table = process::output_of(Command::new("df").arg("-Pk").arg(process::root()));
     let Some(free) = table.as_deref().and_then(free_gib) else {
@@ -121,7 +152,7 @@ fn disk() -> State {
     if free >= DISK_GIB {
         State::Present(detail)
     } else {
-        State::Missing { detail, mend: Mend::Command("cargo clean") }
+        State::Missing { detail, mend: Mend::Command("cargo clean".to_owned()) }
     }
 }
 
@@ -132,14 +163,14 @@ fn free_gib(table: &str) -> Option<u64> {
 }
 
 fn data_set() -> State {
-    const FETCH: Mend = Mend::Command("cargo xtask data");
+    let fetch = || Mend::Command("cargo xtask data".to_owned());
     let Some(vitrine) = built_vitrine() else {
         let detail = "not looked for: `vitrine` is not built yet".to_owned();
-        return State::Missing { detail, mend: FETCH };
+        return State::Missing { detail, mend: fetch() };
     };
     match process::output_of(Command::new(vitrine).args(["data", "--check"])) {
         Some(folder) => State::Present(folder.lines().last().unwrap_or_default().to_owned()),
-        None => State::Missing { detail: "not found on this machine".to_owned(), mend: FETCH },
+        None => State::Missing { detail: "not found on this machine".to_owned(), mend: fetch() },
     }
 }
 
@@ -171,7 +202,7 @@ fn line(check: &Check) -> String {
             let word = if check.necessary { "MISSING" } else { "optional" };
             let mend = match mend {
                 Mend::Packages(packages) => format!("sudo apt-get install {}", packages.join(" ")),
-                Mend::Command(command) => (*command).to_owned(),
+                Mend::Command(command) => command.clone(),
             };
             format!("{word:<10}{name:<12}{detail}; to mend it: {mend}")
         }

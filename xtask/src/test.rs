@@ -7,11 +7,33 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use clap::{Args, ValueEnum};
 
+use crate::kernels::compiler::{Environment, Lacking};
 use crate::{openblas, process};
 
 /// The features that need OpenBLAS. One set for all steps, so that they share their builds.
 const LINALG: [&str; 2] = ["--features", "vitrine-nn/linalg,vitrine-train/linalg"];
+
+/// Which checks to run.
+#[derive(Args)]
+pub struct Arguments {
+    /// What to do about CUDA [default: all checks, and the CUDA tests on the emulated device
+    /// unless the compiler is not here and cannot be fetched]
+    #[arg(long, value_name = "WHERE", value_enum)]
+    cuda: Option<Cuda>,
+}
+
+/// What the CUDA tests run on.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Cuda {
+    /// Only the CUDA tests, on a device that is emulated on the CPU
+    Emulated,
+    /// Only the CUDA tests, on this machine's GPU
+    Device,
+    /// All checks but the CUDA tests
+    None,
+}
 
 /// One named check.
 struct Step {
@@ -21,8 +43,8 @@ struct Step {
 
 /// Something that this machine cannot check, and the command that mends it.
 struct LeftOut {
-    what: &'static str,
-    mend: &'static str,
+    what: String,
+    mend: String,
 }
 
 /// What the machine has beside cargo.
@@ -32,15 +54,29 @@ struct Machine {
     openblas: bool,
 }
 
-/// Runs all checks and stops at the first failure.
-pub fn run() -> Result<ExitCode> {
-    let machine = Machine {
-        rustfmt: process::output_of(process::cargo().args(["fmt", "--version"])).is_some(),
-        clippy: process::output_of(process::cargo().args(["clippy", "--version"])).is_some(),
-        openblas: openblas::found(),
+/// Runs the checks and stops at the first failure.
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    let nvcc = || Environment::of_this_process().provide();
+    let (steps, left_out) = match arguments.cuda {
+        Some(Cuda::None) => all_but_cuda(),
+        Some(cuda) => {
+            nvcc()?;
+            (cuda_steps(cuda), Vec::new())
+        }
+        None => {
+            // Fetched before the first check: a network that is down then is no failed check.
+            let nvcc = nvcc();
+            let (mut steps, mut left_out) = all_but_cuda();
+            match nvcc {
+                Ok(_) => steps.extend(cuda_steps(Cuda::Emulated)),
+                Err(Lacking { what, mend }) => {
+                    left_out.push(LeftOut { what: format!("the CUDA tests ({what})"), mend });
+                }
+            }
+            (steps, left_out)
+        }
     };
-    let left_out = left_out(&machine);
-    let passed = run_steps(steps(&machine));
+    let passed = run_steps(steps);
     for LeftOut { what, mend } in &left_out {
         println!("left out: {what}; to mend it: {mend}");
     }
@@ -50,6 +86,14 @@ pub fn run() -> Result<ExitCode> {
     };
     println!("{}", summary(passed, failed, left_out.len()));
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What this machine can check beside CUDA, and what it cannot.
+fn all_but_cuda() -> (Vec<Step>, Vec<LeftOut>) {
+    let has = |task| process::output_of(process::cargo().args([task, "--version"])).is_some();
+    let machine =
+        Machine { rustfmt: has("fmt"), clippy: has("clippy"), openblas: openblas::found() };
+    (steps(&machine), left_out(&machine))
 }
 
 fn steps(machine: &Machine) -> Vec<Step> {
@@ -72,6 +116,16 @@ fn steps(machine: &Machine) -> Vec<Step> {
     steps
 }
 
+/// The kernels, then the tests of what runs them, on the driver that is asked for.
+fn cuda_steps(cuda: Cuda) -> Vec<Step> {
+    let driver = if cuda == Cuda::Device { "system" } else { "emulated" };
+    let emulator = ["--features", "emulator"];
+    let mut backend =
+        step("CUDA backend", &["test", "--package", "vitrine-cuda"], &emulator, &["--tests"]);
+    backend.command.env("VITRINE_CUDA_DRIVER", driver);
+    vec![step("CUDA kernels", &["xtask", "kernels"], &[], &[]), backend]
+}
+
 fn step(name: &'static str, args: &[&str], features: &[&str], last: &[&str]) -> Step {
     let mut command = process::cargo();
     command.current_dir(process::root()).args(args).args(features).args(last);
@@ -79,20 +133,23 @@ fn step(name: &'static str, args: &[&str], features: &[&str], last: &[&str]) -> 
 }
 
 fn left_out(machine: &Machine) -> Vec<LeftOut> {
-    let mut left_out = Vec::new();
-    if !machine.rustfmt {
-        let what = "formatting (this toolchain has no rustfmt)";
-        left_out.push(LeftOut { what, mend: "rustup component add rustfmt" });
-    }
-    if !machine.clippy {
-        let what = "lints (this toolchain has no clippy)";
-        left_out.push(LeftOut { what, mend: "rustup component add clippy" });
-    }
-    if !machine.openblas {
-        let what = "the code and tests behind the feature `linalg` (OpenBLAS was not found)";
-        left_out.push(LeftOut { what, mend: openblas::MEND });
-    }
-    left_out
+    let all = [
+        (
+            machine.rustfmt,
+            "formatting (this toolchain has no rustfmt)",
+            "rustup component add rustfmt",
+        ),
+        (machine.clippy, "lints (this toolchain has no clippy)", "rustup component add clippy"),
+        (
+            machine.openblas,
+            "the code and tests behind the feature `linalg` (OpenBLAS was not found)",
+            openblas::MEND,
+        ),
+    ];
+    let missing = all.into_iter().filter(|(here, ..)| !here);
+    missing
+        .map(|(_, what, mend)| LeftOut { what: what.to_owned(), mend: mend.to_owned() })
+        .collect()
 }
 
 /// Runs the steps in order. The number that passed: `Ok` if all did, `Err` at the first failure.
@@ -156,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_bare_machine_says_what_it_leaves_out() {
-        let mends: Vec<_> = left_out(&NOTHING).iter().map(|left_out| left_out.mend).collect();
+        let mends: Vec<_> = left_out(&NOTHING).into_iter().map(|left_out| left_out.mend).collect();
         assert_eq!(
             mends,
             ["rustup component add rustfmt", "rustup component add clippy", openblas::MEND]
@@ -164,6 +221,20 @@ mod tests {
         let lines = lines(&NOTHING).join("\n");
         assert!(!lines.contains("linalg") && !lines.contains("clippy") && !lines.contains("fmt"));
         assert!(lines.contains("test --workspace"));
+    }
+
+    #[test]
+    fn cuda_has_steps_of_its_own() {
+        let lines = |cuda| {
+            let steps = cuda_steps(cuda);
+            steps.iter().map(|step| process::shown(&step.command)).collect::<Vec<_>>()
+        };
+        let backend = "cargo test --package vitrine-cuda --features emulator --tests";
+        let kernels = "cargo xtask kernels".to_owned();
+        let emulated = format!("VITRINE_CUDA_DRIVER=emulated {backend}");
+        assert_eq!(lines(Cuda::Emulated), [kernels.clone(), emulated]);
+        let system = format!("VITRINE_CUDA_DRIVER=system {backend}");
+        assert_eq!(lines(Cuda::Device), [kernels, system]);
     }
 
     #[cfg(unix)]

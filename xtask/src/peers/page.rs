@@ -1,72 +1,39 @@
-//! The place in docs/performance.md where the results belong, what stands around the tables, and the writing.
+//! The place in docs/performance.md where the results belong, and what stands around the tables.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use super::figures::Results;
 use super::plan::THREADS;
 use super::table;
-use crate::process;
+use crate::generated::Generated;
+use crate::{files, process};
 
-const BEGIN: &str = "<!-- peers: begin -->";
-const END: &str = "<!-- peers: end -->";
 const PAGE: &str = "docs/performance.md";
 /// Where the picture goes, from the root and from the page.
 const PICTURE: &str = "docs/images/peers.svg";
 const PICTURE_LINK: &str = "images/peers.svg";
 
-/// The page as it is, with a place for the results.
+/// The page with a place for the results.
 pub struct Page {
-    text: String,
+    generated: Generated,
 }
 
 impl Page {
     /// Reads the page, so that a missing marker shows before the measurement, not after it.
     pub fn open() -> Result<Self> {
-        let text = fs::read_to_string(process::root().join(PAGE));
-        let text = text.with_context(|| format!("cannot read {PAGE}"))?;
-        between_markers(&text, "")?;
-        Ok(Self { text })
+        Ok(Self { generated: Generated::open(PAGE, "peers")? })
     }
 
     /// Puts the results into the page and the picture beside it.
     pub fn write(self, results: &str, picture: &str) -> Result<()> {
-        let page = process::root().join(PAGE);
-        // Read again: the measurement took a while, and somebody may have worked on the page.
-        let text = fs::read_to_string(&page).unwrap_or(self.text);
-        let text = between_markers(&text, results)?;
-        write_whole(&process::root().join(PICTURE), picture)?;
-        write_whole(&page, &text)?;
+        files::write_whole(&process::root().join(PICTURE), picture.as_bytes())?;
+        self.generated.write(results)?;
         println!("wrote {PAGE} and {PICTURE}");
         Ok(())
     }
-}
-
-/// The page's text with `inner` in place of what stands between the markers.
-fn between_markers(text: &str, inner: &str) -> Result<String> {
-    let mut places = [0; 2];
-    for (place, marker) in places.iter_mut().zip([BEGIN, END]) {
-        let mut found = text.match_indices(marker);
-        *place = match (found.next(), found.next()) {
-            (Some((place, _)), None) => place,
-            (None, _) => {
-                bail!("{PAGE} has no line `{marker}`: the results go between `{BEGIN}` and `{END}`")
-            }
-            (Some(_), Some(_)) => bail!("{PAGE} has `{marker}` more than once"),
-        };
-    }
-    let [begin, end] = places;
-    if begin > end {
-        bail!("{PAGE} has `{END}` before `{BEGIN}`");
-    }
-    let (before, after) = (&text[..begin + BEGIN.len()], &text[end..]);
-    let inner = inner.trim_end();
-    let inner = if inner.is_empty() { String::new() } else { format!("{inner}\n\n") };
-    Ok(format!("{before}\n\n{inner}{after}"))
 }
 
 /// What goes between the markers.
@@ -134,54 +101,11 @@ fn calendar_date(days: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// Writes a file whole or not at all: under another name first, then moved into place.
-fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new: PathBuf = path.with_file_name(name);
-    let written = (|| {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut file = File::create(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    })();
-    if written.is_err() {
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                eprintln!("cannot remove {}: {error}", new.display());
-            }
-            _ => {}
-        }
-    }
-    written.with_context(|| format!("cannot write {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::figures::sample;
     use super::super::plan::Program;
     use super::*;
-
-    #[test]
-    fn results_go_between_the_markers_again_and_again() {
-        let page = format!("# A\n\n{BEGIN}\n{END}\n\n## B\n");
-        let once = between_markers(&page, "new\n\n").unwrap();
-        assert_eq!(once, format!("# A\n\n{BEGIN}\n\nnew\n\n{END}\n\n## B\n"));
-        assert_eq!(between_markers(&once, "new").unwrap(), once);
-        assert!(!between_markers(&once, "other").unwrap().contains("new"));
-    }
-
-    #[test]
-    fn markers_that_are_missing_or_wrong_are_named() {
-        let refused = |page: &str| between_markers(page, "x").unwrap_err().to_string();
-        assert!(refused("# A\n").contains(BEGIN));
-        assert!(refused(&format!("{BEGIN}\n")).contains(END));
-        assert!(refused(&format!("{END}\n{BEGIN}\n")).contains("before"));
-        assert!(refused(&format!("{BEGIN}\n{BEGIN}\n{END}\n")).contains("more than once"));
-    }
 
     #[test]
     fn the_page_has_a_place_for_the_results() {
@@ -223,20 +147,5 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
-    }
-
-    #[test]
-    fn a_file_is_replaced_and_nothing_is_left_beside_it() {
-        let folder = std::env::temp_dir().join(format!("vitrine-peers-{}", std::process::id()));
-        let path = folder.join("page.md");
-        write_whole(&path, "one").unwrap();
-        write_whole(&path, "two").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
-        // A folder cannot be replaced by a file.
-        let error = write_whole(&folder, "x").unwrap_err().to_string();
-        assert!(error.contains("cannot write"), "{error}");
-        assert!(!folder.with_extension("new").exists());
-        fs::remove_dir_all(&folder).unwrap();
     }
 }
