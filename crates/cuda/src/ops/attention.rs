@@ -140,15 +140,18 @@ impl<'a> Plan<'a> {
         Ok(Self { backend, op, dtype, batch: query.shape()[0], family, argument, rows })
     }
 
-    /// A launch for the `tokens` rows of the scores, with the arguments that all kernels have.
-    fn launch(&self, name: &'static str, tokens: u32) -> Result<Launch<'a>> {
-        let AttentionArgument { heads, width, .. } = self.argument;
+    /// A launch for the `tokens` rows of the scores, with the arguments that all kernels have. It computes `products`
+    /// products of the scores' size.
+    fn launch(&self, name: &'static str, tokens: u32, products: u64) -> Result<Launch<'a>> {
+        let AttentionArgument { queries, keys, heads, width, .. } = self.argument;
         let per_head = self.family.blocks(tokens as usize, width as usize);
+        let columns = self.batch as u64 * u64::from(heads) * u64::from(width);
         let kernel = float_kernel(name, self.dtype)?;
         let launch = self
             .backend
             .launch(self.op, &format!("{kernel}_{}", self.family.suffix()))?
             .grid([blocks(self.backend, self.batch * heads as usize * per_head)?, 1, 1])
+            .computes(2 * products * columns * u64::from(queries) * u64::from(keys))
             .value(self.argument);
         Ok(self.rows.iter().fold(launch, |launch, &rows| launch.value(rows)))
     }
@@ -162,9 +165,13 @@ pub(crate) fn forward(
     y: &Tensor,
     log_sums: &Tensor,
 ) -> Result<()> {
-    let y = Rows::new(y);
-    let plan = Plan::new(backend, "attention", inputs, attention, None, &[y])?;
-    plan.launch("attention", plan.argument.queries)?.value(y).tensor(log_sums).launch()
+    let written = Rows::new(y);
+    let plan = Plan::new(backend, "attention", inputs, attention, None, &[written])?;
+    plan.launch("attention", plan.argument.queries, 2)?
+        .moves(&[inputs.query, inputs.key, inputs.value, y])
+        .value(written)
+        .tensor(log_sums)
+        .launch()
 }
 
 /// The gradients, of which all is written.
@@ -188,11 +195,13 @@ pub(crate) fn grad(
     let plan = Plan::new(backend, OP, inputs, attention, Some(dy), &written)?;
     let AttentionArgument { queries, keys, heads, width, .. } = plan.argument;
     let [dq, dk, dv] = written;
+    let AttentionInputs { query, key, value } = *inputs;
     let count = if y.elements() == 0 { 0 } else { log_sums.elements() };
     let dots = backend.scratch(count * size_of::<f32>())?;
     backend
         .launch(OP, &float_kernel("attention_dots", plan.dtype)?)?
         .over_rows(count)
+        .moves(&[y, dy])
         .tensor(y)
         .tensor(dy)
         .value(dots.address())
@@ -201,12 +210,14 @@ pub(crate) fn grad(
         .value(heads)
         .value(width)
         .launch()?;
-    plan.launch("attention_grad_queries", queries)?
+    plan.launch("attention_grad_queries", queries, 3)?
+        .moves(&[query, key, value, dy, query])
         .tensor(log_sums)
         .value(dots.address())
         .value(dq)
         .launch()?;
-    plan.launch("attention_grad_keys", keys)?
+    plan.launch("attention_grad_keys", keys, 4)?
+        .moves(&[query, key, value, dy, key, value])
         .tensor(log_sums)
         .value(dots.address())
         .value(dk)
