@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timing import LEARNING_RATE, MODELS, Sizes, arguments, report
+from timing import LEARNING_RATE, MODELS, Sizes, arguments, not_available, report
 
 
 class Block(nn.Module):
@@ -65,31 +65,43 @@ class Vit(nn.Module):
 
 def main() -> None:
     compiled = ("--compile", "torch.compile in place of eager mode (needs a C++ compiler)")
-    given = arguments("Times a training step in PyTorch; bf16 is autocast.", compiled)
+    cuda = ("--cuda", "on the first GPU in place of the CPU: the batch comes from pinned memory in each step")
+    given = arguments("Times a training step in PyTorch; bf16 is autocast.", compiled, cuda)
+    if given.cuda and not torch.cuda.is_available():
+        not_available("this PyTorch sees no CUDA device")
+    device = torch.device("cuda" if given.cuda else "cpu")
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     sizes = MODELS[given.model]
-    model = Vit(sizes).train(not given.forward)
+    model = Vit(sizes).to(device).train(not given.forward)
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
     images = torch.rand(given.batch_size, sizes.channels, sizes.image, sizes.image)
     labels = torch.randint(sizes.classes, (given.batch_size,))
+    if given.cuda:
+        images, labels = images.pin_memory(), labels.pin_memory()
     run = torch.compile(model) if given.compile else model
 
     def autocast():
         bf16 = given.precision == "bf16"
-        return torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
+        return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
+
+    def wait() -> None:
+        if given.cuda:
+            torch.cuda.synchronize()
 
     def train_step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with autocast():
-            logits = run(images)
-        F.cross_entropy(logits.float(), labels).backward()
+            logits = run(images.to(device, non_blocking=True))
+        F.cross_entropy(logits.float(), labels.to(device, non_blocking=True)).backward()
         optimizer.step()
+        wait()
 
     @torch.inference_mode()
     def forward() -> None:
         with autocast():
-            run(images)
+            run(images.to(device, non_blocking=True))
+        wait()
 
     program = f"torch {torch.__version__}" + (" compiled" if given.compile else "")
     report(given, program, torch.get_num_threads(), forward if given.forward else train_step)

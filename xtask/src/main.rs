@@ -4,6 +4,7 @@
 //! on a crate of this workspace, so a broken crate never breaks the tool that reports it.
 
 mod bench;
+mod cuda_bench;
 mod files;
 mod generated;
 mod kernels;
@@ -45,7 +46,8 @@ enum Task {
     /// device; with --cuda, those alone
     Test(test::Arguments),
     /// Run the criterion benchmarks; ARGS go to criterion, for instance a name to filter by. With
-    /// --peers: time the same work in other frameworks, in turn with ours
+    /// --peers: time the same work in other frameworks, in turn with ours. With --cuda: count or time
+    /// the CUDA kernels of a training step
     Bench(Rest),
     /// Report what this machine has, and the command that mends what is missing
     Setup {
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Task::Kernels(arguments) => kernels::run(arguments),
         Task::Test(arguments) => test::run(arguments),
         Task::Bench(rest) if peers::asked_for(&rest.args) => peers::run(rest.args),
+        Task::Bench(rest) if cuda_bench::asked_for(&rest.args) => cuda_bench::run(rest.args),
         Task::Bench(rest) => bench::run(rest.args),
         Task::Setup { install } => setup::run(install),
     };

@@ -123,7 +123,13 @@ fn cuda_steps(cuda: Cuda) -> Vec<Step> {
     let mut backend =
         step("CUDA backend", &["test", "--package", "vitrine-cuda"], &emulator, &["--tests"]);
     backend.command.env("VITRINE_CUDA_DRIVER", driver);
-    vec![step("CUDA kernels", &["xtask", "kernels"], &[], &[]), backend]
+    let features = ["--features", "cuda-emulator"];
+    let package = ["test", "--package", "vitrine-train"];
+    let mut training = step("training on CUDA", &package, &features, &["--test", "cuda"]);
+    training.command.env("VITRINE_CUDA_DRIVER", driver);
+    // Copies that nobody waited for then give wrong numbers.
+    training.command.env("VITRINE_CUDA_EMULATED_STREAMS", "deferred");
+    vec![step("CUDA kernels", &["xtask", "kernels"], &[], &[]), backend, training]
 }
 
 fn step(name: &'static str, args: &[&str], features: &[&str], last: &[&str]) -> Step {

@@ -15,10 +15,11 @@ use vitrine_tensor::{DType, Dropout, Result, Tensor};
 use crate::error::Error;
 use crate::kernels::Kernels;
 use crate::launch::Launch;
+use crate::limits::Limits;
 use crate::memory::{Block, Pool, address};
 use crate::ops;
 use crate::ops::cross_entropy::LabelFault;
-use crate::profile::{KernelFigures, Profile};
+use crate::profile::{KernelFigures, Profile, Profiling};
 use crate::transfer::{Transfer, device_bytes};
 
 /// What a backend is made with.
@@ -60,6 +61,9 @@ const TOOLKIT: Version = Version::new(13, 0);
 /// A device of the driver, made current on a thread before the driver is called there.
 pub(crate) struct Context {
     ordinal: u32,
+    device: cust::device::Device,
+    /// Compute capability.
+    capability: (i32, i32),
     context: cust::context::Context,
     kernels: Kernels,
 }
@@ -97,7 +101,7 @@ impl Context {
         }
         let context = cust::context::Context::new(device).map_err(failed("making a context"))?;
         let kernels = Kernels::load(ordinal, (major, minor), kind == Kind::Emulated)?;
-        Ok(Self { ordinal, context, kernels })
+        Ok(Self { ordinal, device, capability: (major, minor), context, kernels })
     }
 
     /// `cuda:0`
@@ -178,16 +182,25 @@ impl CudaBackend {
         self.pool.idle_bytes()
     }
 
-    /// From now on, counts what each kernel does and takes its time.
-    pub fn start_profile(&self) {
-        *self.profile.lock() = Some(Profile::default());
+    /// From now on, counts what each kernel does, and takes its time if it is run.
+    pub fn start_profile(&self, mode: Profiling) {
+        *self.profile.lock() = Some(Profile::new(mode));
     }
 
     /// The figures of each kernel since [`CudaBackend::start_profile`], by name. Waits for the device.
     pub fn finish_profile(&self) -> Result<Vec<KernelFigures>> {
         self.context.make_current();
-        let profile = self.profile.lock().take().unwrap_or_default();
-        profile.finish().map_err(|error| self.context.error("profile", error))
+        match self.profile.lock().take() {
+            Some(profile) => profile.finish().map_err(|error| self.context.error("profile", error)),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What the card can do at the most.
+    pub fn limits(&self) -> Result<Limits> {
+        self.context.make_current();
+        let limits = Limits::of(self.context.device, self.context.capability);
+        limits.map_err(|error| self.context.error("limits", error))
     }
 
     /// Where launches are counted, if they are.

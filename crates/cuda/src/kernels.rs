@@ -199,6 +199,26 @@ mod tests {
     }
 
     #[test]
+    fn kernels_that_are_absent_or_of_other_sources_are_refused_with_the_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |text: &str, parts: &[&str]| {
+            std::fs::write(folder.path().join("kernels.json"), text).unwrap();
+            let error = read_manifest(folder.path()).err().expect("it is refused").to_string();
+            for part in [parts, &["cargo xtask kernels"]].concat() {
+                assert!(error.contains(part), "no {part:?} in {error}");
+            }
+        };
+        refused(
+            r#"{"format": 1, "source_hash": "0123456789abcdef", "modules": []}"#,
+            &["0123456789abcdef", &source_hash(SOURCES)],
+        );
+        refused(r#"{"format": 2, "source_hash": "", "modules": []}"#, &["format 2"]);
+        refused("{", &["kernels.json"]);
+        let missing = Error::MissingKernels { tried: vec!["/a".into(), "/b".into()] }.to_string();
+        assert!(missing.contains("/a, nor in /b; build them with `cargo xtask kernels`"));
+    }
+
+    #[test]
     fn native_code_is_of_the_same_major_version() {
         let cubins = ["80", "86", "90"].map(|t| (t.to_owned(), format!("copy.sm_{t}.cubin")));
         let module =

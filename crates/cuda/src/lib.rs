@@ -30,6 +30,7 @@ mod backend;
 mod error;
 mod kernels;
 mod launch;
+mod limits;
 mod memory;
 mod ops;
 mod profile;
@@ -37,7 +38,8 @@ mod transfer;
 
 pub use backend::{Allocator, CudaBackend, Options};
 pub use error::Error;
-pub use profile::{KernelFigures, Work};
+pub use limits::Limits;
+pub use profile::{KernelFigures, Profiling, Work};
 
 /// The device `cuda:ordinal`, with the options of the environment ([`Options::from_environment`]).
 pub fn device(ordinal: u32) -> Result<vitrine_tensor::Device, Error> {

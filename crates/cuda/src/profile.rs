@@ -30,16 +30,29 @@ pub struct KernelFigures {
     pub milliseconds: f64,
 }
 
+/// What is done with a launch that is profiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profiling {
+    /// It is run, between two events that take its time.
+    Timed,
+    /// It is counted and not run: what it would have written is left as it was.
+    Counted,
+}
+
 /// Collects figures from launch to launch.
-#[derive(Default)]
 pub(crate) struct Profile {
+    mode: Profiling,
     kernels: BTreeMap<String, KernelFigures>,
     /// Kernels whose end was not waited for yet, with the events around them.
     running: Vec<(String, Event, Event)>,
 }
 
 impl Profile {
-    /// Launches with `launch`, between two events.
+    pub(crate) fn new(mode: Profiling) -> Self {
+        Self { mode, kernels: BTreeMap::new(), running: Vec::new() }
+    }
+
+    /// Counts a launch, and does it with `launch` between two events.
     pub(crate) fn record(
         &mut self,
         kernel: &str,
@@ -47,10 +60,13 @@ impl Profile {
         stream: &Stream,
         launch: impl FnOnce() -> CudaResult<()>,
     ) -> CudaResult<()> {
-        let (begin, end) = (Event::new(EventFlags::DEFAULT)?, Event::new(EventFlags::DEFAULT)?);
-        begin.record(stream)?;
-        launch()?;
-        end.record(stream)?;
+        if self.mode == Profiling::Timed {
+            let (begin, end) = (Event::new(EventFlags::DEFAULT)?, Event::new(EventFlags::DEFAULT)?);
+            begin.record(stream)?;
+            launch()?;
+            end.record(stream)?;
+            self.running.push((kernel.to_owned(), begin, end));
+        }
         let figures = self.kernels.entry(kernel.to_owned()).or_insert_with(|| KernelFigures {
             kernel: kernel.to_owned(),
             launches: 0,
@@ -60,7 +76,6 @@ impl Profile {
         figures.launches += 1;
         figures.work.bytes += work.bytes;
         figures.work.operations += work.operations;
-        self.running.push((kernel.to_owned(), begin, end));
         Ok(())
     }
 

@@ -1,15 +1,22 @@
 //! Timing: a recipe's train step or forward pass on made-up images. Figures of single operations are in `benches/`.
 
+#[cfg(feature = "cuda")]
+use std::any::Any;
 use std::fs;
 use std::time::Instant;
 
 use serde::Serialize;
+#[cfg(feature = "cuda")]
+use vitrine_cuda::{CudaBackend, Limits, Profiling};
 use vitrine_nn::{Optimizer, Parameters, Pass, clip_grad_norm};
 use vitrine_tensor::{Device, StreamKey, Tensor};
 use vitrine_vit::VisionTransformer;
 
 use crate::build;
-use crate::error::Result;
+use crate::error::{Result, TrainError};
+use crate::kernels::KernelReport;
+#[cfg(feature = "cuda")]
+use crate::kernels::KernelRow;
 use crate::recipe::Recipe;
 
 /// What is timed.
@@ -132,6 +139,52 @@ impl Bench {
         Ok((images, Tensor::from_slice(&self.labels, &[batch], device)?))
     }
 
+    /// What each kernel of the CUDA device does in a step, on average over `steps` steps (at least one) after `warmup`
+    /// steps. If they are not timed, none is run, and the model's numbers are of no use afterwards.
+    #[cfg(feature = "cuda")]
+    pub fn kernels(&mut self, timed: bool, warmup: usize, steps: usize) -> Result<KernelReport> {
+        let device = self.parameters.values().device().clone();
+        let Some(backend) = (device.backend() as &dyn Any).downcast_ref::<CudaBackend>() else {
+            return Err(no_kernels());
+        };
+        let mode = if timed { Profiling::Timed } else { Profiling::Counted };
+        let steps = steps.max(1);
+        if timed {
+            for _ in 0..warmup {
+                self.step()?;
+            }
+        }
+        backend.start_profile(mode);
+        for _ in 0..steps {
+            self.step()?;
+        }
+        let figures = backend.finish_profile()?;
+        let here = backend.limits()?;
+        let row = |figures: vitrine_cuda::KernelFigures| {
+            let vitrine_cuda::Work { bytes, operations } = figures.work;
+            let bf16 = figures.kernel.ends_with("bf16");
+            let each = |total: f64| total / steps as f64;
+            let floor = |limits: Limits| each(1e6 * limits.floor(bytes, operations, bf16));
+            KernelRow {
+                h100_floor_us: floor(Limits::H100),
+                floor_us: timed.then(|| floor(here)),
+                time_us: timed.then(|| each(1e3 * figures.milliseconds)),
+                launches: each(figures.launches as f64),
+                bytes: each(bytes as f64),
+                operations: each(operations as f64),
+                kernel: figures.kernel,
+            }
+        };
+        let kernels = figures.into_iter().map(row).collect();
+        Ok(KernelReport { device: device.to_string(), timed, kernels })
+    }
+
+    /// An error: this program has no CUDA device.
+    #[cfg(not(feature = "cuda"))]
+    pub fn kernels(&mut self, _timed: bool, _warmup: usize, _steps: usize) -> Result<KernelReport> {
+        Err(no_kernels())
+    }
+
     /// Times `steps` steps (at least one) after `warmup` that are not timed.
     pub fn run(&mut self, warmup: usize, steps: usize) -> Result<BenchFigures> {
         for _ in 0..warmup {
@@ -157,6 +210,13 @@ impl Bench {
             images_per_second: rounded(1000.0 * batch_size as f64 / median, 10.0),
             peak_rss_mb: peak_rss_mb().map(|mebibytes| rounded(mebibytes, 10.0)),
         })
+    }
+}
+
+fn no_kernels() -> TrainError {
+    TrainError::Unavailable {
+        what: "a table of kernels".into(),
+        advice: "only a CUDA device has kernels: add --device cuda:0",
     }
 }
 

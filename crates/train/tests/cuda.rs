@@ -5,8 +5,8 @@ mod support;
 use std::sync::atomic::AtomicBool;
 
 use support::*;
+use vitrine_train::TrainError;
 use vitrine_train::bench::{Bench, Work};
-use vitrine_train::error::TrainError;
 use vitrine_train::progress::Progress;
 use vitrine_train::trainer::Trainer;
 

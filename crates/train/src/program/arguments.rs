@@ -87,9 +87,21 @@ pub struct BenchArguments {
     /// Classes of the model, whatever the data set has: the images are made up.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub classes: Option<u32>,
+    /// Prints what each kernel of a CUDA device does in a step, in place of the line.
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub kernels: Option<Kernels>,
     /// Prints one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// How kernels are looked at.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Kernels {
+    /// Runs them and takes their times.
+    Timed,
+    /// Counts launches, bytes and operations without running them: quick on the emulated device.
+    Counted,
 }
 
 /// What `vitrine bench` times.

@@ -7,7 +7,7 @@ use vitrine_train::bench::{self, Bench, BenchFigures};
 use vitrine_train::recipe::Recipe;
 use vitrine_train::threads::with_threads;
 
-use super::arguments::{BenchArguments, Work};
+use super::arguments::{BenchArguments, Kernels, Work};
 use super::print;
 
 /// Times steps and prints one line.
@@ -21,6 +21,20 @@ pub fn run(arguments: BenchArguments) -> Result<ExitCode> {
         Work::Forward => bench::Work::Forward,
     };
     let (warmup, steps) = (arguments.warmup, arguments.steps.get());
+    if let Some(how) = arguments.kernels {
+        let timed = matches!(how, Kernels::Timed);
+        let report = with_threads(recipe.run.threads, || {
+            Bench::new(&recipe, work)?.kernels(timed, warmup, steps)
+        })??;
+        let text = match arguments.json {
+            true => {
+                serde_json::to_string(&report).context("cannot write the figures as JSON")? + "\n"
+            }
+            false => report.to_string(),
+        };
+        print(&text)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let figures =
         with_threads(recipe.run.threads, || Bench::new(&recipe, work)?.run(warmup, steps))??;
     let line = match arguments.json {
