@@ -1,9 +1,9 @@
 // Attention and its gradients for any width and alignment, in float arithmetic whatever the stored type is.
 //
-// A block of 128 threads works on 32 rows of scores (queries; keys for the gradients of keys and values) and goes over the
-// columns 32 at a time. Of the tiles, thread (x, y) of 16·8 holds the rows y + 8·i and the columns x + 16·j in registers.
-// Heads of up to W columns lie in shared memory whole. Wider ones come in parts of W columns: a block then gives one part of
-// the result, and has the scores from all parts of its rows, its own part being the last.
+// A block of 128 threads works on 32 rows of scores (queries; keys for the gradients of keys and values) and goes
+// over the columns 32 at a time. Of the tiles, thread (x, y) of 16·8 holds the rows y + 8·i and the columns x + 16·j
+// in registers. Heads of up to W columns lie in shared memory whole. Wider ones come in parts of W columns: a block
+// then gives one part of the result, and has the scores from all parts of its rows, its own part being the last.
 #include "attention.cuh"
 #include "reduce.cuh"
 
@@ -28,7 +28,8 @@ __device__ inline float4 load_four(const bf16* from) {
                        __uint_as_float(bits.y << 16), __uint_as_float(bits.y & 0xffff0000u));
 }
 
-// Rows first..first + TILE and columns column..column + W of a head, with 0 from row `end` and from the head's width on.
+// Rows first..first + TILE and columns column..column + W of a head, with 0 from row `end` and from the head's width
+// on.
 template <int W, class T>
 __device__ void load(Tile<W>& tile, const T* head, uint64_t stride, uint32_t first, uint32_t end, uint32_t column,
                      const Attention& attention) {
@@ -50,7 +51,8 @@ __device__ void load(Tile<W>& tile, const T* head, uint64_t stride, uint32_t fir
     }
 }
 
-// Adds the products of this thread's rows with its columns, over the W columns from `column` of the head that there are.
+// Adds the products of this thread's rows with its columns, over the W columns from `column` of the head that there
+// are.
 template <int W>
 __device__ void add_products(float (&scores)[ROWS][COLUMNS], const Tile<W>& rows, const Tile<W>& columns,
                              uint32_t column, const Attention& attention) {
@@ -133,8 +135,9 @@ __device__ inline float row_max(float value) {
     return value;
 }
 
-// Which weights of a tile dropout keeps, for `is_kept`: one bit each for four that lie 16 keys apart, and a group of bits for
-// each of this thread's four rows; where rows are keys, for its two columns beside each of the first two rows.
+// Which weights of a tile dropout keeps, for `is_kept`: one bit each for four that lie 16 keys apart, and a group of
+// bits for each of this thread's four rows; where rows are keys, for its two columns beside each of the first two
+// rows.
 template <bool OF_KEYS>
 __device__ uint32_t kept_in_tile(const Attention& a, const Head& head, uint32_t first_row, uint32_t first_column) {
     static_assert(ROWS == 4 && COLUMNS == 2 && 2 * DOWN == 16 && ACROSS == 16, "keys are 16 apart");
@@ -150,16 +153,16 @@ __device__ uint32_t kept_in_tile(const Attention& a, const Head& head, uint32_t 
     return kept;
 }
 
-// The bit of this thread's row i and column j. Where columns are keys, a group of bits serves two tiles, from one that begins
-// at a multiple of 64.
+// The bit of this thread's row i and column j. Where columns are keys, a group of bits serves two tiles, from one
+// that begins at a multiple of 64.
 template <bool OF_KEYS>
 __device__ bool is_kept(uint32_t kept, uint32_t first_column, int i, int j) {
     uint32_t bit = OF_KEYS ? 4 * (i % 2 * COLUMNS + j) + i / 2 : 4 * i + first_column % 64 / ACROSS + j;
     return kept >> bit & 1;
 }
 
-// y = dropout(softmax(q·kᵀ·scale))·v, and the logarithms of the sums. The grid: for each head, parts of the width, and for
-// each of those, tiles of queries.
+// y = dropout(softmax(q·kᵀ·scale))·v, and the logarithms of the sums. The grid: for each head, parts of the width,
+// and for each of those, tiles of queries.
 template <class T, int W>
 __device__ void attention(const Attention& a, const Rows<const T>& q, const Rows<const T>& k, const Rows<const T>& v,
                           const Rows<T>& y, float* log_sums) {
@@ -181,7 +184,9 @@ __device__ void attention(const Attention& a, const Rows<const T>& q, const Rows
         for (uint32_t step = 1; step <= parts; step++) {
             uint32_t column = (own_part + step) % parts * W;
             __syncthreads();
-            if (parts > 1 || first == 0) load(queries, head.of(q, a), q.token_stride, first_query, a.queries, column, a);
+            if (parts > 1 || first == 0) {
+                load(queries, head.of(q, a), q.token_stride, first_query, a.queries, column, a);
+            }
             load(keys, head.of(k, a), k.token_stride, first, valid, column, a);
             if (step == parts) load(values, head.of(v, a), v.token_stride, first, valid, column, a);
             __syncthreads();
@@ -233,18 +238,21 @@ __device__ void attention_dots(const T* y, const T* dy, float* dots, uint64_t co
     uint64_t number = (uint64_t(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
     if (number >= count) return;
     uint32_t lane = threadIdx.x % 32;
+    y += number * width;
+    dy += number * width;
     float dot = 0.0f;
-    for (uint32_t i = lane; i < width; i += 32) dot += to_float(y[number * width + i]) * to_float(dy[number * width + i]);
+    for (uint32_t i = lane; i < width; i += 32) dot += to_float(y[i]) * to_float(dy[i]);
     dot = warp_sum(dot);
     uint64_t head = number % heads, query = number / heads % queries, image = number / heads / queries;
     if (lane == 0) dots[(image * heads + head) * queries + query] = dot;
 }
 
-// The gradient of queries (a row is a query, a column a key), or those of keys and values (the other way round). With the
-// weights P, their factors M and the scores S: dS = P∘(M∘(dy·vᵀ) − dots), dq = dS·k·scale, dk = dSᵀ·q·scale, dv = (M∘P)ᵀ·dy.
+// The gradient of queries (a row is a query, a column a key), or those of keys and values (the other way round). With
+// the weights P, their factors M and the scores S: dS = P∘(M∘(dy·vᵀ) − dots), dq = dS·k·scale, dk = dSᵀ·q·scale, dv =
+// (M∘P)ᵀ·dy.
 //
-// `row` and `other_row` are q and dy, `column` and `other_column` are k and v, or those exchanged. `to` is dq or dk, `other_to`
-// is nothing or dv. The grid is that of `attention`.
+// `row` and `other_row` are q and dy, `column` and `other_column` are k and v, or those exchanged. `to` is dq or dk,
+// `other_to` is nothing or dv. The grid is that of `attention`.
 template <class T, int W, bool OF_KEYS>
 __device__ void attention_grad(const Attention& a, const Rows<const T>& row, const Rows<const T>& other_row,
                                const Rows<const T>& column, const Rows<const T>& other_column, const float* log_sums,
@@ -311,7 +319,9 @@ __device__ void attention_grad(const Attention& a, const Rows<const T>& row, con
 #pragma unroll
     for (int i = 0; i < ROWS; i++) scales[i] = a.scale, ones[i] = 1.0f;
     store<W>(out, scales, head.of(to, a), to.token_stride, first_row, count, own_part * W, a);
-    if (OF_KEYS) store<W>(other_out, ones, head.of(other_to, a), other_to.token_stride, first_row, count, own_part * W, a);
+    if (OF_KEYS) {
+        store<W>(other_out, ones, head.of(other_to, a), other_to.token_stride, first_row, count, own_part * W, a);
+    }
 }
 
 #define DEFINE_ATTENTION(T, NAME, W)                                                                                   \

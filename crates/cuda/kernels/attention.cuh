@@ -1,7 +1,8 @@
-// What the kernels of attention share: the tensors and sizes that they take, which head a block works on, and dropout.
+// What the kernels of attention share: the tensors and sizes that they take, which head a block works on, and
+// dropout.
 //
-// All follow Dao et al. 2022 (FlashAttention, algorithms 1 and 4): scores exist a tile at a time, softmax is corrected as
-// larger scores come, and the gradient computes the weights again from the logarithms of their sums.
+// All follow Dao et al. 2022 (FlashAttention, algorithms 1 and 4): scores exist a tile at a time, softmax is
+// corrected as larger scores come, and the gradient computes the weights again from the logarithms of their sums.
 #pragma once
 
 #include "element.cuh"
@@ -72,8 +73,8 @@ __device__ inline uint32_t kept_of_counter(uint64_t counter, const Dropout& mask
            uint32_t(words.z >= mask.threshold) << 2 | uint32_t(words.w >= mask.threshold) << 3;
 }
 
-// Which of the elements index + {0, 16, 32, 48} dropout keeps, one bit each. They belong to one counter where index/16 is a
-// multiple of four, else to two that lie 16 apart.
+// Which of the elements index + {0, 16, 32, 48} dropout keeps, one bit each. They belong to one counter where
+// index/16 is a multiple of four, else to two that lie 16 apart.
 __device__ inline uint32_t kept_elements(uint64_t index, const Dropout& mask) {
     if (mask.threshold == 0) return 15;
     uint64_t counter = index / 64 * 16 + index % 16;

@@ -1,10 +1,10 @@
-// Attention and its gradients on tensor cores: bf16, heads of up to W columns whose width is a multiple of 16, rows that begin
-// at multiples of 16 bytes. Sums, softmax and statistics are float; weights and their gradients are rounded to bf16 before they
-// are multiplied.
+// Attention and its gradients on tensor cores: bf16, heads of up to W columns whose width is a multiple of 16, rows
+// that begin at multiples of 16 bytes. Sums, softmax and statistics are float; weights and their gradients are
+// rounded to bf16 before they are multiplied.
 //
-// A block of four warps works on 64 rows of scores (queries; keys for the gradients of keys and values), which stay in
-// registers as first factors, a warp having 16. It goes over the columns a tile at a time: while one is worked on, the next is
-// on its way. See tensor_core.cuh for what a lane holds.
+// A block of four warps works on 64 rows of scores (queries; keys for the gradients of keys and values), which stay
+// in registers as first factors, a warp having 16. It goes over the columns a tile at a time: while one is worked on,
+// the next is on its way. See tensor_core.cuh for what a lane holds.
 #include "attention.cuh"
 #include "tensor_core.cuh"
 
@@ -21,8 +21,8 @@ struct alignas(16) Row {
     bf16 at[W + 8];
 };
 
-// What a block reads of the columns of two tiles, one after the other: keys and values, or queries and the result's gradient.
-// At first the space holds what it reads of its rows.
+// What a block reads of the columns of two tiles, one after the other: keys and values, or queries and the result's
+// gradient. At first the space holds what it reads of its rows.
 template <int W>
 struct alignas(16) Tiles {
     Row<W> rows[4 * COLUMNS<W>];
@@ -46,7 +46,8 @@ __device__ void load(Row<W>* to, uint32_t count, const bf16* head, uint64_t stri
     for (uint32_t i = threadIdx.x; i < count * (W / 8); i += THREADS) {
         uint32_t row = i / (W / 8), column = i % (W / 8) * 8;
         bool there = first + row < end && column < width;
-        start_copy(&to[row].at[column], there ? head + (first + row) * stride + column : head, there);
+        const bf16* from = there ? head + (first + row) * stride + column : head;
+        copy_async(shared_address(&to[row].at[column]), from, there ? 16 : 0);
     }
 }
 
@@ -55,7 +56,7 @@ template <int W>
 __device__ void load_fragments(Fragments<W>& to, const Row<W>* rows) {
     uint32_t lane = threadIdx.x % 32;
 #pragma unroll
-    for (int k = 0; k < W / 16; k++) load_matrices(to[k], &rows[lane % 16].at[16 * k + lane / 16 * 8]);
+    for (int k = 0; k < W / 16; k++) load_matrices(to[k], shared_address(&rows[lane % 16].at[16 * k + lane / 16 * 8]));
 }
 
 // Adds the products of a warp's rows with 16 columns, whose vectors lie in `columns`.
@@ -66,7 +67,7 @@ __device__ void add_scores(float (&scores)[2][4], const Fragments<W>& rows, cons
     for (int k = 0; k < W / 16; k++) {
         if (16 * k < width) {
             uint32_t factors[4];
-            load_matrices(factors, &columns[lane / 16 * 8 + lane % 8].at[16 * k + lane / 8 % 2 * 8]);
+            load_matrices(factors, shared_address(&columns[lane / 16 * 8 + lane % 8].at[16 * k + lane / 8 % 2 * 8]));
             add_product(scores[0], rows[k], factors[0], factors[1]);
             add_product(scores[1], rows[k], factors[2], factors[3]);
         }
@@ -84,15 +85,15 @@ __device__ void add_weighted(float (&out)[W / 8][4], const float (&weights)[2][4
     for (int k = 0; k < W / 16; k++) {
         if (16 * k < width) {
             uint32_t factors[4];
-            load_matrices_transposed(factors, &vectors[lane % 16].at[16 * k + lane / 16 * 8]);
+            load_matrices_transposed(factors, shared_address(&vectors[lane % 16].at[16 * k + lane / 16 * 8]));
             add_product(out[2 * k], rounded, factors[0], factors[1]);
             add_product(out[2 * k + 1], rounded, factors[2], factors[3]);
         }
     }
 }
 
-// Writes a warp's rows, which begin at `first`, times a factor for each of a lane's two rows. They go through `through`, so
-// that lanes beside each other write what lies beside each other.
+// Writes a warp's rows, which begin at `first`, times a factor for each of a lane's two rows. They go through
+// `through`, so that lanes beside each other write what lies beside each other.
 template <int W>
 __device__ void store(const float (&out)[W / 8][4], const float (&factors)[2], Row<W>* through, bf16* head,
                       uint64_t stride, uint32_t first, uint32_t end, uint32_t width) {
@@ -116,8 +117,8 @@ __device__ void store(const float (&out)[W / 8][4], const float (&factors)[2], R
     __syncwarp();
 }
 
-// Which weights dropout keeps where rows are queries, in columns first..first + 64: one bit each for four that lie 16 keys
-// apart, and a group of bits for each of this lane's two rows and four of its columns. For `is_kept`.
+// Which weights dropout keeps where rows are queries, in columns first..first + 64: one bit each for four that lie 16
+// keys apart, and a group of bits for each of this lane's two rows and four of its columns. For `is_kept`.
 __device__ uint32_t kept_by_columns(const Attention& a, const Head& head, uint32_t first_query, uint32_t first) {
     if (a.dropout.threshold == 0) return 0xffffffffu;
     uint32_t lane = threadIdx.x % 32, kept = 0;
@@ -223,8 +224,8 @@ struct Queries {
     uint8_t kept[COLUMNS<W>][16];
 };
 
-// The gradient of queries (a row is a query, a column a key), or those of keys and values (the other way round); with the same
-// formulas and parameters as `attention_grad` in attention.cu. The grid: for each head, tiles of rows.
+// The gradient of queries (a row is a query, a column a key), or those of keys and values (the other way round); with
+// the same formulas and parameters as `attention_grad` in attention.cu. The grid: for each head, tiles of rows.
 template <int W, bool OF_KEYS>
 __device__ void attention_grad(const Attention& a, const Rows<const bf16>& row, const Rows<const bf16>& other_row,
                                const Rows<const bf16>& column, const Rows<const bf16>& other_column,

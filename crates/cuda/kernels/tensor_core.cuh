@@ -1,9 +1,10 @@
-// The instructions of tensor cores for bf16, and copies to shared memory that run beside them (PTX ISA, "Warp Level Matrix
-// Instructions" and "Data Movement and Conversion Instructions: Asynchronous copy").
+// The instructions of tensor cores for bf16, and copies to shared memory that run beside them (PTX ISA, "Warp Level
+// Matrix Instructions" and "Data Movement and Conversion Instructions: Asynchronous copy").
 //
-// A product is of 16×16 by 16×8, over a warp. With g = lane/4 and t = lane%4, a lane holds of the first factor the rows g and
-// g + 8, columns 2t, 2t + 1 and those 8 further; of the second, the same rows of its column g; of the result, the columns 2t
-// and 2t + 1 of the rows g and g + 8. So the results of two products side by side, rounded, are a first factor again.
+// A product is of 16×16 by 16×8, over a warp. With g = lane/4 and t = lane%4, a lane holds of the first factor the
+// rows g and g + 8, columns 2t, 2t + 1 and those 8 further; of the second, the same rows of its column g; of the
+// result, the columns 2t and 2t + 1 of the rows g and g + 8. So the results of two products side by side, rounded,
+// are a first factor again.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -12,17 +13,19 @@
 
 __device__ inline uint32_t shared_address(const void* shared) { return uint32_t(__cvta_generic_to_shared(shared)); }
 
-// Four matrices of 8×8, each lane giving the address of a row: those of the first matrix come from lanes 0 to 7, and so on.
-// A lane receives columns 2t and 2t + 1 of row g of each; `transposed`, rows 2t and 2t + 1 of column g.
-__device__ inline void load_matrices(uint32_t (&to)[4], const __nv_bfloat16* row) {
+// Four matrices of 8×8, each lane giving the address of a row: those of the first matrix come from lanes 0 to 7, and
+// so on. A lane receives columns 2t and 2t + 1 of row g of each; `transposed`, rows 2t and 2t + 1 of column g.
+__device__ inline void load_matrices(uint32_t (&to)[4], uint32_t row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                 : "r"(shared_address(row)));
+                 : "r"(row)
+                 : "memory");
 }
-__device__ inline void load_matrices_transposed(uint32_t (&to)[4], const __nv_bfloat16* row) {
+__device__ inline void load_matrices_transposed(uint32_t (&to)[4], uint32_t row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                 : "r"(shared_address(row)));
+                 : "r"(row)
+                 : "memory");
 }
 
 // c += a·b
@@ -39,10 +42,11 @@ __device__ inline uint32_t pack(float low, float high) {
     return *reinterpret_cast<uint32_t*>(&pair);
 }
 
-// Copies 16 bytes, or writes 16 bytes of 0, some time before `finish_copies` returns. Both addresses are multiples of 16.
-__device__ inline void start_copy(void* shared, const void* global, bool there) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)),
-                 "l"(__cvta_generic_to_global(global)), "r"(there ? 16 : 0)
+// Copies 16 bytes to shared memory in the background; those beyond `bytes` become zero, and are not read. Both
+// addresses are multiples of 16.
+__device__ inline void copy_async(uint32_t to, const void* from, uint32_t bytes) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
+                 "r"(bytes)
                  : "memory");
 }
 
