@@ -87,9 +87,10 @@ impl Arguments {
 
     /// The line of the same step in PyTorch, on the same GPU.
     fn torch(&self, precision: &str) -> Result<String> {
-        let python = self.python.clone().or_else(|| {
-            std::env::var_os("VITRINE_PEERS_PYTHON").map(PathBuf::from)
-        });
+        let python = self
+            .python
+            .clone()
+            .or_else(|| std::env::var_os("VITRINE_PEERS_PYTHON").map(PathBuf::from));
         let mut command = Command::new(python.unwrap_or_else(|| "python3".into()));
         command.arg(process::root().join("benches/peers/torch_step.py"));
         command.args(["--cuda", "--precision", precision]);
@@ -127,9 +128,8 @@ mod tests {
 
     #[test]
     fn the_command_line_is_read() {
-        let parsed = |line: &str| {
-            Arguments::try_parse_from(std::iter::once("bench").chain(line.split(' ')))
-        };
+        let parsed =
+            |line: &str| Arguments::try_parse_from(std::iter::once("bench").chain(line.split(' ')));
         let arguments = parsed("--cuda emulated --batch-size 8").unwrap();
         assert_eq!((arguments.cuda, arguments.batch_size), (Driver::Emulated, 8));
         assert_eq!(parsed("--cuda=device").unwrap().cuda, Driver::Device);

@@ -119,17 +119,20 @@ fn steps(machine: &Machine) -> Vec<Step> {
 /// The kernels, then the tests of what runs them, on the driver that is asked for.
 fn cuda_steps(cuda: Cuda) -> Vec<Step> {
     let driver = if cuda == Cuda::Device { "system" } else { "emulated" };
-    let emulator = ["--features", "emulator"];
-    let mut backend =
-        step("CUDA backend", &["test", "--package", "vitrine-cuda"], &emulator, &["--tests"]);
-    backend.command.env("VITRINE_CUDA_DRIVER", driver);
-    let features = ["--features", "cuda-emulator"];
-    let package = ["test", "--package", "vitrine-train"];
-    let mut training = step("training on CUDA", &package, &features, &["--test", "cuda"]);
-    training.command.env("VITRINE_CUDA_DRIVER", driver);
-    // Copies that nobody waited for then give wrong numbers.
-    training.command.env("VITRINE_CUDA_EMULATED_STREAMS", "deferred");
-    vec![step("CUDA kernels", &["xtask", "kernels"], &[], &[]), backend, training]
+    let tests = |name, package, feature, which: &[&str]| {
+        let mut step = step(name, &["test", "--package", package], &["--features", feature], which);
+        step.command.env("VITRINE_CUDA_DRIVER", driver);
+        if cuda == Cuda::Emulated {
+            // Nothing is done before it is waited for: what nobody waited for then gives wrong numbers.
+            step.command.env("VITRINE_CUDA_EMULATED_STREAMS", "deferred");
+        }
+        step
+    };
+    vec![
+        step("CUDA kernels", &["xtask", "kernels"], &[], &[]),
+        tests("CUDA backend", "vitrine-cuda", "emulator", &["--tests"]),
+        tests("training on CUDA", "vitrine-train", "cuda-emulator", &["--test", "cuda"]),
+    ]
 }
 
 fn step(name: &'static str, args: &[&str], features: &[&str], last: &[&str]) -> Step {
@@ -235,12 +238,15 @@ mod tests {
             let steps = cuda_steps(cuda);
             steps.iter().map(|step| process::shown(&step.command)).collect::<Vec<_>>()
         };
-        let backend = "cargo test --package vitrine-cuda --features emulator --tests";
-        let kernels = "cargo xtask kernels".to_owned();
-        let emulated = format!("VITRINE_CUDA_DRIVER=emulated {backend}");
-        assert_eq!(lines(Cuda::Emulated), [kernels.clone(), emulated]);
-        let system = format!("VITRINE_CUDA_DRIVER=system {backend}");
-        assert_eq!(lines(Cuda::Device), [kernels, system]);
+        let tests = [
+            "cargo test --package vitrine-cuda --features emulator --tests",
+            "cargo test --package vitrine-train --features cuda-emulator --test cuda",
+        ];
+        let emulated = "emulated VITRINE_CUDA_EMULATED_STREAMS=deferred";
+        for (cuda, driver) in [(Cuda::Emulated, emulated), (Cuda::Device, "system")] {
+            let [backend, train] = tests.map(|line| format!("VITRINE_CUDA_DRIVER={driver} {line}"));
+            assert_eq!(lines(cuda), ["cargo xtask kernels".to_owned(), backend, train]);
+        }
     }
 
     #[cfg(unix)]

@@ -1,16 +1,22 @@
 //! The tasks about CUDA as a person starts them, with stand-ins for cargo, nvcc and g++.
 #![cfg(unix)]
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// xtask with /bin/echo for cargo: each command that it would start is printed, and succeeds.
 fn xtask(args: &[&str], nvcc: &str) -> Output {
+    xtask_into(Path::new("/dev/null/kernels"), args, nvcc)
+}
+
+/// The same, with a folder for the kernels.
+fn xtask_into(kernels: &Path, args: &[&str], nvcc: &str) -> Output {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/stand-ins");
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command.args(args).env("CARGO", "/bin/echo").stdin(Stdio::null());
     command.env("NVCC", folder.join(nvcc)).env("NVCC_CCBIN", "true");
-    command.env_remove("VITRINE_KERNELS").output().unwrap()
+    command.env("VITRINE_KERNELS", kernels).output().unwrap()
 }
 
 fn printed(output: &Output) -> String {
@@ -30,7 +36,7 @@ fn all_checks_include_the_emulated_device() {
     assert!(text.lines().any(|line| line == BACKEND), "{text}");
     assert!(text.lines().any(|line| line.starts_with("doc --workspace")), "{text}");
     assert!(text.contains("VITRINE_CUDA_DRIVER=emulated"), "{text}");
-    assert!(text.contains("8 steps passed, 0 failed"), "{text}");
+    assert!(text.contains("9 steps passed, 0 failed"), "{text}");
 }
 
 #[test]
@@ -51,7 +57,7 @@ fn the_cuda_tests_can_run_alone() {
         let text = printed(&output);
         assert!(output.status.success(), "{text}");
         assert!(text.contains(&format!("VITRINE_CUDA_DRIVER={driver} ")), "{text}");
-        assert!(text.contains("2 steps passed, 0 failed"), "{text}");
+        assert!(text.contains("3 steps passed, 0 failed"), "{text}");
         // Asked for by name, they are not left out.
         let output = xtask(&["test", "--cuda", place], ABSENT);
         assert!(!output.status.success());
@@ -88,6 +94,29 @@ fn nothing_is_started_for_a_cuda_device_without_its_kernels() {
     }
     let output = xtask(&["train", "--device", "cpu"], ABSENT);
     assert!(printed(&output).contains("--bin vitrine"), "{}", printed(&output));
+}
+
+#[test]
+fn a_cuda_device_has_its_kernels_built_and_the_feature_switched_on() {
+    let kernels = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-kernels");
+    let _ = fs::remove_dir_all(&kernels);
+    let args = ["eval", "--run", "r", "--device", "cuda:0"];
+    let output = xtask_into(&kernels, &args, NVCC);
+    let text = printed(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(kernels.join("kernels.json").is_file(), "{text}");
+    // What the program prints is not mixed with what the task does.
+    let started = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(started.lines().count(), 1, "{started}");
+    let features = started.split(' ').skip_while(|word| *word != "--features").nth(1).unwrap();
+    assert!(features.split(',').any(|feature| feature == "cuda"), "{started}");
+    assert!(started.ends_with("-- eval --run r --device cuda:0\n"), "{started}");
+
+    // A folder that cannot be written is told, and nothing is started.
+    let output = xtask(&args, NVCC);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(printed(&output).contains("cannot work in /dev/null/kernels"), "{}", printed(&output));
+    assert!(output.stdout.is_empty());
 }
 
 #[test]

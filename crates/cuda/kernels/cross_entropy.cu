@@ -14,8 +14,8 @@ __device__ float2 log_sum(const T* logits, uint32_t classes) {
     return make_float2(top, logf(warp_sum(sum)));
 }
 
-// losses[row] = −Σ_k target·(logit − top − log_sum): the target is `spread` for each class, and `hit` more at the label.
-// NaN for a label that is no class.
+// losses[row] = −Σ_k target·(logit − top − log_sum): the target is `spread` for each class, and `hit` more at the
+// label. NaN for a label that is no class.
 template <class T>
 __device__ void cross_entropy(const T* logits, const int64_t* labels, float hit, float spread, float* losses,
                               uint64_t rows, uint32_t classes) {

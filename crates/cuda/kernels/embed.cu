@@ -34,8 +34,8 @@ DEFINE_MOVES(uint16_t, u16)
 DEFINE_MOVES(uint32_t, u32)
 DEFINE_MOVES(uint64_t, u64)
 
-// y [B, N, D] = (class ++ patches + positions) · mask; `first` is the number of elements of the class token, D or 0, and
-// `sample` those of all tokens, N·D.
+// y [B, N, D] = (class ++ patches + positions) · mask; `first` is the number of elements of the class token, D or 0,
+// and `sample` those of all tokens, N·D.
 template <class T>
 __device__ void embed_tokens(const T* patches, const T* cls, const T* positions, const Dropout& mask, T* y,
                              uint32_t first, uint32_t sample, uint64_t elements) {

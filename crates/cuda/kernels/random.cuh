@@ -57,8 +57,8 @@ __device__ inline float dropout_factor(uint64_t index, const Dropout& mask) {
     return factor_of(word, mask);
 }
 
-// Calls each(element, factor) for this thread's share of a tensor's elements, for a grid of a quarter as many threads as
-// there are elements, rounded up to whole counters (`Launch::over_masked` on the host).
+// Calls each(element, factor) for this thread's share of a tensor's elements, for a grid of a quarter as many threads
+// as there are elements, rounded up to whole counters (`Launch::over_masked` on the host).
 template <class Each>
 __device__ inline void for_each_with_factor(uint64_t elements, const Dropout& mask, Each each) {
     uint64_t thread = uint64_t(blockIdx.x) * blockDim.x + threadIdx.x;

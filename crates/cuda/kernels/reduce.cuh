@@ -6,19 +6,23 @@ constexpr unsigned FULL_WARP = 0xffffffffu;
 // The sum over a warp, in every lane.
 __device__ inline float warp_sum(float value) {
 #pragma unroll
-    for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(FULL_WARP, value, distance);
+    for (int distance = 16; distance > 0; distance /= 2) {
+        value += __shfl_xor_sync(FULL_WARP, value, distance);
+    }
     return value;
 }
 
 // The maximum over a warp, in every lane.
 __device__ inline float warp_max(float value) {
 #pragma unroll
-    for (int distance = 16; distance > 0; distance /= 2) value = fmaxf(value, __shfl_xor_sync(FULL_WARP, value, distance));
+    for (int distance = 16; distance > 0; distance /= 2) {
+        value = fmaxf(value, __shfl_xor_sync(FULL_WARP, value, distance));
+    }
     return value;
 }
 
-// The sum over a block whose size is a multiple of 32, in every thread. `partial` is shared memory for one value a warp;
-// it may be used again after the next barrier.
+// The sum over a block whose size is a multiple of 32, in every thread. `partial` is shared memory for one value a
+// warp; it may be used again after the next barrier.
 template <class Reduce>
 __device__ inline float block_reduce(float value, float* partial, float start, Reduce reduce) {
     value = reduce(value);

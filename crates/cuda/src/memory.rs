@@ -46,8 +46,8 @@ pub(crate) fn address(tensor: &Tensor) -> u64 {
 /// queue: whatever its next owner does comes after.
 pub(crate) struct Pool {
     context: &'static Context,
-    /// Whether each block is taken from the driver and given back to it at once: for compute-sanitizer and the emulator,
-    /// which then see each access beyond a tensor's end, and each read of what was not written.
+    /// Whether each block is taken from the driver and given back to it at once: for compute-sanitizer and the
+    /// emulator, which then see each access beyond a tensor's end, and each read of what was not written.
     exact: bool,
     state: Mutex<State>,
 }

@@ -20,8 +20,8 @@ pub(crate) struct Transfer {
 
 /// Pinned memory on the host, and as much on the device.
 ///
-/// The copy to the device does not wait for the kernels in the queue: it goes to memory that they do not know. From there
-/// it is moved to the tensor in the queue's order, at the device's own speed.
+/// The copy to the device does not wait for the kernels in the queue: it goes to memory that they do not know. From
+/// there it is moved to the tensor in the queue's order, at the device's own speed.
 struct Slot {
     host: LockedBuffer<u8>,
     device: DeviceBuffer<u8>,

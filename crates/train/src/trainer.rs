@@ -248,8 +248,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Goes back to the end of the last step, whose weights are still there, and writes a checkpoint if it can: a device
-    /// that has no memory left for a step has what this needs.
+    /// Goes back to the end of the last step, whose weights are still there, and writes a checkpoint if it can: a
+    /// device that has no memory left for a step has what this needs.
     fn stopped_by(&mut self, error: TrainError, done: Position) -> TrainError {
         if matches!(error, TrainError::NotFinite { .. }) {
             return error;

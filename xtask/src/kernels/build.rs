@@ -84,7 +84,7 @@ impl Build<'_> {
         let (modules, ptx_version, findings) = self.read_outputs(&modules, &targets)?;
         if !findings.is_empty() {
             remove_index()?;
-            bail!("{} findings in the kernels:\n  {}", findings.len(), findings.join("\n  "));
+            bail!("findings in the kernels: {}\n  {}", findings.len(), findings.join("\n  "));
         }
         let content = Index {
             format: FORMAT,

@@ -272,6 +272,14 @@ mod tests {
     }
 
     #[test]
+    fn a_release_is_no_mere_prefix() {
+        let is_tried =
+            |version: &str| Compiler { version: version.to_owned(), ..stand_in() }.is_tried();
+        assert!(is_tried("13.0.88") && is_tried("13.0.48"));
+        assert!(!is_tried("13.01.1") && !is_tried("13.1.80") && !is_tried("113.0.1"));
+    }
+
+    #[test]
     fn targets_are_read() {
         assert_eq!(known_targets("sm_75\nsm_80\nsm_90a\nsm_120\n"), [75, 80, 120]);
         let (known, left_out) = stand_in().targets().unwrap();

@@ -141,6 +141,16 @@ ptxas info    : Used 32 registers, used 0 barriers, 1456 bytes cumulative stack 
     }
 
     #[test]
+    fn the_order_of_functions_does_not_matter() {
+        let called = "ptxas info    : Function properties for called\n    \
+                      8 bytes stack frame, 8 bytes spill stores, 8 bytes spill loads\n";
+        for start in ["ptxas info    : Function properties for shr", "ptxas info    : Used 10"] {
+            let text = PLAIN.replacen(start, &format!("{called}{start}"), 1);
+            assert_eq!(kernels(&text).unwrap(), kernels(PLAIN).unwrap(), "{text}");
+        }
+    }
+
+    #[test]
     fn another_format_is_an_error_and_not_a_zero() {
         for (old, new) in [
             ("10 registers", "10 gprs"),

@@ -9,11 +9,12 @@ use super::ptxas::Usage;
 /// is a register that went to memory: the kernel keeps too much at once.
 const SPILL_BUDGET: u32 = 0;
 
-/// The kernels that may do what is banned, each with the reason, which is shown with each build.
+/// The kernels that may do what is banned, each with the reason, which is shown with each build. A
+/// name that ends in `*` stands for all that begin like it.
 pub struct Rules {
     /// Kernels that may spill, and how many bytes.
     pub spills: &'static [(&'static str, u32, &'static str)],
-    /// Kernels that may compute in `f64`: how their names begin.
+    /// Kernels that may compute in `f64`.
     pub f64: &'static [(&'static str, &'static str)],
 }
 
@@ -21,7 +22,7 @@ pub struct Rules {
 pub const RULES: Rules = Rules {
     spills: &[],
     f64: &[
-        ("convert_", "f64 holds every value of the types that are converted"),
+        ("convert_*", "f64 holds every value of the types that are converted"),
         ("cross_entropy_mean", "one block adds the batch's losses, as the CPU does"),
         ("sum_squares_total", "one block adds the sums of blocks, as the CPU does"),
     ],
@@ -31,7 +32,7 @@ impl Rules {
     /// What is wrong with the instructions of a kernel: each thing once, at its first place.
     pub fn check_instructions(&self, ptx: &Ptx, entry: &Entry) -> Vec<String> {
         let name = entry.name;
-        let may_use_f64 = self.f64.iter().any(|(begin, _)| name.starts_with(begin));
+        let may_use_f64 = self.f64.iter().any(|(kernels, _)| covers(kernels, name));
         let (mut seen, mut findings) = (Vec::new(), Vec::new());
         if name.starts_with("_Z") {
             findings.push(format!("{name} has a C++ name: declare it extern \"C\""));
@@ -53,7 +54,7 @@ impl Rules {
     /// The spills over the budget.
     pub fn check_spills(&self, kernel: &Kernel) -> Vec<String> {
         let name = kernel.name.as_str();
-        let exception = self.spills.iter().find(|(kernel, ..)| *kernel == name);
+        let exception = self.spills.iter().find(|(kernels, ..)| covers(kernels, name));
         let budget = exception.map_or(SPILL_BUDGET, |(_, bytes, _)| *bytes);
         let over = kernel.targets.iter().filter(|(_, usage)| usage.spills() > budget);
         let finding = |(target, usage): (&u32, &Usage)| {
@@ -72,9 +73,13 @@ impl Rules {
         let spills = spills
             .map(|(kernel, bytes, reason)| format!("{kernel} may spill {bytes} bytes: {reason}"));
         let f64 = self.f64.iter();
-        let f64 = f64.map(|(begin, reason)| format!("{begin}* may compute in f64: {reason}"));
+        let f64 = f64.map(|(kernel, reason)| format!("{kernel} may compute in f64: {reason}"));
         spills.chain(f64).collect()
     }
+}
+
+fn covers(kernels: &str, name: &str) -> bool {
+    kernels.strip_suffix('*').map_or(kernels == name, |start| name.starts_with(start))
 }
 
 /// What is wrong with an instruction, and what to do about it.
@@ -168,7 +173,13 @@ mod tests {
         let body = "add.f64 %fd1, %fd1, %fd2; trap;";
         assert_eq!(findings(&F64, "k", body).len(), 1);
         assert_eq!(findings(&F64, "other", body).len(), 2);
-        assert_eq!(F64.exceptions(), ["k* may compute in f64: it sums up"]);
+        assert_eq!(F64.exceptions(), ["k may compute in f64: it sums up"]);
+    }
+
+    #[test]
+    fn a_name_may_stand_for_many() {
+        assert!(covers("sum_f32", "sum_f32") && !covers("sum_f32", "sum_f32_total"));
+        assert!(covers("sum_*", "sum_f32") && !covers("sum_*", "product_sum_f32"));
     }
 
     #[test]

@@ -135,6 +135,10 @@ mod tests {
         fs::remove_file(wheels.join("empty")).unwrap();
         let nvcc = fetch(&environment).unwrap();
         assert_eq!(fetched(&wheels), Some(nvcc));
+        // As for a process that waited while another one fetched.
+        fetch(&environment).unwrap();
+        let calls = fs::read_to_string(wheels.join("calls")).unwrap();
+        assert_eq!(calls.lines().count(), 3, "one offline, one empty, one whole: {calls}");
         assert!(!wheels.join("partial").exists());
         remove_folder(&wheels).unwrap();
     }

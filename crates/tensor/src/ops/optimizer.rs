@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::{DType, Shape, Tensor};
 
 impl Tensor {
-    /// One SGD step on these parameters. `velocity` is needed with momentum, and is updated. Weight decay leaves out the
-    /// elements of `undecayed`, ranges in ascending order that do not overlap.
+    /// One SGD step on these parameters. `velocity` is needed with momentum, and is updated. Weight decay leaves out
+    /// the elements of `undecayed`, ranges in ascending order that do not overlap.
     pub fn sgd_(
         &self,
         grads: &Self,
@@ -32,8 +32,8 @@ impl Tensor {
         self.device().backend().sgd(self, grads, velocity, step, undecayed)
     }
 
-    /// One AdamW step on these parameters; both moments are updated. Weight decay leaves out the elements of `undecayed`,
-    /// ranges in ascending order that do not overlap.
+    /// One AdamW step on these parameters; both moments are updated. Weight decay leaves out the elements of
+    /// `undecayed`, ranges in ascending order that do not overlap.
     pub fn adamw_(
         &self,
         grads: &Self,

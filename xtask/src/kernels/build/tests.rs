@@ -35,8 +35,12 @@ impl Place {
     }
 
     fn build_with(&self, compiler: &Compiler) -> Result<Outcome> {
+        self.build_under(compiler, &RULES)
+    }
+
+    fn build_under(&self, compiler: &Compiler, rules: &Rules) -> Result<Outcome> {
         let sources = Sources::read(&self.sources()).unwrap();
-        Build { sources: &sources, out: &self.out(), compiler, rules: &RULES }.run()
+        Build { sources: &sources, out: &self.out(), compiler, rules }.run()
     }
 
     fn build(&self) -> Result<Outcome> {
@@ -136,6 +140,13 @@ fn only_what_changed_is_compiled_again() {
     fs::write(place.out().join("two.record.json"), "{").unwrap();
     assert_eq!(place.build().unwrap().compiled, ["two"]);
 
+    let record = place.out().join("two.record.json");
+    let mut content: serde_json::Value =
+        serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    content["targets"].as_object_mut().unwrap().remove("90");
+    fs::write(&record, content.to_string()).unwrap();
+    assert_eq!(place.build().unwrap().compiled, ["two"], "it was compiled for other targets");
+
     let newer = Compiler { identity: "another build".to_owned(), ..stand_in() };
     assert_eq!(place.build_with(&newer).unwrap().compiled, ["one", "two"]);
 }
@@ -183,11 +194,19 @@ fn rules_hold_also_for_what_is_not_compiled_again() {
     place.write("one.cu", ".version 9.0\n.entry one_f32() { trap; }");
     for _ in 0..2 {
         let error = place.refused();
-        assert!(error.contains("2 findings"), "{error}");
+        assert!(error.contains("findings in the kernels: 2"), "{error}");
         assert!(error.contains("two.cu: two_f32 spills on sm_90: 8 bytes"), "{error}");
         assert!(error.contains("one.cu: one_f32 stops the context"), "{error}");
         assert!(!place.out().join(INDEX).exists());
     }
+
+    // Outputs that were allowed when they were made.
+    place.write("one.cu", &kernel("one_f32", ""));
+    let lax = Rules { spills: &[("two_f32", 16, "a test")], f64: &[] };
+    assert_eq!(place.build_under(&stand_in(), &lax).unwrap().compiled, ["one"]);
+    assert!(place.out().join(INDEX).exists());
+    assert!(place.refused().contains("findings in the kernels: 1"));
+    assert!(!place.out().join(INDEX).exists());
 
     place.write("one.cu", &kernel("same_f32", ""));
     place.write("two.cu", &kernel("same_f32", ""));

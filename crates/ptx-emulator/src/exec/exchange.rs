@@ -1,0 +1,204 @@
+//! Exchange between the lanes of a warp: shuffles, votes, matches, reductions, `bar.warp.sync`.
+
+use super::Machine;
+use super::atomic;
+use super::interpreter::lanes;
+use super::shared_races::is_all;
+use super::warp::{State, Warp};
+use crate::fault::{Fault, FaultKind};
+use crate::instruction::{Instruction, Match, Op, Reduce, Shuffle, ShuffleMode, Vote, VoteMode};
+use crate::lanes::Slots;
+use crate::registers::{BITS, LANES, Mask, Narrow};
+use crate::types::Kind;
+
+impl Machine<'_> {
+    /// Runs a `.sync` instruction; false if lanes must be waited for.
+    pub(super) fn exchange(
+        &mut self,
+        warp: &mut Warp,
+        instruction: &Instruction,
+        pc: u32,
+        active: Mask,
+    ) -> Result<bool, Fault> {
+        let slots = &instruction.slots;
+        let only_waits = matches!(instruction.op, Op::WarpSync);
+        let masks = *warp.registers.narrow(if only_waits { slots.a } else { slots.e });
+        let parties = self.parties(warp, &masks, pc, active)?;
+        for &(members, party) in &parties {
+            let missing = members & warp.alive & !party;
+            if missing != 0 && !(only_waits && release_elsewhere(warp, members, missing, pc, self))
+            {
+                return Ok(false);
+            }
+        }
+        for (members, party) in parties {
+            if let Some(races) = &mut self.shared_races {
+                let all = is_all(members, warp.alive);
+                races.lanes_meet(&mut warp.order, members & warp.alive, all);
+            }
+            match &instruction.op {
+                Op::Shuffle(shuffle) => self.shuffle(warp, shuffle, slots, pc, party)?,
+                Op::Vote(vote) => run_vote(warp, vote, slots, party),
+                Op::Match(same) => run_match(warp, same, slots, party),
+                Op::Reduce(reduce) => run_reduce(warp, reduce, slots, party),
+                _ => {}
+            }
+        }
+        Ok(true)
+    }
+
+    /// The active lanes by their member masks.
+    fn parties(
+        &self,
+        warp: &Warp,
+        masks: &Narrow,
+        pc: u32,
+        active: Mask,
+    ) -> Result<Vec<(Mask, Mask)>, Fault> {
+        let mut left = active;
+        let mut parties = Vec::with_capacity(1);
+        while left != 0 {
+            let lane = left.trailing_zeros() as usize;
+            let members = masks.0[lane];
+            let mut party = 0;
+            for lane in 0..LANES {
+                party |= if masks.0[lane] == members { BITS[lane] } else { 0 };
+            }
+            party &= left;
+            if party & !members != 0 {
+                let outside = (party & !members).trailing_zeros() as usize;
+                let what = format!("lane {outside} is not in its own member mask {members:#010x}");
+                return Err(self.fault(warp.index, pc, outside, FaultKind::InvalidMask(what)));
+            }
+            parties.push((members, party));
+            left &= !party;
+        }
+        Ok(parties)
+    }
+
+    fn shuffle(
+        &mut self,
+        warp: &mut Warp,
+        shuffle: &Shuffle,
+        slots: &Slots,
+        pc: u32,
+        party: Mask,
+    ) -> Result<(), Fault> {
+        let registers = &warp.registers;
+        let (value, other, clamp) =
+            (registers.narrow(slots.a), registers.narrow(slots.b), registers.narrow(slots.c));
+        let mut result = Narrow::ZERO;
+        let mut in_range = 0;
+        let mut sources = [0u8; LANES];
+        for lane in 0..LANES {
+            let own = lane as u32;
+            let (distance, limit) = (other.0[lane] & 31, clamp.0[lane] & 31);
+            let segment = clamp.0[lane] >> 8 & 31;
+            let last = own & segment | limit & !segment;
+            let (source, fits) = match shuffle.mode {
+                ShuffleMode::Up => {
+                    let source = own.wrapping_sub(distance);
+                    (source, source as i32 >= last as i32)
+                }
+                ShuffleMode::Down => (own + distance, own + distance <= last),
+                ShuffleMode::Butterfly => (own ^ distance, own ^ distance <= last),
+                ShuffleMode::Index => {
+                    let source = own & segment | distance & !segment;
+                    (source, source <= last)
+                }
+            };
+            let source = if fits { source & 31 } else { own };
+            sources[lane] = source as u8;
+            result.0[lane] = value.0[source as usize];
+            in_range |= u32::from(fits) << lane;
+        }
+        if self.checks.uninitialised {
+            for lane in lanes(party) {
+                let source = sources[lane];
+                if party >> source & 1 == 0 {
+                    let what = format!("shfl reads lane {source}, which does not take part");
+                    return Err(self.fault(warp.index, pc, lane, FaultKind::InvalidMask(what)));
+                }
+            }
+        }
+        warp.registers.set_narrow(slots.d, &result, party);
+        if let Some(slot) = shuffle.in_range {
+            warp.registers.set_predicate(slot, in_range, party);
+        }
+        Ok(())
+    }
+}
+
+/// Lanes may meet at different `bar.warp.sync`: if all that are missing wait at one with the same
+/// mask, they are let go.
+fn release_elsewhere(
+    warp: &mut Warp,
+    members: Mask,
+    missing: Mask,
+    pc: u32,
+    machine: &Machine<'_>,
+) -> bool {
+    let waits_too = |group: &super::warp::Group, registers: &crate::registers::Registers| {
+        let instruction = &machine.kernel.code[group.pc as usize];
+        group.state == State::Meeting
+            && group.pc != pc
+            && matches!(instruction.op, Op::WarpSync)
+            && lanes(group.mask)
+                .all(|lane| registers.narrow(instruction.slots.a).0[lane] == members)
+    };
+    let waiting = warp.groups.iter().filter(|group| waits_too(group, &warp.registers));
+    let there = waiting.fold(0, |mask, group| mask | group.mask);
+    if missing & !there != 0 {
+        return false;
+    }
+    let registers = &warp.registers;
+    for group in &mut warp.groups {
+        if waits_too(group, registers) {
+            group.pc += 1;
+            group.state = State::Ready;
+        }
+    }
+    true
+}
+
+fn run_vote(warp: &mut Warp, vote: &Vote, slots: &Slots, party: Mask) {
+    let votes = (warp.registers.predicate(slots.a) ^ vote.inverted) & party;
+    let yes = match vote.mode {
+        VoteMode::Ballot => {
+            warp.registers.set_narrow(slots.d, &Narrow([votes; LANES]), party);
+            return;
+        }
+        VoteMode::All => votes == party,
+        VoteMode::Any => votes != 0,
+        VoteMode::Uniform => votes == party || votes == 0,
+    };
+    warp.registers.set_predicate(slots.d, if yes { !0 } else { 0 }, party);
+}
+
+fn run_match(warp: &mut Warp, same: &Match, slots: &Slots, party: Mask) {
+    let mut values = [0; LANES];
+    for lane in lanes(party) {
+        values[lane] = warp.registers.lane(same.kind, slots.a, lane);
+    }
+    let mut result = Narrow::ZERO;
+    let mut equal = 0;
+    for lane in lanes(party) {
+        let like = lanes(party)
+            .filter(|&other| values[other] == values[lane])
+            .fold(0, |mask, other| mask | BITS[other]);
+        result.0[lane] = if same.all && like != party { 0 } else { like };
+        equal |= if like == party { BITS[lane] } else { 0 };
+    }
+    warp.registers.set_narrow(slots.d, &result, party);
+    if let Some(slot) = same.same {
+        warp.registers.set_predicate(slot, equal, party);
+    }
+}
+
+fn run_reduce(warp: &mut Warp, reduce: &Reduce, slots: &Slots, party: Mask) {
+    let mut values = lanes(party).map(|lane| warp.registers.lane(Kind::B32, slots.a, lane));
+    let first = values.next().unwrap_or(0);
+    let result =
+        values.fold(first, |sum, value| atomic::apply(reduce.op, reduce.value_type, sum, value, 0));
+    warp.registers.set_narrow(slots.d, &Narrow([result as u32; LANES]), party);
+}

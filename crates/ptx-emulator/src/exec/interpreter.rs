@@ -1,0 +1,312 @@
+//! The interpreter's loop: picks the lanes of a warp that run next, and runs their instructions.
+//!
+//! Lanes that have diverged form groups. The group at the lowest instruction runs first, up to
+//! where another group is, and joins it there: for structured code that is where the branches meet.
+//! A group that runs very long lets the others go on, so that lanes may wait for each other.
+
+use super::Machine;
+use super::warp::{Group, State, Warp};
+use crate::fault::{Fault, FaultKind};
+use crate::instruction::{BarrierKind, Op};
+use crate::lanes::scramble;
+use crate::registers::{LANES, Mask};
+use crate::types::Kind;
+
+/// Why a warp's turn ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Outcome {
+    /// It has run its share.
+    Sliced,
+    /// No lane can go on: all have ended, or wait at a barrier.
+    Stopped,
+}
+
+/// Why a group's run ended.
+enum Pause {
+    Sliced,
+    /// Another group may be next.
+    Regroup,
+}
+
+/// More instructions than a share has: clocks count up as what is left of a share counts down.
+const SHARE: u64 = 1 << 32;
+
+/// Instructions after which a group lets others of its warp go on.
+const PATIENCE: u64 = 1 << 12;
+
+impl Machine<'_> {
+    /// Runs a warp until it has had its share, or no lane can go on.
+    pub(super) fn run_warp(&mut self, warp: &mut Warp) -> Result<Outcome, Fault> {
+        let share = self.slice();
+        let mut left = share;
+        loop {
+            let Some(index) = self.pick(warp) else {
+                self.count_steps(warp, share - left)?;
+                self.check_stopped(warp)?;
+                return Ok(Outcome::Stopped);
+            };
+            let mut group = warp.groups.swap_remove(index);
+            warp.groups.retain(|other| {
+                let joins = other.pc == group.pc && other.state != State::AtBarrier;
+                if joins {
+                    group.mask |= other.mask;
+                }
+                !joins
+            });
+            let alone = !warp.groups.iter().any(|other| other.state == State::Ready);
+            let mut patience = if alone { left } else { left.min(PATIENCE) };
+            let before = patience;
+            let pause = self.run_group(warp, group, &mut patience)?;
+            left -= before - patience;
+            if matches!(pause, Pause::Sliced) && left == 0 {
+                self.count_steps(warp, share)?;
+                return Ok(Outcome::Sliced);
+            }
+            if matches!(pause, Pause::Sliced) && self.checks.schedule.is_none() {
+                // It had its turn: the group at the next instruction up goes on.
+                warp.turn = group.pc;
+            }
+        }
+    }
+
+    fn count_steps(&mut self, warp: &Warp, steps: u64) -> Result<(), Fault> {
+        self.steps += steps;
+        let limit = self.checks.max_instructions;
+        if self.steps > limit {
+            let (pc, lane) = warp
+                .groups
+                .first()
+                .map_or((0, 0), |group| (group.pc, group.mask.trailing_zeros() as usize));
+            let kind = FaultKind::Runaway { instructions: limit };
+            return Err(self.fault(warp.index, pc, lane % LANES, kind));
+        }
+        Ok(())
+    }
+
+    /// The ready group that runs next: that at the lowest instruction, unless it was told to let
+    /// others go first.
+    fn pick(&mut self, warp: &mut Warp) -> Option<usize> {
+        let ready = |group: &Group| group.state == State::Ready;
+        let count = warp.groups.iter().filter(|group| ready(group)).count();
+        if count <= 1 {
+            return warp.groups.iter().position(|group| ready(group));
+        }
+        let numbered = || warp.groups.iter().enumerate().filter(|(_, group)| ready(group));
+        if self.checks.schedule.is_some() {
+            self.draw = scramble(self.draw);
+            let chosen = (self.draw % count as u64) as usize;
+            return numbered().nth(chosen).map(|(index, _)| index);
+        }
+        let turn = std::mem::take(&mut warp.turn);
+        let later = numbered().filter(|(_, group)| group.pc > turn && turn > 0);
+        let later = later.min_by_key(|(_, group)| group.pc);
+        let chosen = later.or_else(|| numbered().min_by_key(|(_, group)| group.pc));
+        chosen.map(|(index, _)| index)
+    }
+
+    /// Runs the lanes of a group until they part, meet others, wait, end, or have had their share.
+    fn run_group(&mut self, warp: &mut Warp, group: Group, left: &mut u64) -> Result<Pause, Fault> {
+        let kernel = self.kernel;
+        let Group { mut pc, mut mask, .. } = group;
+        let others = warp.groups.iter().filter(|other| other.state != State::AtBarrier);
+        let join = others.map(|other| other.pc).filter(|&other| other > pc).min();
+        let join = join.unwrap_or(u32::MAX);
+        loop {
+            if *left == 0 {
+                warp.groups.push(Group { pc, mask, state: State::Ready });
+                return Ok(Pause::Sliced);
+            }
+            *left -= 1;
+            let instruction = &kernel.code[pc as usize];
+            let slots = &instruction.slots;
+            let guard = warp.registers.predicate(instruction.guard) ^ instruction.inverted;
+            let active = mask & guard;
+            let executed = &mut self.executed[pc as usize];
+            executed.warps += 1;
+            executed.lanes += u64::from(active.count_ones());
+            if active == 0 {
+                pc += 1;
+                if pc == join {
+                    warp.groups.push(Group { pc, mask, state: State::Ready });
+                    return Ok(Pause::Regroup);
+                }
+                continue;
+            }
+            match &instruction.op {
+                Op::Lanes(function) => {
+                    // SAFETY: the function was chosen for instructions that this machine has.
+                    unsafe { function(&mut warp.registers, slots, active) }
+                }
+                Op::Load(access) => self.load(warp, access, pc, active)?,
+                Op::Store(access) => self.store(warp, access, pc, active)?,
+                Op::Branch(target) => {
+                    if active == mask && warp.groups.is_empty() {
+                        pc = *target;
+                        continue;
+                    }
+                    warp.groups.push(Group { pc: *target, mask: active, state: State::Ready });
+                    if active != mask {
+                        let rest = mask & !active;
+                        warp.groups.push(Group { pc: pc + 1, mask: rest, state: State::Ready });
+                    }
+                    return Ok(Pause::Regroup);
+                }
+                Op::BranchTable(targets) => {
+                    self.branch_table(warp, targets, slots.a, pc, active)?;
+                    let rest = mask & !active;
+                    if rest != 0 {
+                        warp.groups.push(Group { pc: pc + 1, mask: rest, state: State::Ready });
+                    }
+                    return Ok(Pause::Regroup);
+                }
+                Op::Exit => {
+                    self.finish_copies(warp, active);
+                    warp.end(active);
+                    mask &= !active;
+                    if mask == 0 {
+                        return Ok(Pause::Regroup);
+                    }
+                    if !warp.groups.is_empty() {
+                        warp.groups.push(Group { pc: pc + 1, mask, state: State::Ready });
+                        return Ok(Pause::Regroup);
+                    }
+                }
+                Op::Multiply(multiply) => self.multiply(warp, multiply, pc, active)?,
+                Op::LoadMatrix(load) => self.load_matrix(warp, load, pc, active)?,
+                Op::TransposeMatrix => self.transpose_matrix(warp, slots, pc, active)?,
+                Op::Convert(convert) => {
+                    for lane in lanes(active) {
+                        let bits = warp.registers.lane(convert.from, slots.a, lane);
+                        let result = convert.conversion.apply(bits);
+                        warp.registers.set_lane(convert.to, slots.d, lane, result);
+                    }
+                }
+                Op::Atomic(atomic) => self.atomic(warp, atomic, pc, active)?,
+                Op::CopyAsync(copy) => self.copy_async(warp, copy, pc, active)?,
+                Op::CopyCommit => warp.copies.commit(active),
+                Op::CopyWait(groups) => self.copy_wait(warp, *groups, pc, active)?,
+                Op::Fence(scope) => self.fence(*scope),
+                Op::Nothing => {}
+                Op::Clock(kind) => {
+                    let time = self.steps.wrapping_add(SHARE - *left);
+                    for lane in lanes(active) {
+                        warp.registers.set_lane(*kind, slots.d, lane, time);
+                    }
+                }
+                Op::IsSpace(space) => {
+                    let mut inside = 0;
+                    for lane in lanes(active) {
+                        let address = warp.registers.lane(Kind::B64, slots.a, lane);
+                        let found = crate::memory::windows::resolve(address).0;
+                        inside |= Mask::from(found == *space) << lane;
+                    }
+                    warp.registers.set_predicate(slots.d, inside, active);
+                }
+                Op::ActiveMask => {
+                    for lane in lanes(active) {
+                        warp.registers.set_lane(Kind::B32, slots.d, lane, u64::from(active));
+                    }
+                }
+                Op::Trap => {
+                    let lane = active.trailing_zeros() as usize;
+                    return Err(self.fault(warp.index, pc, lane, FaultKind::Trap));
+                }
+                Op::Shuffle(_) | Op::Vote(_) | Op::Match(_) | Op::Reduce(_) | Op::WarpSync => {
+                    if !self.exchange(warp, instruction, pc, active)? {
+                        self.wait_for_lanes(warp, pc, mask, active);
+                        return Ok(Pause::Regroup);
+                    }
+                }
+                Op::Barrier(barrier) => {
+                    // All lanes of the warp that have not ended must come to this instruction.
+                    if active != warp.alive {
+                        self.wait_for_lanes(warp, pc, mask, active);
+                        return Ok(Pause::Regroup);
+                    }
+                    self.arrive(warp, barrier, slots, pc, active)?;
+                    if barrier.kind != BarrierKind::Arrive {
+                        let state = State::AtBarrier;
+                        warp.groups.push(Group { pc: pc + 1, mask: active, state });
+                        return Ok(Pause::Regroup);
+                    }
+                }
+            }
+            pc += 1;
+            if pc == join {
+                warp.groups.push(Group { pc, mask, state: State::Ready });
+                return Ok(Pause::Regroup);
+            }
+        }
+    }
+
+    /// Parks the active lanes until others come; those that the guard excludes go on.
+    fn wait_for_lanes(&self, warp: &mut Warp, pc: u32, mask: Mask, active: Mask) {
+        warp.groups.push(Group { pc, mask: active, state: State::Meeting });
+        let rest = mask & !active;
+        if rest != 0 {
+            warp.groups.push(Group { pc: pc + 1, mask: rest, state: State::Ready });
+        }
+    }
+
+    fn branch_table(
+        &self,
+        warp: &mut Warp,
+        targets: &[u32],
+        slot: u32,
+        pc: u32,
+        active: Mask,
+    ) -> Result<(), Fault> {
+        for lane in lanes(active) {
+            let index = warp.registers.lane(Kind::B32, slot, lane) as usize;
+            let Some(&target) = targets.get(index) else {
+                let what = format!("entry {index} of a table of {} branch targets", targets.len());
+                return Err(self.fault(warp.index, pc, lane, FaultKind::InvalidOperand(what)));
+            };
+            let group = Group { pc: target, mask: 1 << lane, state: State::Ready };
+            warp.groups.push(group);
+        }
+        Ok(())
+    }
+
+    /// A warp that cannot go on has ended, or all its lanes wait at the same barrier.
+    fn check_stopped(&self, warp: &Warp) -> Result<(), Fault> {
+        let Some(stuck) = warp.groups.iter().find(|group| group.state == State::Meeting) else {
+            return Ok(());
+        };
+        let lane = stuck.mask.trailing_zeros() as usize;
+        let others = warp.alive & !stuck.mask;
+        let mut what = format!("lanes {:#010x} of warp {} wait", stuck.mask, warp.index);
+        let place = |pc: u32| format!("PTX line {}", self.kernel.sites[pc as usize].line);
+        what += &format!(" at {} for lanes {others:#010x}", place(stuck.pc));
+        for group in &warp.groups {
+            if group.mask & stuck.mask == 0 {
+                // Behind a barrier, the instruction that is waited at is the one before.
+                let at = group.pc - u32::from(group.state == State::AtBarrier);
+                what += &format!(", of which {:#010x} wait at {}", group.mask, place(at));
+            }
+        }
+        let at_barrier = |group: &Group| {
+            group.state == State::AtBarrier
+                || matches!(self.kernel.code[group.pc as usize].op, Op::Barrier(_))
+        };
+        let kind = if warp.groups.iter().any(at_barrier) {
+            FaultKind::BarrierDivergence(what)
+        } else {
+            FaultKind::Deadlock(what)
+        };
+        Err(self.fault(warp.index, stuck.pc, lane, kind))
+    }
+}
+
+/// The numbers of a mask's lanes.
+pub(super) fn lanes(mask: Mask) -> impl Iterator<Item = usize> {
+    let mut left = mask;
+    std::iter::from_fn(move || {
+        if left == 0 {
+            return None;
+        }
+        let lane = left.trailing_zeros() as usize;
+        left &= left - 1;
+        Some(lane)
+    })
+}

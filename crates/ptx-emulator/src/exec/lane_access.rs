@@ -1,0 +1,373 @@
+//! One lane's access to memory, with every check, in any space. `access` has shorter ways for
+//! whole warps; where those find something odd, they come here to say what it is.
+
+use super::Machine;
+use super::global_races;
+use super::shared::{PENDING, UNWRITTEN, WRITTEN};
+use super::shared_races::{self, Actor};
+use super::warp::Warp;
+use crate::fault::{Access, Conflict, Fault, FaultKind};
+use crate::memory::windows;
+use crate::registers::LANES;
+use crate::types::Space;
+
+/// Where an address points, after all checks of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    Global {
+        allocation: usize,
+        offset: usize,
+    },
+    Shared(usize),
+    /// Offset into the warp's local memory of all lanes.
+    Local(usize),
+    Parameter(usize),
+}
+
+/// One lane's access.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LaneAccess {
+    pub what: Access,
+    pub pc: u32,
+    pub lane: usize,
+    pub space: Space,
+    pub address: u64,
+    pub bytes: u32,
+    /// Does not race with others of its kind: atomics, and relaxed loads and stores.
+    pub atomic: bool,
+}
+
+impl Machine<'_> {
+    /// Checks alignment and bounds.
+    pub(super) fn place(&self, warp: &Warp, access: &LaneAccess) -> Result<Place, Fault> {
+        let LaneAccess { what, pc, lane, bytes, .. } = *access;
+        let (space, address) = match access.space {
+            Space::Generic => windows::resolve(access.address),
+            space => (space, access.address),
+        };
+        let fail = |kind| Err(self.fault(warp.index, pc, lane, kind));
+        if address % u64::from(bytes) != 0 {
+            return fail(FaultKind::Misaligned { access: what, space, address, bytes });
+        }
+        let inside = |size: usize| {
+            address.checked_add(u64::from(bytes)).is_some_and(|end| end <= size as u64)
+        };
+        let size = match space {
+            Space::Shared => self.shared.bytes.len(),
+            Space::Local => self.kernel.local_bytes as usize,
+            Space::Parameter => self.parameters.len(),
+            Space::Global | Space::Generic => {
+                let found = self.memory.find(address).and_then(|allocation| {
+                    let known = self.memory.allocation(allocation)?;
+                    let offset = address - known.base;
+                    let fits = offset + u64::from(bytes) <= known.len();
+                    fits.then_some(Place::Global { allocation, offset: offset as usize })
+                });
+                let nearest = self.memory.nearest(address);
+                return found.ok_or_else(|| {
+                    let space = Space::Global;
+                    let (access, size) = (what, 0);
+                    let kind =
+                        FaultKind::OutOfBounds { access, space, address, bytes, nearest, size };
+                    self.fault(warp.index, pc, lane, kind)
+                });
+            }
+        };
+        if !inside(size) {
+            let (access, nearest, size) = (what, None, size as u64);
+            return fail(FaultKind::OutOfBounds { access, space, address, bytes, nearest, size });
+        }
+        let address = address as usize;
+        Ok(match space {
+            Space::Shared => Place::Shared(address),
+            Space::Local => Place::Local(lane * size + address),
+            _ => Place::Parameter(address),
+        })
+    }
+
+    /// Checks that all bytes were written, and that no copy is on its way to them.
+    fn check_written(&self, warp: &Warp, access: &LaneAccess, place: Place) -> Result<(), Fault> {
+        let bytes = access.bytes as usize;
+        let states = match place {
+            Place::Global { .. } if !self.checks.uninitialised => return Ok(()),
+            Place::Global { allocation, offset } => self
+                .memory
+                .allocation(allocation)
+                .and_then(|known| known.initialised.get(offset..offset + bytes)),
+            Place::Shared(offset) => self.shared.state.get(offset..offset + bytes),
+            Place::Local(offset) => warp.local_initialised.get(offset..offset + bytes),
+            Place::Parameter(_) => return Ok(()),
+        };
+        let states = states.unwrap_or(&[]);
+        let Some(first) = states.iter().position(|&state| state != WRITTEN) else {
+            return Ok(());
+        };
+        let (what, bytes) = (access.what, access.bytes);
+        let (space, address) = match access.space {
+            Space::Generic => windows::resolve(access.address),
+            space => (space, access.address),
+        };
+        if states.contains(&PENDING) {
+            return Err(self.pending(warp, access, address));
+        }
+        debug_assert_eq!(states[first], UNWRITTEN);
+        let nearest = match place {
+            Place::Global { .. } => self.memory.nearest(address),
+            _ => None,
+        };
+        let first = first as u32;
+        let kind = FaultKind::Uninitialised { access: what, space, address, bytes, first, nearest };
+        Err(self.fault(warp.index, access.pc, access.lane, kind))
+    }
+
+    fn pending(&self, warp: &Warp, access: &LaneAccess, address: u64) -> Fault {
+        let kind = FaultKind::CopyPending { access: access.what, address, bytes: access.bytes };
+        self.fault(warp.index, access.pc, access.lane, kind)
+    }
+
+    /// Reads one lane's bytes.
+    pub(super) fn lane_read(
+        &mut self,
+        warp: &Warp,
+        access: &LaneAccess,
+        bytes: &mut [u8],
+    ) -> Result<(), Fault> {
+        let place = self.place(warp, access)?;
+        self.check_written(warp, access, place)?;
+        self.note_read(warp, access, place)?;
+        let count = bytes.len();
+        let source = match place {
+            Place::Global { allocation, offset } => {
+                &self.memory.allocation_mut(allocation).bytes[offset..offset + count]
+            }
+            Place::Shared(offset) => &self.shared.bytes[offset..offset + count],
+            Place::Local(offset) => &warp.local[offset..offset + count],
+            Place::Parameter(offset) => &self.parameters[offset..offset + count],
+        };
+        bytes.copy_from_slice(source);
+        Ok(())
+    }
+
+    /// Reads a row of a matrix, of which each lane gets a part: all lanes have then read it, and
+    /// no write of this warp that follows can come before.
+    pub(super) fn matrix_row(
+        &mut self,
+        warp: &Warp,
+        access: &LaneAccess,
+        bytes: &mut [u8; 16],
+    ) -> Result<(), Fault> {
+        let place = self.place(warp, access)?;
+        self.check_written(warp, access, place)?;
+        if let Place::Shared(offset) = place {
+            if let Some(races) = &mut self.shared_races {
+                let actor = warp.actor(access.lane, access.pc);
+                let manner = shared_races::Manner::Plain;
+                let found =
+                    races.read_by(offset as u64, access.bytes, actor, 0, &warp.order, manner);
+                if let Some(other) = found {
+                    return Err(self.shared_race(warp, access, offset, other));
+                }
+            }
+            bytes.copy_from_slice(&self.shared.bytes[offset..offset + 16]);
+        }
+        Ok(())
+    }
+
+    /// Writes one lane's bytes.
+    pub(super) fn lane_write(
+        &mut self,
+        warp: &mut Warp,
+        access: &LaneAccess,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
+        let place = self.place(warp, access)?;
+        self.note_write(warp, access, place, bytes)?;
+        let count = bytes.len();
+        match place {
+            Place::Global { allocation, offset } => {
+                let known = self.memory.allocation_mut(allocation);
+                known.bytes[offset..offset + count].copy_from_slice(bytes);
+                known.initialised[offset..offset + count].fill(WRITTEN);
+            }
+            Place::Shared(offset) => {
+                self.shared.bytes[offset..offset + count].copy_from_slice(bytes);
+                self.shared.state[offset..offset + count].fill(WRITTEN);
+            }
+            Place::Local(offset) => {
+                warp.local[offset..offset + count].copy_from_slice(bytes);
+                warp.local_initialised[offset..offset + count].fill(WRITTEN);
+            }
+            Place::Parameter(_) => {
+                let what = "parameters cannot be written".to_owned();
+                let kind = FaultKind::InvalidOperand(what);
+                return Err(self.fault(warp.index, access.pc, access.lane, kind));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for races of a read.
+    pub(super) fn note_read(
+        &mut self,
+        warp: &Warp,
+        access: &LaneAccess,
+        place: Place,
+    ) -> Result<(), Fault> {
+        let LaneAccess { pc, lane, bytes, .. } = *access;
+        match place {
+            Place::Shared(offset) => {
+                let Some(races) = &mut self.shared_races else { return Ok(()) };
+                let manner = shared_manner(access.atomic);
+                let actor = warp.actor(lane, pc);
+                match races.read(offset as u64, bytes, actor, &warp.order, manner) {
+                    Some(other) => Err(self.shared_race(warp, access, offset, other)),
+                    None => Ok(()),
+                }
+            }
+            Place::Global { allocation, offset } => {
+                let Some(races) = &mut self.global_races else { return Ok(()) };
+                let thread = warp.index * LANES as u32 + lane as u32;
+                let manner = global_manner(access.atomic);
+                let offset = offset as u64;
+                let other =
+                    races.access(allocation, offset, bytes, thread, pc, false, manner, false);
+                match other {
+                    Some(other) => Err(self.global_race(warp, access, other)),
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks for races of a write, and for copies on their way to the same bytes.
+    pub(super) fn note_write(
+        &mut self,
+        warp: &Warp,
+        access: &LaneAccess,
+        place: Place,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
+        let LaneAccess { pc, lane, .. } = *access;
+        let count = bytes.len();
+        match place {
+            Place::Shared(offset) => {
+                if self.shared.state[offset..offset + count].contains(&PENDING) {
+                    return Err(self.pending(warp, access, offset as u64));
+                }
+                let Some(races) = &mut self.shared_races else { return Ok(()) };
+                let (address, manner) = (offset as u64, shared_manner(access.atomic));
+                let actor = warp.actor(lane, pc);
+                let found = races.check_write(address, access.bytes, actor, &warp.order, manner);
+                match found {
+                    None => races.write(address, access.bytes, actor, manner),
+                    // All threads may write the same value.
+                    Some(other)
+                        if other.wrote && self.shared.bytes[offset..offset + count] == *bytes => {}
+                    Some(other) => return Err(self.shared_race(warp, access, offset, other)),
+                }
+                Ok(())
+            }
+            Place::Global { allocation, offset } => {
+                let Some(races) = &mut self.global_races else { return Ok(()) };
+                let thread = warp.index * LANES as u32 + lane as u32;
+                let manner = global_manner(access.atomic);
+                let known = self.memory.allocation_mut(allocation);
+                let unchanged = known.bytes[offset..offset + count] == *bytes
+                    && !known.initialised[offset..offset + count].contains(&UNWRITTEN);
+                let offset = offset as u64;
+                let other = races.access(
+                    allocation,
+                    offset,
+                    access.bytes,
+                    thread,
+                    pc,
+                    true,
+                    manner,
+                    unchanged,
+                );
+                match other {
+                    Some(other) => Err(self.global_race(warp, access, other)),
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    pub(super) fn shared_race(
+        &self,
+        warp: &Warp,
+        access: &LaneAccess,
+        offset: usize,
+        other: shared_races::Other,
+    ) -> Fault {
+        let Actor { warp: other_warp, lane, pc } = other.actor;
+        let (line, source) = self.place_of(pc);
+        let conflict = Conflict {
+            block: self.block,
+            thread: Some(self.thread_index(other_warp * LANES as u32 + lane)),
+            line,
+            source,
+            access: kind_of(other.wrote, other.atomic),
+        };
+        let address = offset as u64;
+        let variable = self.kernel.shared_variables.iter().rev().find_map(|(name, start, size)| {
+            let inside = address.checked_sub(u64::from(*start))?;
+            // Variables of dynamic size come last, and reach up to the end.
+            (inside < *size || *size == 0).then(|| (name.clone(), inside))
+        });
+        let kind = FaultKind::SharedRace {
+            access: access.what,
+            address,
+            bytes: access.bytes,
+            variable,
+            other: Box::new(conflict),
+        };
+        self.fault(warp.index, access.pc, access.lane, kind)
+    }
+
+    #[cold]
+    pub(super) fn global_race(
+        &self,
+        warp: &Warp,
+        access: &LaneAccess,
+        other: global_races::Other,
+    ) -> Fault {
+        let (line, source) = self.place_of(other.pc);
+        let [x, y, _] = self.config.grid;
+        let number = other.block;
+        let conflict = Conflict {
+            block: [number % x, number / x % y, number / x / y],
+            thread: other.thread.map(|thread| self.thread_index(thread)),
+            line,
+            source,
+            access: kind_of(other.wrote, other.atomic),
+        };
+        let kind = FaultKind::GlobalRace {
+            access: access.what,
+            address: access.address,
+            bytes: access.bytes,
+            nearest: self.memory.nearest(access.address),
+            other: Box::new(conflict),
+        };
+        self.fault(warp.index, access.pc, access.lane, kind)
+    }
+}
+
+fn kind_of(wrote: bool, atomic: bool) -> Access {
+    match (wrote, atomic) {
+        (false, _) => Access::Load,
+        (true, false) => Access::Store,
+        (true, true) => Access::Atomic,
+    }
+}
+
+fn shared_manner(atomic: bool) -> shared_races::Manner {
+    if atomic { shared_races::Manner::Atomic } else { shared_races::Manner::Plain }
+}
+
+fn global_manner(atomic: bool) -> global_races::Manner {
+    if atomic { global_races::Manner::Atomic } else { global_races::Manner::Plain }
+}

@@ -1,0 +1,362 @@
+//! Runs kernels: the launch, its blocks one after another, and the warps of a block in turns.
+
+mod access;
+mod atomic;
+mod barrier;
+mod copy;
+mod exchange;
+mod global_races;
+mod interpreter;
+mod lane_access;
+mod matrix;
+mod shared;
+mod shared_races;
+mod warp;
+
+use crate::fault::{Fault, FaultKind, FaultSite};
+use crate::lanes::scramble;
+use crate::launch::{Checks, LaunchConfig};
+use crate::memory::Memory;
+use crate::program::{Constant, Kernel, Program, Special};
+use crate::registers::LANES;
+use crate::stats::Stats;
+use crate::types::Kind;
+
+use global_races::GlobalRaces;
+use interpreter::Outcome;
+use shared::Shared;
+use shared_races::SharedRaces;
+use warp::Warp;
+
+/// The most threads in a block.
+const MAX_THREADS: u32 = 1024;
+/// The most bytes of shared memory for a block on any device: that of compute capability 9.0.
+const MAX_SHARED: u32 = 227 << 10;
+/// Instructions that a warp runs before others of its block get their turn.
+const SLICE: u64 = 1 << 16;
+
+/// Runs a kernel to its end.
+///
+/// # Errors
+///
+/// The first fault. What the kernel did until then stays in memory.
+pub fn launch(
+    memory: &mut Memory,
+    program: &Program,
+    kernel: &str,
+    config: &LaunchConfig,
+    params: &[u8],
+    checks: &Checks,
+) -> Result<Stats, Fault> {
+    let Some(found) = program.kernel(kernel) else {
+        return Err(Fault::launch(kernel, "the program has no kernel of this name"));
+    };
+    validate(found, config, params).map_err(|what| Fault::launch(kernel, what))?;
+    let mut machine = Machine::new(memory, program, found, config, params, checks);
+    let mut warps = machine.warps().map_err(|what| Fault::launch(kernel, what))?;
+    let [x, y, _] = config.grid;
+    let blocks: u64 = config.grid.iter().map(|&count| u64::from(count)).product();
+    let order = Order::new(blocks, checks.schedule);
+    for turn in 0..blocks {
+        let number = order.at(turn) as u32;
+        machine.block = [number % x, number / x % y, number / x / y];
+        machine.block_number = number;
+        machine.run_block(&mut warps)?;
+    }
+    Ok(machine.stats(blocks))
+}
+
+fn validate(kernel: &Kernel, config: &LaunchConfig, params: &[u8]) -> Result<(), String> {
+    let LaunchConfig { grid, block, dynamic_shared } = *config;
+    let limits = [(1 << 31) - 1, 65535, 65535];
+    if grid.iter().zip(limits).any(|(&count, limit)| count == 0 || count > limit) {
+        return Err(format!("a grid of {grid:?} blocks is not possible"));
+    }
+    if grid.iter().map(|&count| u64::from(count)).product::<u64>() >= (1 << 31) - 1 {
+        return Err(format!("a grid of {grid:?} blocks is more than is emulated"));
+    }
+    let threads = block.iter().map(|&count| u64::from(count)).product::<u64>();
+    if threads == 0 || threads > u64::from(MAX_THREADS) || block[2] > 64 {
+        return Err(format!("a block of {block:?} threads is not possible"));
+    }
+    if let Some(most) = kernel.max_threads
+        && threads > u64::from(most)
+    {
+        return Err(format!("a block of {threads} threads, where the kernel takes {most}"));
+    }
+    let shared = u64::from(kernel.shared_bytes) + u64::from(dynamic_shared);
+    if shared > u64::from(MAX_SHARED) {
+        return Err(format!("{shared} bytes of shared memory, where a block has {MAX_SHARED}"));
+    }
+    let wanted = kernel.param_bytes() as usize;
+    if params.len() != wanted {
+        let given = params.len();
+        return Err(format!("{given} bytes of parameters, where the kernel takes {wanted}"));
+    }
+    Ok(())
+}
+
+/// The order of blocks or warps: theirs, or a permutation that depends on a seed.
+struct Order {
+    count: u64,
+    /// Factor and summand of a permutation of the numbers below `count`.
+    step: u64,
+    offset: u64,
+}
+
+impl Order {
+    fn new(count: u64, seed: Option<u64>) -> Order {
+        let Some(seed) = seed else { return Order { count, step: 1, offset: 0 } };
+        let draw = scramble(seed);
+        let mut step = draw % count.max(1);
+        while gcd(step, count) != 1 {
+            step += 1;
+        }
+        Order { count, step, offset: scramble(draw) % count.max(1) }
+    }
+
+    fn at(&self, turn: u64) -> u64 {
+        // Both factors are below 2³², as there are fewer blocks.
+        (turn * self.step + self.offset) % self.count
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// How often an instruction ran.
+#[derive(Clone, Copy, Default)]
+struct Executed {
+    warps: u64,
+    lanes: u64,
+}
+
+/// One launch as it runs: everything but the warps.
+struct Machine<'a> {
+    memory: &'a mut Memory,
+    program: &'a Program,
+    kernel: &'a Kernel,
+    config: &'a LaunchConfig,
+    parameters: &'a [u8],
+    checks: &'a Checks,
+    block: [u32; 3],
+    block_number: u32,
+    shared: Shared,
+    shared_races: Option<SharedRaces>,
+    global_races: Option<GlobalRaces>,
+    barriers: barrier::Barriers,
+    executed: Vec<Executed>,
+    /// Instructions that the block ran.
+    steps: u64,
+    /// State of the pseudo-random schedule.
+    draw: u64,
+    /// The allocation that was used last.
+    recent: usize,
+}
+
+impl<'a> Machine<'a> {
+    fn new(
+        memory: &'a mut Memory,
+        program: &'a Program,
+        kernel: &'a Kernel,
+        config: &'a LaunchConfig,
+        parameters: &'a [u8],
+        checks: &'a Checks,
+    ) -> Machine<'a> {
+        let bytes = (kernel.shared_bytes + config.dynamic_shared) as usize;
+        let shared_races = checks.shared_races && bytes > 0;
+        let shared_races = shared_races.then(|| SharedRaces::new(bytes, kernel.shared_grain));
+        let grid = config.grid.iter().map(|&count| u64::from(count)).product::<u64>();
+        let global_races = (checks.global_races && grid > 1)
+            .then(|| GlobalRaces::new(memory.allocations(), kernel.global_grain, grid));
+        Machine {
+            program,
+            kernel,
+            config,
+            parameters,
+            checks,
+            block: [0; 3],
+            block_number: 0,
+            shared: Shared::new(bytes),
+            shared_races,
+            global_races,
+            barriers: barrier::Barriers::default(),
+            executed: vec![Executed::default(); kernel.code.len()],
+            steps: 0,
+            draw: checks.schedule.unwrap_or(0),
+            recent: 0,
+            memory,
+        }
+    }
+
+    fn threads(&self) -> u32 {
+        self.config.block.iter().product()
+    }
+
+    /// The warps of a block, with all registers that never change.
+    fn warps(&self) -> Result<Vec<Warp>, String> {
+        let mut constants = Vec::with_capacity(self.kernel.constants.len());
+        for &(constant, kind, slot) in &self.kernel.constants {
+            let bits = match constant {
+                Constant::Bits(bits) => bits,
+                Constant::Global(index, offset) => {
+                    let global = &self.program.globals[index as usize];
+                    let Some(address) = global.address() else {
+                        let name = global.name();
+                        return Err(format!("the variable `{name}` was not placed in memory"));
+                    };
+                    address.wrapping_add(offset as u64)
+                }
+            };
+            constants.push((kind, slot, bits));
+        }
+        let count = self.threads().div_ceil(LANES as u32);
+        let warps = (0..count).map(|index| {
+            let mut warp = Warp::new(index, self.kernel, self.checks.approximate);
+            warp.registers.fill(Kind::Predicate, 0, 1);
+            for &(kind, slot, bits) in &constants {
+                warp.registers.fill(kind, slot, bits);
+            }
+            for &(special, kind, slot) in &self.kernel.specials {
+                for lane in 0..LANES {
+                    let value = self.special(special, index, lane as u32);
+                    warp.registers.set_lane(kind, slot, lane, u64::from(value));
+                }
+            }
+            warp
+        });
+        Ok(warps.collect())
+    }
+
+    /// The value of a special register; that of the block's index is set for each block.
+    fn special(&self, special: Special, warp: u32, lane: u32) -> u32 {
+        let config = self.config;
+        match special {
+            Special::Thread(axis) => {
+                self.thread_index(warp * LANES as u32 + lane)[usize::from(axis)]
+            }
+            Special::Threads(axis) => config.block[usize::from(axis)],
+            Special::Block(axis) => self.block[usize::from(axis)],
+            Special::Blocks(axis) => config.grid[usize::from(axis)],
+            Special::Lane => lane,
+            Special::Warp => warp,
+            Special::Warps => self.threads().div_ceil(LANES as u32),
+            Special::LaneMaskEqual => 1 << lane,
+            Special::LaneMaskLess => (1 << lane) - 1,
+            Special::LaneMaskLessEqual => u32::MAX >> (31 - lane),
+            Special::LaneMaskGreater => !(u32::MAX >> (31 - lane)),
+            Special::LaneMaskGreaterEqual => u32::MAX << lane,
+            Special::DynamicShared => config.dynamic_shared,
+            Special::TotalShared => self.kernel.shared_bytes + config.dynamic_shared,
+            Special::Zero => 0,
+            Special::One => 1,
+        }
+    }
+
+    /// The index of a thread from its number in the block.
+    fn thread_index(&self, thread: u32) -> [u32; 3] {
+        let [x, y, _] = self.config.block;
+        [thread % x, thread / x % y, thread / x / y]
+    }
+
+    fn run_block(&mut self, warps: &mut [Warp]) -> Result<(), Fault> {
+        self.shared.reset(self.checks.uninitialised);
+        if let Some(races) = &mut self.shared_races {
+            races.new_block();
+        }
+        if let Some(races) = &mut self.global_races {
+            races.new_block(self.block_number);
+        }
+        self.barriers = barrier::Barriers::default();
+        self.steps = 0;
+        let threads = self.threads();
+        for warp in warps.iter_mut() {
+            warp.reset(threads, self.checks.uninitialised);
+            for &(special, kind, slot) in &self.kernel.specials {
+                if let Special::Block(axis) = special {
+                    let value = u64::from(self.block[usize::from(axis)]);
+                    warp.registers.fill(kind, slot, value);
+                }
+            }
+        }
+        loop {
+            let mut ran = false;
+            self.draw = scramble(self.draw);
+            let order = Order::new(warps.len() as u64, self.checks.schedule.map(|_| self.draw));
+            for turn in 0..warps.len() as u64 {
+                let index = order.at(turn) as usize;
+                if !warps[index].is_runnable() {
+                    continue;
+                }
+                ran = true;
+                let outcome = self.run_warp(&mut warps[index])?;
+                if outcome != Outcome::Sliced {
+                    self.complete_barriers(warps)?;
+                }
+            }
+            if warps.iter().all(Warp::is_finished) {
+                return Ok(());
+            }
+            if !ran {
+                return Err(self.deadlock(warps));
+            }
+        }
+    }
+
+    /// How many instructions a warp may run in its turn.
+    fn slice(&mut self) -> u64 {
+        if self.checks.schedule.is_none() {
+            return SLICE;
+        }
+        self.draw = scramble(self.draw);
+        1 + self.draw % 256
+    }
+
+    fn stats(&self, blocks: u64) -> Stats {
+        let mut stats = Stats { blocks, ..Stats::default() };
+        for (executed, site) in self.executed.iter().zip(&self.kernel.sites) {
+            if !site.first {
+                continue;
+            }
+            stats.warp_instructions += executed.warps;
+            stats.thread_instructions += executed.lanes;
+            stats.operations += executed.lanes * u64::from(site.operations);
+            if let Some(traffic) = site.traffic {
+                let entry = stats.traffic_mut(traffic.space);
+                entry.loaded += executed.lanes * u64::from(traffic.loaded);
+                entry.stored += executed.lanes * u64::from(traffic.stored);
+            }
+        }
+        stats
+    }
+
+    /// A fault of one thread at an instruction.
+    #[cold]
+    fn fault(&self, warp: u32, pc: u32, lane: usize, kind: FaultKind) -> Fault {
+        let site = &self.kernel.sites[pc as usize];
+        let place =
+            |(file, line)| (self.program.file(file).unwrap_or("an unknown file").to_owned(), line);
+        let location = site.location.as_ref();
+        let text = self.program.text.get(site.range.0..site.range.1).unwrap_or("");
+        let site = FaultSite {
+            block: self.block,
+            thread: self.thread_index(warp * LANES as u32 + lane as u32),
+            line: site.line,
+            instruction: text.split_whitespace().collect::<Vec<_>>().join(" "),
+            source: location.map(|location| place((location.file, location.line))),
+            inlined_at: location.and_then(|location| location.inlined_at.map(place)),
+        };
+        Fault::new(&self.kernel.name, kind, Some(site))
+    }
+
+    /// The line of an instruction, in PTX and in CUDA.
+    fn place_of(&self, pc: u32) -> (u32, Option<(String, u32)>) {
+        let site = &self.kernel.sites[pc as usize];
+        let source = site.location.map(|location| {
+            let file = self.program.file(location.file).unwrap_or("an unknown file");
+            (file.to_owned(), location.line)
+        });
+        (site.line, source)
+    }
+}

@@ -1,0 +1,370 @@
+//! Finds accesses of shared memory by two threads of a block that nothing orders.
+//!
+//! Time is a counter that grows with each synchronisation. For each piece of shared memory the last
+//! write and the reads since then are kept, with their times. An access by thread `t` follows an
+//! earlier one by thread `s` properly if since then
+//!
+//! - a barrier of the whole block completed, or
+//! - `s` and `t` are lanes of one warp and met at a `.sync` instruction (`bar.warp.sync`, `shfl`,
+//!   `vote`, `match`, `redux`; also through third lanes), or
+//! - their warps met at a barrier of some of the warps (also through third warps).
+//!
+//! Two writes of the same value are no race, nor are two atomics. Reads of many threads are kept as
+//! one set, with the time of the last: at most a race with an early one of them goes unseen.
+
+use super::warp::Warp;
+use crate::registers::{ALL, LANES, Mask};
+
+/// Times of which each lane of a warp knows that all was done before, by lane.
+type Clock = [[u32; LANES]; LANES];
+
+/// What orders the lanes of one warp.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WarpOrder {
+    /// When all lanes met last.
+    full: u32,
+    /// `lanes[t][s]`: lane `t` is behind what lane `s` did before that time. Only kept if some
+    /// lanes met without the others.
+    lanes: Option<Box<Clock>>,
+}
+
+impl WarpOrder {
+    /// The lanes of the mask meet at a time.
+    fn meet(&mut self, members: Mask, now: u32) {
+        let clock = self.lanes.get_or_insert_with(|| Box::new([[0; LANES]; LANES]));
+        let mut joined = [0; LANES];
+        for lane in super::interpreter::lanes(members) {
+            for (known, time) in joined.iter_mut().zip(clock[lane]) {
+                *known = time.max(*known);
+            }
+        }
+        for lane in super::interpreter::lanes(members) {
+            joined[lane] = now;
+        }
+        for lane in super::interpreter::lanes(members) {
+            clock[lane] = joined;
+        }
+    }
+
+    /// Whether lane `t` is behind what lane `s` did at a time.
+    fn is_behind(&self, t: usize, s: usize, time: u32) -> bool {
+        time < self.full || self.lanes.as_ref().is_some_and(|clock| time < clock[t][s])
+    }
+}
+
+/// The thread and the instruction of an access.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Actor {
+    pub warp: u32,
+    pub lane: u32,
+    pub pc: u32,
+}
+
+/// Another access that one is not ordered with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Other {
+    pub actor: Actor,
+    pub wrote: bool,
+    pub atomic: bool,
+}
+
+/// What is known of one piece of shared memory; times are 0 if nothing is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cell {
+    write_time: u32,
+    read_time: u32,
+    /// The last writer, packed.
+    writer: u32,
+    /// The last reader, packed.
+    reader: u32,
+    /// Warps and lanes of all readers since the last write.
+    reading_warps: u32,
+    reading_lanes: u32,
+}
+
+/// The last write was an atomic.
+const ATOMIC: u32 = 1 << 31;
+/// Atomics of several warps.
+const MANY: u32 = 1 << 30;
+const PC_BITS: u32 = 20;
+
+fn pack(actor: Actor) -> u32 {
+    (actor.warp << 5 | actor.lane) << PC_BITS | actor.pc & ((1 << PC_BITS) - 1)
+}
+
+fn unpack(packed: u32) -> Actor {
+    let thread = packed >> PC_BITS & 0x3ff;
+    Actor { warp: thread >> 5, lane: thread & 31, pc: packed & ((1 << PC_BITS) - 1) }
+}
+
+/// How an access counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Manner {
+    Plain,
+    /// Does not race with others of its kind.
+    Atomic,
+}
+
+/// The record of a block's shared memory.
+pub(super) struct SharedRaces {
+    cells: Vec<Cell>,
+    /// Log₂ of a piece's bytes.
+    shift: u32,
+    now: u32,
+    /// When the last barrier of the whole block completed.
+    barrier: u32,
+    /// `warps[t][s]`: warp `t` is behind what warp `s` did before that time. Only kept if warps met
+    /// at a barrier without the others.
+    warps: Option<Box<Clock>>,
+}
+
+impl SharedRaces {
+    pub fn new(bytes: usize, grain: u32) -> SharedRaces {
+        let shift = grain.trailing_zeros();
+        let cells = vec![Cell::default(); bytes.div_ceil(grain as usize)];
+        SharedRaces { cells, shift, now: 1, barrier: 1, warps: None }
+    }
+
+    /// Begins a block: what was before does not matter.
+    pub fn new_block(&mut self) {
+        if self.now > 1 << 30 {
+            self.cells.fill(Cell::default());
+            self.now = 0;
+        }
+        self.barrier_of_all();
+    }
+
+    /// All threads of the block meet.
+    pub fn barrier_of_all(&mut self) {
+        self.now += 1;
+        self.barrier = self.now;
+        self.warps = None;
+    }
+
+    /// The lanes of the mask meet; `all` if no other lane of the warp is left.
+    pub fn lanes_meet(&mut self, order: &mut WarpOrder, members: Mask, all: bool) {
+        self.now += 1;
+        if all {
+            order.full = self.now;
+        } else {
+            order.meet(members, self.now);
+        }
+    }
+
+    /// What the warps of the set know, to be passed on by [`SharedRaces::warps_meet`].
+    fn joined(&mut self, members: u32) -> [u32; LANES] {
+        self.now += 1;
+        let clock = self.warps.get_or_insert_with(|| Box::new([[0; LANES]; LANES]));
+        let mut joined = [0; LANES];
+        for warp in super::interpreter::lanes(members) {
+            for (known, time) in joined.iter_mut().zip(clock[warp]) {
+                *known = time.max(*known);
+            }
+            joined[warp] = self.now;
+        }
+        joined
+    }
+
+    /// Warps meet at a barrier without the others. `arrived` came first and did not wait: the
+    /// others are behind them, but they are behind nobody.
+    pub fn warps_meet(&mut self, waited: u32, arrived: u32) {
+        let joined = self.joined(waited | arrived);
+        if let Some(clock) = &mut self.warps {
+            for warp in super::interpreter::lanes(waited) {
+                clock[warp] = joined;
+            }
+        }
+    }
+
+    fn is_behind(&self, t: Actor, order: &WarpOrder, s: Actor, time: u32) -> bool {
+        if t.warp == s.warp {
+            t.lane == s.lane || order.is_behind(t.lane as usize, s.lane as usize, time)
+        } else {
+            let clock = self.warps.as_ref();
+            clock.is_some_and(|clock| time < clock[t.warp as usize][s.warp as usize])
+        }
+    }
+
+    fn pieces(&self, address: u64, bytes: u32) -> std::ops::Range<usize> {
+        let last = address + u64::from(bytes) - 1;
+        (address >> self.shift) as usize..(last >> self.shift) as usize + 1
+    }
+
+    /// A write that a read or write of a piece is not ordered with.
+    fn writer(
+        &self,
+        cell: &Cell,
+        actor: Actor,
+        order: &WarpOrder,
+        manner: Manner,
+    ) -> Option<Other> {
+        if cell.write_time < self.barrier {
+            return None;
+        }
+        let atomic = cell.writer & ATOMIC != 0;
+        if atomic && manner == Manner::Atomic {
+            return None;
+        }
+        let other = unpack(cell.writer);
+        // Of atomics by several warps only the last is known, so barriers of some warps are taken
+        // to order them all.
+        let several = atomic && cell.writer & MANY != 0;
+        let ordered = if several {
+            self.warps.is_some()
+        } else {
+            self.is_behind(actor, order, other, cell.write_time)
+        };
+        (!ordered).then_some(Other { actor: other, wrote: true, atomic })
+    }
+
+    /// A read that a write of a piece is not ordered with.
+    fn reader(&self, cell: &Cell, actor: Actor, order: &WarpOrder) -> Option<Other> {
+        if cell.read_time < self.barrier {
+            return None;
+        }
+        let found = |warp: u32, lane: u32| {
+            let last = unpack(cell.reader);
+            let known = last.warp == warp && (last.lane == lane || warp != actor.warp);
+            let lane = if known { last.lane } else { lane };
+            Some(Other { actor: Actor { warp, lane, pc: last.pc }, wrote: false, atomic: false })
+        };
+        for warp in super::interpreter::lanes(cell.reading_warps) {
+            let warp = warp as u32;
+            if warp != actor.warp {
+                let reader = Actor { warp, lane: 0, pc: 0 };
+                if !self.is_behind(actor, order, reader, cell.read_time) {
+                    return found(warp, 0);
+                }
+                continue;
+            }
+            for lane in super::interpreter::lanes(cell.reading_lanes & !(1 << actor.lane)) {
+                if !order.is_behind(actor.lane as usize, lane, cell.read_time) {
+                    return found(warp, lane as u32);
+                }
+            }
+        }
+        None
+    }
+
+    /// Notes a read; gives the write that it races with.
+    #[inline]
+    pub fn read(
+        &mut self,
+        address: u64,
+        bytes: u32,
+        actor: Actor,
+        order: &WarpOrder,
+        manner: Manner,
+    ) -> Option<Other> {
+        let lanes = if manner == Manner::Atomic { 0 } else { 1 << actor.lane };
+        self.read_by(address, bytes, actor, lanes, order, manner)
+    }
+
+    /// A read by `actor` that counts, for later writes of its own warp, as one by the given lanes.
+    pub fn read_by(
+        &mut self,
+        address: u64,
+        bytes: u32,
+        actor: Actor,
+        lanes: Mask,
+        order: &WarpOrder,
+        manner: Manner,
+    ) -> Option<Other> {
+        for index in self.pieces(address, bytes) {
+            let cell = self.cells[index];
+            if cell.write_time >= self.barrier
+                && let Some(other) = self.writer(&cell, actor, order, manner)
+            {
+                return Some(other);
+            }
+            if manner == Manner::Atomic {
+                continue;
+            }
+            let (mut warps, mut reading) = (1 << actor.warp, lanes);
+            if cell.read_time >= self.barrier {
+                let others = cell.reading_warps & !(1 << actor.warp);
+                warps |= if self.warps.is_some() {
+                    let reader = |warp: usize| Actor { warp: warp as u32, lane: 0, pc: 0 };
+                    let fresh = super::interpreter::lanes(others)
+                        .filter(|&warp| !self.is_behind(actor, order, reader(warp), cell.read_time))
+                        .fold(0, |mask, warp| mask | 1 << warp);
+                    fresh
+                } else {
+                    others
+                };
+                if cell.read_time >= order.full {
+                    reading |= match &order.lanes {
+                        None => cell.reading_lanes,
+                        Some(_) => super::interpreter::lanes(cell.reading_lanes)
+                            .filter(|&lane| {
+                                !order.is_behind(actor.lane as usize, lane, cell.read_time)
+                            })
+                            .fold(0, |mask, lane| mask | 1 << lane),
+                    };
+                }
+            }
+            let cell = &mut self.cells[index];
+            cell.read_time = self.now;
+            cell.reader = pack(actor);
+            cell.reading_warps = warps;
+            cell.reading_lanes = reading;
+        }
+        None
+    }
+
+    /// The access that a write races with. It is not noted yet: two writes of the same value are
+    /// no race.
+    #[inline]
+    pub fn check_write(
+        &self,
+        address: u64,
+        bytes: u32,
+        actor: Actor,
+        order: &WarpOrder,
+        manner: Manner,
+    ) -> Option<Other> {
+        for cell in &self.cells[self.pieces(address, bytes)] {
+            if cell.read_time >= self.barrier
+                && let Some(other) = self.reader(cell, actor, order)
+            {
+                return Some(other);
+            }
+            if cell.write_time >= self.barrier
+                && let Some(other) = self.writer(cell, actor, order, manner)
+            {
+                return Some(other);
+            }
+        }
+        None
+    }
+
+    /// Notes a write.
+    #[inline]
+    pub fn write(&mut self, address: u64, bytes: u32, actor: Actor, manner: Manner) {
+        for index in self.pieces(address, bytes) {
+            let cell = &mut self.cells[index];
+            let mut writer = pack(actor);
+            if manner == Manner::Atomic {
+                writer |= ATOMIC;
+                let recent = cell.write_time >= self.barrier && cell.writer & ATOMIC != 0;
+                let elsewhere = unpack(cell.writer).warp != actor.warp;
+                if recent && (elsewhere || cell.writer & MANY != 0) {
+                    writer |= MANY;
+                }
+            }
+            *cell = Cell { write_time: self.now, writer, ..Cell::default() };
+        }
+    }
+}
+
+impl Warp {
+    /// The thread of a lane at an instruction.
+    pub(super) fn actor(&self, lane: usize, pc: u32) -> Actor {
+        Actor { warp: self.index, lane: lane as u32, pc }
+    }
+}
+
+/// Whether a mask holds all lanes that are left.
+pub(super) fn is_all(members: Mask, alive: Mask) -> bool {
+    members & alive == alive || members == ALL
+}

@@ -1,0 +1,76 @@
+//! Comparisons that give a predicate. `setp.lt.and…` and `set…` are put together from these in
+//! `decode`.
+
+use super::{Table, lane};
+
+pub(super) fn fill(table: &mut Table) {
+    macro_rules! equality {
+        ($type:ty, $($name:literal),+) => {
+            lane!(table, [$(concat!("setp.eq.", $name)),+], |a: $type, b: $type| -> bool { a == b });
+            lane!(table, [$(concat!("setp.ne.", $name)),+], |a: $type, b: $type| -> bool { a != b });
+        };
+    }
+    macro_rules! order {
+        ($type:ty, $name:literal) => {
+            lane!(table, [concat!("setp.lt.", $name)], |a: $type, b: $type| -> bool { a < b });
+            lane!(table, [concat!("setp.le.", $name)], |a: $type, b: $type| -> bool { a <= b });
+            lane!(table, [concat!("setp.gt.", $name)], |a: $type, b: $type| -> bool { a > b });
+            lane!(table, [concat!("setp.ge.", $name)], |a: $type, b: $type| -> bool { a >= b });
+        };
+    }
+    macro_rules! unsigned {
+        ($type:ty, $name:literal) => {
+            order!($type, $name);
+            lane!(table, [concat!("setp.lo.", $name)], |a: $type, b: $type| -> bool { a < b });
+            lane!(table, [concat!("setp.ls.", $name)], |a: $type, b: $type| -> bool { a <= b });
+            lane!(table, [concat!("setp.hi.", $name)], |a: $type, b: $type| -> bool { a > b });
+            lane!(table, [concat!("setp.hs.", $name)], |a: $type, b: $type| -> bool { a >= b });
+        };
+    }
+    equality!(u16, "b16", "u16", "s16");
+    equality!(u32, "b32", "u32", "s32");
+    equality!(u64, "b64", "u64", "s64");
+    unsigned!(u16, "u16");
+    unsigned!(u32, "u32");
+    unsigned!(u64, "u64");
+    order!(i16, "s16");
+    order!(i32, "s32");
+    order!(i64, "s64");
+
+    // Without a `u` a comparison with NaN is false, with it true.
+    macro_rules! float {
+        ($type:ty, $name:literal) => {
+            order!($type, $name);
+            lane!(table, [concat!("setp.eq.", $name)], |a: $type, b: $type| -> bool { a == b });
+            lane!(table, [concat!("setp.ne.", $name)], |a: $type, b: $type| -> bool {
+                a < b || a > b
+            });
+            lane!(table, [concat!("setp.equ.", $name)], |a: $type, b: $type| -> bool {
+                !(a < b || a > b)
+            });
+            lane!(table, [concat!("setp.neu.", $name)], |a: $type, b: $type| -> bool { a != b });
+            lane!(table, [concat!("setp.ltu.", $name)], |a: $type, b: $type| -> bool { !(a >= b) });
+            lane!(table, [concat!("setp.leu.", $name)], |a: $type, b: $type| -> bool { !(a > b) });
+            lane!(table, [concat!("setp.gtu.", $name)], |a: $type, b: $type| -> bool { !(a <= b) });
+            lane!(table, [concat!("setp.geu.", $name)], |a: $type, b: $type| -> bool { !(a < b) });
+            lane!(table, [concat!("setp.num.", $name)], |a: $type, b: $type| -> bool {
+                !a.is_nan() && !b.is_nan()
+            });
+            lane!(table, [concat!("setp.nan.", $name)], |a: $type, b: $type| -> bool {
+                a.is_nan() || b.is_nan()
+            });
+            lane!(table, [concat!("testp.finite.", $name)], |a: $type| -> bool { a.is_finite() });
+            lane!(table, [concat!("testp.infinite.", $name)], |a: $type| -> bool {
+                a.is_infinite()
+            });
+            lane!(table, [concat!("testp.number.", $name)], |a: $type| -> bool { !a.is_nan() });
+            lane!(table, [concat!("testp.notanumber.", $name)], |a: $type| -> bool { a.is_nan() });
+            lane!(table, [concat!("testp.normal.", $name)], |a: $type| -> bool { a.is_normal() });
+            lane!(table, [concat!("testp.subnormal.", $name)], |a: $type| -> bool {
+                a.is_subnormal()
+            });
+        };
+    }
+    float!(f32, "f32");
+    float!(f64, "f64");
+}
