@@ -15,6 +15,7 @@ macro_rules! export {
         ///
         /// As the driver's documentation says for the function of this name.
         #[unsafe(no_mangle)]
+        #[allow(unused_unsafe, reason = "some functions of the emulated device are safe")]
         pub unsafe extern "C" fn $name($($argument: $type),*) -> CUresult {
             codes::mapped(match driver() {
                 Ok(Driver::System(system)) => match system.symbols.$name {

@@ -49,6 +49,8 @@ mod table;
 pub mod api;
 mod choice;
 pub mod codes;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 mod system;
 pub mod types;
 mod version;

@@ -162,3 +162,36 @@ fn the_choice_is_made_once() {
     let Some(said) = in_a_process(test, &environment, report) else { return };
     assert!(said.starts_with("this process uses the CUDA driver Library("), "{said}");
 }
+
+#[cfg(feature = "emulator")]
+#[test]
+fn the_environment_sets_the_emulated_device_up() {
+    let test = "the_environment_sets_the_emulated_device_up";
+    let report = || {
+        let mut bytes = 0;
+        assert_eq!(devices(), Ok(1));
+        // SAFETY: `bytes` can be written.
+        assert_eq!(unsafe { api::cuDeviceTotalMem_v2(&mut bytes, 0) }, 0);
+        bytes.to_string()
+    };
+    let environment =
+        [("VITRINE_CUDA_DRIVER", "emulated"), ("VITRINE_CUDA_EMULATED_MEMORY", "123456")];
+    let Some(said) = in_a_process(test, &environment, report) else { return };
+    assert_eq!(said, "123456");
+}
+
+#[cfg(feature = "emulator")]
+#[test]
+fn a_setting_that_cannot_be_read_is_named() {
+    let test = "a_setting_that_cannot_be_read_is_named";
+    for (variable, value, expected) in [
+        ("VITRINE_CUDA_EMULATED_MEMORY", "lots", "a number of bytes"),
+        ("VITRINE_CUDA_EMULATED_STREAMS", "lazy", "synchronous, deferred, or shuffled=SEED"),
+        ("VITRINE_CUDA_EMULATED_CHECKS", "some", "a list, with commas, of none, all"),
+    ] {
+        let environment = [("VITRINE_CUDA_DRIVER", "emulated"), (variable, value)];
+        let Some(said) = in_a_process(test, &environment, || shown(status())) else { return };
+        let begin = format!("{variable}={value} is not understood: {expected}");
+        assert!(said.starts_with(&begin), "{said}");
+    }
+}

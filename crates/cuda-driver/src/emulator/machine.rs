@@ -1,0 +1,178 @@
+//! The state of the emulated device, behind one lock, and who may use it. What calls do with it is
+//! in the files that are named after their subjects.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use vitrine_ptx_emulator::Memory;
+
+use super::context;
+use super::event::Event;
+use super::host::Pinned;
+use super::memory::Block;
+use super::module::{Function, Module};
+use super::records::Records;
+use super::schedule::Streams;
+use super::settings::Settings;
+use crate::codes::*;
+use crate::types::CUresult;
+
+/// What a call gives: nothing, or the code of an error.
+pub(super) type Status = Result<(), CUresult>;
+
+/// The emulated machine with its one device.
+#[derive(Default)]
+pub(super) struct Machine {
+    pub settings: Settings,
+    pub records: Records,
+    /// Whether `cuInit` was called.
+    pub initialised: bool,
+    /// How many retain the primary context.
+    pub retained: u32,
+    pub flags: u32,
+    /// The primary context, while it is retained.
+    pub context: Option<Box<Context>>,
+}
+
+/// All that lives and dies with the primary context.
+pub(super) struct Context {
+    pub handle: usize,
+    /// The error of a launch, which every later call gives too.
+    pub failure: Option<CUresult>,
+    pub memory: Memory,
+    /// The device memory in use, by address.
+    pub blocks: BTreeMap<u64, Block>,
+    pub pinned: Pinned,
+    pub modules: HashMap<usize, Module>,
+    pub functions: HashMap<usize, Function>,
+    pub events: HashMap<usize, Event>,
+    pub streams: Streams,
+}
+
+static MACHINE: LazyLock<Mutex<Machine>> = LazyLock::new(Mutex::default);
+
+thread_local! {
+    static IN_HOST_FUNCTION: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The machine, for this call alone.
+///
+/// # Errors
+///
+/// `CUDA_ERROR_NOT_PERMITTED` inside of a host function that a stream calls.
+pub(super) fn machine() -> Result<MutexGuard<'static, Machine>, CUresult> {
+    if IN_HOST_FUNCTION.get() {
+        return Err(CUDA_ERROR_NOT_PERMITTED);
+    }
+    Ok(MACHINE.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The machine after `cuInit`.
+pub(super) fn initialised() -> Result<MutexGuard<'static, Machine>, CUresult> {
+    let machine = machine()?;
+    if machine.initialised { Ok(machine) } else { Err(CUDA_ERROR_NOT_INITIALIZED) }
+}
+
+/// Whether `cuInit` was called, for calls that need no more than that.
+pub(super) fn check_initialised() -> Status {
+    initialised().map(drop)
+}
+
+/// What a call in a context works on.
+pub(super) struct Session<'a> {
+    pub settings: &'a Settings,
+    pub records: &'a mut Records,
+    pub context: &'a mut Context,
+}
+
+/// Runs `action` in this thread's current context.
+///
+/// # Errors
+///
+/// Those of `action`; where there is no context; and the context's failure, from before or from
+/// work that `action` did.
+pub(super) fn in_context<T>(
+    action: impl FnOnce(&mut Session<'_>) -> Result<T, CUresult>,
+) -> Result<T, CUresult> {
+    let current = context::current();
+    let mut machine = initialised()?;
+    let current = current.ok_or(CUDA_ERROR_INVALID_CONTEXT)?;
+    let mut session = machine.session().ok_or(CUDA_ERROR_CONTEXT_IS_DESTROYED)?;
+    if session.context.handle != current {
+        return Err(CUDA_ERROR_CONTEXT_IS_DESTROYED);
+    }
+    session.context.check()?;
+    let value = action(&mut session)?;
+    session.context.check()?;
+    Ok(value)
+}
+
+impl Machine {
+    /// The parts that work in the context needs, if there is a context.
+    pub fn session(&mut self) -> Option<Session<'_>> {
+        let context = self.context.as_deref_mut()?;
+        Some(Session { settings: &self.settings, records: &mut self.records, context })
+    }
+}
+
+impl Context {
+    pub fn new(memory: u64) -> Self {
+        Self {
+            handle: new_handle(),
+            failure: None,
+            memory: Memory::new(memory),
+            blocks: BTreeMap::new(),
+            pinned: Pinned::default(),
+            modules: HashMap::new(),
+            functions: HashMap::new(),
+            events: HashMap::new(),
+            streams: Streams::default(),
+        }
+    }
+
+    fn check(&self) -> Status {
+        self.failure.map_or(Ok(()), Err)
+    }
+}
+
+/// A number that no other handle of this process has.
+pub(super) fn new_handle() -> usize {
+    // The first ones are taken: null, and the special handles of streams.
+    static NEXT: AtomicUsize = AtomicUsize::new(0x1000);
+    NEXT.fetch_add(0x10, Ordering::Relaxed)
+}
+
+/// Calls a host function on behalf of a stream; inside of it no call of the driver is permitted.
+pub(super) fn host_function(call: impl FnOnce()) {
+    IN_HOST_FUNCTION.set(true);
+    call();
+    IN_HOST_FUNCTION.set(false);
+}
+
+/// Writes a result to where the caller wants it.
+///
+/// # Safety
+///
+/// `to` is null, which is an error, or can be written.
+pub(super) unsafe fn put<T>(to: *mut T, value: T) -> Status {
+    if to.is_null() {
+        return Err(CUDA_ERROR_INVALID_VALUE);
+    }
+    // SAFETY: not null, and the caller's promise.
+    unsafe { to.write(value) };
+    Ok(())
+}
+
+/// As [`put`], where null says that the value is not wanted.
+///
+/// # Safety
+///
+/// `to` is null or can be written.
+pub(super) unsafe fn put_if_wanted<T>(to: *mut T, value: T) {
+    if !to.is_null() {
+        // SAFETY: not null, and the caller's promise.
+        unsafe { to.write(value) };
+    }
+}

@@ -1,0 +1,167 @@
+//! When the work in streams is done: queues, what must come before what, and the three modes. What
+//! a piece of work does is in `operation.rs`.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::machine::Session;
+use super::operation::Operation;
+use super::settings::StreamMode;
+use crate::codes::*;
+use crate::types::CUresult;
+
+/// The key of the default stream, in which work goes that names no stream.
+pub(super) const DEFAULT_STREAM: usize = 0;
+
+/// A place in the order in which work was handed over, counted over all streams from 1.
+pub(super) type Ticket = u64;
+
+/// The streams of a context.
+pub(super) struct Streams {
+    by_handle: BTreeMap<usize, Stream>,
+    next_ticket: Ticket,
+    random: u64,
+}
+
+pub(super) struct Stream {
+    /// Whether it waits for the default stream and the default stream for it.
+    pub blocking: bool,
+    pub priority: i32,
+    queue: VecDeque<(Ticket, Operation)>,
+}
+
+impl Stream {
+    pub fn new(blocking: bool, priority: i32) -> Self {
+        Self { blocking, priority, queue: VecDeque::new() }
+    }
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        let by_handle = BTreeMap::from([(DEFAULT_STREAM, Stream::new(true, 0))]);
+        Self { by_handle, next_ticket: 1, random: 0 }
+    }
+}
+
+impl Streams {
+    pub fn insert(&mut self, handle: usize, stream: Stream) {
+        self.by_handle.insert(handle, stream);
+    }
+
+    pub fn get(&self, handle: usize) -> Result<&Stream, CUresult> {
+        self.by_handle.get(&handle).ok_or(CUDA_ERROR_INVALID_HANDLE)
+    }
+
+    /// Removes a stream, which must not be the default one.
+    pub fn remove(&mut self, handle: usize) -> Result<(), CUresult> {
+        if handle == DEFAULT_STREAM || self.by_handle.remove(&handle).is_none() {
+            return Err(CUDA_ERROR_INVALID_HANDLE);
+        }
+        Ok(())
+    }
+
+    /// Whether work waits in the stream.
+    pub fn is_busy(&self, handle: usize) -> Result<bool, CUresult> {
+        Ok(!self.get(handle)?.queue.is_empty())
+    }
+
+    fn push(&mut self, handle: usize, operation: Operation) -> Result<Ticket, CUresult> {
+        let stream = self.by_handle.get_mut(&handle).ok_or(CUDA_ERROR_INVALID_HANDLE)?;
+        let ticket = self.next_ticket;
+        stream.queue.push_back((ticket, operation));
+        self.next_ticket += 1;
+        Ok(ticket)
+    }
+
+    /// Takes the stream's next work, if that was handed over no later than `last`.
+    fn pop(&mut self, handle: usize, last: Ticket) -> Option<(Ticket, Operation)> {
+        let queue = &mut self.by_handle.get_mut(&handle)?.queue;
+        queue.pop_front_if(|(ticket, _)| *ticket <= last)
+    }
+
+    fn handles(&self) -> Vec<usize> {
+        self.by_handle.keys().copied().collect()
+    }
+
+    /// The streams that must have done their work up to a point before a stream's own at that point.
+    fn ahead_of(&self, handle: usize) -> Vec<usize> {
+        let blocking = self.by_handle.iter().filter(|(_, stream)| stream.blocking);
+        let mut blocking = blocking.map(|(handle, _)| *handle);
+        if handle == DEFAULT_STREAM {
+            blocking.collect()
+        } else if blocking.any(|one| one == handle) {
+            vec![DEFAULT_STREAM]
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The next number of SplitMix64 (Steele, Lea and Flood 2014).
+    fn draw(&mut self, seed: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random.wrapping_add(seed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+impl Session<'_> {
+    /// Hands work over to a stream; in the synchronous mode it is done when this returns.
+    pub fn submit(&mut self, stream: usize, operation: Operation) -> Result<Ticket, CUresult> {
+        let ticket = self.context.streams.push(stream, operation)?;
+        match self.settings.streams {
+            StreamMode::Synchronous => self.run_until(stream, ticket),
+            StreamMode::Deferred => {}
+            StreamMode::Shuffled(seed) => self.stir(seed),
+        }
+        Ok(ticket)
+    }
+
+    /// Has a stream do its work up to this ticket, and what must come before that.
+    pub fn force(&mut self, stream: usize, last: Ticket) {
+        if let StreamMode::Shuffled(seed) = self.settings.streams {
+            self.stir(seed);
+        }
+        self.run_until(stream, last);
+    }
+
+    /// Has a stream do all of its work.
+    pub fn force_stream(&mut self, stream: usize) {
+        self.force(stream, Ticket::MAX);
+    }
+
+    /// Has all streams do all of their work.
+    pub fn force_all(&mut self) {
+        for stream in self.context.streams.handles() {
+            self.force_stream(stream);
+        }
+    }
+
+    /// Does some work of streams drawn by lot.
+    fn stir(&mut self, seed: u64) {
+        let streams = self.context.streams.handles();
+        // On average one piece of work for each one that is handed over, in bursts.
+        while self.context.streams.draw(seed) % 2 == 0 {
+            let lot = self.context.streams.draw(seed) % streams.len() as u64;
+            let stream = streams[lot as usize];
+            let next = self.context.streams.by_handle[&stream].queue.front();
+            if let Some(&(ticket, _)) = next {
+                self.run_until(stream, ticket);
+            }
+        }
+    }
+
+    /// Does a stream's work in its order. Work waits only for work with a lower ticket, so this
+    /// comes to an end, and what it calls for leaves this stream alone.
+    fn run_until(&mut self, stream: usize, last: Ticket) {
+        while let Some((ticket, operation)) = self.context.streams.pop(stream, last) {
+            for other in self.context.streams.ahead_of(stream) {
+                self.run_until(other, ticket);
+            }
+            if let Operation::Wait { stream, ticket } = operation {
+                self.run_until(stream, ticket);
+            }
+            operation.run(ticket, self);
+        }
+    }
+}
