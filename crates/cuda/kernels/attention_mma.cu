@@ -147,6 +147,7 @@ __device__ void attention(const Attention& a, const Rows<const bf16>& q, const R
     uint32_t valid = head.valid_keys(a);
     float exponent_scale = a.scale * LOG2_E;
     auto load_columns = [&](uint32_t first) {
+        if (first >= valid) return;
         load(tiles.of(first, 0), COLUMNS<W>, head.of(k, a), k.token_stride, first, valid, a.width);
         load(tiles.of(first, 1), COLUMNS<W>, head.of(v, a), v.token_stride, first, valid, a.width);
     };
@@ -163,7 +164,7 @@ __device__ void attention(const Attention& a, const Rows<const bf16>& q, const R
     for (uint32_t first = 0; first < valid; first += COLUMNS<W>) {
         finish_copies();
         __syncthreads();  // this tile is there, and nobody reads the one before
-        if (first + COLUMNS<W> < valid) load_columns(first + COLUMNS<W>);
+        load_columns(first + COLUMNS<W>);
         if (warp_query >= a.queries) continue;
         const Row<W>*keys = tiles.of(first, 0), *values = tiles.of(first, 1);
         float scores[COLUMNS<W> / 16][2][4] = {}, last[2] = {tops[0], tops[1]};
@@ -244,6 +245,7 @@ __device__ void attention_grad(const Attention& a, const Rows<const bf16>& row, 
     log_sums = head.of(log_sums, a);
     dots = head.of(dots, a);
     auto load_columns = [&](uint32_t first) {
+        if (first >= columns_end) return;
         load(tiles.of(first, 0), COLUMNS<W>, head.of(column, a), column.token_stride, first, columns_end, a.width);
         load(tiles.of(first, 1), COLUMNS<W>, head.of(other_column, a), other_column.token_stride, first, columns_end,
              a.width);
@@ -293,7 +295,7 @@ __device__ void attention_grad(const Attention& a, const Rows<const bf16>& row, 
         }
         finish_copies();
         __syncthreads();  // this tile is there, and nobody reads the one before
-        if (first + COLUMNS<W> < columns_end) load_columns(first + COLUMNS<W>);
+        load_columns(first + COLUMNS<W>);
         if (warp_row >= rows_end) continue;
         const Row<W>*columns = tiles.of(first, 0), *other_columns = tiles.of(first, 1);
 #pragma unroll 1
