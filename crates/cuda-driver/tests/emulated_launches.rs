@@ -128,7 +128,7 @@ fn launches_are_checked_as_a_driver_does() {
     let pointers = parameters.as_mut_ptr();
     let mut amount = 1_u32;
     let mut amounts = [parameter(&mut amount)];
-    let mut launch = |grid: [u32; 3], block: [u32; 3], shared| {
+    let launch = |grid: [u32; 3], block: [u32; 3], shared| {
         let ([x, y, z], [i, j, k]) = (grid, block);
         code!(cuLaunchKernel(put, x, y, z, i, j, k, shared, DEFAULT, pointers, null_mut()))
     };
@@ -173,7 +173,7 @@ fn more_shared_memory_must_be_asked_for() {
     let mut amount = 1_u32;
     let mut parameters = [parameter(&mut amount)];
     let pointers = parameters.as_mut_ptr();
-    let mut launch = |shared| {
+    let launch = |shared| {
         code!(cuLaunchKernel(count, 1, 1, 1, 1, 1, 1, shared, DEFAULT, pointers, null_mut()))
     };
     assert_eq!(launch(48_152), CUDA_SUCCESS);
@@ -241,6 +241,29 @@ fn a_deferred_fault_shows_when_it_is_waited_for() {
 }
 
 #[test]
+fn nothing_is_done_after_a_fault() {
+    let (device, module) = start();
+    emulator::set_streams(StreamMode::Deferred);
+    let (source, target) = (device.upload(&[1]), device.pinned(&[0]));
+    assert_eq!(load(&device, module, source, 0), CUDA_SUCCESS);
+    call!(cuMemcpyDtoHAsync_v2(target.as_mut_ptr().cast(), source, 4, DEFAULT));
+    assert_eq!(code!(cuStreamSynchronize(DEFAULT)), CUDA_ERROR_ILLEGAL_ADDRESS);
+    assert_eq!(target[0], 0);
+}
+
+#[test]
+fn a_module_stays_until_its_launches_are_done() {
+    let (device, module) = start();
+    emulator::set_streams(StreamMode::Deferred);
+    let function = device.function(module, "count");
+    let mut amount = 2_u32;
+    assert_eq!(device.launch(function, (1, 1), DEFAULT, &mut [parameter(&mut amount)]), 0);
+    call!(cuModuleUnload(module));
+    call!(cuCtxSynchronize());
+    assert_eq!(emulator::statistics()["count"].launches, 1);
+}
+
+#[test]
 fn images_that_are_no_ptx_are_refused() {
     let device = Device::start(StreamMode::Synchronous);
     let load = |image: &[u8]| {
@@ -253,6 +276,11 @@ fn images_that_are_no_ptx_are_refused() {
     assert_eq!(load(b"\xff\xfe"), CUDA_ERROR_INVALID_IMAGE);
     assert_eq!(load(b"hello"), CUDA_ERROR_INVALID_PTX);
     assert!(emulator::last_load_error().is_some());
+    let newer = KERNELS.replace(".version 8.0", ".version 9.1");
+    assert_eq!(load(newer.as_bytes()), CUDA_ERROR_UNSUPPORTED_PTX_VERSION);
+    assert_eq!(load(KERNELS.replace("sm_80", "sm_90a").as_bytes()), CUDA_ERROR_INVALID_PTX);
+    let older = KERNELS.replace("sm_80", "sm_75").replace(".version 8.0", ".version 9.0");
+    assert_eq!(load(older.as_bytes()), CUDA_SUCCESS);
     let mut module = null_mut();
     assert_eq!(code!(cuModuleLoadData(&mut module, std::ptr::null())), CUDA_ERROR_INVALID_VALUE);
     let path = c"/nowhere/kernels.ptx";

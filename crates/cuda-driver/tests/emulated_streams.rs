@@ -60,6 +60,29 @@ fn pinned_memory_is_written_late_and_other_memory_before_the_call_returns() {
 }
 
 #[test]
+fn pinned_memory_stays_until_it_has_been_read() {
+    let device = start();
+    let stream = device.stream(NON_BLOCKING);
+    let (pinned, target) = (device.pinned(&[3]), device.upload(&[0]));
+    upload(target, pinned, stream);
+    call!(cuMemFreeHost(pinned.as_mut_ptr().cast()));
+    assert_eq!(device.download(target, 1), [3], "freeing it waited");
+}
+
+#[test]
+fn an_event_that_is_recorded_again_elsewhere_forgets_the_first_stream() {
+    let device = start();
+    let (one, other) = (device.stream(NON_BLOCKING), device.stream(NON_BLOCKING));
+    let event = device.event();
+    call!(cuEventRecord(event, one));
+    call!(cuEventRecord(event, other));
+    call!(cuStreamSynchronize(other));
+    call!(cuEventQuery(event));
+    call!(cuStreamSynchronize(one));
+    call!(cuEventQuery(event));
+}
+
+#[test]
 fn a_missing_wait_between_streams_gives_old_data() {
     for wait in [false, true] {
         let device = start();

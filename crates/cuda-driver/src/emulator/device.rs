@@ -134,7 +134,7 @@ fn attribute(number: CUdevice_attribute) -> Option<c_int> {
         106 => MAX_BLOCKS_PER_MULTIPROCESSOR as c_int,
         111 => SHARED_RESERVED_PER_BLOCK as c_int,
         115 => 1, // cuMemAllocAsync
-        1..=119 => 0,
+        _ if (1..=119).contains(&number) => 0,
         _ => return None,
     })
 }

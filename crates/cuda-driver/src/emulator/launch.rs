@@ -31,7 +31,7 @@ impl Launch {
             Ok(counts) => {
                 let kernel = session.records.kernels.entry(kernel).or_default();
                 kernel.launches += 1;
-                kernel.counts += counts;
+                kernel.counts.add(&counts);
                 kernel.seconds += start.elapsed().as_secs_f64();
             }
             Err(fault) => {
@@ -47,6 +47,7 @@ fn code_of(kind: &FaultKind) -> CUresult {
     match kind {
         FaultKind::OutOfBounds { .. } => CUDA_ERROR_ILLEGAL_ADDRESS,
         FaultKind::Misaligned { .. } => CUDA_ERROR_MISALIGNED_ADDRESS,
+        FaultKind::Runaway { .. } => CUDA_ERROR_LAUNCH_TIMEOUT,
         _ => CUDA_ERROR_LAUNCH_FAILED,
     }
 }
@@ -83,7 +84,7 @@ unsafe fn gather(function: &Function, pointers: *mut *mut c_void) -> Result<Vec<
         if from.is_null() {
             return Err(CUDA_ERROR_INVALID_VALUE);
         }
-        let to = &mut bytes[parameter.offset as usize..][..parameter.bytes as usize];
+        let to = &mut bytes[parameter.offset() as usize..][..parameter.bytes() as usize];
         // SAFETY: the caller's promise.
         unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
     }

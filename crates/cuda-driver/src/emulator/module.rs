@@ -68,8 +68,9 @@ impl Session<'_> {
         }
         let text = std::str::from_utf8(image)
             .map_err(|_| (CUDA_ERROR_INVALID_IMAGE, "the image is not text".to_owned()))?;
-        let program =
-            Program::load(text).map_err(|error| (CUDA_ERROR_INVALID_PTX, error.to_string()))?;
+        check_header(text)?;
+        let program = Program::load(text);
+        let program = program.map_err(|error| (CUDA_ERROR_INVALID_PTX, error.to_string()))?;
         self.place(program).map_err(|code| (code, describe(code)))
     }
 
@@ -92,6 +93,27 @@ impl Session<'_> {
         self.context.modules.insert(handle, module);
         Ok(handle)
     }
+}
+
+/// Checks that a driver for CUDA 13.0 and a device of compute capability 8.0 take PTX of this
+/// version and for this target. What is missing or ill formed, loading it says.
+fn check_header(text: &str) -> Result<(), (CUresult, String)> {
+    const NEWEST: (u32, u32) = (9, 0);
+    const ARCHITECTURE: u32 = 80;
+    let directive = |name| text.lines().find_map(|line| line.trim().strip_prefix(name));
+    let version = directive(".version ").and_then(|version| version.trim().split_once('.'));
+    let version = version.and_then(|(major, minor)| major.parse().ok().zip(minor.parse().ok()));
+    if let Some((major, minor)) = version.filter(|version| *version > NEWEST) {
+        let what = format!("PTX {major}.{minor} is newer than {}.{}", NEWEST.0, NEWEST.1);
+        return Err((CUDA_ERROR_UNSUPPORTED_PTX_VERSION, what));
+    }
+    let target = directive(".target sm_").unwrap_or_default();
+    let digits = target.find(|c: char| !c.is_ascii_digit()).unwrap_or(target.len());
+    if target[..digits].parse().is_ok_and(|architecture: u32| architecture > ARCHITECTURE) {
+        let what = format!("PTX for sm_{}, and the device is sm_{ARCHITECTURE}", &target[..digits]);
+        return Err((CUDA_ERROR_INVALID_PTX, what));
+    }
+    Ok(())
 }
 
 /// Loads an image into the current context; `log` gets what is wrong with it.

@@ -115,7 +115,8 @@ impl Session<'_> {
         let mut copy = vec![0; bytes];
         let memory = &self.context.memory;
         memory.read(from, &mut copy).map_err(|fault| fault.to_string())?;
-        if let Some(first) = memory.uninitialised(from, bytes as u64) {
+        let first = memory.uninitialised(from, bytes as u64).map_err(|fault| fault.to_string())?;
+        if let Some(first) = first {
             let download = UninitialisedDownload { address: from, bytes: bytes as u64, first };
             self.records.downloads.push(download);
         }

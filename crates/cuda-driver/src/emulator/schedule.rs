@@ -141,7 +141,7 @@ impl Session<'_> {
     fn stir(&mut self, seed: u64) {
         let streams = self.context.streams.handles();
         // On average one piece of work for each one that is handed over, in bursts.
-        while self.context.streams.draw(seed) % 2 == 0 {
+        while self.context.streams.draw(seed).is_multiple_of(2) {
             let lot = self.context.streams.draw(seed) % streams.len() as u64;
             let stream = streams[lot as usize];
             let next = self.context.streams.by_handle[&stream].queue.front();

@@ -61,13 +61,7 @@ fn read<T>(
 }
 
 fn parse_checks(text: &str) -> Option<Checks> {
-    let mut checks = Checks {
-        uninitialised: false,
-        shared_races: false,
-        global_races: false,
-        approximate: None,
-        schedule: None,
-    };
+    let mut checks = Checks::none();
     for word in text.split(',').map(str::trim) {
         match word.split_once('=') {
             None => match word {
