@@ -14,6 +14,9 @@ use crate::error::Error;
 const SOURCES: &[(&str, &str)] = &[
     ("activation.cu", include_str!("../kernels/activation.cu")),
     ("activation.cuh", include_str!("../kernels/activation.cuh")),
+    ("attention.cu", include_str!("../kernels/attention.cu")),
+    ("attention.cuh", include_str!("../kernels/attention.cuh")),
+    ("attention_mma.cu", include_str!("../kernels/attention_mma.cu")),
     ("copy.cu", include_str!("../kernels/copy.cu")),
     ("cross_entropy.cu", include_str!("../kernels/cross_entropy.cu")),
     ("element.cuh", include_str!("../kernels/element.cuh")),
@@ -34,6 +37,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("reduce.cuh", include_str!("../kernels/reduce.cuh")),
     ("softmax.cu", include_str!("../kernels/softmax.cu")),
     ("sum.cu", include_str!("../kernels/sum.cu")),
+    ("tensor_core.cuh", include_str!("../kernels/tensor_core.cuh")),
     ("walk.cuh", include_str!("../kernels/walk.cuh")),
 ];
 
