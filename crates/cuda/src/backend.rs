@@ -27,6 +27,8 @@ use crate::transfer::{Transfer, device_bytes};
 pub struct Options {
     /// How device memory is kept.
     pub allocator: Allocator,
+    /// How products of `f32` are computed.
+    pub matmul: MatmulPrecision,
 }
 
 /// How device memory is kept.
@@ -39,20 +41,39 @@ pub enum Allocator {
     Exact,
 }
 
+/// How products of `f32` are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MatmulPrecision {
+    /// As sums of `f32` products.
+    #[default]
+    Full,
+    /// On tensor cores, which is several times as fast: both factors are rounded to 10 bits of mantissa first (tf32),
+    /// products and sums are those of `f32`. Each product of two numbers is then off by up to 2⁻¹⁰ of its size.
+    Tf32,
+}
+
 impl Options {
-    /// `VITRINE_CUDA_ALLOCATOR=cached|exact`, the first if it is not set.
+    /// `VITRINE_CUDA_ALLOCATOR=cached|exact` and `VITRINE_CUDA_TF32=0|1`, the first of each if it is not set.
     pub fn from_environment() -> Result<Self, Error> {
-        let name = "VITRINE_CUDA_ALLOCATOR";
-        let allocator = match std::env::var(name) {
-            Err(_) => Allocator::default(),
-            Ok(value) if value == "cached" => Allocator::Cached,
-            Ok(value) if value == "exact" => Allocator::Exact,
-            Ok(value) => {
-                return Err(Error::Environment { name, value, expected: "cached or exact" });
-            }
-        };
-        Ok(Self { allocator })
+        let allocators = [("cached", Allocator::Cached), ("exact", Allocator::Exact)];
+        let precisions = [("0", MatmulPrecision::Full), ("1", MatmulPrecision::Tf32)];
+        Ok(Self {
+            allocator: chosen("VITRINE_CUDA_ALLOCATOR", "cached or exact", allocators)?,
+            matmul: chosen("VITRINE_CUDA_TF32", "0 or 1", precisions)?,
+        })
     }
+}
+
+/// What a variable of the environment chooses; the first if it is not set.
+fn chosen<T: Copy>(
+    name: &'static str,
+    expected: &'static str,
+    choices: [(&str, T); 2],
+) -> Result<T, Error> {
+    let Some(value) = std::env::var_os(name) else { return Ok(choices[0].1) };
+    let choice = choices.iter().find(|(text, _)| value == *text);
+    let value = || value.to_string_lossy().into_owned();
+    choice.map(|choice| choice.1).ok_or_else(|| Error::Environment { name, value: value(), expected })
 }
 
 /// The toolkit that builds the kernels.
@@ -145,6 +166,7 @@ pub struct CudaBackend {
     label_fault: LabelFault,
     profile: Mutex<Option<Profile>>,
     tables: Mutex<HashMap<Vec<u64>, Block>>,
+    matmul: MatmulPrecision,
 }
 
 impl CudaBackend {
@@ -164,6 +186,7 @@ impl CudaBackend {
             label_fault: LabelFault::default(),
             profile: Mutex::default(),
             tables: Mutex::default(),
+            matmul: options.matmul,
         })
     }
 
@@ -206,6 +229,11 @@ impl CudaBackend {
     /// Where launches are counted, if they are.
     pub(crate) fn profile(&self) -> parking_lot::MutexGuard<'_, Option<Profile>> {
         self.profile.lock()
+    }
+
+    /// How products of `f32` are computed.
+    pub(crate) fn matmul_precision(&self) -> MatmulPrecision {
+        self.matmul
     }
 
     /// The stream that all work goes through.

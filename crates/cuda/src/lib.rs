@@ -36,7 +36,7 @@ mod ops;
 mod profile;
 mod transfer;
 
-pub use backend::{Allocator, CudaBackend, Options};
+pub use backend::{Allocator, CudaBackend, MatmulPrecision, Options};
 pub use error::Error;
 pub use limits::Limits;
 pub use profile::{KernelFigures, Profiling, Work};

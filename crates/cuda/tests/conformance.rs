@@ -4,7 +4,7 @@ use vitrine_cuda::{Allocator, CudaBackend, Options};
 use vitrine_tensor::{DType, Device};
 
 fn conforms(dtype: DType) {
-    let options = Options { allocator: Allocator::Exact };
+    let options = Options { allocator: Allocator::Exact, ..Options::default() };
     let device = Device::new(CudaBackend::new(0, &options).unwrap());
     let report = vitrine_testkit::run_all(&device, dtype);
     println!("{report}");
