@@ -305,7 +305,8 @@ __device__ void attention_grad(const Attention& a, const Rows<const T>& row, con
                 uint32_t at_row = down + DOWN * i, at_column = across + ACROSS * j;
                 bool counts = OF_KEYS ? first_row + at_row < valid : first + at_column < valid;
                 int query = OF_KEYS ? j : i;
-                float weight = counts ? power_of_two(scores[i][j] * exponent_scale - log_sum[query]) : 0.0f;
+                float exponent = counts ? scores[i][j] * exponent_scale - log_sum[query] : -INFINITY;
+                float weight = power_of_two(exponent);
                 float factor = is_kept<OF_KEYS>(kept, first, i, j) ? a.dropout.scale : 0.0f;
                 score_grads.at[at_row][at_column] = weight * (factor * weight_grads[i][j] - dot[query]);
                 if (OF_KEYS) weights.at[at_row][at_column] = weight * factor;

@@ -310,10 +310,10 @@ __device__ void attention_grad(const Attention& a, const Rows<const bf16>& row, 
                 bool counts = (OF_KEYS ? warp_row + at_row : first + at_column) < valid;
                 bool keep = OF_KEYS ? tile.kept[at_column][at_row] >> warp & 1
                                     : is_kept(kept, first + c, i / 4, i % 4);
-                float exponent = OF_KEYS ? tile.log_sum[at_column] : log_sum[i / 2 % 2];
+                float sum = OF_KEYS ? tile.log_sum[at_column] : log_sum[i / 2 % 2];
                 float mean = OF_KEYS ? tile.dot[at_column] : dot[i / 2 % 2];
                 float factor = keep ? a.dropout.scale : 0.0f;
-                weight = counts ? power_of_two(weight * exponent_scale - exponent) : 0.0f;
+                weight = power_of_two(counts ? weight * exponent_scale - sum : -INFINITY);
                 grad = weight * (factor * grad - mean);
                 weight *= factor;
             }

@@ -9,7 +9,7 @@ use super::warp::{Group, State, Warp};
 use crate::fault::{Fault, FaultKind};
 use crate::instruction::{BarrierKind, Op};
 use crate::lanes::scramble;
-use crate::registers::{LANES, Mask};
+use crate::registers::{ALL, LANES, Mask};
 use crate::types::Kind;
 
 /// Why a warp's turn ended.
@@ -170,6 +170,13 @@ impl Machine<'_> {
                         warp.groups.push(Group { pc: pc + 1, mask, state: State::Ready });
                         return Ok(Pause::Regroup);
                     }
+                }
+                Op::Multiply(_) | Op::LoadMatrix(_) | Op::TransposeMatrix
+                    if active != ALL && warp.alive == ALL =>
+                {
+                    // `.sync`: lanes that went other ways before may come later.
+                    self.wait_for_lanes(warp, pc, mask, active);
+                    return Ok(Pause::Regroup);
                 }
                 Op::Multiply(multiply) => self.multiply(warp, multiply, pc, active)?,
                 Op::LoadMatrix(load) => self.load_matrix(warp, load, pc, active)?,
