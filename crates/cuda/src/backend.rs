@@ -73,7 +73,11 @@ fn chosen<T: Copy>(
     let Some(value) = std::env::var_os(name) else { return Ok(choices[0].1) };
     let choice = choices.iter().find(|(text, _)| value == *text);
     let value = || value.to_string_lossy().into_owned();
-    choice.map(|choice| choice.1).ok_or_else(|| Error::Environment { name, value: value(), expected })
+    choice.map(|choice| choice.1).ok_or_else(|| Error::Environment {
+        name,
+        value: value(),
+        expected,
+    })
 }
 
 /// The toolkit that builds the kernels.

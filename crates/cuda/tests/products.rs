@@ -40,11 +40,7 @@ enum Follows {
 }
 
 /// A forward product of `[samples, rows, inputs]` and `[outputs, inputs]`.
-fn forward(
-    [samples, rows, inputs, outputs]: [usize; 4],
-    layout: Layout,
-    follows: Follows,
-) -> Case {
+fn forward([samples, rows, inputs, outputs]: [usize; 4], layout: Layout, follows: Follows) -> Case {
     let name = format!("{samples}x{rows}x{inputs} to {outputs}, {layout:?}, {follows:?}");
     Case::new("linear", name, move |s| {
         let x = s.laid_out(1, &[samples, rows, inputs], layout)?;

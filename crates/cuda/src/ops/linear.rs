@@ -143,7 +143,8 @@ impl<'a> Matrix<'a> {
     fn is_aligned(&self) -> bool {
         let size = self.tensor.dtype().size();
         let bytes = [self.inner, self.stride, self.batch].map(|elements| elements * size);
-        address(self.tensor).is_multiple_of(16) && bytes.iter().all(|bytes| bytes.is_multiple_of(16))
+        address(self.tensor).is_multiple_of(16)
+            && bytes.iter().all(|bytes| bytes.is_multiple_of(16))
     }
 }
 
@@ -183,7 +184,8 @@ impl<'a> Output<'a> {
 
     /// What is done to rows of `n` elements.
     fn ending(&self, n: usize) -> Ending {
-        let pair = |tensor: &Tensor| address(tensor).is_multiple_of(2 * tensor.dtype().size() as u64);
+        let pair =
+            |tensor: &Tensor| address(tensor).is_multiple_of(2 * tensor.dtype().size() as u64);
         let paired = n.is_multiple_of(2) && self.tensors().into_iter().all(pair);
         let stride = self.epilogue.dropout.and_then(|dropout| dropout.sample_stride);
         let whole_counters = n.is_multiple_of(64) && stride.is_none_or(|s| s.is_multiple_of(64));
