@@ -131,7 +131,12 @@ fn cuda_steps(cuda: Cuda) -> Vec<Step> {
     vec![
         step("CUDA kernels", &["xtask", "kernels"], &[], &[]),
         tests("CUDA backend", "vitrine-cuda", "emulator", &["--tests"]),
-        tests("training on CUDA", "vitrine-train", "cuda-emulator", &["--test", "cuda"]),
+        tests(
+            "training on CUDA",
+            "vitrine-train",
+            "cuda-emulator",
+            &["--test", "cuda", "--test", "cuda_memory"],
+        ),
     ]
 }
 
@@ -240,7 +245,7 @@ mod tests {
         };
         let tests = [
             "cargo test --package vitrine-cuda --features emulator --tests",
-            "cargo test --package vitrine-train --features cuda-emulator --test cuda",
+            "cargo test --package vitrine-train --features cuda-emulator --test cuda --test cuda_memory",
         ];
         let emulated = "emulated VITRINE_CUDA_EMULATED_STREAMS=deferred";
         for (cuda, driver) in [(Cuda::Emulated, emulated), (Cuda::Device, "system")] {

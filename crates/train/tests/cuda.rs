@@ -2,13 +2,8 @@
 
 mod support;
 
-use std::sync::atomic::AtomicBool;
-
 use support::*;
-use vitrine_train::TrainError;
 use vitrine_train::bench::{Bench, Work};
-use vitrine_train::progress::Progress;
-use vitrine_train::trainer::Trainer;
 
 /// A ViT of width 32 with two blocks on 16 × 16 images, dropout on, in patches of 8.
 const SMALL: &[&str] = &["model.width=32", "model.heads=4", "model.mlp_width=64"];
@@ -92,20 +87,4 @@ fn equal_runs_give_equal_bits() {
         traces(folder.path())
     });
     assert_same(&first, &second, "twice on cuda:0");
-}
-
-#[test]
-fn a_step_that_finds_no_memory_leaves_a_checkpoint() {
-    let data = images(6000, 20, 16);
-    let folder = tempfile::tempdir().unwrap();
-    // On the emulated device of 2 GiB, scores of one batch take more.
-    let sets = [ON_CUDA, "run.batch_size=6000", "model.patch_size=1", "model.mlp_width=512"];
-    let mut trainer = Trainer::create(tiny(&sets), folder.path(), &data).unwrap();
-    let stopped = trainer.run(&mut Progress::silent(), &AtomicBool::new(false));
-    let error = stopped.unwrap_err();
-    let TrainError::Stopped { source, steps: 0, .. } = &error else { panic!("{error}") };
-    let message = source.to_string();
-    assert!(message.contains("out of memory") && message.contains("MiB"), "{message}");
-    assert!(error.to_string().contains("--resume"), "{error}");
-    assert_eq!(position(folder.path()).steps, 0);
 }
