@@ -11,35 +11,10 @@
 
 #include "epilogue.cuh"
 #include "product.cuh"
+#include "tensor_core.cuh"
 
 constexpr int STAGES = 3;
 constexpr int DEPTH_BYTES = 64;
-
-__device__ inline uint32_t shared_address(const void* at) { return uint32_t(__cvta_generic_to_shared(at)); }
-
-// Copies 16 bytes to shared memory in the background.
-__device__ inline void copy_async(uint32_t to, const void* from) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
-}
-__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int LEFT>
-__device__ inline void wait_for_copies() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
-}
-
-// Four matrices of 8 rows of 16 bytes, whose rows are at the addresses that the lanes give, eight lanes a matrix.
-__device__ inline void load_matrices(uint32_t (&to)[4], uint32_t from) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                 : "r"(from)
-                 : "memory");
-}
-__device__ inline void load_matrices_transposed(uint32_t (&to)[4], uint32_t from) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                 : "r"(from)
-                 : "memory");
-}
 
 // What differs between the element types. `sum += a·b` for 16 x 8 elements and 32 bytes of k.
 template <class T>
@@ -51,10 +26,7 @@ struct TensorCore<bf16> {
     static __device__ uint32_t swizzle(uint32_t row) { return row % 8; }
     static __device__ void round(uint32_t (&)[4]) {}
     static __device__ void multiply(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-            "{%0, %1, %2, %3};"
-            : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+        add_product(sum, a, b0, b1);
     }
 };
 

@@ -44,11 +44,19 @@ __device__ inline uint32_t pack(float low, float high) {
 
 // Copies 16 bytes to shared memory in the background; those beyond `bytes` become zero, and are not read. Both
 // addresses are multiples of 16.
-__device__ inline void copy_async(uint32_t to, const void* from, uint32_t bytes) {
+__device__ inline void copy_async(uint32_t to, const void* from, uint32_t bytes = 16) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
                  "r"(bytes)
                  : "memory");
 }
 
-// Waits for the copies that this thread started. Those of others are there after the next barrier.
+// Closes a group of copies; and waits for this thread's groups but the LEFT last ones. The copies of other threads
+// are there after the next barrier.
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int LEFT>
+__device__ inline void wait_for_copies() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
+}
+
+// Waits for all copies that this thread started, in groups or not.
 __device__ inline void finish_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }

@@ -13,8 +13,9 @@ use vitrine_tensor::{DType, Device};
 const OP: &str = "VITRINE_CONTROL_OP";
 
 /// Modules, and an operation that needs each.
-const MODULES: [(&str, &str); 10] = [
+const MODULES: [(&str, &str); 11] = [
     ("activation", "activate"),
+    ("attention", "attention"),
     ("copy", "fill"),
     ("cross_entropy", "cross_entropy"),
     ("elementwise", "binary"),
