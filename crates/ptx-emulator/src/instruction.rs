@@ -205,8 +205,6 @@ pub(crate) struct Barrier {
     /// Register with the number of threads; all threads of the block without it.
     pub threads: Option<u32>,
     pub inverted: Mask,
-    /// All threads of a warp must execute the same instruction.
-    pub aligned: bool,
 }
 
 #[derive(Debug)]

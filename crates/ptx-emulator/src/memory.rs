@@ -357,7 +357,7 @@ mod tests {
         let mut memory = Memory::new(1 << 20);
         let a = memory.alloc(100).unwrap();
         let b = memory.alloc(0).unwrap();
-        assert!(a % 512 == 0 && b % 512 == 0 && b >= a + 100 + GAP);
+        assert!(a.is_multiple_of(512) && b.is_multiple_of(512) && b >= a + 100 + GAP);
         memory.free(a).unwrap();
         assert!(memory.alloc(100).unwrap() > b);
         assert!(memory.free(a).is_err());

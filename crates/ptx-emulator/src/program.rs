@@ -16,6 +16,8 @@ pub struct Program {
     pub(crate) kernels: Vec<Kernel>,
     pub(crate) globals: Vec<Global>,
     files: Vec<(u32, String)>,
+    /// The vector instructions that the kernels were decoded for.
+    pub(crate) simd: Simd,
 }
 
 impl Program {
@@ -41,7 +43,7 @@ impl Program {
         });
         let globals = globals.collect();
         let files = module.files.into_iter().collect();
-        Ok(Program { text: ptx.to_owned(), kernels, globals, files })
+        Ok(Program { text: ptx.to_owned(), kernels, globals, files, simd })
     }
 
     /// All kernels, in the order of the text.
@@ -140,8 +142,8 @@ pub struct Kernel {
     pub(crate) max_threads: Option<u32>,
     /// Bytes of shared variables of known size.
     pub(crate) shared_bytes: u32,
-    /// Whether the launch's dynamic shared memory is used.
-    pub(crate) dynamic_shared: bool,
+    /// Whether it copies by `cp.async`.
+    pub(crate) copies: bool,
     pub(crate) local_bytes: u32,
     pub(crate) code: Vec<Instruction>,
     /// Where each instruction of `code` comes from.

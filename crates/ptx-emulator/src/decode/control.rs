@@ -69,7 +69,7 @@ impl<'a> Decoder<'_, 'a> {
         if modifiers.first() == Some(&"cta") {
             modifiers.remove(0);
         }
-        let aligned = statement.name == "bar" || modifiers.contains(&"aligned");
+        // All are taken as aligned: the lanes of a warp meet at the same instruction.
         modifiers.retain(|&modifier| modifier != "aligned");
         let kind = match modifiers.as_slice() {
             ["sync"] => BarrierKind::Sync,
@@ -110,7 +110,7 @@ impl<'a> Decoder<'_, 'a> {
             }
             _ => return Err(statement.error("the barrier has a wrong number of operands")),
         };
-        let op = Op::Barrier(Box::new(Barrier { kind, threads, inverted, aligned }));
+        let op = Op::Barrier(Box::new(Barrier { kind, threads, inverted }));
         self.push(statement, op, slots);
         Ok(())
     }

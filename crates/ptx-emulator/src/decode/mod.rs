@@ -25,12 +25,11 @@ const MAX_LOCAL: u64 = 512 << 10;
 
 /// Decodes all kernels of a module.
 pub(crate) fn kernels(module: &Module<'_>, simd: Simd) -> Result<Vec<Kernel>, LoadError> {
-    module.functions.iter().map(|function| kernel(module, function, simd)).collect()
+    module.functions.iter().map(|function| kernel(function, simd)).collect()
 }
 
 /// What is known while a kernel is decoded.
 struct Decoder<'m, 'a> {
-    module: &'m Module<'a>,
     function: &'m Function<'a>,
     simd: Simd,
     counts: SlotCounts,
@@ -48,14 +47,13 @@ struct Decoder<'m, 'a> {
     global_grain: u32,
 }
 
-fn kernel(module: &Module<'_>, function: &Function<'_>, simd: Simd) -> Result<Kernel, LoadError> {
+fn kernel(function: &Function<'_>, simd: Simd) -> Result<Kernel, LoadError> {
     let mut counts = SlotCounts::default();
     counts.take(Kind::Predicate);
     let declared = function.registers.iter();
     let registers = declared.map(|register| counts.take(register.declared.kind())).collect();
     let layout = Layout::of(function)?;
     let mut decoder = Decoder {
-        module,
         function,
         simd,
         counts,
@@ -85,7 +83,7 @@ fn kernel(module: &Module<'_>, function: &Function<'_>, simd: Simd) -> Result<Ke
         parameters: function.parameters.clone(),
         max_threads: function.max_threads,
         shared_bytes: layout.shared,
-        dynamic_shared: layout.dynamic,
+        copies: decoder.code.iter().any(|known| matches!(known.op, Op::CopyAsync(_))),
         local_bytes: layout.local,
         code: decoder.code,
         sites: decoder.sites,
@@ -103,7 +101,6 @@ struct Layout {
     addresses: Vec<u64>,
     shared: u32,
     local: u32,
-    dynamic: bool,
 }
 
 impl Layout {
@@ -134,7 +131,7 @@ impl Layout {
             return Err(LoadError::new(function.line, 1, what));
         }
         let (shared, local) = (shared as u32, local.next_multiple_of(16) as u32);
-        Ok(Layout { addresses, shared, local, dynamic: alignment.is_some() })
+        Ok(Layout { addresses, shared, local })
     }
 }
 

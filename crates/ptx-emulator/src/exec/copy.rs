@@ -2,6 +2,7 @@
 //! nor its new bytes until the copying thread has waited: an access before that is a fault.
 
 use super::Machine;
+use super::access::{Span, all_written, note_read};
 use super::interpreter::lanes;
 use super::lane_access::{LaneAccess, Place};
 use super::shared::{PENDING, WRITTEN};
@@ -9,7 +10,8 @@ use super::shared_races::Manner;
 use super::warp::Warp;
 use crate::fault::{Access, Fault, FaultKind};
 use crate::instruction::CopyAsync;
-use crate::registers::{LANES, Mask};
+use crate::lanes::call_for;
+use crate::registers::{BITS, LANES, Mask};
 use crate::types::Kind;
 
 /// One lane's copy that is on its way.
@@ -36,6 +38,12 @@ impl Copies {
         self.committed = [0; LANES];
     }
 
+    /// A lane's copy sets out to an offset in shared memory.
+    fn issue(&mut self, lane: usize, to: usize, bytes: u32, data: [u8; 16]) {
+        let (group, to) = (self.committed[lane], to as u32);
+        self.pending.push(Copy { lane: lane as u8, bytes: bytes as u8, group, to, data });
+    }
+
     pub fn commit(&mut self, active: Mask) {
         for lane in lanes(active) {
             self.committed[lane] += 1;
@@ -45,6 +53,27 @@ impl Copies {
 
 impl Machine<'_> {
     pub(super) fn copy_async(
+        &mut self,
+        warp: &mut Warp,
+        copy: &CopyAsync,
+        pc: u32,
+        active: Mask,
+    ) -> Result<(), Fault> {
+        let machine = self;
+        let simd = machine.simd;
+        let done = call_for!(simd, copy_together(
+            machine: &mut Machine<'_>,
+            warp: &mut Warp,
+            copy: &CopyAsync,
+            pc: u32,
+            active: Mask,
+        ) -> bool);
+        if done { Ok(()) } else { machine.copy_lanes(warp, copy, pc, active) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn copy_lanes(
         &mut self,
         warp: &mut Warp,
         copy: &CopyAsync,
@@ -81,13 +110,7 @@ impl Machine<'_> {
             self.note_write(warp, &target, place, &data[..copy.bytes as usize])?;
             let Place::Shared(offset) = place else { continue };
             self.shared.state[offset..offset + copy.bytes as usize].fill(PENDING);
-            warp.copies.pending.push(Copy {
-                lane: lane as u8,
-                bytes: copy.bytes as u8,
-                group: warp.copies.committed[lane],
-                to: offset as u32,
-                data,
-            });
+            warp.copies.issue(lane, offset, copy.bytes, data);
         }
         Ok(())
     }
@@ -126,7 +149,7 @@ impl Machine<'_> {
         if taken == source.bytes {
             return self.lane_read(warp, source, data);
         }
-        if source.address % u64::from(source.bytes) != 0 {
+        if !source.address.is_multiple_of(u64::from(source.bytes)) {
             let LaneAccess { what, space, address, bytes, .. } = *source;
             let kind = FaultKind::Misaligned { access: what, space, address, bytes };
             return Err(self.fault(warp.index, source.pc, source.lane, kind));
@@ -146,25 +169,25 @@ impl Machine<'_> {
         groups: Option<u32>,
         pc: u32,
         active: Mask,
-    ) -> Result<(), Fault> {
-        let pending = std::mem::take(&mut warp.copies.pending);
-        for copy in pending {
+    ) {
+        let mut pending = std::mem::take(&mut warp.copies.pending);
+        pending.retain(|copy| {
             let lane = usize::from(copy.lane);
             let committed = warp.copies.committed[lane];
             let done = match groups {
                 None => true,
                 Some(left) => copy.group < committed && committed - copy.group > left,
             };
-            if active >> lane & 1 == 0 || !done {
-                warp.copies.pending.push(copy);
-                continue;
+            let stays = active >> lane & 1 == 0 || !done;
+            if !stays {
+                self.finish_copy(warp, copy, pc);
             }
-            self.finish_copy(warp, &copy, pc);
-        }
+            stays
+        });
+        warp.copies.pending = pending;
         if groups.is_none() {
             warp.copies.commit(active);
         }
-        Ok(())
     }
 
     fn finish_copy(&mut self, warp: &Warp, copy: &Copy, pc: u32) {
@@ -182,4 +205,83 @@ impl Machine<'_> {
     pub(super) fn finish_copies(&mut self, warp: &mut Warp, ended: Mask) {
         warp.copies.pending.retain(|copy| ended >> copy.lane & 1 == 0);
     }
+}
+
+/// Issues the copies of all lanes at once; false, with nothing issued, if there is something to
+/// look at.
+#[inline(always)]
+fn copy_together(
+    machine: &mut Machine<'_>,
+    warp: &mut Warp,
+    copy: &CopyAsync,
+    pc: u32,
+    active: Mask,
+) -> bool {
+    // Lanes either copy all bytes, or put zeros.
+    let mut copying = active;
+    if let Some(predicate) = copy.ignore_source {
+        copying &= !warp.registers.predicate(predicate);
+    }
+    if let Some(slot) = copy.source_bytes {
+        let taken = &warp.registers.narrow(slot).0;
+        let mut partly = 0;
+        for lane in 0..LANES {
+            partly |= if taken[lane] != 0 && taken[lane] != copy.bytes { BITS[lane] } else { 0 };
+            copying &= !if taken[lane] == 0 { BITS[lane] } else { 0 };
+        }
+        if partly & active != 0 {
+            return false;
+        }
+    }
+    let to = copy.to.of_lanes(&warp.registers);
+    let Some(target) = Span::new(&to, active, copy.bytes) else { return false };
+    let Some(target_region) = machine.region(copy.to.space, &target) else { return false };
+    let (start, end) = (target_region.offset as usize, target.bytes as usize);
+    if machine.shared.state[start..start + end].contains(&PENDING) {
+        return false;
+    }
+    if !are_apart(&target, active, copy.bytes) {
+        return false;
+    }
+    let mut data = [[0u8; 16]; LANES];
+    if copying != 0 {
+        let from = copy.from.of_lanes(&warp.registers);
+        let Some(source) = Span::new(&from, copying, copy.bytes) else { return false };
+        let Some(region) = machine.region(copy.from.space, &source) else { return false };
+        if machine.checks.uninitialised && !all_written(&region, &source, copying, copy.bytes) {
+            return false;
+        }
+        if !note_read(machine, warp, &region, &source, pc, copying, copy.bytes, false) {
+            return false;
+        }
+        region.read_lanes(&source, copying, copy.bytes as usize, &mut data);
+    }
+    if let Some(races) = &mut machine.shared_races {
+        for lane in lanes(active) {
+            let (address, actor) = (to[lane], warp.actor(lane, pc));
+            let found = races.check_write(address, copy.bytes, actor, &warp.order, Manner::Plain);
+            if found.is_some() {
+                return false;
+            }
+            races.write(address, copy.bytes, actor, Manner::Plain);
+        }
+    }
+    for lane in lanes(active) {
+        let offset = start + target.offsets[lane] as usize;
+        machine.shared.state[offset..offset + copy.bytes as usize].fill(PENDING);
+        warp.copies.issue(lane, offset, copy.bytes, data[lane]);
+    }
+    true
+}
+
+/// Whether no two lanes copy to the same place; false also if they lie too far apart to tell.
+fn are_apart(target: &Span, active: Mask, bytes: u32) -> bool {
+    let mut taken = [0u64; 64];
+    lanes(active).all(|lane| {
+        let unit = (target.offsets[lane] / bytes) as usize;
+        let Some(word) = taken.get_mut(unit / 64) else { return false };
+        let free = *word >> (unit % 64) & 1 == 0;
+        *word |= 1 << (unit % 64);
+        free
+    })
 }

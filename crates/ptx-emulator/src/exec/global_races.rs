@@ -25,6 +25,12 @@ struct Page {
     readers: [Packed; PAGE],
 }
 
+impl Page {
+    fn new() -> Box<Page> {
+        Box::new(Page { writers: [0; PAGE], readers: [0; PAGE] })
+    }
+}
+
 /// Another block's access.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Other {
@@ -36,12 +42,25 @@ pub(super) struct Other {
     pub atomic: bool,
 }
 
-/// How an access counts.
+/// The thread and the instruction of an access.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Actor {
+    pub thread: u32,
+    pub pc: u32,
+}
+
+/// What an access does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Manner {
-    Plain,
+    Read,
+    /// A write; `unchanged` if the bytes are what they were, which races with no other write.
+    Write {
+        unchanged: bool,
+    },
+    /// A relaxed read: it does not race with atomics.
+    AtomicRead,
     /// Does not race with others of its kind.
-    Atomic,
+    AtomicWrite,
 }
 
 /// A set of blocks.
@@ -74,8 +93,8 @@ impl Blocks {
 
 /// The record of a launch.
 pub(super) struct GlobalRaces {
-    /// Pages of each allocation, by their number in it.
-    allocations: Vec<HashMap<u64, Box<Page>>>,
+    /// Pages of each allocation.
+    allocations: Vec<Vec<Option<Box<Page>>>>,
     /// Log₂ of a piece's bytes.
     shift: u32,
     block: u32,
@@ -90,9 +109,9 @@ pub(super) struct GlobalRaces {
 }
 
 impl GlobalRaces {
-    pub fn new(allocations: usize, grain: u32, _blocks: u64) -> GlobalRaces {
+    pub fn new(allocations: usize, grain: u32) -> GlobalRaces {
         GlobalRaces {
-            allocations: std::iter::repeat_with(HashMap::new).take(allocations).collect(),
+            allocations: std::iter::repeat_with(Vec::new).take(allocations).collect(),
             shift: grain.trailing_zeros(),
             block: 0,
             tag: 0,
@@ -125,10 +144,11 @@ impl GlobalRaces {
         }
     }
 
-    fn pack(&self, thread: u32, pc: u32) -> Packed {
-        self.tag | u64::from(thread) << 22 | u64::from(pc & 0x3f_ffff)
+    fn pack(&self, actor: Actor) -> Packed {
+        self.tag | u64::from(actor.thread) << 22 | u64::from(actor.pc & 0x3f_ffff)
     }
 
+    /// The access by another block that a packed one stands for, unless this block is behind it.
     fn other(&self, packed: Packed, wrote: bool) -> Option<Other> {
         let flag = packed & FLAG != 0;
         let block = ((packed & !FLAG) >> 32) as u32 - 1;
@@ -141,60 +161,109 @@ impl GlobalRaces {
         Some(Other { block, thread, pc, wrote, atomic: wrote && flag })
     }
 
-    /// Notes an access; gives the one that it races with. A write that changes nothing
-    /// (`unchanged`) races with no write.
-    #[inline]
+    fn page(&mut self, allocation: usize, piece: u64) -> &mut Page {
+        let pages = &mut self.allocations[allocation];
+        let number = piece as usize / PAGE;
+        if number >= pages.len() {
+            pages.resize_with(number + 1, || None);
+        }
+        pages[number].get_or_insert_with(Page::new)
+    }
+
+    /// Notes an access of one thread; gives the one that it races with.
     pub fn access(
         &mut self,
         allocation: usize,
         offset: u64,
         bytes: u32,
-        thread: u32,
-        pc: u32,
-        writes: bool,
+        actor: Actor,
         manner: Manner,
-        unchanged: bool,
     ) -> Option<Other> {
         let first = offset >> self.shift;
         let last = (offset + u64::from(bytes) - 1) >> self.shift;
-        let own = self.pack(thread, pc);
+        let (own, tag) = (self.pack(actor), self.tag);
+        let elsewhere = |packed: Packed| packed != 0 && (packed & !FLAG) >> 32 != tag >> 32;
+        let atomic = matches!(manner, Manner::AtomicRead | Manner::AtomicWrite);
         for piece in first..=last {
-            let (number, index) = (piece / PAGE as u64, piece as usize % PAGE);
-            let pages = &mut self.allocations[allocation];
-            let page = pages
-                .entry(number)
-                .or_insert_with(|| Box::new(Page { writers: [0; PAGE], readers: [0; PAGE] }));
+            let index = piece as usize % PAGE;
+            let page = self.page(allocation, piece);
             let (writer, reader) = (page.writers[index], page.readers[index]);
-            let elsewhere =
-                |packed: Packed| packed != 0 && (packed & !FLAG) >> 32 != self.tag >> 32;
-            let both_atomic = manner == Manner::Atomic && writer & FLAG != 0;
-            let mut keep = false;
-            if elsewhere(writer)
-                && !both_atomic
-                && let Some(other) = self.other(writer, true)
-            {
-                if !(writes && unchanged) {
-                    return Some(other);
-                }
-                keep = true;
+            let both_atomic = atomic && writer & FLAG != 0;
+            let written =
+                if elsewhere(writer) && !both_atomic { self.other(writer, true) } else { None };
+            if written.is_some() && manner != (Manner::Write { unchanged: true }) {
+                return written;
             }
-            if writes {
-                if (elsewhere(reader) || reader & FLAG != 0)
-                    && let Some(other) = self.other(reader, false)
-                {
-                    return Some(other);
+            match manner {
+                Manner::Read => {
+                    let reader = if elsewhere(reader) { reader | FLAG } else { own };
+                    self.page(allocation, piece).readers[index] = reader;
                 }
-                if !keep {
-                    let flag = if manner == Manner::Atomic { FLAG } else { 0 };
-                    let page = self.allocations[allocation].get_mut(&number)?;
-                    page.writers[index] = own | flag;
+                Manner::AtomicRead => {}
+                Manner::Write { .. } | Manner::AtomicWrite => {
+                    let read = elsewhere(reader) || reader & FLAG != 0;
+                    if read && let Some(other) = self.other(reader, false) {
+                        return Some(other);
+                    }
+                    // Of writes of the same value the first is kept.
+                    if written.is_none() {
+                        let flag = if atomic { FLAG } else { 0 };
+                        self.page(allocation, piece).writers[index] = own | flag;
+                    }
                 }
-            } else if manner == Manner::Plain {
-                let several = if elsewhere(reader) { reader | FLAG } else { own };
-                let page = self.allocations[allocation].get_mut(&number)?;
-                page.readers[index] = several;
             }
         }
         None
+    }
+
+    /// Notes plain reads or writes of neighbouring bytes, `each` by one thread, if no other block
+    /// has to do with them; false if it has not noted them.
+    #[inline(always)]
+    pub fn access_range(
+        &mut self,
+        allocation: usize,
+        offset: u64,
+        bytes: u64,
+        each: u64,
+        actor: Actor,
+        writes: bool,
+    ) -> bool {
+        let first = offset >> self.shift;
+        let count = ((offset + bytes - 1) >> self.shift) - first + 1;
+        let start = first as usize % PAGE;
+        if start + count as usize > PAGE {
+            return false;
+        }
+        let (own, tag) = (self.pack(actor), self.tag >> 32);
+        let each = (each >> self.shift).max(1) as usize;
+        let page = self.page(allocation, first);
+        let writers = &mut page.writers[start..start + count as usize];
+        let readers = &mut page.readers[start..start + count as usize];
+        let fresh = |packed: Packed| packed == 0 || packed >> 32 == tag;
+        let mut free = true;
+        for &packed in writers.iter() {
+            free &= fresh(packed);
+        }
+        if writes {
+            for &packed in readers.iter() {
+                free &= fresh(packed);
+            }
+        }
+        if !free {
+            return false;
+        }
+        if writes {
+            for (index, pieces) in writers.chunks_mut(each).enumerate() {
+                pieces.fill(own + ((index as u64) << 22));
+            }
+        } else {
+            for (index, pieces) in readers.chunks_mut(each).enumerate() {
+                let own = own + ((index as u64) << 22);
+                for reader in pieces {
+                    *reader = if fresh(*reader) { own } else { *reader | FLAG };
+                }
+            }
+        }
+        true
     }
 }

@@ -89,7 +89,7 @@ impl Machine<'_> {
         let ready = |group: &Group| group.state == State::Ready;
         let count = warp.groups.iter().filter(|group| ready(group)).count();
         if count <= 1 {
-            return warp.groups.iter().position(|group| ready(group));
+            return warp.groups.iter().position(ready);
         }
         let numbered = || warp.groups.iter().enumerate().filter(|(_, group)| ready(group));
         if self.checks.schedule.is_some() {
@@ -184,7 +184,7 @@ impl Machine<'_> {
                 Op::Atomic(atomic) => self.atomic(warp, atomic, pc, active)?,
                 Op::CopyAsync(copy) => self.copy_async(warp, copy, pc, active)?,
                 Op::CopyCommit => warp.copies.commit(active),
-                Op::CopyWait(groups) => self.copy_wait(warp, *groups, pc, active)?,
+                Op::CopyWait(groups) => self.copy_wait(warp, *groups, pc, active),
                 Op::Fence(scope) => self.fence(*scope),
                 Op::Nothing => {}
                 Op::Clock(kind) => {
@@ -240,7 +240,11 @@ impl Machine<'_> {
     }
 
     /// Parks the active lanes until others come; those that the guard excludes go on.
-    fn wait_for_lanes(&self, warp: &mut Warp, pc: u32, mask: Mask, active: Mask) {
+    fn wait_for_lanes(&mut self, warp: &mut Warp, pc: u32, mask: Mask, active: Mask) {
+        // The instruction is counted when it is run.
+        let executed = &mut self.executed[pc as usize];
+        executed.warps -= 1;
+        executed.lanes -= u64::from(active.count_ones());
         warp.groups.push(Group { pc, mask: active, state: State::Meeting });
         let rest = mask & !active;
         if rest != 0 {

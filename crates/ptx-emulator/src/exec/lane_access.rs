@@ -2,7 +2,7 @@
 //! whole warps; where those find something odd, they come here to say what it is.
 
 use super::Machine;
-use super::global_races;
+use super::global_races::{self, Manner};
 use super::shared::{PENDING, UNWRITTEN, WRITTEN};
 use super::shared_races::{self, Actor};
 use super::warp::Warp;
@@ -46,7 +46,7 @@ impl Machine<'_> {
             space => (space, access.address),
         };
         let fail = |kind| Err(self.fault(warp.index, pc, lane, kind));
-        if address % u64::from(bytes) != 0 {
+        if address & u64::from(bytes - 1) != 0 {
             return fail(FaultKind::Misaligned { access: what, space, address, bytes });
         }
         let inside = |size: usize| {
@@ -57,14 +57,16 @@ impl Machine<'_> {
             Space::Local => self.kernel.local_bytes as usize,
             Space::Parameter => self.parameters.len(),
             Space::Global | Space::Generic => {
-                let found = self.memory.find(address).and_then(|allocation| {
+                let within = |allocation: usize| {
                     let known = self.memory.allocation(allocation)?;
-                    let offset = address - known.base;
-                    let fits = offset + u64::from(bytes) <= known.len();
+                    let offset = address.wrapping_sub(known.base);
+                    let fits = offset < known.len() && offset + u64::from(bytes) <= known.len();
                     fits.then_some(Place::Global { allocation, offset: offset as usize })
-                });
-                let nearest = self.memory.nearest(address);
+                };
+                let found =
+                    within(self.recent).or_else(|| self.memory.find(address).and_then(within));
                 return found.ok_or_else(|| {
+                    let nearest = self.memory.nearest(address);
                     let space = Space::Global;
                     let (access, size) = (what, 0);
                     let kind =
@@ -99,9 +101,22 @@ impl Machine<'_> {
             Place::Parameter(_) => return Ok(()),
         };
         let states = states.unwrap_or(&[]);
-        let Some(first) = states.iter().position(|&state| state != WRITTEN) else {
+        if states.iter().fold(WRITTEN, |all, state| all & state) == WRITTEN {
             return Ok(());
-        };
+        }
+        self.unwritten(warp, access, place, states)
+    }
+
+    /// The fault for bytes of which some are not written.
+    #[cold]
+    fn unwritten(
+        &self,
+        warp: &Warp,
+        access: &LaneAccess,
+        place: Place,
+        states: &[u8],
+    ) -> Result<(), Fault> {
+        let first = states.iter().position(|&state| state != WRITTEN).unwrap_or(0);
         let (what, bytes) = (access.what, access.bytes);
         let (space, address) = match access.space {
             Space::Generic => windows::resolve(access.address),
@@ -145,31 +160,6 @@ impl Machine<'_> {
             Place::Parameter(offset) => &self.parameters[offset..offset + count],
         };
         bytes.copy_from_slice(source);
-        Ok(())
-    }
-
-    /// Reads a row of a matrix, of which each lane gets a part: all lanes have then read it, and
-    /// no write of this warp that follows can come before.
-    pub(super) fn matrix_row(
-        &mut self,
-        warp: &Warp,
-        access: &LaneAccess,
-        bytes: &mut [u8; 16],
-    ) -> Result<(), Fault> {
-        let place = self.place(warp, access)?;
-        self.check_written(warp, access, place)?;
-        if let Place::Shared(offset) = place {
-            if let Some(races) = &mut self.shared_races {
-                let actor = warp.actor(access.lane, access.pc);
-                let manner = shared_races::Manner::Plain;
-                let found =
-                    races.read_by(offset as u64, access.bytes, actor, 0, &warp.order, manner);
-                if let Some(other) = found {
-                    return Err(self.shared_race(warp, access, offset, other));
-                }
-            }
-            bytes.copy_from_slice(&self.shared.bytes[offset..offset + 16]);
-        }
         Ok(())
     }
 
@@ -226,12 +216,9 @@ impl Machine<'_> {
             }
             Place::Global { allocation, offset } => {
                 let Some(races) = &mut self.global_races else { return Ok(()) };
-                let thread = warp.index * LANES as u32 + lane as u32;
-                let manner = global_manner(access.atomic);
-                let offset = offset as u64;
-                let other =
-                    races.access(allocation, offset, bytes, thread, pc, false, manner, false);
-                match other {
+                let manner = if access.atomic { Manner::AtomicRead } else { Manner::Read };
+                let actor = global_actor(warp, lane, pc);
+                match races.access(allocation, offset as u64, bytes, actor, manner) {
                     Some(other) => Err(self.global_race(warp, access, other)),
                     None => Ok(()),
                 }
@@ -270,22 +257,13 @@ impl Machine<'_> {
             }
             Place::Global { allocation, offset } => {
                 let Some(races) = &mut self.global_races else { return Ok(()) };
-                let thread = warp.index * LANES as u32 + lane as u32;
-                let manner = global_manner(access.atomic);
                 let known = self.memory.allocation_mut(allocation);
                 let unchanged = known.bytes[offset..offset + count] == *bytes
                     && !known.initialised[offset..offset + count].contains(&UNWRITTEN);
-                let offset = offset as u64;
-                let other = races.access(
-                    allocation,
-                    offset,
-                    access.bytes,
-                    thread,
-                    pc,
-                    true,
-                    manner,
-                    unchanged,
-                );
+                let manner =
+                    if access.atomic { Manner::AtomicWrite } else { Manner::Write { unchanged } };
+                let actor = global_actor(warp, lane, pc);
+                let other = races.access(allocation, offset as u64, access.bytes, actor, manner);
                 match other {
                     Some(other) => Err(self.global_race(warp, access, other)),
                     None => Ok(()),
@@ -368,6 +346,6 @@ fn shared_manner(atomic: bool) -> shared_races::Manner {
     if atomic { shared_races::Manner::Atomic } else { shared_races::Manner::Plain }
 }
 
-fn global_manner(atomic: bool) -> global_races::Manner {
-    if atomic { global_races::Manner::Atomic } else { global_races::Manner::Plain }
+fn global_actor(warp: &Warp, lane: usize, pc: u32) -> global_races::Actor {
+    global_races::Actor { thread: warp.index * LANES as u32 + lane as u32, pc }
 }

@@ -8,40 +8,25 @@
 //! at once with a different rounding: results agree only up to rounding errors.
 
 use super::Machine;
-use super::interpreter::lanes;
 use super::lane_access::LaneAccess;
+use super::shared::WRITTEN;
+use super::shared_races::Manner;
 use super::warp::Warp;
 use crate::fault::{Access, Fault, FaultKind};
 use crate::instruction::{Factor, LoadMatrix, Multiply};
-use crate::lanes::Slots;
 use crate::lanes::rounding::{NAN, bf16_to_f32, f16_to_f32};
-use crate::registers::{ALL, LANES, Mask, Narrow};
+use crate::lanes::{Slots, call_for};
+use crate::registers::{ALL, LANES, Mask, Narrow, Registers};
 
-/// 8×8 elements of 16 bits, row by row.
-type Tile = [[u16; 8]; 8];
-
-/// The tile that a register's lanes hold together.
-fn tile(row: &Narrow) -> Tile {
-    let mut tile = [[0; 8]; 8];
-    for (lane, word) in row.0.iter().enumerate() {
-        tile[lane / 4][lane % 4 * 2] = *word as u16;
-        tile[lane / 4][lane % 4 * 2 + 1] = (*word >> 16) as u16;
+/// The register that holds the transpose of the matrix in another.
+fn transposed(row: &Narrow) -> Narrow {
+    let element = |row: &Narrow, i: usize, j: usize| row.0[4 * i + j / 2] >> (j % 2 * 16) & 0xffff;
+    let mut result = Narrow::ZERO;
+    for (lane, word) in result.0.iter_mut().enumerate() {
+        let (i, j) = (lane / 4, lane % 4 * 2);
+        *word = element(row, j, i) | element(row, j + 1, i) << 16;
     }
-    tile
-}
-
-/// The register whose lanes hold a tile.
-fn fragment(tile: &Tile) -> Narrow {
-    let mut row = Narrow::ZERO;
-    for (lane, word) in row.0.iter_mut().enumerate() {
-        let pair = &tile[lane / 4][lane % 4 * 2..][..2];
-        *word = u32::from(pair[0]) | u32::from(pair[1]) << 16;
-    }
-    row
-}
-
-fn transposed(tile: &Tile) -> Tile {
-    std::array::from_fn(|row| std::array::from_fn(|column| tile[column][row]))
+    result
 }
 
 impl Machine<'_> {
@@ -65,28 +50,60 @@ impl Machine<'_> {
         self.need_all(warp, pc, active)?;
         let addresses = load.address.of_lanes(&warp.registers);
         for (matrix, &slot) in load.results.iter().enumerate() {
-            let mut tile = [[0; 8]; 8];
-            for (row, elements) in tile.iter_mut().enumerate() {
+            let mut words = Narrow::ZERO;
+            for (row, words) in words.0.chunks_exact_mut(4).enumerate() {
                 let lane = matrix * 8 + row;
-                let access = LaneAccess {
-                    what: Access::Load,
-                    pc,
-                    lane,
-                    space: load.address.space,
-                    address: addresses[lane],
-                    bytes: 16,
-                    atomic: false,
+                let bytes = match self.matrix_row(warp, pc, lane, addresses[lane]) {
+                    Some(bytes) => bytes,
+                    None => {
+                        return Err(self.matrix_row_fault(warp, load, pc, lane, addresses[lane]));
+                    }
                 };
-                let mut bytes = [0; 16];
-                self.matrix_row(warp, &access, &mut bytes)?;
-                for (element, pair) in elements.iter_mut().zip(bytes.chunks_exact(2)) {
-                    *element = u16::from_le_bytes([pair[0], pair[1]]);
+                for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+                    *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
                 }
             }
-            let tile = if load.transposed { transposed(&tile) } else { tile };
-            warp.registers.set_narrow(slot, &fragment(&tile), ALL);
+            let words = if load.transposed { transposed(&words) } else { words };
+            warp.registers.set_narrow(slot, &words, ALL);
         }
         Ok(())
+    }
+
+    /// A row of a matrix in shared memory; `None` if something is wrong with it.
+    ///
+    /// All lanes get a part of it, so no write of this warp that follows can come before: for the
+    /// check of races no lane of the warp counts as its reader, only the warp does.
+    #[inline(always)]
+    fn matrix_row(&mut self, warp: &Warp, pc: u32, lane: usize, address: u64) -> Option<[u8; 16]> {
+        let start = usize::try_from(address).ok().filter(|start| start.is_multiple_of(16))?;
+        let states = self.shared.state.get(start..start.checked_add(16)?)?;
+        let bytes = self.shared.bytes.get(start..start + 16)?;
+        if states != [WRITTEN; 16] {
+            return None;
+        }
+        let bytes = bytes.try_into().ok()?;
+        if let Some(races) = &mut self.shared_races {
+            let (actor, manner) = (warp.actor(lane, pc), Manner::Plain);
+            if races.read_by(address, 16, actor, 0, &warp.order, manner).is_some() {
+                return None;
+            }
+        }
+        Some(bytes)
+    }
+
+    #[cold]
+    fn matrix_row_fault(
+        &mut self,
+        warp: &Warp,
+        load: &LoadMatrix,
+        pc: u32,
+        lane: usize,
+        address: u64,
+    ) -> Fault {
+        let (what, space) = (Access::Load, load.address.space);
+        let access = LaneAccess { what, pc, lane, space, address, bytes: 16, atomic: false };
+        let found = self.lane_read(warp, &access, &mut [0; 16]);
+        found.expect_err("a row that cannot be read at once cannot be read alone")
     }
 
     pub(super) fn transpose_matrix(
@@ -97,8 +114,8 @@ impl Machine<'_> {
         active: Mask,
     ) -> Result<(), Fault> {
         self.need_all(warp, pc, active)?;
-        let tile = transposed(&tile(warp.registers.narrow(slots.a)));
-        warp.registers.set_narrow(slots.d, &fragment(&tile), ALL);
+        let result = transposed(warp.registers.narrow(slots.a));
+        warp.registers.set_narrow(slots.d, &result, ALL);
         Ok(())
     }
 
@@ -110,68 +127,107 @@ impl Machine<'_> {
         active: Mask,
     ) -> Result<(), Fault> {
         self.need_all(warp, pc, active)?;
-        run(warp, multiply);
+        let registers = &mut warp.registers;
+        call_for!(self.simd, run(registers: &mut Registers, multiply: &Multiply) -> ());
         Ok(())
     }
 }
 
-fn run(warp: &mut Warp, multiply: &Multiply) {
-    let registers = &warp.registers;
-    let k = multiply.k as usize;
-    let mut a = [[0.0f32; 16]; 16];
-    let mut b = [[0.0f32; 8]; 16];
-    let mut c = [[0.0f32; 8]; 16];
-    if multiply.factor == Factor::Tf32 {
+/// The factors of a product: 16 × 16 and, by columns of the result, 16 × 8; zero where `k` is less.
+struct Factors {
+    a: [[f32; 16]; 16],
+    b: [[f32; 8]; 16],
+}
+
+impl Factors {
+    /// Sixteen-bit elements: a register holds the tile of rows `8i` and columns `8j`.
+    #[inline(always)]
+    fn halves(registers: &Registers, multiply: &Multiply, widen: impl Fn(u16) -> f32) -> Factors {
+        let mut factors = Factors { a: [[0.0; 16]; 16], b: [[0.0; 8]; 16] };
+        for (index, &slot) in multiply.a.iter().enumerate() {
+            let (i, j) = (index % 2 * 8, index / 2 * 8);
+            for (lane, &word) in registers.narrow(slot).0.iter().enumerate() {
+                let row = &mut factors.a[i + lane / 4];
+                row[j + lane % 4 * 2] = widen(word as u16);
+                row[j + lane % 4 * 2 + 1] = widen((word >> 16) as u16);
+            }
+        }
+        for (index, &slot) in multiply.b.iter().enumerate() {
+            for (lane, &word) in registers.narrow(slot).0.iter().enumerate() {
+                let k = index * 8 + lane % 4 * 2;
+                factors.b[k][lane / 4] = widen(word as u16);
+                factors.b[k + 1][lane / 4] = widen((word >> 16) as u16);
+            }
+        }
+        factors
+    }
+
+    /// Elements of 32 bits: a register holds eight rows of four.
+    #[inline(always)]
+    fn words(registers: &Registers, multiply: &Multiply) -> Factors {
+        let mut factors = Factors { a: [[0.0; 16]; 16], b: [[0.0; 8]; 16] };
         for (index, &slot) in multiply.a.iter().enumerate() {
             for (lane, &bits) in registers.narrow(slot).0.iter().enumerate() {
-                a[lane / 4 + index % 2 * 8][lane % 4 + index / 2 * 4] = tf32(bits);
+                factors.a[lane / 4 + index % 2 * 8][lane % 4 + index / 2 * 4] = tf32(bits);
             }
         }
         for (index, &slot) in multiply.b.iter().enumerate() {
             for (lane, &bits) in registers.narrow(slot).0.iter().enumerate() {
-                b[lane % 4 + index * 4][lane / 4] = tf32(bits);
+                factors.b[lane % 4 + index * 4][lane / 4] = tf32(bits);
             }
         }
-    } else {
-        let widen = if multiply.factor == Factor::Bf16 { bf16_to_f32 } else { f16_to_f32 };
-        for (index, &slot) in multiply.a.iter().enumerate() {
-            for (row, elements) in tile(registers.narrow(slot)).iter().enumerate() {
-                for (column, &bits) in elements.iter().enumerate() {
-                    a[row + index % 2 * 8][column + index / 2 * 8] = widen(bits);
-                }
-            }
-        }
-        for (index, &slot) in multiply.b.iter().enumerate() {
-            for (column, elements) in tile(registers.narrow(slot)).iter().enumerate() {
-                for (row, &bits) in elements.iter().enumerate() {
-                    b[row + index * 8][column] = widen(bits);
-                }
-            }
-        }
-    }
-    for (index, &slot) in multiply.c.iter().enumerate() {
-        for (lane, &bits) in registers.narrow(slot).0.iter().enumerate() {
-            c[lane / 4 + index / 2 * 8][lane % 4 * 2 + index % 2] = f32::from_bits(bits);
-        }
-    }
-    for (sums, factors) in c.iter_mut().zip(&a) {
-        for (factor, row) in factors.iter().zip(&b).take(k) {
-            for (sum, other) in sums.iter_mut().zip(row) {
-                *sum = factor.mul_add(*other, *sum);
-            }
-        }
-    }
-    for (index, &slot) in multiply.d.iter().enumerate() {
-        let mut row = Narrow::ZERO;
-        for (lane, bits) in row.0.iter_mut().enumerate() {
-            let value = c[lane / 4 + index / 2 * 8][lane % 4 * 2 + index % 2];
-            *bits = if value.is_nan() { NAN } else { value }.to_bits();
-        }
-        warp.registers.set_narrow(slot, &row, ALL);
+        factors
     }
 }
 
+#[inline(always)]
+fn run(registers: &mut Registers, multiply: &Multiply) {
+    let factors = match multiply.factor {
+        Factor::Bf16 => Factors::halves(registers, multiply, bf16_to_f32),
+        Factor::F16 => Factors::halves(registers, multiply, f16_to_f32),
+        Factor::Tf32 => Factors::words(registers, multiply),
+    };
+    // Of the sum, registers 0 and 1 hold the even and odd columns of the upper eight rows, lane by
+    // lane, and 2 and 3 those of the lower eight.
+    let mut results = [Narrow::ZERO; 4];
+    for half in 0..2 {
+        let [even, odd] = [multiply.c[2 * half], multiply.c[2 * half + 1]];
+        let (even, odd) = (registers.narrow(even), registers.narrow(odd));
+        let mut sums = [[0.0f32; 8]; 8];
+        for (row, sums) in sums.iter_mut().enumerate() {
+            for pair in 0..4 {
+                sums[2 * pair] = f32::from_bits(even.0[4 * row + pair]);
+                sums[2 * pair + 1] = f32::from_bits(odd.0[4 * row + pair]);
+            }
+        }
+        for (k, right) in factors.b.iter().enumerate().take(multiply.k as usize) {
+            for row in 0..8 {
+                let left = factors.a[8 * half + row][k];
+                for column in 0..8 {
+                    sums[row][column] = left.mul_add(right[column], sums[row][column]);
+                }
+            }
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            for pair in 0..4 {
+                results[2 * half].0[4 * row + pair] = quiet(sums[2 * pair]);
+                results[2 * half + 1].0[4 * row + pair] = quiet(sums[2 * pair + 1]);
+            }
+        }
+    }
+    // Only now: a register of the sum may be among the factors.
+    for (&slot, row) in multiply.d.iter().zip(&results) {
+        registers.set_narrow(slot, row, ALL);
+    }
+}
+
+#[inline(always)]
+fn quiet(value: f32) -> u32 {
+    if value.is_nan() { NAN.to_bits() } else { value.to_bits() }
+}
+
 /// The number that the upper 19 bits of a register stand for; devices ignore the others.
+#[inline(always)]
 fn tf32(bits: u32) -> f32 {
     f32::from_bits(bits & !0x1fff)
 }

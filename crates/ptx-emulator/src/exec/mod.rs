@@ -14,7 +14,7 @@ mod shared_races;
 mod warp;
 
 use crate::fault::{Fault, FaultKind, FaultSite};
-use crate::lanes::scramble;
+use crate::lanes::{Simd, scramble};
 use crate::launch::{Checks, LaunchConfig};
 use crate::memory::Memory;
 use crate::program::{Constant, Kernel, Program, Special};
@@ -153,6 +153,7 @@ struct Machine<'a> {
     draw: u64,
     /// The allocation that was used last.
     recent: usize,
+    simd: Simd,
 }
 
 impl<'a> Machine<'a> {
@@ -167,9 +168,8 @@ impl<'a> Machine<'a> {
         let bytes = (kernel.shared_bytes + config.dynamic_shared) as usize;
         let shared_races = checks.shared_races && bytes > 0;
         let shared_races = shared_races.then(|| SharedRaces::new(bytes, kernel.shared_grain));
-        let grid = config.grid.iter().map(|&count| u64::from(count)).product::<u64>();
-        let global_races = (checks.global_races && grid > 1)
-            .then(|| GlobalRaces::new(memory.allocations(), kernel.global_grain, grid));
+        let global_races = (checks.global_races && config.grid != [1, 1, 1])
+            .then(|| GlobalRaces::new(memory.allocations(), kernel.global_grain));
         Machine {
             program,
             kernel,
@@ -186,6 +186,7 @@ impl<'a> Machine<'a> {
             steps: 0,
             draw: checks.schedule.unwrap_or(0),
             recent: 0,
+            simd: program.simd,
             memory,
         }
     }

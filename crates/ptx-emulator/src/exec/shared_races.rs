@@ -285,10 +285,9 @@ impl SharedRaces {
                 let others = cell.reading_warps & !(1 << actor.warp);
                 warps |= if self.warps.is_some() {
                     let reader = |warp: usize| Actor { warp: warp as u32, lane: 0, pc: 0 };
-                    let fresh = super::interpreter::lanes(others)
+                    super::interpreter::lanes(others)
                         .filter(|&warp| !self.is_behind(actor, order, reader(warp), cell.read_time))
-                        .fold(0, |mask, warp| mask | 1 << warp);
-                    fresh
+                        .fold(0, |mask, warp| mask | 1 << warp)
                 } else {
                     others
                 };

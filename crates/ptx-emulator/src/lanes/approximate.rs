@@ -98,17 +98,22 @@ pub(super) fn fill(table: &mut Table) {
             one!(@ $index, $flushing, true, |$a| $body);
         };
         (@ $index:ident, $name:literal, $flush:literal, |$a:ident| $body:expr) => {{
+            #[inline(always)]
+            fn exact($a: f64) -> f64 {
+                $body
+            }
             let versions = versions!(|registers, slots, mask| {
                 let noise = registers.noise;
                 let a = <f32 as Lane>::row(registers, slots.a);
                 let mut result = Narrow::ZERO;
                 for lane in 0..LANES {
                     let x = flushed::<$flush>(<f32 as Lane>::get(a, lane));
-                    let $a = f64::from(x);
-                    let exact: f64 = $body;
-                    result.0[lane] = single::<$flush>(exact as f32).to_bits();
-                    if let Some(seed) = noise {
-                        let off = disturb($index, seed, [x, 0.0], exact);
+                    result.0[lane] = single::<$flush>(exact(f64::from(x)) as f32).to_bits();
+                }
+                if let Some(seed) = noise {
+                    for lane in 0..LANES {
+                        let x = flushed::<$flush>(<f32 as Lane>::get(a, lane));
+                        let off = disturb($index, seed, [x, 0.0], exact(f64::from(x)));
                         result.0[lane] = single::<$flush>(off).to_bits();
                     }
                 }
@@ -168,23 +173,47 @@ fn single<const FLUSH: bool>(value: f32) -> f32 {
     if value.is_nan() { NAN } else { flushed::<FLUSH>(value) }
 }
 
+/// 1 / n! for n from 13 down to 0.
+const INVERSE_FACTORIALS: [f64; 14] = {
+    let mut table = [1.0; 14];
+    let mut factorial = 1.0;
+    let mut n = 1;
+    while n < 14 {
+        factorial *= n as f64;
+        table[13 - n] = 1.0 / factorial;
+        n += 1;
+    }
+    table
+};
+
 /// 2ᵃ within a few units of the last place of `f64`, in a form that vectorises.
 #[inline(always)]
 fn exponential(a: f64) -> f64 {
     let clamped = a.clamp(-1000.0, 1000.0);
-    let whole = clamped.round_ties_even();
-    let t = (clamped - whole) * LN_2;
+    // Adding 1½·2⁵² rounds to an integer, which then stands in the low bits of the sum.
+    const ROUNDER: f64 = 6_755_399_441_055_744.0;
+    let shifted = clamped + ROUNDER;
+    let t = (clamped - (shifted - ROUNDER)) * LN_2;
     // The series of eᵗ for |t| < 0.35; the first term left out is below 2⁻⁵³.
-    let mut sum = 1.0;
-    let mut divisor = 13.0;
-    while divisor > 0.0 {
-        sum = 1.0 + sum * t / divisor;
-        divisor -= 1.0;
+    let mut sum = 0.0;
+    for coefficient in INVERSE_FACTORIALS {
+        sum = sum * t + coefficient;
     }
-    let power = f64::from_bits(((whole as i32 + 1023) as u64) << 52);
+    let power = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
     let value = sum * power;
     if a.is_nan() { a } else { value }
 }
+
+/// 1 / n for odd n from 21 down to 1.
+const INVERSE_ODD: [f64; 11] = {
+    let mut table = [1.0; 11];
+    let mut n = 0;
+    while n < 11 {
+        table[n] = 1.0 / (21 - 2 * n) as f64;
+        n += 1;
+    }
+    table
+};
 
 /// log₂ a for an `f64` that was an `f32`.
 #[inline(always)]
@@ -199,10 +228,8 @@ fn logarithm(a: f64) -> f64 {
     let s = (fraction - 1.0) / (fraction + 1.0);
     let square = s * s;
     let mut sum = 0.0;
-    let mut power = 21.0;
-    while power > 0.0 {
-        sum = sum * square + 1.0 / power;
-        power -= 2.0;
+    for coefficient in INVERSE_ODD {
+        sum = sum * square + coefficient;
     }
     let value = f64::from(exponent) + 2.0 * LOG2_E * s * sum;
     if a > 0.0 {

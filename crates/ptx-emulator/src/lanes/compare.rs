@@ -38,27 +38,26 @@ pub(super) fn fill(table: &mut Table) {
     order!(i64, "s64");
 
     // Without a `u` a comparison with NaN is false, with it true.
+    macro_rules! compare {
+        ($type:ty, $compare:literal, $name:literal, |$a:ident, $b:ident| $body:expr) => {
+            lane!(table, [concat!("setp.", $compare, ".", $name)], |$a: $type,
+                                                                    $b: $type|
+             -> bool { $body });
+        };
+    }
     macro_rules! float {
         ($type:ty, $name:literal) => {
             order!($type, $name);
-            lane!(table, [concat!("setp.eq.", $name)], |a: $type, b: $type| -> bool { a == b });
-            lane!(table, [concat!("setp.ne.", $name)], |a: $type, b: $type| -> bool {
-                a < b || a > b
-            });
-            lane!(table, [concat!("setp.equ.", $name)], |a: $type, b: $type| -> bool {
-                !(a < b || a > b)
-            });
-            lane!(table, [concat!("setp.neu.", $name)], |a: $type, b: $type| -> bool { a != b });
-            lane!(table, [concat!("setp.ltu.", $name)], |a: $type, b: $type| -> bool { !(a >= b) });
-            lane!(table, [concat!("setp.leu.", $name)], |a: $type, b: $type| -> bool { !(a > b) });
-            lane!(table, [concat!("setp.gtu.", $name)], |a: $type, b: $type| -> bool { !(a <= b) });
-            lane!(table, [concat!("setp.geu.", $name)], |a: $type, b: $type| -> bool { !(a < b) });
-            lane!(table, [concat!("setp.num.", $name)], |a: $type, b: $type| -> bool {
-                !a.is_nan() && !b.is_nan()
-            });
-            lane!(table, [concat!("setp.nan.", $name)], |a: $type, b: $type| -> bool {
-                a.is_nan() || b.is_nan()
-            });
+            compare!($type, "eq", $name, |a, b| a == b);
+            compare!($type, "ne", $name, |a, b| a != b && !(a.is_nan() || b.is_nan()));
+            compare!($type, "equ", $name, |a, b| a == b || a.is_nan() || b.is_nan());
+            compare!($type, "neu", $name, |a, b| a != b);
+            compare!($type, "ltu", $name, |a, b| a < b || a.is_nan() || b.is_nan());
+            compare!($type, "leu", $name, |a, b| a <= b || a.is_nan() || b.is_nan());
+            compare!($type, "gtu", $name, |a, b| a > b || a.is_nan() || b.is_nan());
+            compare!($type, "geu", $name, |a, b| a >= b || a.is_nan() || b.is_nan());
+            compare!($type, "num", $name, |a, b| !a.is_nan() && !b.is_nan());
+            compare!($type, "nan", $name, |a, b| a.is_nan() || b.is_nan());
             lane!(table, [concat!("testp.finite.", $name)], |a: $type| -> bool { a.is_finite() });
             lane!(table, [concat!("testp.infinite.", $name)], |a: $type| -> bool {
                 a.is_infinite()

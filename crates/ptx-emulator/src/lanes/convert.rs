@@ -239,10 +239,9 @@ impl Conversion {
             Some(mode) if self.to_integer => mode.to_integer(value),
             _ => value,
         };
-        let value = if self.saturate && !(value > 0.0) {
-            0.0
-        } else if self.saturate {
-            value.min(1.0)
+        let value = if self.saturate {
+            // NaN becomes 0.
+            if value > 0.0 { value.min(1.0) } else { 0.0 }
         } else if self.relu && value < 0.0 {
             0.0
         } else {

@@ -15,7 +15,7 @@ pub(crate) mod rounding;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use crate::registers::{LANES, Mask, Narrow, Registers, Wide};
+use crate::registers::{BITS, LANES, Mask, Narrow, Registers, Wide};
 use crate::types::Kind;
 
 pub(crate) use approximate::scramble;
@@ -51,6 +51,7 @@ pub(crate) enum Simd {
 
 impl Simd {
     /// All sets that this machine has.
+    #[cfg(test)]
     pub(crate) fn available() -> Vec<Simd> {
         let all = [Simd::Portable, Simd::Avx2, Simd::Avx512];
         all.into_iter().filter(|&set| set <= Simd::best()).collect()
@@ -146,12 +147,14 @@ pub(crate) fn table() -> &'static Table {
 pub(crate) trait Lane: Copy {
     const KIND: Kind;
     /// How the register file keeps it.
-    type Row: Copy;
-    const EMPTY: Self::Row;
+    type Row;
+    /// Where results are put together before the register file gets them.
+    type Draft;
+    const EMPTY: Self::Draft;
     fn row(registers: &Registers, slot: u32) -> &Self::Row;
     fn get(row: &Self::Row, lane: usize) -> Self;
-    fn put(row: &mut Self::Row, lane: usize, value: Self);
-    fn store(registers: &mut Registers, slot: u32, row: &Self::Row, mask: Mask);
+    fn put(draft: &mut Self::Draft, lane: usize, value: Self);
+    fn store(registers: &mut Registers, slot: u32, draft: &Self::Draft, mask: Mask);
 }
 
 macro_rules! lane_type {
@@ -159,6 +162,7 @@ macro_rules! lane_type {
         impl Lane for $type {
             const KIND: Kind = Kind::$kind;
             type Row = $row;
+            type Draft = $row;
             const EMPTY: $row = $row::ZERO;
             #[inline(always)]
             fn row(registers: &Registers, slot: u32) -> &$row {
@@ -201,26 +205,31 @@ lane_type!(u64, B64, Wide, wide, set_wide, |x: u64| x, |x: u64| x);
 lane_type!(i64, B64, Wide, wide, set_wide, |x: u64| x as i64, |x: i64| x as u64);
 lane_type!(f64, B64, Wide, wide, set_wide, f64::from_bits, f64::to_bits);
 
-/// A predicate's register is a mask of lanes already.
+/// A predicate's register is a mask of lanes. Results are put together as one word a lane.
 impl Lane for bool {
     const KIND: Kind = Kind::Predicate;
     type Row = Mask;
-    const EMPTY: Mask = 0;
+    type Draft = Narrow;
+    const EMPTY: Narrow = Narrow::ZERO;
     #[inline(always)]
     fn row(registers: &Registers, slot: u32) -> &Mask {
         registers.predicate_row(slot)
     }
     #[inline(always)]
     fn get(row: &Mask, lane: usize) -> bool {
-        row & crate::registers::BITS[lane] != 0
+        row & BITS[lane] != 0
     }
     #[inline(always)]
-    fn put(row: &mut Mask, lane: usize, value: bool) {
-        *row |= u32::from(value) << lane;
+    fn put(draft: &mut Narrow, lane: usize, value: bool) {
+        draft.0[lane] = if value { BITS[lane] } else { 0 };
     }
     #[inline(always)]
-    fn store(registers: &mut Registers, slot: u32, row: &Mask, mask: Mask) {
-        registers.set_predicate(slot, *row, mask);
+    fn store(registers: &mut Registers, slot: u32, draft: &Narrow, mask: Mask) {
+        let mut bits = 0;
+        for word in draft.0 {
+            bits |= word;
+        }
+        registers.set_predicate(slot, bits, mask);
     }
 }
 
@@ -321,6 +330,35 @@ macro_rules! versions {
 }
 pub(crate) use versions;
 
+/// Calls an `#[inline(always)]` function that was compiled for a [`Simd`] set.
+macro_rules! call_for {
+    ($simd:expr, $function:ident($($arg:ident: $type:ty),+ $(,)?) -> $result:ty) => {{
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+        fn avx2($($arg: $type),+) -> $result {
+            $function($($arg),+)
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt,avx512f")]
+        #[target_feature(enable = "avx512bw,avx512cd,avx512dq,avx512vl")]
+        fn avx512($($arg: $type),+) -> $result {
+            $function($($arg),+)
+        }
+
+        match $simd {
+            // SAFETY: a set is only chosen where the machine has it.
+            #[cfg(target_arch = "x86_64")]
+            $crate::lanes::Simd::Avx512 => unsafe { avx512($($arg),+) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            $crate::lanes::Simd::Avx2 => unsafe { avx2($($arg),+) },
+            _ => $function($($arg),+),
+        }
+    }};
+}
+pub(crate) use call_for;
+
 /// Adds an instruction to the table: its spellings, and what it computes for one lane.
 ///
 /// ```text
@@ -351,3 +389,88 @@ macro_rules! lane {
     };
 }
 pub(crate) use lane;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registers::{ALL, SlotCounts};
+
+    /// Words that arithmetic likes to get wrong: zeros, ones, infinities, NaN, subnormal numbers.
+    const EDGES: [u64; 16] = [
+        0,
+        1,
+        0x8000_0000_8000_0000,
+        u64::MAX,
+        0x3f80_0000_3f80_0000,
+        0x7f80_0000_7f80_0000,
+        0xff80_0000_ff80_0000,
+        0x7fc0_0001_7fc0_0001,
+        0x0040_0000_0000_0001,
+        0x7ff0_0000_0000_0000,
+        0x3ff0_0000_0000_0000,
+        0x7fff_ffff_7fff_ffff,
+        0x3c00_bc00_7bff_fc00,
+        31,
+        32,
+        64,
+    ];
+
+    fn registers(seed: u64) -> Registers {
+        let mut registers = Registers::new(SlotCounts { narrow: 5, wide: 5, predicates: 5 }, None);
+        let mut state = seed;
+        for slot in 0..5 {
+            for lane in 0..LANES {
+                state = scramble(state);
+                let edge = EDGES[(state >> 32) as usize % EDGES.len()];
+                let value = if state.is_multiple_of(3) { edge } else { state.rotate_left(21) };
+                registers.set_lane(Kind::B32, slot, lane, value);
+                registers.set_lane(Kind::B64, slot, lane, value);
+                registers.set_lane(Kind::Predicate, slot, lane, value & 1);
+            }
+        }
+        registers
+    }
+
+    #[test]
+    fn all_sets_of_vector_instructions_give_the_same_bits() {
+        let slots = Slots { d: 4, a: 0, b: 1, c: 2, e: 3 };
+        for (name, entry) in table().iter() {
+            for seed in 0..30 {
+                let run = |simd: Simd, mask: Mask| {
+                    let mut registers = registers(seed);
+                    // SAFETY: only sets that the machine has are asked for.
+                    unsafe { entry.versions.get(simd)(&mut registers, &slots, mask) };
+                    let result = |lane| registers.lane(entry.result, 4, lane);
+                    (0..LANES).map(result).collect::<Vec<_>>()
+                };
+                let before: Vec<_> =
+                    (0..LANES).map(|lane| registers(seed).lane(entry.result, 4, lane)).collect();
+                let wanted = run(Simd::Portable, ALL);
+                for simd in Simd::available() {
+                    assert_eq!(run(simd, ALL), wanted, "{name} with {simd:?}");
+                    let masked = run(simd, 0x00f3_5a01);
+                    for lane in 0..LANES {
+                        let active = 0x00f3_5a01u32 & BITS[lane] != 0;
+                        let wanted = if active { wanted[lane] } else { before[lane] };
+                        assert_eq!(masked[lane], wanted, "{name} with {simd:?}, lane {lane}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn results_do_not_depend_on_where_they_are_written() {
+        for (name, entry) in table().iter() {
+            let run = |d: u32| {
+                let mut registers = registers(7);
+                let slots = Slots { d, a: 0, b: 1, c: 2, e: 3 };
+                // SAFETY: the machine has what `best` gives.
+                unsafe { entry.versions.get(Simd::best())(&mut registers, &slots, ALL) };
+                (0..LANES).map(|lane| registers.lane(entry.result, d, lane)).collect::<Vec<_>>()
+            };
+            assert_eq!(run(0), run(4), "{name} over its first operand");
+            assert_eq!(run(1), run(4), "{name} over its second operand");
+        }
+    }
+}

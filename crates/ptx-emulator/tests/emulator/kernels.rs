@@ -1,8 +1,6 @@
 //! Kernels that nvcc compiled, against the same arithmetic in Rust: `fixtures/kernels.cu`.
 
-mod device;
-
-use device::{Device, KERNELS, Parameter, noise};
+use crate::device::{Device, KERNELS, Parameter, noise};
 use vitrine_ptx_emulator::Space;
 
 use Parameter::{Float, Int, Long, Pointer};
