@@ -162,7 +162,7 @@ impl Bench {
         let here = backend.limits()?;
         let row = |figures: vitrine_cuda::KernelFigures| {
             let vitrine_cuda::Work { bytes, operations } = figures.work;
-            let bf16 = figures.kernel.ends_with("bf16");
+            let bf16 = figures.kernel.contains("bf16");
             let each = |total: f64| total / steps as f64;
             let floor = |limits: Limits| each(1e6 * limits.floor(bytes, operations, bf16));
             KernelRow {
