@@ -10,6 +10,7 @@ use super::product::{SLACK_COLUMNS, SLACK_ROWS, Small, small_product};
 use super::scratch::with_scratch;
 use super::simd::simd;
 use super::softmax::{masked_softmax, masked_softmax_again};
+use super::transpose::SIDE;
 use crate::Dropout;
 use crate::backend::{Attention, AttentionInputs};
 
@@ -89,7 +90,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// As [`Plan::load`], transposed: tokens become columns.
+    /// As [`Plan::load`], transposed: tokens become columns, of which `stride` are written.
     fn load_transposed<T: Number>(
         &self,
         from: &[T],
@@ -97,10 +98,10 @@ impl<'a> Plan<'a> {
         at: [usize; 2],
         (to, stride): (&mut [T::Acc], usize),
     ) {
-        for (token, from) in self.rows(from, kind, at).enumerate() {
-            for (to, from) in to[token..].iter_mut().step_by(stride).zip(from) {
-                *to = from.widen();
-            }
+        let mut rows = self.rows(from, kind, at);
+        for token in (0..stride).step_by(SIDE) {
+            let tokens: [&[T]; SIDE] = std::array::from_fn(|_| rows.next().unwrap_or(&[]));
+            turn_rows(&tokens, self.head_width, &mut to[token..], stride);
         }
     }
 
@@ -334,6 +335,35 @@ simd! {
     fn scale_row<T: Number>(from: &[T], factor: T::Acc, to: &mut [T::Acc]) {
         for (to, from) in to.iter_mut().zip(from) {
             *to = from.widen() * factor;
+        }
+    }
+}
+
+simd! {
+    /// Writes rows of up to `width` numbers down columns: number k of row i to `k·stride + i`. All columns are written;
+    /// those of rows that are missing get any content.
+    fn turn_rows<T: Number>(
+        rows: &[&[T]; SIDE],
+        width: usize,
+        to: &mut [T::Acc],
+        stride: usize,
+    ) {
+        let mut square = [[T::Acc::of(0.0); SIDE]; SIDE];
+        for first in (0..width).step_by(SIDE) {
+            for (square, row) in square.iter_mut().zip(rows) {
+                let row = row.get(first..).unwrap_or(&[]);
+                if let Some(row) = row.first_chunk::<SIDE>() {
+                    *square = row.map(Number::widen);
+                } else {
+                    for (to, from) in square.iter_mut().zip(row) {
+                        *to = from.widen();
+                    }
+                }
+            }
+            T::Acc::transpose(&mut square);
+            for (k, square) in (first..width).zip(&square) {
+                to[k * stride..][..SIDE].copy_from_slice(square);
+            }
         }
     }
 }

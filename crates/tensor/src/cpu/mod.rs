@@ -16,6 +16,7 @@ mod product;
 mod scratch;
 mod simd;
 mod softmax;
+mod transpose;
 mod weights;
 
 use std::sync::Arc;
