@@ -352,12 +352,8 @@ simd! {
         for first in (0..width).step_by(SIDE) {
             for (square, row) in square.iter_mut().zip(rows) {
                 let row = row.get(first..).unwrap_or(&[]);
-                if let Some(row) = row.first_chunk::<SIDE>() {
-                    *square = row.map(Number::widen);
-                } else {
-                    for (to, from) in square.iter_mut().zip(row) {
-                        *to = from.widen();
-                    }
+                for (to, from) in square.iter_mut().zip(row) {
+                    *to = from.widen();
                 }
             }
             T::Acc::transpose(&mut square);

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::activation::dropout_row;
+use super::activation::{Derivative, dropout_row};
 use super::buffer::Buffer;
 use super::elementwise::{accumulate, sum_rows};
 use super::number::{Number, Real};
@@ -163,13 +163,13 @@ impl<T: Number> Finish<'_, T> {
     }
 }
 
-/// `dx = dy·w`
+/// `dx = dy·w`, times the derivative of what made the input.
 pub(crate) fn grad_input<T: Number>(
     dy: &[T],
     w: &[T],
     dx: &mut [T],
-    outputs: usize,
-    inputs: usize,
+    [outputs, inputs]: [usize; 2],
+    input: Option<&Derivative<'_, T>>,
 ) {
     if dx.is_empty() {
         return;
@@ -178,7 +178,14 @@ pub(crate) fn grad_input<T: Number>(
     let dy = Matrix::row_major(dy, rows, outputs);
     let w = Matrix::row_major(w, outputs, inputs);
     let grid = Grid::new::<T>(rows, inputs);
-    product(dy, w.into(), grid, grid.cut(dx), |dx, block| compute(&block, dx, |_, _| ()));
+    product(dy, w.into(), grid, grid.cut(dx), |dx, block| {
+        let (rows, columns) = (block.rows(), block.columns());
+        compute(&block, dx, |i, values| {
+            if let Some(input) = input {
+                input.apply(values, (rows.start + i) * inputs + columns.start);
+            }
+        });
+    });
 }
 
 /// `dw += dyᵀ·x`

@@ -11,9 +11,10 @@ pub(crate) type Square<A> = [[A; SIDE]; SIDE];
 
 /// Transposes a square of any type.
 pub(crate) fn transpose<A: Copy>(square: &mut Square<A>) {
-    for i in 0..SIDE {
-        for j in 0..i {
-            (square[i][j], square[j][i]) = (square[j][i], square[i][j]);
+    let old = *square;
+    for (i, row) in square.iter_mut().enumerate() {
+        for (to, from) in row.iter_mut().zip(&old) {
+            *to = from[i];
         }
     }
 }
