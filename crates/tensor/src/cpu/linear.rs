@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::activation::{Derivative, dropout_row};
 use super::buffer::Buffer;
-use super::elementwise::{accumulate, sum_rows};
+use super::elementwise::{accumulate, store, sum_rows};
 use super::number::{Number, Real};
 use super::product::{Block, Grid, Matrix, MatrixMut, Right, pack, packed_len, product};
 use super::scratch::with_scratch;
@@ -45,14 +45,6 @@ simd! {
 fn apply<T: Real>(values: &mut [T], f: impl Fn(T) -> T) {
     for value in values {
         *value = f(*value);
-    }
-}
-
-simd! {
-    fn store<T: Number>(values: &[T::Acc], to: &mut [T]) {
-        for (to, &value) in to.iter_mut().zip(values) {
-            *to = T::narrow(value);
-        }
     }
 }
 

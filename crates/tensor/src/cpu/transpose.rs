@@ -37,33 +37,36 @@ pub(crate) fn transpose_f32(square: &mut Square<f32>) {
     transpose(square);
 }
 
-/// Numbers are exchanged in registers of four lanes: within lanes of four numbers, then whole lanes.
+/// Numbers are exchanged within lanes of four, then whole lanes. Written without closures, which may be compiled apart,
+/// for the baseline.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 fn avx512(square: &mut Square<f32>) {
     use std::arch::x86_64::*;
-    // SAFETY: a row is one register.
-    let rows = square.each_ref().map(|row| unsafe { _mm512_loadu_ps(row.as_ptr()) });
-    // Lane l of `lanes[4·g + j]` holds column 4·l + j of the rows from 4·g on.
+    let mut rows = [_mm512_setzero_ps(); SIDE];
+    for (row, from) in rows.iter_mut().zip(square.iter()) {
+        // SAFETY: a row is one register.
+        *row = unsafe { _mm512_loadu_ps(from.as_ptr()) };
+    }
+    // Lane l of `lanes[4·g + j]` then holds column 4·l + j of the rows from 4·g on.
     let mut lanes = rows;
     for g in (0..SIDE).step_by(4) {
-        let [a, b, c, d] = [rows[g], rows[g + 1], rows[g + 2], rows[g + 3]];
-        let low = [_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d)].map(|r| _mm512_castps_pd(r));
-        let high =
-            [_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d)].map(|r| _mm512_castps_pd(r));
-        lanes[g] = _mm512_castpd_ps(_mm512_unpacklo_pd(low[0], low[1]));
-        lanes[g + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low[0], low[1]));
-        lanes[g + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high[0], high[1]));
-        lanes[g + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high[0], high[1]));
+        let low = _mm512_castps_pd(_mm512_unpacklo_ps(rows[g], rows[g + 1]));
+        let next_low = _mm512_castps_pd(_mm512_unpacklo_ps(rows[g + 2], rows[g + 3]));
+        let high = _mm512_castps_pd(_mm512_unpackhi_ps(rows[g], rows[g + 1]));
+        let next_high = _mm512_castps_pd(_mm512_unpackhi_ps(rows[g + 2], rows[g + 3]));
+        lanes[g] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, next_low));
+        lanes[g + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, next_low));
+        lanes[g + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high, next_high));
+        lanes[g + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high, next_high));
     }
     const EVEN: i32 = 0b10_00_10_00;
     const ODD: i32 = 0b11_01_11_01;
     for j in 0..4 {
-        let [a, b, c, d] = [lanes[j], lanes[4 + j], lanes[8 + j], lanes[12 + j]];
-        let upper_even = _mm512_shuffle_f32x4::<EVEN>(a, b);
-        let upper_odd = _mm512_shuffle_f32x4::<ODD>(a, b);
-        let lower_even = _mm512_shuffle_f32x4::<EVEN>(c, d);
-        let lower_odd = _mm512_shuffle_f32x4::<ODD>(c, d);
+        let upper_even = _mm512_shuffle_f32x4::<EVEN>(lanes[j], lanes[4 + j]);
+        let upper_odd = _mm512_shuffle_f32x4::<ODD>(lanes[j], lanes[4 + j]);
+        let lower_even = _mm512_shuffle_f32x4::<EVEN>(lanes[8 + j], lanes[12 + j]);
+        let lower_odd = _mm512_shuffle_f32x4::<ODD>(lanes[8 + j], lanes[12 + j]);
         let columns = [
             _mm512_shuffle_f32x4::<EVEN>(upper_even, lower_even),
             _mm512_shuffle_f32x4::<EVEN>(upper_odd, lower_odd),
@@ -77,43 +80,40 @@ fn avx512(square: &mut Square<f32>) {
     }
 }
 
-/// As for AVX-512, in four quarters.
+/// As for AVX-512, in quarters: the two off the diagonal change places.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn avx2(square: &mut Square<f32>) {
     use std::arch::x86_64::*;
     const HALF: usize = SIDE / 2;
-    let quarter = |square: &Square<f32>, row: usize, column: usize| -> [__m256; HALF] {
-        let rows: [__m256; HALF] = std::array::from_fn(|i| {
+    let old = *square;
+    for [row, column] in [[0, 0], [0, HALF], [HALF, 0], [HALF, HALF]] {
+        let mut rows = [_mm256_setzero_ps(); HALF];
+        for (row, from) in rows.iter_mut().zip(&old[row..]) {
             // SAFETY: half a row is one register.
-            unsafe { _mm256_loadu_ps(square[row + i][column..column + HALF].as_ptr()) }
-        });
+            *row = unsafe { _mm256_loadu_ps(from[column..column + HALF].as_ptr()) };
+        }
         let mut lanes = rows;
         for g in (0..HALF).step_by(4) {
-            let [a, b, c, d] = [rows[g], rows[g + 1], rows[g + 2], rows[g + 3]];
-            let low =
-                [_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d)].map(|r| _mm256_castps_pd(r));
-            let high =
-                [_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d)].map(|r| _mm256_castps_pd(r));
-            lanes[g] = _mm256_castpd_ps(_mm256_unpacklo_pd(low[0], low[1]));
-            lanes[g + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low[0], low[1]));
-            lanes[g + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high[0], high[1]));
-            lanes[g + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high[0], high[1]));
+            let low = _mm256_castps_pd(_mm256_unpacklo_ps(rows[g], rows[g + 1]));
+            let next_low = _mm256_castps_pd(_mm256_unpacklo_ps(rows[g + 2], rows[g + 3]));
+            let high = _mm256_castps_pd(_mm256_unpackhi_ps(rows[g], rows[g + 1]));
+            let next_high = _mm256_castps_pd(_mm256_unpackhi_ps(rows[g + 2], rows[g + 3]));
+            lanes[g] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, next_low));
+            lanes[g + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, next_low));
+            lanes[g + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high, next_high));
+            lanes[g + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high, next_high));
         }
-        let mut columns = lanes;
         for j in 0..4 {
-            columns[j] = _mm256_permute2f128_ps::<0x20>(lanes[j], lanes[4 + j]);
-            columns[4 + j] = _mm256_permute2f128_ps::<0x31>(lanes[j], lanes[4 + j]);
-        }
-        columns
-    };
-    let quarters = [[0, 0], [0, HALF], [HALF, 0], [HALF, HALF]];
-    let turned = quarters.map(|[row, column]| quarter(square, row, column));
-    for ([row, column], turned) in quarters.into_iter().zip(turned) {
-        for (i, turned) in turned.into_iter().enumerate() {
-            let to = &mut square[column + i][row..row + HALF];
-            // SAFETY: half a row is one register.
-            unsafe { _mm256_storeu_ps(to.as_mut_ptr(), turned) };
+            let columns = [
+                _mm256_permute2f128_ps::<0x20>(lanes[j], lanes[4 + j]),
+                _mm256_permute2f128_ps::<0x31>(lanes[j], lanes[4 + j]),
+            ];
+            for (lane, turned) in columns.into_iter().enumerate() {
+                let to = &mut square[column + 4 * lane + j][row..row + HALF];
+                // SAFETY: half a row is one register.
+                unsafe { _mm256_storeu_ps(to.as_mut_ptr(), turned) };
+            }
         }
     }
 }

@@ -54,8 +54,10 @@ macro_rules! tile {
         }
         let step = $o.next.len() / $o.depth;
         for k in 0..$o.depth {
-            let next = $o.next.as_ptr().wrapping_add(k * step);
-            _mm_prefetch::<_MM_HINT_T1>(next.cast());
+            for j in 0..VECTORS {
+                let next = $o.next.as_ptr().wrapping_add(k * step + j * LANES);
+                _mm_prefetch::<_MM_HINT_T1>(next.cast());
+            }
             let mut b = [_mm512_setzero_ps(); VECTORS];
             for (j, b) in b.iter_mut().enumerate() {
                 // SAFETY: `check` found word `depth − 1` of the last column in `b`.

@@ -111,7 +111,7 @@ impl<'a, T: Copy + 'static> MatrixMut<'a, T> {
     }
 
     /// Cuts the matrix into blocks, row by row of blocks.
-    pub(super) fn cut(self, block_rows: usize, block_columns: usize) -> Vec<Self> {
+    pub(crate) fn cut(self, block_rows: usize, block_columns: usize) -> Vec<Self> {
         let mut blocks = Vec::new();
         for row in (0..self.rows).step_by(block_rows) {
             for column in (0..self.columns).step_by(block_columns) {

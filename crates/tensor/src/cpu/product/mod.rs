@@ -40,6 +40,20 @@ struct Packed<'a, A> {
     columns: usize,
 }
 
+impl<A> Packed<'_, A> {
+    /// The panel of a part of the inner axis from a column on; empty past the last part.
+    fn panel(&self, part: usize, column: usize) -> &[A] {
+        let whole = panels::panel_len(self.kernel, part_len(self.kernel));
+        let rest = self.inner.saturating_sub(part * part_len(self.kernel));
+        if rest == 0 {
+            return &[];
+        }
+        let len = panels::panel_len(self.kernel, rest.min(part_len(self.kernel)));
+        let panels = self.columns.div_ceil(self.kernel.columns);
+        &self.words[part * panels * whole + column / self.kernel.columns * len..][..len]
+    }
+}
+
 /// How a result is cut into blocks, one for each task.
 #[derive(Clone, Copy)]
 pub(crate) struct Grid {
@@ -200,17 +214,17 @@ fn multiply<T: Number>(
     if b.inner == 0 && !add {
         (0..rows.len()).for_each(|row| out.row(row).fill(num_traits::Zero::zero()));
     }
-    let panels = b.columns.div_ceil(kernel.columns);
-    let whole_part = panels * panels::panel_len(kernel, part_len(kernel));
     with_scratch(panels::left_len(kernel, rows.len()), |packed: &mut [T::Acc]| {
         for (part, first) in (0..b.inner).step_by(part_len(kernel)).enumerate() {
             let inner = first..b.inner.min(first + part_len(kernel));
-            let panel_len = panels::panel_len(kernel, inner.len());
             let depth = panels::words(kernel, inner.len());
             let left = panels::left(kernel, a, rows.clone(), inner, packed);
             for column in columns.clone().step_by(kernel.columns) {
-                let right = &b.words[part * whole_part + column / kernel.columns * panel_len..];
-                let next = right.get(panel_len..2 * panel_len).unwrap_or(&[]);
+                let right = b.panel(part, column);
+                let next = match column + kernel.columns < columns.end {
+                    true => b.panel(part, column + kernel.columns),
+                    false => b.panel(part + 1, columns.start),
+                };
                 let tiles = rows.len().div_ceil(kernel.rows);
                 for (tile, row) in (0..rows.len()).step_by(kernel.rows).enumerate() {
                     let operands = Operands {
