@@ -39,7 +39,7 @@ pub use backend::{
     Activated, Activation, AdamWStep, Attention, AttentionInputs, Backend, Binary, Epilogue,
     SgdStep,
 };
-pub use cpu::CpuBackend;
+pub use cpu::{CpuBackend, Peak};
 pub use device::Device;
 pub use dtype::{DType, Element, bf16};
 pub use error::{Error, Result};

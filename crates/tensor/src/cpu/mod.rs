@@ -12,6 +12,7 @@ mod linear;
 mod memory;
 mod number;
 mod optimizer;
+mod peak;
 mod product;
 mod scratch;
 mod simd;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 pub(crate) use memory::HostMemory;
 use memory::{Pool, read, write};
+pub use peak::Peak;
 
 use crate::backend::*;
 use crate::error::{Error, Result};
@@ -44,6 +46,12 @@ impl CpuBackend {
     /// How many buffers the pool had to ask the system for so far. In a steady state this no longer grows.
     pub fn fresh_allocations(&self) -> usize {
         self.pool.fresh_allocations()
+    }
+
+    /// Loops of nothing but multiply-adds, one for each instruction of this machine that does them: the pace that no
+    /// product can exceed.
+    pub fn peaks() -> Vec<Peak> {
+        peak::peaks()
     }
 
     /// Bytes in buffers that wait to be used again.
