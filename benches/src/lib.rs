@@ -29,10 +29,10 @@ pub fn textbook() -> VitConfig {
     VitConfig::preset("d2l").expect("d2l is a built-in preset")
 }
 
-/// One of the four linear layers of a block.
+/// One of the four linear layers of a block, or the one before all blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Product {
-    /// The layer's name in the model: `qkv`, `proj`, `fc1` or `fc2`.
+    /// The layer's name in the model, `qkv`, `proj`, `fc1` or `fc2`; or `patch`.
     pub name: &'static str,
     /// The width I of its input.
     pub inputs: usize,
@@ -50,6 +50,12 @@ impl Product {
             Self { name: "fc1", inputs: width, outputs: hidden },
             Self { name: "fc2", inputs: hidden, outputs: width },
         ]
+    }
+
+    /// The product that makes tokens of patches.
+    pub fn of_patches(config: &VitConfig) -> Self {
+        let (height, width) = config.patch_size;
+        Self { name: "patch", inputs: config.channels * height * width, outputs: config.width }
     }
 
     /// Floating-point operations for so many rows: forward, or either of the two gradients.
@@ -128,8 +134,8 @@ mod tests {
         let (tokens, width) = (config.tokens(), config.width);
         let block: u64 = Product::of_block(&config).iter().map(|p| p.flops(tokens)).sum();
         let attention = 2 * flops(tokens, width, tokens);
-        let patch = config.patch_size.0 * config.patch_size.1 * config.channels;
-        let rest = flops(config.patches(), patch, width) + flops(1, width, config.classes);
+        let patches = Product::of_patches(&config).flops(config.patches());
+        let rest = patches + flops(1, width, config.classes);
         let step = 3 * (config.depth as u64 * (block + attention) + rest);
         assert_eq!((step as f64 / 1e7).round(), 144.0);
     }

@@ -1,6 +1,6 @@
 //! The way back: one exhaustive match over the operations, and the gradients on their way.
 
-use vitrine_tensor::Tensor;
+use vitrine_tensor::{Activated, Tensor};
 
 use crate::error::{Error, Result};
 use crate::ops::Op;
@@ -52,29 +52,30 @@ impl Tape {
         }
         let round = self.round();
         let last = result.node_in(self, round).ok_or(Error::NotRecorded)?;
-        let nodes = self.take();
-        let mut flow = Flow { grads: vec![None; nodes.len()], slots: Vec::new() };
-        flow.slots = nodes.iter().map(Node::slot).collect();
+        let mut flow = Flow::new(self.take());
         flow.add(Some(last), grad)?;
-        for (id, node) in nodes.into_iter().enumerate().rev() {
+        while let Some(node) = flow.nodes.pop() {
+            let id = flow.nodes.len();
             // A variable's gradient stays; any other is used up here, and the node's saved tensors with it.
             if matches!(node.op, Op::Leaf(_)) {
                 continue;
             }
-            if let Some(grad) = flow.grads[id].take() {
-                step(node, grad, &mut flow)?;
+            match (flow.grads[id].take(), flow.product_grads[id].take()) {
+                (None, None) => {}
+                (Some(grad), None) => step(node, grad, &mut flow)?,
+                (grad, Some(product)) => {
+                    let Op::Linear(op) = node.op else {
+                        unreachable!("`Flow::activated` gives a linear layer's activation")
+                    };
+                    let product = match grad {
+                        Some(grad) => product.add(&op.product_grad(&grad)?)?,
+                        None => product,
+                    };
+                    op.backward_product(product, &node.inputs, &mut flow)?;
+                }
             }
         }
         Ok(Gradients { grads: flow.grads, tape: self.clone(), round })
-    }
-}
-
-impl Node {
-    fn slot(&self) -> Option<Tensor> {
-        match &self.op {
-            Op::Leaf(grad) => grad.clone(),
-            _ => None,
-        }
     }
 }
 
@@ -107,28 +108,49 @@ fn step(node: Node, dy: Tensor, flow: &mut Flow) -> Result<()> {
 
 /// Gradients on their way back.
 pub(crate) struct Flow {
+    /// What is still on the tape.
+    nodes: Vec<Node>,
     grads: Vec<Option<Tensor>>,
-    /// The buffers of parameters.
-    slots: Vec<Option<Tensor>>,
+    /// Gradients of linear layers for the value before their activation.
+    product_grads: Vec<Option<Tensor>>,
 }
 
 impl Flow {
+    fn new(nodes: Vec<Node>) -> Self {
+        let none = vec![None; nodes.len()];
+        Self { nodes, grads: none.clone(), product_grads: none }
+    }
+
+    /// The buffer of a parameter.
+    fn slot(&self, id: NodeId) -> Option<&Tensor> {
+        match &self.nodes[id].op {
+            Op::Leaf(grad) => grad.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// What an input was made of, if that was an activation after a linear layer: its gradient may be given for the
+    /// value before the activation, to [`Flow::add_to_product`].
+    pub(crate) fn activated(&self, input: Option<NodeId>) -> Option<Activated<'_>> {
+        match &self.nodes[input?].op {
+            Op::Linear(op) => op.activated(),
+            _ => None,
+        }
+    }
+
+    /// As [`Flow::add`], for the value before an input's activation.
+    pub(crate) fn add_to_product(&mut self, input: Option<NodeId>, grad: Tensor) -> Result<()> {
+        let Some(id) = input else { return Ok(()) };
+        add(&mut self.product_grads[id], grad)
+    }
+
     /// Adds `grad` to what has come to an input so far. Does nothing for an input that needs no gradient.
     pub(crate) fn add(&mut self, input: Option<NodeId>, grad: Tensor) -> Result<()> {
         let Some(id) = input else { return Ok(()) };
-        if let Some(slot) = &self.slots[id] {
+        if let Some(slot) = self.slot(id) {
             return Ok(slot.add_scaled_(&grad, 1.0)?);
         }
-        self.grads[id] = Some(match self.grads[id].take() {
-            None => grad,
-            // In place where no other tensor would see it: a residual's gradient is shared until its branch is done.
-            Some(sum) if sum.is_sole_owner() && sum.is_contiguous() => {
-                sum.add_scaled_(&grad, 1.0)?;
-                sum
-            }
-            Some(sum) => sum.add(&grad)?,
-        });
-        Ok(())
+        add(&mut self.grads[id], grad)
     }
 
     /// A dense tensor of `shape` that an operation may add an input's gradient to; `None` if the input needs no
@@ -140,7 +162,7 @@ impl Flow {
         like: &Tensor,
     ) -> Result<Option<Tensor>> {
         let Some(id) = input else { return Ok(None) };
-        if let Some(slot) = &self.slots[id] {
+        if let Some(slot) = self.slot(id) {
             return Ok(Some(slot.clone()));
         }
         let sum = match self.grads[id].take() {
@@ -151,4 +173,18 @@ impl Flow {
         self.grads[id] = Some(sum.clone());
         Ok(Some(sum))
     }
+}
+
+/// Adds to a sum of gradients.
+fn add(sum: &mut Option<Tensor>, grad: Tensor) -> Result<()> {
+    *sum = Some(match sum.take() {
+        None => grad,
+        // In place where no other tensor would see it: a residual's gradient is shared until its branch is done.
+        Some(sum) if sum.is_sole_owner() && sum.is_contiguous() => {
+            sum.add_scaled_(&grad, 1.0)?;
+            sum
+        }
+        Some(sum) => sum.add(&grad)?,
+    });
+    Ok(())
 }

@@ -8,7 +8,7 @@ use std::any::Any;
 use std::ops::Range;
 
 use crate::random::Dropout;
-use crate::{Result, Tensor};
+use crate::{Result, Tensor, composed};
 
 /// A backend's own memory behind a tensor. It goes back to the backend when it is dropped.
 pub type Memory = Box<dyn Any + Send + Sync>;
@@ -48,6 +48,17 @@ pub struct Epilogue<'a> {
     pub dropout: Option<Dropout>,
     /// Of the output's shape, added last.
     pub residual: Option<&'a Tensor>,
+}
+
+/// What made the input of a linear layer: `x = dropout(activation(pre_activation))`.
+#[derive(Clone, Copy)]
+pub struct Activated<'a> {
+    /// Of x's shape: the value before the activation.
+    pub pre_activation: &'a Tensor,
+    /// Applied to each element.
+    pub activation: Activation,
+    /// Applied after it to each element, which is numbered in x's order.
+    pub dropout: Option<Dropout>,
 }
 
 /// The statistics of a row that layer norm saves, and the gradients it gives.
@@ -165,6 +176,17 @@ pub trait Backend: Any + Send + Sync {
     ) -> Result<()>;
     /// `dx = dy·w`.
     fn linear_grad_input(&self, dy: &Tensor, w: &Tensor, dx: &Tensor) -> Result<()>;
+    /// `dpre = (dy·w) · mask · activation′(pre_activation)`: the gradient for the value before what made the input.
+    /// A backend that does not fuse the two parts need not override this.
+    fn linear_grad_activated(
+        &self,
+        dy: &Tensor,
+        w: &Tensor,
+        input: &Activated<'_>,
+        dpre: &Tensor,
+    ) -> Result<()> {
+        composed::linear_grad_activated(self, dy, w, input, dpre)
+    }
     /// `dw += dyᵀ·x`, and `db += Σ dy` over the rows. Each of dw and db may have the accumulator's type.
     fn linear_grad_weight(
         &self,

@@ -24,6 +24,7 @@
 //! `vitrine-autodiff` strings them together.
 
 pub mod backend;
+pub mod composed;
 mod cpu;
 mod device;
 mod dtype;
@@ -35,9 +36,10 @@ mod shape;
 mod tensor;
 
 pub use backend::{
-    Activation, AdamWStep, Attention, AttentionInputs, Backend, Binary, Epilogue, SgdStep,
+    Activated, Activation, AdamWStep, Attention, AttentionInputs, Backend, Binary, Epilogue,
+    SgdStep,
 };
-pub use cpu::CpuBackend;
+pub use cpu::{CpuBackend, Peak};
 pub use device::Device;
 pub use dtype::{DType, Element, bf16};
 pub use error::{Error, Result};

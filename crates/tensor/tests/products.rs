@@ -6,7 +6,9 @@
 use std::process::Command;
 
 use ndarray::{Array1, Array2, Axis};
-use vitrine_tensor::{DType, Device, Epilogue, StreamKey, Tensor};
+use vitrine_tensor::{
+    Activated, Activation, DType, Device, Dropout, Epilogue, StreamKey, Tensor, composed,
+};
 
 /// What a started process is asked for, by this variable.
 const REQUEST: &str = "VITRINE_TEST_PRODUCTS";
@@ -52,6 +54,8 @@ fn check(dtype: DType, [rows, inputs, outputs]: [usize; 3]) -> Vec<f64> {
     let dx = dy_tensor.linear_grad_input(&w_tensor).unwrap();
     assert_close(&what("linear_grad_input"), &dx, &values(dy.dot(&w)), outputs);
 
+    let fused = check_fused(&dy_tensor, &w_tensor, &x_tensor);
+
     // Gradients of weights are sums in the accumulator's type, on top of what is there.
     let sums = dtype.accumulator();
     let dw = Tensor::full(&[outputs, inputs], 1.0, sums, &Device::cpu()).unwrap();
@@ -61,7 +65,27 @@ fn check(dtype: DType, [rows, inputs, outputs]: [usize; 3]) -> Vec<f64> {
     let exact: Array1<f64> = dy.sum_axis(Axis(0)) + 1.0;
     assert_close(&what("the bias' gradient"), &db, &exact.to_vec(), rows);
 
-    [y, dx, dw, db].iter().flat_map(|t| t.to_f64_vec().unwrap()).collect()
+    [y, dx, fused, dw, db].iter().flat_map(|t| t.to_f64_vec().unwrap()).collect()
+}
+
+/// The gradient through an activation, fused and composed: of the same bits, unless `bf16` rounds between the two parts.
+fn check_fused(dy: &Tensor, w: &Tensor, pre_activation: &Tensor) -> Tensor {
+    let key = StreamKey { seed: 3, step: 1, stream: 4 };
+    let dropout = Some(Dropout::new(0.2, key));
+    let input = Activated { pre_activation, activation: Activation::GeluErf, dropout };
+    let fused = dy.linear_grad_activated(w, &input).unwrap();
+    let parts = Tensor::full(fused.shape(), f64::NAN, fused.dtype(), &Device::cpu()).unwrap();
+    let backend = Device::cpu();
+    composed::linear_grad_activated(backend.backend(), dy, w, &input, &parts).unwrap();
+    let (found, expected) = (fused.to_f64_vec().unwrap(), parts.to_f64_vec().unwrap());
+    match fused.dtype() {
+        // Two roundings of 8 bits.
+        DType::BF16 => {
+            assert!(found.iter().zip(&expected).all(|(f, e)| (f - e).abs() <= 8e-3 * e.abs()))
+        }
+        _ => assert!(found == expected, "the fused gradient has other bits"),
+    }
+    fused
 }
 
 /// Does nothing unless [`REQUEST`] is set, as it is in the processes that the test below starts.

@@ -15,8 +15,15 @@ const SETS: [&str; 4] = ["portable", "avx2", "avx512", "avx512bf16"];
 const REQUEST: &str = "VITRINE_TEST_DIGEST";
 
 /// The operations that multiply matrices: where there is an instruction for `a·b + c`, it rounds once.
-const PRODUCTS: [&str; 6] =
-    ["linear", "linear_grad_input", "linear_grad_weight", "matmul", "attention", "attention_grad"];
+const PRODUCTS: [&str; 7] = [
+    "linear",
+    "linear_grad_input",
+    "linear_grad_activated",
+    "linear_grad_weight",
+    "matmul",
+    "attention",
+    "attention_grad",
+];
 
 /// One line a case: the operation, the case, and a hash of its results' bits. Fails where a result is out of bounds.
 fn digest(dtype: DType) -> String {

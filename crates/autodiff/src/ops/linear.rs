@@ -1,6 +1,6 @@
 //! The linear layer with its epilogue, and the matrix product.
 
-use vitrine_tensor::{Activation, Dropout, Epilogue, Tensor};
+use vitrine_tensor::{Activated, Activation, Dropout, Epilogue, Tensor};
 
 use super::Op;
 use crate::Var;
@@ -28,6 +28,7 @@ pub(crate) struct Linear {
     pre_activation: Option<(Activation, Tensor)>,
     dropout: Option<Dropout>,
     has_bias: bool,
+    has_residual: bool,
 }
 
 impl Var {
@@ -54,30 +55,51 @@ impl Var {
                 pre_activation: options.activation.zip(pre),
                 dropout: options.dropout,
                 has_bias: options.bias.is_some(),
+                has_residual: options.residual.is_some(),
             })
         })
     }
 }
 
 impl Linear {
+    /// What the result was made of by its activation, if nothing came after that but dropout: the gradient of a layer
+    /// that takes it as input may then be given for the value before the activation, to [`Linear::backward_product`].
+    pub(crate) fn activated(&self) -> Option<Activated<'_>> {
+        let (activation, pre_activation) =
+            self.pre_activation.as_ref().filter(|_| !self.has_residual)?;
+        Some(Activated { pre_activation, activation: *activation, dropout: self.dropout })
+    }
+
     pub(crate) fn backward(
         self,
         dy: Tensor,
         inputs: &[Option<NodeId>],
         flow: &mut Flow,
     ) -> Result<()> {
-        let (bias, residual) = if self.has_bias {
-            (inputs[2], inputs.get(3).copied().flatten())
-        } else {
-            (None, inputs.get(2).copied().flatten())
-        };
-        // The gradient of the product, before what came after it.
-        let dproduct = match (self.pre_activation, self.dropout) {
-            (Some((activation, pre)), dropout) => pre.activate_grad(activation, dropout, &dy)?,
+        let dproduct = self.product_grad(&dy)?;
+        if self.has_residual {
+            flow.add(inputs[inputs.len() - 1], dy)?;
+        }
+        self.backward_product(dproduct, inputs, flow)
+    }
+
+    /// The gradient of the product, before what came after it.
+    pub(crate) fn product_grad(&self, dy: &Tensor) -> Result<Tensor> {
+        Ok(match (&self.pre_activation, self.dropout) {
+            (Some((activation, pre)), dropout) => pre.activate_grad(*activation, dropout, dy)?,
             (None, Some(dropout)) => dy.dropout(dropout)?,
             (None, None) => dy.clone(),
-        };
-        flow.add(residual, dy)?;
+        })
+    }
+
+    /// As [`Linear::backward`], from the gradient of the product.
+    pub(crate) fn backward_product(
+        self,
+        dproduct: Tensor,
+        inputs: &[Option<NodeId>],
+        flow: &mut Flow,
+    ) -> Result<()> {
+        let bias = if self.has_bias { inputs[2] } else { None };
         let db = match bias {
             Some(_) => flow.accumulator(bias, &self.weight.shape()[..1], &self.weight)?,
             None => None,
@@ -90,10 +112,16 @@ impl Linear {
                 1.0,
             )?;
         }
-        if inputs[0].is_some() {
-            flow.add(inputs[0], dproduct.linear_grad_input(&self.weight)?)?;
+        match flow.activated(inputs[0]) {
+            Some(input) => {
+                let dpre = dproduct.linear_grad_activated(&self.weight, &input)?;
+                flow.add_to_product(inputs[0], dpre)
+            }
+            None if inputs[0].is_some() => {
+                flow.add(inputs[0], dproduct.linear_grad_input(&self.weight)?)
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -48,6 +48,7 @@ pub fn cases() -> Vec<Case> {
         }
     }
     cases.extend(one_variable_in_two_places());
+    cases.extend(after_an_activation());
     cases.extend(products());
     cases
 }
@@ -87,6 +88,47 @@ fn one_variable_in_two_places() -> Vec<Case> {
             x[0].linear(&x[1], &options)?.linear(&x[1], &options)
         }),
     ]
+}
+
+/// A layer after one with an activation hands its gradient to the value before that, whatever else uses the result.
+fn after_an_activation() -> Vec<Case> {
+    let shapes: &[&[usize]] = &[&[2, 3, 5], &[7, 5], &[4, 7], &[2, 3, 7]];
+    let plain = LinearOptions::default;
+    let mut cases = Vec::new();
+    for activation in ACTIVATIONS {
+        for dropout in [None, Some(mask(4))] {
+            let first = LinearOptions { activation: Some(activation), dropout, ..plain() };
+            let name = |uses| format!("{activation:?}, dropout {}, then {uses}", dropout.is_some());
+            cases.push(case("Linear", name("a layer"), &shapes[..3], move |x| {
+                x[0].linear(&x[1], &first)?.linear(&x[2], &plain())
+            }));
+            cases.push(case("Linear", name("two layers"), &shapes[..3], move |x| {
+                let hidden = x[0].linear(&x[1], &first)?;
+                hidden.linear(&x[2], &plain())?.add(&hidden.linear(&x[2], &plain())?)
+            }));
+            cases.push(case("Linear", name("a layer and a product"), shapes, move |x| {
+                let hidden = x[0].linear(&x[1], &first)?;
+                let after = hidden.linear(&x[2], &plain())?;
+                after.linear(&x[2].permute(&[1, 0])?, &plain())?.mul(&hidden)?.mul(&x[3])
+            }));
+        }
+    }
+    cases.push(case("Linear", "an activation and a residual, then a layer", shapes, move |x| {
+        let (activation, residual) = (Some(Activation::GeluErf), Some(&x[3]));
+        let first = LinearOptions { activation, residual, ..plain() };
+        x[0].linear(&x[1], &first)?.linear(&x[2], &plain())
+    }));
+    cases.push(case(
+        "Linear",
+        "an activation's result as input and weight",
+        &[&[4, 4]],
+        move |x| {
+            let first = LinearOptions { activation: Some(Activation::GeluTanh), ..plain() };
+            let hidden = x[0].linear(&x[0], &first)?;
+            hidden.linear(&hidden, &plain())
+        },
+    ));
+    cases
 }
 
 fn products() -> Vec<Case> {

@@ -115,6 +115,44 @@ simd! {
     }
 }
 
+simd! {
+    fn multiply_by<A: Real>(values: &mut [A], factors: &[A]) {
+        for (value, &factor) in values.iter_mut().zip(factors) {
+            *value = *value * factor;
+        }
+    }
+}
+
+/// Elements whose factors are at hand at a time: few enough for the first-level cache.
+const RUN: usize = 1024;
+
+/// The derivative of `dropout(activation(x))`: `mask · activation′(x)`.
+pub(crate) struct Derivative<'a, T> {
+    pub(crate) x: &'a [T],
+    pub(crate) activation: Activation,
+    pub(crate) mask: Option<&'a Mask>,
+}
+
+impl<T: Number> Derivative<'_, T> {
+    /// The derivative at the elements from `first` on.
+    fn factors(&self, first: usize, factors: &mut [T::Acc]) {
+        derivative_block(&self.x[first..first + factors.len()], self.activation, factors);
+        if let Some(mask) = self.mask {
+            mask.apply(factors, first);
+        }
+    }
+
+    /// Multiplies the elements from `first` on by the derivative.
+    pub(crate) fn apply(&self, values: &mut [T::Acc], first: usize) {
+        let mut factors = [T::Acc::zero(); RUN];
+        for (run, values) in values.chunks_mut(RUN).enumerate() {
+            let factors = &mut factors[..values.len()];
+            self.factors(first + run * RUN, factors);
+            multiply_by(values, factors);
+        }
+    }
+}
+
 /// `y = activation(x)`
 pub(crate) fn forward<T: Number>(x: &[T], activation: Activation, y: &mut [T]) {
     y.par_chunks_mut(BLOCK)
@@ -123,23 +161,13 @@ pub(crate) fn forward<T: Number>(x: &[T], activation: Activation, y: &mut [T]) {
 }
 
 /// `dx = dy · mask · activation′(x)`
-pub(crate) fn grad<T: Number>(
-    x: &[T],
-    activation: Activation,
-    mask: Option<&Mask>,
-    dy: &[T],
-    dx: &mut [T],
-) {
-    const RUN: usize = 1024;
+pub(crate) fn grad<T: Number>(input: &Derivative<'_, T>, dy: &[T], dx: &mut [T]) {
     dx.par_chunks_mut(BLOCK).enumerate().for_each(|(block, dx)| {
         let mut factors = [T::Acc::zero(); RUN];
         for (run, dx) in dx.chunks_mut(RUN).enumerate() {
             let first = block * BLOCK + run * RUN;
             let factors = &mut factors[..dx.len()];
-            derivative_block(&x[first..first + dx.len()], activation, factors);
-            if let Some(mask) = mask {
-                mask.apply(factors, first);
-            }
+            input.factors(first, factors);
             multiply(factors, &dy[first..first + dx.len()], dx);
         }
     });
@@ -147,7 +175,6 @@ pub(crate) fn grad<T: Number>(
 
 /// `y = x · mask`
 pub(crate) fn dropout<T: Number>(x: &[T], mask: &Mask, y: &mut [T]) {
-    const RUN: usize = 1024;
     y.par_chunks_mut(BLOCK).enumerate().for_each(|(block, y)| {
         let mut factors = [T::Acc::zero(); RUN];
         for (run, y) in y.chunks_mut(RUN).enumerate() {

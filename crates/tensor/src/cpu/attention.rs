@@ -1,15 +1,18 @@
-//! Attention, image by image and head by head, in blocks of query rows: the scores of a block stay in cache, and
+//! Attention, head by head, in blocks of query rows: the scores of a block stay in cache, and
 //! memory is linear in the number of tokens. The gradient computes the weights again (Dao et al. 2022, section 3.1).
+
+use std::ops::Range;
 
 use num_traits::Float;
 use rayon::prelude::*;
 
 use super::activation::dropout_factors;
 use super::number::{Number, Real, sum_of};
-use super::product::{SLACK_COLUMNS, SLACK_ROWS, Small, small_product};
+use super::product::{MatrixMut, SLACK_COLUMNS, SLACK_ROWS, Small, small_product};
 use super::scratch::with_scratch;
 use super::simd::simd;
 use super::softmax::{masked_softmax, masked_softmax_again};
+use super::transpose::SIDE;
 use crate::Dropout;
 use crate::backend::{Attention, AttentionInputs};
 
@@ -34,12 +37,6 @@ pub(crate) struct Saved<'a, T: Number> {
     pub(crate) y: &'a [T],
     pub(crate) log_sums: &'a [T::Acc],
     pub(crate) dy: &'a [T],
-}
-
-/// Gradients of one image: where each kind starts in its slice, and the stride over tokens.
-struct GradLayout {
-    starts: [usize; 3],
-    strides: [usize; 3],
 }
 
 impl<'a> Plan<'a> {
@@ -89,7 +86,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// As [`Plan::load`], transposed: tokens become columns.
+    /// As [`Plan::load`], transposed: tokens become columns, of which `stride` are written.
     fn load_transposed<T: Number>(
         &self,
         from: &[T],
@@ -97,10 +94,10 @@ impl<'a> Plan<'a> {
         at: [usize; 2],
         (to, stride): (&mut [T::Acc], usize),
     ) {
-        for (token, from) in self.rows(from, kind, at).enumerate() {
-            for (to, from) in to[token..].iter_mut().step_by(stride).zip(from) {
-                *to = from.widen();
-            }
+        let mut rows = self.rows(from, kind, at);
+        for token in (0..stride).step_by(SIDE) {
+            let tokens: [&[T]; SIDE] = std::array::from_fn(|_| rows.next().unwrap_or(&[]));
+            turn_rows(&tokens, self.head_width, &mut to[token..], stride);
         }
     }
 
@@ -146,67 +143,80 @@ impl<'a> Plan<'a> {
             log_sums.fill(T::Acc::neg_infinity());
             return;
         }
+        let [heads_of_y] = self.cut_heads(y, self.queries);
+        let heads = heads_of_y.into_par_iter().zip(log_sums.par_chunks_mut(self.queries));
+        heads.enumerate().for_each(|(i, (y, log_sums))| {
+            self.forward_head([q, k, v], [i / self.heads, i % self.heads], y, log_sums);
+        });
+    }
+
+    /// Cuts `[B, tokens, N·D]` into N kinds, each in heads of all images one after the other.
+    fn cut_heads<'t, T: Number, const N: usize>(
+        &self,
+        values: &'t mut [T],
+        tokens: usize,
+    ) -> [Vec<MatrixMut<'t, T>>; N] {
+        let width = N * self.width();
+        let rows = values.len() / width;
+        let blocks = MatrixMut::new(values, [rows, width], width).cut(tokens, self.head_width);
+        let mut kinds = [const { Vec::new() }; N];
+        for (i, block) in blocks.into_iter().enumerate() {
+            kinds[i / self.heads % N].push(block);
+        }
+        kinds
+    }
+
+    /// One head of one image.
+    fn forward_head<T: Number>(
+        &self,
+        [q, k, v]: [&[T]; 3],
+        at: [usize; 2],
+        mut y: MatrixMut<'_, T>,
+        log_sums: &mut [T::Acc],
+    ) {
         let (d, rows) = (self.head_width, self.queries.min(BLOCK));
         let [by_key, by_head] = self.padded();
-        let images = y
-            .par_chunks_mut(self.queries * self.width())
-            .zip(log_sums.par_chunks_mut(self.heads * self.queries));
-        images.enumerate().for_each(|(image, (y, log_sums))| {
-            let sizes = [
-                matrix(self.queries, by_head),
-                matrix(d, by_key),
-                matrix(self.keys, by_head),
-                matrix(rows, by_key),
-                matrix(rows, by_head),
-                self.dropout.map_or(0, |_| rows * self.keys),
-            ];
-            with_parts(sizes, |[q_head, k_columns, v_head, scores, out, factors]| {
-                for head in 0..self.heads {
-                    let at = [image, head];
-                    self.load(q, 0, at, self.scale(), (&mut *q_head, by_head));
-                    self.load_transposed(k, 1, at, (&mut *k_columns, by_key));
-                    self.load(v, 2, at, T::Acc::of(1.0), (&mut *v_head, by_head));
-                    for first in (0..self.queries).step_by(BLOCK) {
-                        let rows = BLOCK.min(self.queries - first);
-                        let queries =
-                            Small { values: &q_head[first * by_head..], strides: [by_head, 1] };
-                        let keys = Small { values: k_columns, strides: [by_key, 1] };
-                        let to = (&mut *scores, by_key);
-                        small_product(queries, keys, [rows, d, self.keys], to, false);
-                        for (i, row) in scores.chunks_exact_mut(by_key).take(rows).enumerate() {
-                            let log_sum = masked_softmax(row, self.valid(image));
-                            log_sums[head * self.queries + first + i] = log_sum;
-                        }
-                        let factors = &mut factors[..self.dropout.map_or(0, |_| rows * self.keys)];
-                        self.factors(at, first, factors);
-                        let masks = factors.chunks_exact(self.keys);
-                        for (row, mask) in scores.chunks_exact_mut(by_key).zip(masks) {
-                            multiply_row(row, mask);
-                        }
-                        let weights = Small { values: scores, strides: [by_key, 1] };
-                        let values = Small { values: v_head, strides: [by_head, 1] };
-                        let to = (&mut *out, by_head);
-                        small_product(weights, values, [rows, self.keys, d], to, false);
-                        let y = &mut y[first * self.width() + head * d..];
-                        store_head((out, by_head), rows, y, self.width(), d);
-                    }
+        let sizes = [
+            matrix(self.queries, by_head),
+            matrix(d, by_key),
+            matrix(self.keys, by_head),
+            matrix(rows, by_key),
+            matrix(rows, by_head),
+            self.dropout.map_or(0, |_| rows * self.keys),
+        ];
+        with_parts(sizes, |[q_head, k_columns, v_head, scores, out, factors]| {
+            self.load(q, 0, at, self.scale(), (&mut *q_head, by_head));
+            self.load_transposed(k, 1, at, (&mut *k_columns, by_key));
+            self.load(v, 2, at, T::Acc::of(1.0), (&mut *v_head, by_head));
+            for first in (0..self.queries).step_by(BLOCK) {
+                let rows = BLOCK.min(self.queries - first);
+                let queries = Small { values: &q_head[first * by_head..], strides: [by_head, 1] };
+                let keys = Small { values: k_columns, strides: [by_key, 1] };
+                let to = (&mut *scores, by_key);
+                small_product(queries, keys, [rows, d, self.keys], to, false);
+                for (i, row) in scores.chunks_exact_mut(by_key).take(rows).enumerate() {
+                    log_sums[first + i] = masked_softmax(row, self.valid(at[0]));
                 }
-            });
+                let factors = &mut factors[..self.dropout.map_or(0, |_| rows * self.keys)];
+                self.factors(at, first, factors);
+                let masks = factors.chunks_exact(self.keys);
+                for (row, mask) in scores.chunks_exact_mut(by_key).zip(masks) {
+                    multiply_row(row, mask);
+                }
+                let weights = Small { values: scores, strides: [by_key, 1] };
+                let values = Small { values: v_head, strides: [by_head, 1] };
+                let to = (&mut *out, by_head);
+                small_product(weights, values, [rows, self.keys, d], to, false);
+                store_rows((out, by_head), first..first + rows, &mut y);
+            }
         });
     }
 
     /// Gradients side by side in `[B, N, 3D]`.
     pub(crate) fn grad_packed<T: Number>(&self, saved: &Saved<'_, T>, grads: &mut [T]) {
-        let width = self.width();
-        if grads.is_empty() {
-            return;
+        if !grads.is_empty() {
+            self.grad(saved, self.cut_heads(grads, self.keys));
         }
-        let layout = GradLayout { starts: [0, width, 2 * width], strides: [3 * width; 3] };
-        grads.par_chunks_mut(self.keys * 3 * width).enumerate().for_each(|(image, grads)| {
-            self.grad_image(saved, image, &layout, |kind, write| {
-                write(&mut grads[layout.starts[kind]..])
-            });
-        });
     }
 
     /// Gradients of the queries in `[B, Q, D]`, of keys and values side by side in `[B, K, 2D]`.
@@ -216,34 +226,33 @@ impl<'a> Plan<'a> {
         query_grads: &mut [T],
         key_value_grads: &mut [T],
     ) {
-        let width = self.width();
         if query_grads.is_empty() || key_value_grads.is_empty() {
             query_grads.fill(T::from_f64(0.0));
             key_value_grads.fill(T::from_f64(0.0));
             return;
         }
-        let layout = GradLayout { starts: [0, 0, width], strides: [width, 2 * width, 2 * width] };
-        query_grads
-            .par_chunks_mut(self.queries * width)
-            .zip(key_value_grads.par_chunks_mut(self.keys * 2 * width))
-            .enumerate()
-            .for_each(|(image, (dq, dkv))| {
-                self.grad_image(saved, image, &layout, |kind, write| {
-                    let of_kind = if kind == 0 { &mut *dq } else { &mut *dkv };
-                    write(&mut of_kind[layout.starts[kind]..]);
-                });
-            });
+        let [dq] = self.cut_heads(query_grads, self.queries);
+        let [dk, dv] = self.cut_heads(key_value_grads, self.keys);
+        self.grad(saved, [dq, dk, dv]);
     }
 
-    /// The gradients of one image; `write_to` gives the slice that a kind of gradient starts in.
-    fn grad_image<T: Number>(
+    /// Gradients of queries, keys and values, in heads of all images one after the other.
+    fn grad<T: Number>(&self, saved: &Saved<'_, T>, [dq, dk, dv]: [Vec<MatrixMut<'_, T>>; 3]) {
+        let heads = dq.into_par_iter().zip(dk).zip(dv).enumerate();
+        heads.for_each(|(i, ((dq, dk), dv))| {
+            self.grad_head(saved, [i / self.heads, i % self.heads], [dq, dk, dv]);
+        });
+    }
+
+    /// The gradients of one head of one image.
+    fn grad_head<T: Number>(
         &self,
         saved: &Saved<'_, T>,
-        image: usize,
-        layout: &GradLayout,
-        mut write_to: impl FnMut(usize, &mut dyn FnMut(&mut [T])),
+        at: [usize; 2],
+        grads: [MatrixMut<'_, T>; 3],
     ) {
         let (d, rows) = (self.head_width, self.queries.min(BLOCK));
+        let [image, head] = at;
         let [by_key, by_head] = self.padded();
         let [q, k, v] = saved.inputs;
         let (of_queries, of_keys) = (matrix(self.queries, by_head), matrix(self.keys, by_head));
@@ -267,59 +276,49 @@ impl<'a> Plan<'a> {
                 dweights,
                 mask,
             ] = parts;
-            for head in 0..self.heads {
-                let (at, one) = ([image, head], T::Acc::of(1.0));
-                self.load(q, 0, at, self.scale(), (&mut *q_head, by_head));
-                self.load(k, 1, at, one, (&mut *k_head, by_head));
-                self.load_transposed(k, 1, at, (&mut *k_columns, by_key));
-                self.load_transposed(v, 2, at, (&mut *v_columns, by_key));
-                let row_of = |values, row: usize| -> &[T] {
-                    let values: &[T] = values;
-                    &values[(image * self.queries + row) * self.width() + head * d..][..d]
-                };
-                for (i, to) in dy_head.chunks_mut(by_head).take(self.queries).enumerate() {
-                    scale_row(row_of(saved.dy, i), one, &mut to[..d]);
+            let one = T::Acc::of(1.0);
+            self.load(q, 0, at, self.scale(), (&mut *q_head, by_head));
+            self.load(k, 1, at, one, (&mut *k_head, by_head));
+            self.load_transposed(k, 1, at, (&mut *k_columns, by_key));
+            self.load_transposed(v, 2, at, (&mut *v_columns, by_key));
+            let row_of = |values, row: usize| -> &[T] {
+                let values: &[T] = values;
+                &values[(image * self.queries + row) * self.width() + head * d..][..d]
+            };
+            for (i, to) in dy_head.chunks_mut(by_head).take(self.queries).enumerate() {
+                scale_row(row_of(saved.dy, i), one, &mut to[..d]);
+            }
+            for first in (0..self.queries).step_by(BLOCK) {
+                let (rows, start) = (BLOCK.min(self.queries - first), first * by_head);
+                let q_block = Small { values: &q_head[start..], strides: [by_head, 1] };
+                let dy_block = Small { values: &dy_head[start..], strides: [by_head, 1] };
+                let columns = |values| Small { values, strides: [by_key, 1] };
+                let extents = [rows, d, self.keys];
+                small_product(q_block, columns(k_columns), extents, (weights, by_key), false);
+                small_product(dy_block, columns(v_columns), extents, (dweights, by_key), false);
+                let mask = &mut mask[..self.dropout.map_or(0, |_| rows * self.keys)];
+                self.factors(at, first, mask);
+                for i in 0..rows {
+                    let row_number = (image * self.heads + head) * self.queries + first + i;
+                    let weights = &mut weights[i * by_key..][..by_key];
+                    masked_softmax_again(weights, self.valid(image), saved.log_sums[row_number]);
+                    let (y, dy) = (row_of(saved.y, first + i), row_of(saved.dy, first + i));
+                    let mask = mask.get(i * self.keys..).map_or(&[][..], |m| m);
+                    let dweights = &mut dweights[i * by_key..][..self.keys];
+                    score_grad::<T>(dweights, weights, mask, y, dy);
                 }
-                for first in (0..self.queries).step_by(BLOCK) {
-                    let (rows, start) = (BLOCK.min(self.queries - first), first * by_head);
-                    let q_block = Small { values: &q_head[start..], strides: [by_head, 1] };
-                    let dy_block = Small { values: &dy_head[start..], strides: [by_head, 1] };
-                    let columns = |values| Small { values, strides: [by_key, 1] };
-                    let extents = [rows, d, self.keys];
-                    small_product(q_block, columns(k_columns), extents, (weights, by_key), false);
-                    small_product(dy_block, columns(v_columns), extents, (dweights, by_key), false);
-                    let mask = &mut mask[..self.dropout.map_or(0, |_| rows * self.keys)];
-                    self.factors(at, first, mask);
-                    for i in 0..rows {
-                        let row_number = (image * self.heads + head) * self.queries + first + i;
-                        let weights = &mut weights[i * by_key..][..by_key];
-                        masked_softmax_again(
-                            weights,
-                            self.valid(image),
-                            saved.log_sums[row_number],
-                        );
-                        let (y, dy) = (row_of(saved.y, first + i), row_of(saved.dy, first + i));
-                        let mask = mask.get(i * self.keys..).map_or(&[][..], |m| m);
-                        let dweights = &mut dweights[i * by_key..][..self.keys];
-                        score_grad::<T>(dweights, weights, mask, y, dy);
-                    }
-                    let turned = |values| Small { values, strides: [1, by_key] };
-                    let extents = [self.keys, rows, d];
-                    small_product(turned(weights), dy_block, extents, (dv, by_head), first > 0);
-                    small_product(turned(dweights), q_block, extents, (dk, by_head), first > 0);
-                    let k_head = Small { values: k_head, strides: [by_head, 1] };
-                    let to = (&mut dq[start..], by_head);
-                    small_product(columns(dweights), k_head, [rows, self.keys, d], to, false);
-                }
-                // The scale was folded into the queries; the gradient for them still lacks it.
-                dq.iter_mut().for_each(|g| *g = *g * self.scale());
-                let tokens = [self.queries, self.keys, self.keys];
-                for (kind, grad) in [&*dq, dk, dv].into_iter().enumerate() {
-                    write_to(kind, &mut |to| {
-                        let (stride, from) = (layout.strides[kind], (grad, by_head));
-                        store_head(from, tokens[kind], &mut to[head * d..], stride, d);
-                    });
-                }
+                let turned = |values| Small { values, strides: [1, by_key] };
+                let extents = [self.keys, rows, d];
+                small_product(turned(weights), dy_block, extents, (dv, by_head), first > 0);
+                small_product(turned(dweights), q_block, extents, (dk, by_head), first > 0);
+                let k_head = Small { values: k_head, strides: [by_head, 1] };
+                let to = (&mut dq[start..], by_head);
+                small_product(columns(dweights), k_head, [rows, self.keys, d], to, false);
+            }
+            // The scale was folded into the queries; the gradient for them still lacks it.
+            scale_all(dq, self.scale());
+            for (from, mut to) in [&*dq, dk, dv].into_iter().zip(grads) {
+                store_rows((from, by_head), 0..to.rows(), &mut to);
             }
         });
     }
@@ -334,6 +333,39 @@ simd! {
     fn scale_row<T: Number>(from: &[T], factor: T::Acc, to: &mut [T::Acc]) {
         for (to, from) in to.iter_mut().zip(from) {
             *to = from.widen() * factor;
+        }
+    }
+}
+
+simd! {
+    fn scale_all<A: Real>(values: &mut [A], factor: A) {
+        for value in values {
+            *value = *value * factor;
+        }
+    }
+}
+
+simd! {
+    /// Writes rows of up to `width` numbers down columns: number k of row i to `k·stride + i`. All columns are written;
+    /// those of rows that are missing get any content.
+    fn turn_rows<T: Number>(
+        rows: &[&[T]; SIDE],
+        width: usize,
+        to: &mut [T::Acc],
+        stride: usize,
+    ) {
+        let mut square = [[T::Acc::of(0.0); SIDE]; SIDE];
+        for first in (0..width).step_by(SIDE) {
+            for (square, row) in square.iter_mut().zip(rows) {
+                let row = row.get(first..).unwrap_or(&[]);
+                for (to, from) in square.iter_mut().zip(row) {
+                    *to = from.widen();
+                }
+            }
+            T::Acc::transpose(&mut square);
+            for (k, square) in (first..width).zip(&square) {
+                to[k * stride..][..SIDE].copy_from_slice(square);
+            }
         }
     }
 }
@@ -372,16 +404,14 @@ simd! {
 }
 
 simd! {
-    /// Writes a head, in rows that lie `from.1` apart, into rows that lie `stride` apart.
-    fn store_head<T: Number>(
+    /// Writes rows that lie `from.1` apart to those of a head.
+    fn store_rows<T: Number>(
         from: (&[T::Acc], usize),
-        tokens: usize,
-        to: &mut [T],
-        stride: usize,
-        d: usize,
+        rows: Range<usize>,
+        to: &mut MatrixMut<'_, T>,
     ) {
-        for (token, from) in from.0.chunks_exact(from.1).take(tokens).enumerate() {
-            for (to, &value) in to[token * stride..][..d].iter_mut().zip(from) {
+        for (row, from) in rows.zip(from.0.chunks_exact(from.1)) {
+            for (to, &value) in to.row(row).iter_mut().zip(from) {
                 *to = T::narrow(value);
             }
         }

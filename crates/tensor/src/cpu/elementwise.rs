@@ -109,10 +109,21 @@ pub(crate) fn add_scaled<T: Number>(from: &[T], factor: f64, to: &mut [T]) {
         .for_each(|(to, from)| add_scaled_block(from, T::Acc::of(factor), to));
 }
 
-/// `to += sums`, for sums kept in the arithmetic type.
-pub(crate) fn accumulate<T: Number>(to: &mut [T], sums: &[T::Acc]) {
-    for (to, &sum) in to.iter_mut().zip(sums) {
-        *to = T::narrow(to.widen() + sum);
+simd! {
+    /// `to += sums`, for sums kept in the arithmetic type.
+    pub(crate) fn accumulate<T: Number>(to: &mut [T], sums: &[T::Acc]) {
+        for (to, &sum) in to.iter_mut().zip(sums) {
+            *to = T::narrow(to.widen() + sum);
+        }
+    }
+}
+
+simd! {
+    /// `to = values`, for values kept in the arithmetic type.
+    pub(crate) fn store<T: Number>(values: &[T::Acc], to: &mut [T]) {
+        for (to, &value) in to.iter_mut().zip(values) {
+            *to = T::narrow(value);
+        }
     }
 }
 

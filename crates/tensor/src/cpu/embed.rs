@@ -3,8 +3,10 @@
 use rayon::prelude::*;
 
 use super::activation::Mask;
+use super::elementwise::store;
 use super::number::Number;
 use super::scratch::with_scratch;
+use super::simd::simd;
 use crate::dtype::Element;
 
 /// How images are cut.
@@ -61,6 +63,14 @@ impl Grid {
     }
 }
 
+simd! {
+    fn add<T: Number>(a: &[T], b: &[T], sums: &mut [T::Acc]) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum = a.widen() + b.widen();
+        }
+    }
+}
+
 /// `y = (class ++ patches + positions) · mask`
 pub(crate) fn tokens<T: Number>(
     patches: &[T],
@@ -76,17 +86,14 @@ pub(crate) fn tokens<T: Number>(
     let before = class.map_or(0, <[T]>::len);
     y.par_chunks_mut(tokens).enumerate().for_each(|(image, y)| {
         let patches = &patches[image * (tokens - before)..][..tokens - before];
-        let inputs = class.unwrap_or_default().iter().chain(patches);
         with_scratch(tokens, |sums| {
-            for ((sum, x), position) in sums.iter_mut().zip(inputs).zip(positions) {
-                *sum = x.widen() + position.widen();
-            }
+            let (first, others) = sums.split_at_mut(before);
+            add(class.unwrap_or_default(), positions, first);
+            add(patches, &positions[before..], others);
             if let Some(mask) = mask {
                 mask.apply(sums, image * tokens);
             }
-            for (y, &sum) in y.iter_mut().zip(&*sums) {
-                *y = T::narrow(sum);
-            }
+            store(sums, y);
         });
     });
 }

@@ -54,6 +54,7 @@ pub(crate) fn forward<T: Number>(
     y.par_chunks_mut(block)
         .zip(x.par_chunks(block))
         .zip(statistics.par_chunks_mut(2 * ROWS))
+        .with_min_len(2) // Another thread takes longer to wake than a block takes.
         .for_each(|((y, x), statistics)| {
             forward_rows(x, scale, shift, T::Acc::of(epsilon), y, statistics);
         });

@@ -2,13 +2,14 @@
 
 use rayon::prelude::*;
 
-use super::activation::dropout_row;
+use super::activation::{Derivative, dropout_row};
 use super::buffer::Buffer;
-use super::elementwise::{accumulate, sum_rows};
+use super::elementwise::{accumulate, store, sum_rows};
 use super::number::{Number, Real};
-use super::product::{Block, Grid, Matrix, Right, Rows, pack, packed_len, product};
+use super::product::{Block, Grid, Matrix, MatrixMut, Right, pack, packed_len, product};
 use super::scratch::with_scratch;
 use super::simd::simd;
+use super::transpose::SIDE;
 use crate::{Activation, Dropout};
 
 /// What happens to a row of the product.
@@ -44,14 +45,6 @@ simd! {
 fn apply<T: Real>(values: &mut [T], f: impl Fn(T) -> T) {
     for value in values {
         *value = f(*value);
-    }
-}
-
-simd! {
-    fn store<T: Number>(values: &[T::Acc], to: &mut [T]) {
-        for (to, &value) in to.iter_mut().zip(values) {
-            *to = T::narrow(value);
-        }
     }
 }
 
@@ -100,13 +93,36 @@ pub(crate) fn forward<T: Number>(
     let mut pre_activations = pre_activation.map(|pre| grid.cut(pre).into_iter());
     let parts =
         grid.cut(y).into_iter().map(|y| (y, pre_activations.as_mut().and_then(Iterator::next)));
-    product(x, w, grid, parts.collect(), |(y, mut pre), block, values| {
-        for (i, (values, y)) in values.chunks_exact_mut(block.columns).zip(y).enumerate() {
-            let pre = pre.as_mut().map(|pre| &mut *pre[i]);
-            finish.row(block.first_row + i, block.first_column, outputs, values, pre);
-            store::<T>(values, y);
-        }
+    product(x, w, grid, parts.collect(), |(y, mut pre), block| {
+        let (rows, columns) = (block.rows(), block.columns());
+        compute(&block, y, |i, values| {
+            let pre = pre.as_mut().map(|pre| pre.row(i));
+            finish.row(rows.start + i, columns.start, outputs, values, pre);
+        });
     });
+}
+
+/// Computes a block where it goes, and finishes each of its rows while it is in cache.
+fn compute<T: Number>(
+    block: &Block<'_, T>,
+    to: MatrixMut<'_, T>,
+    mut finish: impl FnMut(usize, &mut [T::Acc]),
+) {
+    let (rows, columns) = (to.rows(), to.columns());
+    match to.of_type::<T::Acc>() {
+        Ok(mut to) => {
+            block.multiply(&mut to, false);
+            (0..rows).for_each(|i| finish(i, to.row(i)));
+        }
+        Err(mut to) => with_scratch(rows * columns, |values| {
+            let mut values = MatrixMut::new(values, [rows, columns], columns);
+            block.multiply(&mut values, false);
+            for i in 0..rows {
+                finish(i, values.row(i));
+                store::<T>(values.row(i), to.row(i));
+            }
+        }),
+    }
 }
 
 impl<T: Number> Finish<'_, T> {
@@ -139,13 +155,13 @@ impl<T: Number> Finish<'_, T> {
     }
 }
 
-/// `dx = dy·w`
+/// `dx = dy·w`, times the derivative of what made the input.
 pub(crate) fn grad_input<T: Number>(
     dy: &[T],
     w: &[T],
     dx: &mut [T],
-    outputs: usize,
-    inputs: usize,
+    [outputs, inputs]: [usize; 2],
+    input: Option<&Derivative<'_, T>>,
 ) {
     if dx.is_empty() {
         return;
@@ -154,14 +170,14 @@ pub(crate) fn grad_input<T: Number>(
     let dy = Matrix::row_major(dy, rows, outputs);
     let w = Matrix::row_major(w, outputs, inputs);
     let grid = Grid::new::<T>(rows, inputs);
-    product(dy, w.into(), grid, grid.cut(dx), store_block::<T>);
-}
-
-/// Stores a block of a product that nothing is done to.
-fn store_block<T: Number>(to: Rows<'_, T>, block: Block, values: &mut [T::Acc]) {
-    for (to, values) in to.into_iter().zip(values.chunks_exact(block.columns)) {
-        store::<T>(values, to);
-    }
+    product(dy, w.into(), grid, grid.cut(dx), |dx, block| {
+        let (rows, columns) = (block.rows(), block.columns());
+        compute(&block, dx, |i, values| {
+            if let Some(input) = input {
+                input.apply(values, (rows.start + i) * inputs + columns.start);
+            }
+        });
+    });
 }
 
 /// `dw += dyᵀ·x`
@@ -179,26 +195,57 @@ pub(crate) fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
     let (dy, x) = (Matrix::row_major(dy, rows, outputs), Matrix::row_major(x, rows, inputs));
     if inputs <= outputs {
         let grid = Grid::new::<T>(outputs, inputs);
-        product(dy.transposed(), x.into(), grid, grid.cut(dw), |dw, block, values| {
-            for (dw, values) in dw.into_iter().zip(values.chunks_exact(block.columns)) {
-                accumulate(dw, values);
+        product(dy.transposed(), x.into(), grid, grid.cut(dw), |dw, block| {
+            match dw.of_type::<T::Acc>() {
+                Ok(mut dw) => block.multiply(&mut dw, true),
+                Err(mut dw) => with_block(&block, |values| {
+                    for (i, values) in values.chunks_exact(block.columns().len()).enumerate() {
+                        accumulate(dw.row(i), values);
+                    }
+                }),
             }
         });
         return;
     }
-    // The narrower matrix is the one to pack: the transpose is computed, which gives the same bits.
-    with_scratch(inputs * outputs, |turned: &mut [T::Acc]| {
-        let grid = Grid::new::<T>(inputs, outputs);
-        product(x.transposed(), dy.into(), grid, grid.cut(turned), store_block::<T::Acc>);
-        const LINE: usize = 16;
-        dw.par_chunks_mut(LINE * inputs).enumerate().for_each(|(line, dw)| {
-            for (i, turned) in turned.chunks_exact(outputs).enumerate() {
-                for (row, &value) in dw.chunks_exact_mut(inputs).zip(&turned[line * LINE..]) {
-                    row[i] = S::narrow(row[i].widen() + value);
+    // The narrower matrix is the one to pack whole: the transpose is computed.
+    let grid = Grid::new::<T>(inputs, outputs);
+    product(x.transposed(), dy.into(), grid, grid.cut_transposed(dw), |mut dw, block| {
+        with_block(&block, |values| accumulate_transposed(&mut dw, values));
+    });
+}
+
+/// Runs `work` on a block, dense.
+fn with_block<T: Number>(block: &Block<'_, T>, work: impl FnOnce(&[T::Acc])) {
+    let (rows, columns) = (block.rows().len(), block.columns().len());
+    with_scratch(rows * columns, |values| {
+        block.multiply(&mut MatrixMut::new(values, [rows, columns], columns), false);
+        work(values);
+    });
+}
+
+simd! {
+    /// `to += sumsᵀ`, for dense sums kept in the arithmetic type.
+    fn accumulate_transposed<T: Number>(to: &mut MatrixMut<'_, T>, sums: &[T::Acc]) {
+        let (rows, columns) = (to.rows(), to.columns());
+        let mut square = [[T::Acc::of(0.0); SIDE]; SIDE];
+        for column in (0..columns).step_by(SIDE) {
+            let width = SIDE.min(columns - column);
+            for row in (0..rows).step_by(SIDE) {
+                let height = SIDE.min(rows - row);
+                let sums = sums[column * rows..].chunks(rows).take(width);
+                for (square, sums) in square.iter_mut().zip(sums) {
+                    square[..height].copy_from_slice(&sums[row..row + height]);
+                }
+                T::Acc::transpose(&mut square);
+                for (i, sums) in square.iter().take(height).enumerate() {
+                    let to = &mut to.row(row + i)[column..column + width];
+                    for (to, &sum) in to.iter_mut().zip(sums) {
+                        *to = T::narrow(to.widen() + sum);
+                    }
                 }
             }
-        });
-    });
+        }
+    }
 }
 
 /// `db += Σ dy` over the rows.
@@ -231,6 +278,7 @@ pub(crate) fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T
     }
     c.par_chunks_mut(m * n).enumerate().for_each(|(i, c)| {
         let grid = Grid::new::<T>(m, n);
-        product(a.matrix(i), b.matrix(i).into(), grid, grid.cut(c), store_block::<T>);
+        let (a, b) = (a.matrix(i), b.matrix(i));
+        product(a, b.into(), grid, grid.cut(c), |c, block| compute(&block, c, |_, _| ()));
     });
 }

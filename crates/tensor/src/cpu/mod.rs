@@ -12,16 +12,19 @@ mod linear;
 mod memory;
 mod number;
 mod optimizer;
+mod peak;
 mod product;
 mod scratch;
 mod simd;
 mod softmax;
+mod transpose;
 mod weights;
 
 use std::sync::Arc;
 
 pub(crate) use memory::HostMemory;
 use memory::{Pool, read, write};
+pub use peak::Peak;
 
 use std::ops::Range;
 
@@ -45,6 +48,12 @@ impl CpuBackend {
     /// How many buffers the pool had to ask the system for so far. In a steady state this no longer grows.
     pub fn fresh_allocations(&self) -> usize {
         self.pool.fresh_allocations()
+    }
+
+    /// Loops of nothing but multiply-adds, one for each instruction of this machine that does them: the pace that no
+    /// product can exceed.
+    pub fn peaks() -> Vec<Peak> {
+        peak::peaks()
     }
 
     /// Bytes in buffers that wait to be used again.
@@ -213,7 +222,27 @@ impl Backend for CpuBackend {
     fn linear_grad_input(&self, dy: &Tensor, w: &Tensor, dx: &Tensor) -> Result<()> {
         let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
         with_float!(dx.dtype(), T => {
-            linear::grad_input::<T>(&read(dy), &read(w), &mut write(dx), outputs, inputs);
+            linear::grad_input::<T>(&read(dy), &read(w), &mut write(dx), [outputs, inputs], None);
+        });
+        Ok(())
+    }
+
+    fn linear_grad_activated(
+        &self,
+        dy: &Tensor,
+        w: &Tensor,
+        input: &Activated<'_>,
+        dpre: &Tensor,
+    ) -> Result<()> {
+        let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
+        let mask = input.dropout.map(|d| activation::Mask::new(d, dpre));
+        with_float!(dpre.dtype(), T => {
+            let pre = read::<T>(input.pre_activation);
+            let input = activation::Derivative {
+                x: &pre, activation: input.activation, mask: mask.as_ref(),
+            };
+            let mut dpre = write(dpre);
+            linear::grad_input::<T>(&read(dy), &read(w), &mut dpre, [outputs, inputs], Some(&input));
         });
         Ok(())
     }
@@ -263,7 +292,8 @@ impl Backend for CpuBackend {
     ) -> Result<()> {
         let mask = dropout.map(|d| activation::Mask::new(d, x));
         with_float!(dx.dtype(), T => {
-            activation::grad::<T>(&read(x), activation, mask.as_ref(), &read(dy), &mut write(dx));
+            let input = activation::Derivative { x: &read(x), activation, mask: mask.as_ref() };
+            activation::grad::<T>(&input, &read(dy), &mut write(dx));
         });
         Ok(())
     }

@@ -4,6 +4,7 @@
 use num_traits::Float;
 
 use super::product::{self, Kernels};
+use super::transpose::{self, Square};
 use crate::dtype::Element;
 use crate::{Activation, bf16};
 
@@ -15,6 +16,10 @@ pub(crate) trait Real: Number<Acc = Self> + Float + std::iter::Sum {
     fn exponential(self) -> Self;
     /// The standard normal distribution function `Φ(x)` and density `φ(x)`.
     fn normal(self) -> (Self, Self);
+    /// Exchanges rows and columns.
+    fn transpose(square: &mut Square<Self>) {
+        transpose::transpose(square);
+    }
 }
 
 /// A type that tensors store.
@@ -124,6 +129,10 @@ const TAIL: [f32; 9] = [
 ];
 
 impl Real for f32 {
+    fn transpose(square: &mut Square<Self>) {
+        transpose::transpose_f32(square);
+    }
+
     #[inline(always)]
     fn of(value: f64) -> Self {
         value as Self

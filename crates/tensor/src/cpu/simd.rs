@@ -34,8 +34,9 @@ pub(crate) fn level() -> Simd {
     })
 }
 
+/// The best set that this machine has.
 #[cfg(target_arch = "x86_64")]
-fn detected() -> Simd {
+pub(super) fn detected() -> Simd {
     use std::arch::is_x86_feature_detected as has;
     if !(has!("avx2") && has!("fma")) {
         Simd::Portable
@@ -53,8 +54,9 @@ fn pairs_are_fast() -> bool {
     [maker.ebx, maker.edx, maker.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
 }
 
+/// The best set that this machine has.
 #[cfg(not(target_arch = "x86_64"))]
-fn detected() -> Simd {
+pub(super) fn detected() -> Simd {
     Simd::Portable
 }
 

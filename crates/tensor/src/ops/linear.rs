@@ -1,7 +1,7 @@
 //! The linear layer's product with its epilogue, its gradients, and the batched matrix product.
 
 use super::{check_dropout, expect_shape, expect_sum, expect_writable, same_float};
-use crate::backend::Epilogue;
+use crate::backend::{Activated, Epilogue};
 use crate::error::{Error, Result};
 use crate::{Shape, Tensor};
 
@@ -54,13 +54,35 @@ impl Tensor {
     pub fn linear_grad_input(&self, weight: &Self) -> Result<Self> {
         const OP: &str = "linear_grad_input";
         let device = same_float(OP, self, &[weight])?;
-        if weight.rank() != 2 || self.rank() == 0 || self.dims().last() != weight.shape()[0] {
-            return Err(mismatch(OP, self, weight, "dy must be [.., O] and the weight [O, I]"));
-        }
-        let shape = self.dims().with_last(weight.shape()[1]);
+        let shape = self.grad_input_shape(OP, weight)?;
         let dx = Self::uninitialised(shape, self.dtype(), device)?;
         device.backend().linear_grad_input(&self.contiguous()?, &weight.contiguous()?, &dx)?;
         Ok(dx)
+    }
+
+    /// As [`Tensor::linear_grad_input`], for an input that an activation made: the gradient for the value before it,
+    /// `dpre = (dy·w) · mask · activation′(pre_activation)`.
+    pub fn linear_grad_activated(&self, weight: &Self, input: &Activated<'_>) -> Result<Self> {
+        const OP: &str = "linear_grad_activated";
+        let pre = input.pre_activation;
+        let device = same_float(OP, self, &[weight, pre])?;
+        let shape = self.grad_input_shape(OP, weight)?;
+        expect_shape(OP, pre, &shape, "the pre-activation must have the input's shape")?;
+        check_dropout(OP, input.dropout.as_ref())?;
+        let pre_activation = &pre.contiguous()?;
+        let input = Activated { pre_activation, ..*input };
+        let dpre = Self::uninitialised(shape, self.dtype(), device)?;
+        let (dy, w) = (self.contiguous()?, weight.contiguous()?);
+        device.backend().linear_grad_activated(&dy, &w, &input, &dpre)?;
+        Ok(dpre)
+    }
+
+    /// The shape of `dy·w`, with `self` as dy.
+    fn grad_input_shape(&self, op: &'static str, weight: &Self) -> Result<Shape> {
+        if weight.rank() != 2 || self.rank() == 0 || self.dims().last() != weight.shape()[0] {
+            return Err(mismatch(op, self, weight, "dy must be [.., O] and the weight [O, I]"));
+        }
+        Shape::new(&self.dims().with_last(weight.shape()[1]))
     }
 
     /// The gradients of [`Tensor::linear`]'s product for weight and bias: `dw += dyᵀ·x`, `db += Σ dy`, with `self` as

@@ -1,6 +1,6 @@
 //! The linear layer, its gradients, and the batched matrix product.
 
-use vitrine_tensor::{Activation, Epilogue, Tensor};
+use vitrine_tensor::{Activated, Activation, Epilogue, Tensor};
 
 use super::mask;
 use crate::case::Case;
@@ -69,6 +69,11 @@ pub(super) fn cases() -> Vec<Case> {
                 forward(s, shape, outputs, OPTIONS[6], layouts, None)
             }));
             cases.extend(gradients(&name, shape, outputs, layouts));
+            for activation in [Activation::GeluErf, Activation::GeluTanh, Activation::Relu] {
+                for dropout in [false, true] {
+                    cases.push(grad_activated(&name, shape, outputs, layouts, activation, dropout));
+                }
+            }
         }
     }
     cases.push(Case::new("linear", "mask of the first rows of larger samples", |s| {
@@ -166,6 +171,40 @@ fn gradients(
         ])
     });
     [input, weight]
+}
+
+/// The gradient for what an activation made a layer's input of. Masks are those of larger samples.
+fn grad_activated(
+    name: &str,
+    shape: &'static [usize],
+    outputs: usize,
+    (first, second): (Layout, Layout),
+    activation: Activation,
+    dropout: bool,
+) -> Case {
+    let inputs = shape[shape.len() - 1];
+    let dy_shape = [&shape[..shape.len() - 1], &[outputs]].concat();
+    let sample: usize = shape[1..].iter().product();
+    let mut dropout = dropout.then(|| mask(0.3, 5));
+    if let Some(mask) = &mut dropout {
+        mask.sample_stride = Some(sample + 70);
+    }
+    let name = format!("{name}, {activation:?}, dropout {}", dropout.is_some());
+    Case::new("linear_grad_activated", name, move |s| {
+        let dy = s.laid_out(1, &dy_shape, first)?;
+        let w = s.laid_out(2, &[outputs, inputs], second)?;
+        let pre = s.laid_out(3, shape, second)?;
+        let expected = reference::linear_grad_activated(
+            &dy.values,
+            &w.values,
+            &pre.values,
+            activation,
+            dropout.as_ref(),
+        );
+        let input = Activated { pre_activation: &pre.tensor, activation, dropout };
+        let dpre = dy.tensor.linear_grad_activated(&w.tensor, &input)?;
+        Ok(vec![Comparison::of_sum("dpre", &dpre, &expected)?])
+    })
 }
 
 pub(super) fn matmul_cases() -> Vec<Case> {

@@ -67,6 +67,19 @@ pub fn linear_grad_input(dy: &Array, w: &Array) -> Sum {
     linear(dy, &w.t().to_owned(), &Epilogue::default()).y
 }
 
+/// `dpre = (dy·w) · mask · activation′(pre)`
+pub fn linear_grad_activated(
+    dy: &Array,
+    w: &Array,
+    pre: &Array,
+    function: Activation,
+    dropout: Option<&Dropout>,
+) -> Sum {
+    let Sum { value, terms } = linear_grad_input(dy, w);
+    let through = |dx: &Array| activation::activate_grad(pre, function, dropout, dx);
+    Sum { value: through(&value), terms: through(&terms).mapv(f64::abs) }
+}
+
 /// `dw = dyᵀ·x` over all rows.
 pub fn linear_grad_weight(dy: &Array, x: &Array) -> Sum {
     let ((rows, outputs), (_, inputs)) = (rows_and_width(dy), rows_and_width(x));

@@ -151,6 +151,8 @@ operations! {
         x: &Tensor, w: &Tensor, epilogue: &Epilogue<'_>, pre_activation: Option<&Tensor>, y: &Tensor
     ) writes [Some(y), pre_activation];
     linear_grad_input(dy: &Tensor, w: &Tensor, dx: &Tensor) writes [Some(dx)];
+    linear_grad_activated(dy: &Tensor, w: &Tensor, input: &Activated<'_>, dpre: &Tensor)
+        writes [Some(dpre)];
     linear_grad_weight(dy: &Tensor, x: &Tensor, dw: &Tensor, db: Option<&Tensor>)
         writes [Some(dw), db];
     matmul(a: &Tensor, b: &Tensor, c: &Tensor) writes [Some(c)];

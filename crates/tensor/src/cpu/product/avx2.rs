@@ -22,7 +22,7 @@ pub(crate) fn f32_kernel() -> Kernel<f32> {
 /// # Safety
 /// `check` must hold for the arguments.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn f32_tile(o: &Operands<'_, f32>, t: Tile<'_, f32>) {
+unsafe fn f32_tile(o: &Operands<'_, f32>, mut t: Tile<'_, f32>) {
     let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
     let [over_rows, over_depth] = o.a_strides;
     for k in 0..o.depth {
@@ -40,14 +40,13 @@ unsafe fn f32_tile(o: &Operands<'_, f32>, t: Tile<'_, f32>) {
             }
         }
     }
-    for (i, sums) in sums.iter().take(t.rows).enumerate() {
+    for (i, sums) in sums.iter().take(t.to.rows()).enumerate() {
         let mut row = [0.0; VECTORS * LANES];
         for (row, &sum) in row.chunks_exact_mut(LANES).zip(sums) {
             // SAFETY: `row` has room for a register.
             unsafe { _mm256_storeu_ps(row.as_mut_ptr(), sum) };
         }
-        let to = &mut t.values[i * t.stride..][..t.columns];
-        for (to, sum) in to.iter_mut().zip(row) {
+        for (to, sum) in t.to.row(i).iter_mut().zip(row) {
             *to = if t.add { *to + sum } else { sum };
         }
     }

@@ -45,7 +45,19 @@ macro_rules! tile {
     ($o:ident, $t:ident, |$sum:ident, $a:ident, $b:ident| $multiply_add:expr) => {{
         let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
         let [over_rows, over_depth] = $o.a_strides;
+        let (start, stride, rows) = ($t.to.start(), $t.to.row_stride(), $t.to.rows());
+        for i in 0..rows {
+            for j in 0..VECTORS {
+                let to = start.wrapping_add(i * stride + j * LANES);
+                _mm_prefetch::<_MM_HINT_T0>(to.cast());
+            }
+        }
+        let step = $o.next.len() / $o.depth;
         for k in 0..$o.depth {
+            for j in 0..VECTORS {
+                let next = $o.next.as_ptr().wrapping_add(k * step + j * LANES);
+                _mm_prefetch::<_MM_HINT_T1>(next.cast());
+            }
             let mut b = [_mm512_setzero_ps(); VECTORS];
             for (j, b) in b.iter_mut().enumerate() {
                 // SAFETY: `check` found word `depth − 1` of the last column in `b`.
@@ -61,14 +73,14 @@ macro_rules! tile {
             }
         }
         let masks: [u16; VECTORS] = std::array::from_fn(|j| {
-            let columns = $t.columns.saturating_sub(j * LANES).min(LANES);
+            let columns = $t.to.columns().saturating_sub(j * LANES).min(LANES);
             ((1u32 << columns) - 1) as u16
         });
         for (i, sums) in sums.into_iter().enumerate() {
-            if i < $t.rows {
+            if i < rows {
                 for (j, (sum, mask)) in sums.into_iter().zip(masks).enumerate() {
-                    let to = $t.values.as_mut_ptr().wrapping_add(i * $t.stride + j * LANES);
-                    // SAFETY: `check` found the last column of the last row in `values`; the mask ends at that column.
+                    let to = start.wrapping_add(i * stride + j * LANES);
+                    // SAFETY: row i is one of the destination's; the mask ends at its last column.
                     unsafe {
                         let sum = match $t.add {
                             true => _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), sum),
@@ -87,7 +99,7 @@ macro_rules! tile {
 #[target_feature(enable = "avx512f")]
 unsafe fn f32_tile<const ROWS: usize, const VECTORS: usize>(
     o: &Operands<'_, f32>,
-    t: Tile<'_, f32>,
+    mut t: Tile<'_, f32>,
 ) {
     tile!(o, t, |sum, a, b| _mm512_fmadd_ps(a, b, *sum));
 }
@@ -97,7 +109,7 @@ unsafe fn f32_tile<const ROWS: usize, const VECTORS: usize>(
 #[target_feature(enable = "avx512f,avx512bf16")]
 unsafe fn bf16_tile<const ROWS: usize, const VECTORS: usize>(
     o: &Operands<'_, f32>,
-    t: Tile<'_, f32>,
+    mut t: Tile<'_, f32>,
 ) {
     // SAFETY: each type is 512 bits that may have any content.
     let pairs = |words: __m512| unsafe { std::mem::transmute::<__m512, __m512bh>(words) };

@@ -3,27 +3,26 @@
 
 use super::super::number::Real;
 use super::super::simd::simd;
+use super::matrix::MatrixMut;
 
 /// What one tile multiplies. A word is one number, or the bits of two `bf16` that follow each other on the inner axis.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<'a, A> {
-    /// Word k of row i is at `i·a_strides[0] + k·a_strides[1]`. All rows of the tile are read, also those past
-    /// [`Tile::rows`].
+    /// Word k of row i is at `i·a_strides[0] + k·a_strides[1]`. All rows of the kernel's tile are read.
     pub(crate) a: &'a [A],
     pub(crate) a_strides: [usize; 2],
-    /// Word k of column j is at `k·b_stride + j`. All columns of the tile are read.
+    /// Word k of column j is at `k·b_stride + j`. All columns of the kernel's tile are read.
     pub(crate) b: &'a [A],
     pub(crate) b_stride: usize,
     /// Words on the inner axis, at least 1.
     pub(crate) depth: usize,
+    /// What later tiles read: a kernel may bring it nearer on the way.
+    pub(crate) next: &'a [A],
 }
 
-/// Where one tile goes: rows `stride` apart, of which `rows` rows and `columns` columns are written.
+/// Where one tile goes: as many of its rows and columns as this matrix has.
 pub(crate) struct Tile<'a, A> {
-    pub(crate) values: &'a mut [A],
-    pub(crate) stride: usize,
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
+    pub(crate) to: MatrixMut<'a, A>,
     /// Add to what is there.
     pub(crate) add: bool,
 }
@@ -44,17 +43,17 @@ pub(crate) struct Kernel<A> {
 /// Computes one tile.
 pub(crate) type TileFunction<A> = fn(Operands<'_, A>, Tile<'_, A>);
 
-impl<A> Kernel<A> {
+impl<A: Real> Kernel<A> {
     /// Computes one tile with the shortest function that has its rows.
     pub(super) fn run(&self, operands: Operands<'_, A>, tile: Tile<'_, A>) {
-        let short = self.short.iter().find(|(rows, _)| tile.rows <= *rows);
+        let short = self.short.iter().find(|(rows, _)| tile.to.rows() <= *rows);
         short.map_or(self.tile, |(_, function)| *function)(operands, tile);
     }
 }
 
-/// Panics unless every word and number that a kernel of this size touches lies in its slice.
+/// Panics unless every word that a kernel of this size reads lies in its slice, and its tile in that size.
 #[inline(always)]
-pub(super) fn check<A>(
+pub(super) fn check<A: Real>(
     operands: &Operands<'_, A>,
     tile: &Tile<'_, A>,
     rows: usize,
@@ -67,14 +66,7 @@ pub(super) fn check<A>(
         "left operand of a tile"
     );
     assert!(last * operands.b_stride + columns <= operands.b.len(), "right operand of a tile");
-    assert!(
-        (1..=rows).contains(&tile.rows) && (1..=columns).contains(&tile.columns),
-        "a tile's extents"
-    );
-    assert!(
-        (tile.rows - 1) * tile.stride + tile.columns <= tile.values.len(),
-        "a tile's destination"
-    );
+    assert!(tile.to.rows() <= rows && tile.to.columns() <= columns, "a tile's extents");
 }
 
 /// Rows and columns of the portable tile: few enough for 16 registers of 4 numbers.
@@ -101,10 +93,10 @@ simd! {
                 }
             }
         }
-        for (i, sums) in sums.iter().take(tile.rows).enumerate() {
-            let to = &mut tile.values[i * tile.stride..][..tile.columns];
-            for (to, &sum) in to.iter_mut().zip(sums) {
-                *to = if tile.add { *to + sum } else { sum };
+        let Tile { mut to, add } = tile;
+        for (i, sums) in sums.iter().take(to.rows()).enumerate() {
+            for (to, &sum) in to.row(i).iter_mut().zip(sums) {
+                *to = if add { *to + sum } else { sum };
             }
         }
     }

@@ -1,4 +1,7 @@
-//! A strided matrix that is read.
+//! A strided matrix that is read, and one that is written.
+
+use std::any::TypeId;
+use std::marker::PhantomData;
 
 /// A matrix inside a slice. Rows and columns may lie any distance apart.
 #[derive(Clone, Copy)]
@@ -64,5 +67,107 @@ impl<'a, T: Copy> Matrix<'a, T> {
             *to = self.data[start + i * self.column_stride];
         }
         &buffer[..len]
+    }
+}
+
+/// A matrix that is written, dense along its rows: a block of a larger one, beside others that other threads write.
+pub(crate) struct MatrixMut<'a, T> {
+    /// Element (i, j) is at `i·row_stride + j`, and no other matrix that can be used at the same time holds it.
+    start: *mut T,
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    life: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it has its elements alone, as a `&mut [T]` has.
+unsafe impl<T: Send> Send for MatrixMut<'_, T> {}
+
+impl<'a, T: Copy + 'static> MatrixMut<'a, T> {
+    /// The matrix at the start of `data` whose rows lie `row_stride` apart.
+    pub(crate) fn new(data: &'a mut [T], [rows, columns]: [usize; 2], row_stride: usize) -> Self {
+        let inside = rows.saturating_sub(1) * row_stride + columns <= data.len();
+        assert!(rows == 0 || inside, "a matrix lies inside its data");
+        assert!(rows <= 1 || columns <= row_stride, "a matrix's rows do not overlap");
+        Self { start: data.as_mut_ptr(), rows, columns, row_stride, life: PhantomData }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// From one row to the next.
+    pub(super) fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    /// Where element (0, 0) is.
+    pub(super) fn start(&mut self) -> *mut T {
+        self.start
+    }
+
+    /// Cuts the matrix into blocks, row by row of blocks.
+    pub(crate) fn cut(self, block_rows: usize, block_columns: usize) -> Vec<Self> {
+        let mut blocks = Vec::new();
+        for row in (0..self.rows).step_by(block_rows) {
+            for column in (0..self.columns).step_by(block_columns) {
+                blocks.push(self.block([row, column], [block_rows, block_columns]));
+            }
+        }
+        blocks
+    }
+
+    /// As [`MatrixMut::cut`], column by column of blocks.
+    pub(super) fn cut_by_columns(self, block_rows: usize, block_columns: usize) -> Vec<Self> {
+        let mut blocks = Vec::new();
+        for column in (0..self.columns).step_by(block_columns) {
+            for row in (0..self.rows).step_by(block_rows) {
+                blocks.push(self.block([row, column], [block_rows, block_columns]));
+            }
+        }
+        blocks
+    }
+
+    /// The block from an element on, or what there is of it. Blocks that are used together must not overlap.
+    fn block(&self, [row, column]: [usize; 2], [rows, columns]: [usize; 2]) -> Self {
+        let (rows, columns) = (rows.min(self.rows - row), columns.min(self.columns - column));
+        Self { start: self.at(row, column), rows, columns, ..*self }
+    }
+
+    /// A part of the matrix, which cannot be used meanwhile.
+    #[inline(always)]
+    pub(super) fn part(
+        &mut self,
+        [row, column]: [usize; 2],
+        [rows, columns]: [usize; 2],
+    ) -> MatrixMut<'_, T> {
+        assert!(row + rows <= self.rows && column + columns <= self.columns, "a matrix's part");
+        MatrixMut { start: self.at(row, column), rows, columns, life: PhantomData, ..*self }
+    }
+
+    /// A row.
+    #[inline(always)]
+    pub(crate) fn row(&mut self, row: usize) -> &mut [T] {
+        assert!(row < self.rows, "a matrix's row");
+        // SAFETY: the row lies inside the matrix, which is borrowed as long as it.
+        unsafe { std::slice::from_raw_parts_mut(self.at(row, 0), self.columns) }
+    }
+
+    /// The same matrix, if its elements are of type `U`.
+    pub(crate) fn of_type<U: 'static>(self) -> Result<MatrixMut<'a, U>, Self> {
+        let Self { start, rows, columns, row_stride, life: _ } = self;
+        if TypeId::of::<T>() != TypeId::of::<U>() {
+            return Err(self);
+        }
+        Ok(MatrixMut { start: start.cast(), rows, columns, row_stride, life: PhantomData })
+    }
+
+    #[inline(always)]
+    fn at(&self, row: usize, column: usize) -> *mut T {
+        self.start.wrapping_add(row * self.row_stride + column)
     }
 }

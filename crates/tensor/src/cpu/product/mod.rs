@@ -1,6 +1,6 @@
 //! Matrix products. Operands are packed into panels, and a micro-kernel chosen for the machine multiplies tiles of
-//! them (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 2008). What is done to a
-//! block of the result while it is in cache is the caller's: see [`product`].
+//! them (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 2008). Where a block of the
+//! result goes, and what is done to it while it is in cache, is the caller's: see [`product`].
 //!
 //! Each number of a result is summed in an order that the inner axis alone decides, so how the work is cut, and on how
 //! many threads, changes no bit.
@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use super::number::{Number, Real};
 use super::scratch::with_scratch;
 use kernel::{Kernel, Operands, Tile};
-pub(crate) use matrix::Matrix;
+pub(crate) use matrix::{Matrix, MatrixMut};
 pub(super) use select::{Kernels, bf16_kernels, f32_kernels, f64_kernels};
 
 /// Columns of a block of the result: with [`ROWS`] rows it takes a quarter of a second-level cache.
@@ -40,12 +40,18 @@ struct Packed<'a, A> {
     columns: usize,
 }
 
-/// Where a block lies in the product.
-#[derive(Clone, Copy)]
-pub(crate) struct Block {
-    pub(crate) first_row: usize,
-    pub(crate) first_column: usize,
-    pub(crate) columns: usize,
+impl<A> Packed<'_, A> {
+    /// The panel of a part of the inner axis from a column on; empty past the last part.
+    fn panel(&self, part: usize, column: usize) -> &[A] {
+        let whole = panels::panel_len(self.kernel, part_len(self.kernel));
+        let rest = self.inner.saturating_sub(part * part_len(self.kernel));
+        if rest == 0 {
+            return &[];
+        }
+        let len = panels::panel_len(self.kernel, rest.min(part_len(self.kernel)));
+        let panels = self.columns.div_ceil(self.kernel.columns);
+        &self.words[part * panels * whole + column / self.kernel.columns * len..][..len]
+    }
 }
 
 /// How a result is cut into blocks, one for each task.
@@ -56,9 +62,6 @@ pub(crate) struct Grid {
     block_rows: usize,
     block_columns: usize,
 }
-
-/// A block's part of each of its rows.
-pub(crate) type Rows<'a, T> = Vec<&'a mut [T]>;
 
 impl Grid {
     /// For a result of that many rows and columns: blocks as large as the cache allows, and at least four a thread.
@@ -76,29 +79,55 @@ impl Grid {
         Self { rows, columns, block_rows, block_columns: block_columns.max(kernel.columns) }
     }
 
-    /// Cuts a dense matrix of the result's shape: for each block its part of each of its rows.
-    pub(crate) fn cut<'a, T>(&self, values: &'a mut [T]) -> Vec<Rows<'a, T>> {
-        let across = self.columns.div_ceil(self.block_columns);
-        let mut blocks: Vec<Rows<'a, T>> = Vec::new();
-        blocks.resize_with(self.rows.div_ceil(self.block_rows) * across, Vec::new);
-        for (row, values) in values.chunks_mut(self.columns.max(1)).enumerate() {
-            let blocks = &mut blocks[row / self.block_rows * across..];
-            for (block, part) in blocks.iter_mut().zip(values.chunks_mut(self.block_columns)) {
-                block.push(part);
-            }
-        }
-        blocks
+    /// Cuts a dense matrix of the result's shape.
+    pub(crate) fn cut<'a, T: Copy + 'static>(&self, values: &'a mut [T]) -> Vec<MatrixMut<'a, T>> {
+        MatrixMut::new(values, [self.rows, self.columns], self.columns)
+            .cut(self.block_rows, self.block_columns)
+    }
+
+    /// Cuts the transpose of such a matrix: blocks are in the order of [`Grid::cut`].
+    pub(crate) fn cut_transposed<'a, T: Copy + 'static>(
+        &self,
+        values: &'a mut [T],
+    ) -> Vec<MatrixMut<'a, T>> {
+        MatrixMut::new(values, [self.columns, self.rows], self.rows)
+            .cut_by_columns(self.block_columns, self.block_rows)
     }
 }
 
-/// Computes `a·b` in parallel, block by block. `finish` gets a block's part, of which there is one for each block as
-/// [`Grid::cut`] orders them, and the block's values, dense, while they are in cache.
+/// A block of a product that is to be computed.
+pub(crate) struct Block<'a, T: Number> {
+    a: Matrix<'a, T>,
+    b: &'a Packed<'a, T::Acc>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl<T: Number> Block<'_, T> {
+    pub(crate) fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    pub(crate) fn columns(&self) -> Range<usize> {
+        self.columns.clone()
+    }
+
+    /// Computes the block, or adds it to what is there.
+    pub(crate) fn multiply(&self, out: &mut MatrixMut<'_, T::Acc>, add: bool) {
+        assert_eq!((out.rows(), out.columns()), (self.rows.len(), self.columns.len()));
+        multiply(self.a, self.rows.clone(), self.b, self.columns.clone(), out, add);
+    }
+}
+
+/// The product `a·b` in parallel, block by block: `work` gets a part, of which there is one for each block as
+/// [`Grid::cut`] orders them, and computes the block to where it wants it. What it does to it then is done while it is
+/// in cache.
 pub(crate) fn product<T: Number, P: Send>(
     a: Matrix<'_, T>,
     b: Right<'_, T>,
     grid: Grid,
     parts: Vec<P>,
-    finish: impl Fn(P, Block, &mut [T::Acc]) + Sync,
+    work: impl Fn(P, Block<'_, T>) + Sync,
 ) {
     assert_eq!(a.columns, b.matrix.rows, "inner extents of a product");
     assert_eq!((a.rows, b.matrix.columns), (grid.rows, grid.columns), "extents of a product");
@@ -112,11 +141,7 @@ pub(crate) fn product<T: Number, P: Send>(
                 (i / across * grid.block_rows, i % across * grid.block_columns);
             let rows = first_row..grid.rows.min(first_row + grid.block_rows);
             let columns = first_column..grid.columns.min(first_column + grid.block_columns);
-            let block = Block { first_row, first_column, columns: columns.len() };
-            with_scratch(rows.len() * columns.len(), |values| {
-                multiply(a, rows, b, columns, values);
-                finish(part, block, values);
-            });
+            work(part, Block { a, b, rows, columns });
         });
     });
 }
@@ -176,29 +201,31 @@ fn part_len<A>(kernel: &Kernel<A>) -> usize {
     panels::DEPTH * if kernel.pairs { 2 } else { 1 }
 }
 
-/// Rows and columns of `a·b` into `out`, dense, on this thread. The first column is a panel's.
+/// Rows and columns of `a·b` into `out`, or added to it, on this thread. The first column is a panel's.
 fn multiply<T: Number>(
     a: Matrix<'_, T>,
     rows: Range<usize>,
     b: &Packed<'_, T::Acc>,
     columns: Range<usize>,
-    out: &mut [T::Acc],
+    out: &mut MatrixMut<'_, T::Acc>,
+    add: bool,
 ) {
     let kernel = b.kernel;
-    if b.inner == 0 {
-        return out.fill(num_traits::Zero::zero());
+    if b.inner == 0 && !add {
+        (0..rows.len()).for_each(|row| out.row(row).fill(num_traits::Zero::zero()));
     }
-    let stride = columns.len();
-    let panels = b.columns.div_ceil(kernel.columns);
-    let whole_part = panels * panels::panel_len(kernel, part_len(kernel));
     with_scratch(panels::left_len(kernel, rows.len()), |packed: &mut [T::Acc]| {
         for (part, first) in (0..b.inner).step_by(part_len(kernel)).enumerate() {
             let inner = first..b.inner.min(first + part_len(kernel));
-            let panel_len = panels::panel_len(kernel, inner.len());
             let depth = panels::words(kernel, inner.len());
             let left = panels::left(kernel, a, rows.clone(), inner, packed);
             for column in columns.clone().step_by(kernel.columns) {
-                let right = &b.words[part * whole_part + column / kernel.columns * panel_len..];
+                let right = b.panel(part, column);
+                let next = match column + kernel.columns < columns.end {
+                    true => b.panel(part, column + kernel.columns),
+                    false => b.panel(part + 1, columns.start),
+                };
+                let tiles = rows.len().div_ceil(kernel.rows);
                 for (tile, row) in (0..rows.len()).step_by(kernel.rows).enumerate() {
                     let operands = Operands {
                         a: &packed[tile * left.tile_stride..],
@@ -206,18 +233,14 @@ fn multiply<T: Number>(
                         b: right,
                         b_stride: kernel.columns,
                         depth,
+                        next: &next[next.len() * tile / tiles..next.len() * (tile + 1) / tiles],
                     };
-                    let at = row * stride + (column - columns.start);
-                    kernel.run(
-                        operands,
-                        Tile {
-                            values: &mut out[at..],
-                            stride,
-                            rows: kernel.rows.min(rows.len() - row),
-                            columns: kernel.columns.min(columns.end - column),
-                            add: first > 0,
-                        },
-                    );
+                    let at = [row, column - columns.start];
+                    let extents = [
+                        kernel.rows.min(rows.len() - row),
+                        kernel.columns.min(columns.end - column),
+                    ];
+                    kernel.run(operands, Tile { to: out.part(at, extents), add: add || first > 0 });
                 }
             }
         }
@@ -247,9 +270,10 @@ pub(crate) fn small_product<A: Real>(
     (out, stride): (&mut [A], usize),
     add: bool,
 ) {
+    let mut out = MatrixMut::new(out, [m, n], stride);
     if k == 0 {
         if !add {
-            (0..m).for_each(|i| out[i * stride..][..n].fill(A::zero()));
+            (0..m).for_each(|i| out.row(i).fill(A::zero()));
         }
         return;
     }
@@ -264,10 +288,10 @@ pub(crate) fn small_product<A: Real>(
                 b: &b.values[column..],
                 b_stride: b.strides[0],
                 depth: k,
+                next: &[],
             };
             let rows = kernel.rows.min(m - row);
-            let values = &mut out[row * stride + column..];
-            kernel.run(operands, Tile { values, stride, rows, columns, add });
+            kernel.run(operands, Tile { to: out.part([row, column], [rows, columns]), add });
         }
         column += columns;
     }

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use num_traits::Zero;
 
-use super::super::number::Number;
+use super::super::number::{Number, Real};
 use super::super::simd::{prefetch, simd};
+use super::super::transpose::SIDE;
 use super::kernel::Kernel;
 use super::matrix::Matrix;
 
@@ -13,7 +14,7 @@ use super::matrix::Matrix;
 pub(super) const DEPTH: usize = 256;
 
 /// Words that are written at a time, and the room between panels for what that writes too much.
-const RUN: usize = 16;
+const RUN: usize = SIDE;
 
 /// Words from one packed row of the left operand to the next: not a multiple of the cache's size over its ways, so
 /// that the rows of a tile do not compete for the same lines.
@@ -95,8 +96,7 @@ pub(super) fn pack<T: Number>(
     }
 }
 
-/// Packs one panel from the transpose, whose rows are the panel's columns: a run of words at a time, which is turned
-/// in a small square.
+/// Packs one panel from the transpose, whose rows are the panel's columns: squares of words are turned.
 fn pack_turned<T: Number>(
     kernel: &Kernel<T::Acc>,
     from: Matrix<'_, T>,
@@ -105,16 +105,18 @@ fn pack_turned<T: Number>(
     to: &mut [T::Acc],
 ) {
     let (width, per_word) = (kernel.columns, if kernel.pairs { 2 } else { 1 });
-    let (mut buffer, mut square) = ([T::default(); 2 * RUN], [T::Acc::zero(); 64 * RUN]);
+    let (mut buffer, mut square) = ([T::default(); 2 * RUN], [[T::Acc::zero(); RUN]; RUN]);
     let runs = to[..words(kernel, inner.len()) * width].chunks_mut(RUN * width);
     for (start, to) in inner.clone().step_by(RUN * per_word).zip(runs) {
         let len = (RUN * per_word).min(inner.end - start);
-        for (column, square) in columns.clone().zip(square.chunks_exact_mut(RUN)) {
-            pack_along::<T>(from.row(column, start, len, &mut buffer), kernel.pairs, square);
-        }
-        for (k, to) in to.chunks_exact_mut(width).enumerate() {
-            for (to, square) in to[..columns.len()].iter_mut().zip(square.chunks_exact(RUN)) {
-                *to = square[k];
+        for first in columns.clone().step_by(RUN) {
+            let count = RUN.min(columns.end - first);
+            for (column, square) in (first..first + count).zip(&mut square) {
+                pack_along::<T>(from.row(column, start, len, &mut buffer), kernel.pairs, square);
+            }
+            T::Acc::transpose(&mut square);
+            for (to, square) in to.chunks_exact_mut(width).zip(&square) {
+                to[first - columns.start..][..count].copy_from_slice(&square[..count]);
             }
         }
     }

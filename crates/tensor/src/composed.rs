@@ -1,0 +1,19 @@
+//! Coarse operations put together from finer ones: what a [`Backend`] does that does not fuse them.
+
+use crate::backend::{Activated, Backend};
+use crate::{Result, Tensor};
+
+/// [`Backend::linear_grad_activated`] in two passes, with the gradient of the linear layer's input between them.
+pub fn linear_grad_activated<B: Backend + ?Sized>(
+    backend: &B,
+    dy: &Tensor,
+    w: &Tensor,
+    input: &Activated<'_>,
+    dpre: &Tensor,
+) -> Result<()> {
+    let bytes = dpre.elements() * dpre.dtype().size();
+    let memory = backend.allocate(bytes)?;
+    let dx = Tensor::from_memory(memory, dpre.dims(), dpre.dtype(), dpre.device());
+    backend.linear_grad_input(dy, w, &dx)?;
+    backend.activate_grad(input.pre_activation, input.activation, input.dropout, &dx, dpre)
+}
