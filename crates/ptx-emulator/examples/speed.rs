@@ -31,7 +31,9 @@ fn main() {
     let n = 1 << 20;
     let (x, y, z) = (buffer(4 * n), buffer(4 * n), buffer(4 * n));
     let int = |value: i32| value.to_le_bytes();
-    let kernels: [(&str, [u32; 3], [u32; 3], Vec<u8>); 5] = [
+    // The name, the grid, the block, the parameters.
+    type Case = (&'static str, [u32; 3], [u32; 3], Vec<u8>);
+    let kernels: [Case; 5] = [
         (
             "axpy",
             [4096, 1, 1],

@@ -8,7 +8,8 @@ use super::warp::Warp;
 use crate::fault::{Access, Fault};
 use crate::instruction::{Atomic, AtomicOp, FenceScope};
 use crate::lanes::rounding::{
-    BF16, F16, NAN, NAN64, Rounding, add_to_odd, bf16_exact, bf16_to_f32, f16_exact, f16_to_f32,
+    BF16, F16, Rounding, add_to_odd, bf16_exact, bf16_to_f32, canonical, canonical64, f16_exact,
+    f16_to_f32,
 };
 use crate::registers::Mask;
 use crate::types::Type;
@@ -105,11 +106,11 @@ fn add(ty: Type, a: u64, b: u64) -> u64 {
     match ty {
         Type::F32 => {
             let sum = f32::from_bits(a as u32) + f32::from_bits(b as u32);
-            u64::from(if sum.is_nan() { NAN } else { sum }.to_bits())
+            u64::from(canonical(sum).to_bits())
         }
         Type::F64 => {
             let sum = f64::from_bits(a) + f64::from_bits(b);
-            if sum.is_nan() { NAN64 } else { sum }.to_bits()
+            canonical64(sum).to_bits()
         }
         Type::F16 => u64::from(add_half(a as u16, b as u16)),
         Type::Bf16 => u64::from(add_brain(a as u16, b as u16)),

@@ -2,11 +2,11 @@
 //! nor its new bytes until the copying thread has waited: an access before that is a fault.
 
 use super::Machine;
-use super::access::{Span, all_written, note_read};
 use super::interpreter::lanes;
 use super::lane_access::{LaneAccess, Place};
 use super::shared::{PENDING, WRITTEN};
 use super::shared_races::Manner;
+use super::span::{Span, Together, all_written, note_reads};
 use super::warp::Warp;
 use crate::fault::{Access, Fault, FaultKind};
 use crate::instruction::CopyAsync;
@@ -251,7 +251,8 @@ fn copy_together(
         if machine.checks.uninitialised && !all_written(&region, &source, copying, copy.bytes) {
             return false;
         }
-        if !note_read(machine, warp, &region, &source, pc, copying, copy.bytes, false) {
+        let together = Together { pc, active: copying, bytes: copy.bytes, strong: false };
+        if !note_reads(machine, warp, &region, &source, together) {
             return false;
         }
         region.read_lanes(&source, copying, copy.bytes as usize, &mut data);

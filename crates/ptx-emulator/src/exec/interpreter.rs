@@ -21,13 +21,6 @@ pub(super) enum Outcome {
     Stopped,
 }
 
-/// Why a group's run ended.
-enum Pause {
-    Sliced,
-    /// Another group may be next.
-    Regroup,
-}
-
 /// More instructions than a share has: clocks count up as what is left of a share counts down.
 const SHARE: u64 = 1 << 32;
 
@@ -39,6 +32,7 @@ impl Machine<'_> {
     pub(super) fn run_warp(&mut self, warp: &mut Warp) -> Result<Outcome, Fault> {
         let share = self.slice();
         let mut left = share;
+        let mut patience = PATIENCE;
         loop {
             let Some(index) = self.pick(warp) else {
                 self.count_steps(warp, share - left)?;
@@ -54,17 +48,19 @@ impl Machine<'_> {
                 !joins
             });
             let alone = !warp.groups.iter().any(|other| other.state == State::Ready);
-            let mut patience = if alone { left } else { left.min(PATIENCE) };
-            let before = patience;
-            let pause = self.run_group(warp, group, &mut patience)?;
-            left -= before - patience;
-            if matches!(pause, Pause::Sliced) && left == 0 {
+            let limit = if alone { left } else { left.min(patience) };
+            let mut unused = limit;
+            self.run_group(warp, group, &mut unused)?;
+            let used = limit - unused;
+            left -= used;
+            if left == 0 {
                 self.count_steps(warp, share)?;
                 return Ok(Outcome::Sliced);
             }
-            if matches!(pause, Pause::Sliced) && self.checks.schedule.is_none() {
-                // It had its turn: the group at the next instruction up goes on.
+            patience = if alone { PATIENCE } else { patience - used };
+            if patience == 0 {
                 warp.turn = group.pc;
+                patience = PATIENCE;
             }
         }
     }
@@ -97,15 +93,17 @@ impl Machine<'_> {
             let chosen = (self.draw % count as u64) as usize;
             return numbered().nth(chosen).map(|(index, _)| index);
         }
-        let turn = std::mem::take(&mut warp.turn);
-        let later = numbered().filter(|(_, group)| group.pc > turn && turn > 0);
-        let later = later.min_by_key(|(_, group)| group.pc);
-        let chosen = later.or_else(|| numbered().min_by_key(|(_, group)| group.pc));
-        chosen.map(|(index, _)| index)
+        let later = numbered().filter(|(_, group)| warp.turn > 0 && group.pc > warp.turn);
+        if let Some((index, _)) = later.min_by_key(|(_, group)| group.pc) {
+            return Some(index);
+        }
+        let lowest = numbered().min_by_key(|(_, group)| group.pc).map(|(index, _)| index);
+        warp.turn = 0;
+        lowest
     }
 
     /// Runs the lanes of a group until they part, meet others, wait, end, or have had their share.
-    fn run_group(&mut self, warp: &mut Warp, group: Group, left: &mut u64) -> Result<Pause, Fault> {
+    fn run_group(&mut self, warp: &mut Warp, group: Group, left: &mut u64) -> Result<(), Fault> {
         let kernel = self.kernel;
         let Group { mut pc, mut mask, .. } = group;
         let others = warp.groups.iter().filter(|other| other.state != State::AtBarrier);
@@ -114,7 +112,7 @@ impl Machine<'_> {
         loop {
             if *left == 0 {
                 warp.groups.push(Group { pc, mask, state: State::Ready });
-                return Ok(Pause::Sliced);
+                return Ok(());
             }
             *left -= 1;
             let instruction = &kernel.code[pc as usize];
@@ -128,7 +126,7 @@ impl Machine<'_> {
                 pc += 1;
                 if pc == join {
                     warp.groups.push(Group { pc, mask, state: State::Ready });
-                    return Ok(Pause::Regroup);
+                    return Ok(());
                 }
                 continue;
             }
@@ -149,7 +147,7 @@ impl Machine<'_> {
                         let rest = mask & !active;
                         warp.groups.push(Group { pc: pc + 1, mask: rest, state: State::Ready });
                     }
-                    return Ok(Pause::Regroup);
+                    return Ok(());
                 }
                 Op::BranchTable(targets) => {
                     self.branch_table(warp, targets, slots.a, pc, active)?;
@@ -157,18 +155,18 @@ impl Machine<'_> {
                     if rest != 0 {
                         warp.groups.push(Group { pc: pc + 1, mask: rest, state: State::Ready });
                     }
-                    return Ok(Pause::Regroup);
+                    return Ok(());
                 }
                 Op::Exit => {
                     self.finish_copies(warp, active);
                     warp.end(active);
                     mask &= !active;
                     if mask == 0 {
-                        return Ok(Pause::Regroup);
+                        return Ok(());
                     }
                     if !warp.groups.is_empty() {
                         warp.groups.push(Group { pc: pc + 1, mask, state: State::Ready });
-                        return Ok(Pause::Regroup);
+                        return Ok(());
                     }
                 }
                 Op::Multiply(_) | Op::LoadMatrix(_) | Op::TransposeMatrix
@@ -221,27 +219,27 @@ impl Machine<'_> {
                 Op::Shuffle(_) | Op::Vote(_) | Op::Match(_) | Op::Reduce(_) | Op::WarpSync => {
                     if !self.exchange(warp, instruction, pc, active)? {
                         self.wait_for_lanes(warp, pc, mask, active);
-                        return Ok(Pause::Regroup);
+                        return Ok(());
                     }
                 }
                 Op::Barrier(barrier) => {
                     // All lanes of the warp that have not ended must come to this instruction.
                     if active != warp.alive {
                         self.wait_for_lanes(warp, pc, mask, active);
-                        return Ok(Pause::Regroup);
+                        return Ok(());
                     }
                     self.arrive(warp, barrier, slots, pc, active)?;
                     if barrier.kind != BarrierKind::Arrive {
                         let state = State::AtBarrier;
                         warp.groups.push(Group { pc: pc + 1, mask: active, state });
-                        return Ok(Pause::Regroup);
+                        return Ok(());
                     }
                 }
             }
             pc += 1;
             if pc == join {
                 warp.groups.push(Group { pc, mask, state: State::Ready });
-                return Ok(Pause::Regroup);
+                return Ok(());
             }
         }
     }

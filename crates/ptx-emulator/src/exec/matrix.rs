@@ -14,7 +14,7 @@ use super::shared_races::Manner;
 use super::warp::Warp;
 use crate::fault::{Access, Fault, FaultKind};
 use crate::instruction::{Factor, LoadMatrix, Multiply};
-use crate::lanes::rounding::{NAN, bf16_to_f32, f16_to_f32};
+use crate::lanes::rounding::{bf16_to_f32, canonical, f16_to_f32};
 use crate::lanes::{Slots, call_for};
 use crate::registers::{ALL, LANES, Mask, Narrow, Registers};
 
@@ -210,8 +210,8 @@ fn run(registers: &mut Registers, multiply: &Multiply) {
         }
         for (row, sums) in sums.iter().enumerate() {
             for pair in 0..4 {
-                results[2 * half].0[4 * row + pair] = quiet(sums[2 * pair]);
-                results[2 * half + 1].0[4 * row + pair] = quiet(sums[2 * pair + 1]);
+                results[2 * half].0[4 * row + pair] = canonical(sums[2 * pair]).to_bits();
+                results[2 * half + 1].0[4 * row + pair] = canonical(sums[2 * pair + 1]).to_bits();
             }
         }
     }
@@ -219,11 +219,6 @@ fn run(registers: &mut Registers, multiply: &Multiply) {
     for (&slot, row) in multiply.d.iter().zip(&results) {
         registers.set_narrow(slot, row, ALL);
     }
-}
-
-#[inline(always)]
-fn quiet(value: f32) -> u32 {
-    if value.is_nan() { NAN.to_bits() } else { value.to_bits() }
 }
 
 /// The number that the upper 19 bits of a register stand for; devices ignore the others.

@@ -11,6 +11,7 @@ mod lane_access;
 mod matrix;
 mod shared;
 mod shared_races;
+mod span;
 mod warp;
 
 use crate::fault::{Fault, FaultKind, FaultSite};

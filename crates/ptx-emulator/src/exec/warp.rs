@@ -43,7 +43,7 @@ pub(super) struct Warp {
     /// Lanes that have not ended.
     pub alive: Mask,
     pub waiting: Option<Waiting>,
-    /// The instruction of a group that lets others go first; 0 for none.
+    /// Groups at later instructions than this go first, as one here has run for long; 0 for none.
     pub turn: u32,
     /// Each lane's local memory, one after another.
     pub local: Vec<u8>,

@@ -3,7 +3,7 @@
 
 use std::f64::consts::{LN_2, LOG2_E, PI, SQRT_2};
 
-use super::rounding::NAN;
+use super::rounding::canonical;
 use super::{Entry, Lane, Table, versions};
 use crate::registers::{LANES, Narrow};
 use crate::types::Kind;
@@ -170,7 +170,7 @@ fn flushed<const FLUSH: bool>(value: f32) -> f32 {
 
 #[inline(always)]
 fn single<const FLUSH: bool>(value: f32) -> f32 {
-    if value.is_nan() { NAN } else { flushed::<FLUSH>(value) }
+    canonical(flushed::<FLUSH>(value))
 }
 
 /// 1 / n! for n from 13 down to 0.

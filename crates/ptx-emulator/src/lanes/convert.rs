@@ -3,7 +3,7 @@
 
 use super::rounding::{
     BF16, F16 as HALF, F32, NAN, NAN64, Rounding, TF32, bf16_exact, bf16_from_f32, bf16_to_f32,
-    f16_exact, f16_from_f32, f16_to_f32,
+    canonical, canonical64, f16_exact, f16_from_f32, f16_to_f32,
 };
 use super::{Bf16, F16, Table, lane};
 use crate::types::Type;
@@ -39,10 +39,8 @@ fn to_float(table: &mut Table) {
     lane!(table, ["cvt.rn.f64.u32"], |a: u32| -> f64 { f64::from(a) });
     lane!(table, ["cvt.rn.f64.s64"], |a: i64| -> f64 { a as f64 });
     lane!(table, ["cvt.rn.f64.u64"], |a: u64| -> f64 { a as f64 });
-    lane!(table, ["cvt.f64.f32"], |a: f32| -> f64 {
-        if a.is_nan() { NAN64 } else { f64::from(a) }
-    });
-    lane!(table, ["cvt.rn.f32.f64"], |a: f64| -> f32 { if a.is_nan() { NAN } else { a as f32 } });
+    lane!(table, ["cvt.f64.f32"], |a: f32| -> f64 { canonical64(f64::from(a)) });
+    lane!(table, ["cvt.rn.f32.f64"], |a: f64| -> f32 { canonical(a as f32) });
 }
 
 /// NaN becomes 0, and what is out of range the nearest integer of the type.
@@ -55,19 +53,17 @@ fn from_float(table: &mut Table) {
     lane!(table, ["cvt.rzi.s64.f32"], |a: f32| -> i64 { a as i64 });
     lane!(table, ["cvt.rzi.s64.f64"], |a: f64| -> i64 { a as i64 });
     lane!(table, ["cvt.rzi.s32.f64"], |a: f64| -> i32 { a as i32 });
-    lane!(table, ["cvt.rni.f32.f32"], |a: f32| -> f32 {
-        if a.is_nan() { NAN } else { a.round_ties_even() }
-    });
-    lane!(table, ["cvt.rzi.f32.f32"], |a: f32| -> f32 { if a.is_nan() { NAN } else { a.trunc() } });
-    lane!(table, ["cvt.rmi.f32.f32"], |a: f32| -> f32 { if a.is_nan() { NAN } else { a.floor() } });
-    lane!(table, ["cvt.rpi.f32.f32"], |a: f32| -> f32 { if a.is_nan() { NAN } else { a.ceil() } });
+    lane!(table, ["cvt.rni.f32.f32"], |a: f32| -> f32 { canonical(a.round_ties_even()) });
+    lane!(table, ["cvt.rzi.f32.f32"], |a: f32| -> f32 { canonical(a.trunc()) });
+    lane!(table, ["cvt.rmi.f32.f32"], |a: f32| -> f32 { canonical(a.floor()) });
+    lane!(table, ["cvt.rpi.f32.f32"], |a: f32| -> f32 { canonical(a.ceil()) });
 }
 
 fn narrow_floats(table: &mut Table) {
     lane!(table, ["cvt.rn.bf16.f32"], |a: f32| -> Bf16 { Bf16(bf16_from_f32(a)) });
-    lane!(table, ["cvt.f32.bf16"], |a: Bf16| -> f32 { widen(bf16_to_f32(a.0)) });
+    lane!(table, ["cvt.f32.bf16"], |a: Bf16| -> f32 { canonical(bf16_to_f32(a.0)) });
     lane!(table, ["cvt.rn.f16.f32"], |a: f32| -> F16 { F16(f16_from_f32(a)) });
-    lane!(table, ["cvt.f32.f16"], |a: F16| -> f32 { widen(f16_to_f32(a.0)) });
+    lane!(table, ["cvt.f32.f16"], |a: F16| -> f32 { canonical(f16_to_f32(a.0)) });
     // The first operand becomes the upper half.
     lane!(table, ["cvt.rn.bf16x2.f32"], |a: f32, b: f32| -> u32 {
         u32::from(bf16_from_f32(a)) << 16 | u32::from(bf16_from_f32(b))
@@ -83,11 +79,6 @@ fn narrow_floats(table: &mut Table) {
         let rounded = f32::from_bits((bits & 0x7fff_ffff).wrapping_add(0x1000) & !0x1fff);
         if a.is_nan() { NAN } else { rounded.copysign(a) }
     });
-}
-
-#[inline(always)]
-fn widen(value: f32) -> f32 {
-    if value.is_nan() { NAN } else { value }
 }
 
 /// Zero for what is negative; NaN stays.
@@ -137,7 +128,8 @@ impl Conversion {
         if self.to_integer && !from.is_float() {
             return Err("rounds an integer to an integer");
         }
-        if self.to_integer == (to.is_float() && !(to == from)) && from.is_float() {
+        let keeps_fraction = from.is_float() && !to.is_float() && !self.to_integer;
+        if keeps_fraction || self.to_integer && to.is_float() && to != from {
             return Err("has a rounding mode that does not fit its types");
         }
         let away = self.rounding == Some(Rounding::NearestAway);

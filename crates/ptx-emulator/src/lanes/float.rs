@@ -1,7 +1,9 @@
 //! Arithmetic of `f32` and `f64`. A NaN that an operation gives has one bit pattern, as on
 //! devices. `.ftz` and `.sat` are put together from the parts here in `decode`.
 
-use super::rounding::{NAN, NAN64, Rounding, add_f32, fma_f32, multiply_f32};
+use super::rounding::{
+    NAN, NAN64, Rounding, add_f32, canonical, canonical64, fma_f32, multiply_f32,
+};
 use super::{Table, lane};
 
 pub(super) fn fill(table: &mut Table) {
@@ -12,26 +14,16 @@ pub(super) fn fill(table: &mut Table) {
     order(table);
 }
 
-#[inline(always)]
-fn quiet(value: f32) -> f32 {
-    if value.is_nan() { NAN } else { value }
-}
-
-#[inline(always)]
-fn quiet64(value: f64) -> f64 {
-    if value.is_nan() { NAN64 } else { value }
-}
-
 fn single(table: &mut Table) {
-    lane!(table, ["add.f32", "add.rn.f32"], |a: f32, b: f32| -> f32 { quiet(a + b) });
-    lane!(table, ["sub.f32", "sub.rn.f32"], |a: f32, b: f32| -> f32 { quiet(a - b) });
-    lane!(table, ["mul.f32", "mul.rn.f32"], |a: f32, b: f32| -> f32 { quiet(a * b) });
+    lane!(table, ["add.f32", "add.rn.f32"], |a: f32, b: f32| -> f32 { canonical(a + b) });
+    lane!(table, ["sub.f32", "sub.rn.f32"], |a: f32, b: f32| -> f32 { canonical(a - b) });
+    lane!(table, ["mul.f32", "mul.rn.f32"], |a: f32, b: f32| -> f32 { canonical(a * b) });
     lane!(table, ["fma.rn.f32", "mad.rn.f32"], |a: f32, b: f32, c: f32| -> f32 {
-        quiet(a.mul_add(b, c))
+        canonical(a.mul_add(b, c))
     });
-    lane!(table, ["div.rn.f32"], |a: f32, b: f32| -> f32 { quiet(a / b) });
-    lane!(table, ["rcp.rn.f32"], |a: f32| -> f32 { quiet(1.0 / a) });
-    lane!(table, ["sqrt.rn.f32"], |a: f32| -> f32 { quiet(a.sqrt()) });
+    lane!(table, ["div.rn.f32"], |a: f32, b: f32| -> f32 { canonical(a / b) });
+    lane!(table, ["rcp.rn.f32"], |a: f32| -> f32 { canonical(1.0 / a) });
+    lane!(table, ["sqrt.rn.f32"], |a: f32| -> f32 { canonical(a.sqrt()) });
     // Not PTX: the steps that `.ftz` and `.sat` add.
     lane!(table, ["flush.f32"], |a: f32| -> f32 {
         if a.to_bits() & 0x7f80_0000 == 0 { f32::from_bits(a.to_bits() & 1 << 31) } else { a }
@@ -79,15 +71,15 @@ fn directed(table: &mut Table) {
 }
 
 fn double(table: &mut Table) {
-    lane!(table, ["add.f64", "add.rn.f64"], |a: f64, b: f64| -> f64 { quiet64(a + b) });
-    lane!(table, ["sub.f64", "sub.rn.f64"], |a: f64, b: f64| -> f64 { quiet64(a - b) });
-    lane!(table, ["mul.f64", "mul.rn.f64"], |a: f64, b: f64| -> f64 { quiet64(a * b) });
+    lane!(table, ["add.f64", "add.rn.f64"], |a: f64, b: f64| -> f64 { canonical64(a + b) });
+    lane!(table, ["sub.f64", "sub.rn.f64"], |a: f64, b: f64| -> f64 { canonical64(a - b) });
+    lane!(table, ["mul.f64", "mul.rn.f64"], |a: f64, b: f64| -> f64 { canonical64(a * b) });
     lane!(table, ["fma.rn.f64", "mad.rn.f64"], |a: f64, b: f64, c: f64| -> f64 {
-        quiet64(a.mul_add(b, c))
+        canonical64(a.mul_add(b, c))
     });
-    lane!(table, ["div.rn.f64"], |a: f64, b: f64| -> f64 { quiet64(a / b) });
-    lane!(table, ["rcp.rn.f64"], |a: f64| -> f64 { quiet64(1.0 / a) });
-    lane!(table, ["sqrt.rn.f64"], |a: f64| -> f64 { quiet64(a.sqrt()) });
+    lane!(table, ["div.rn.f64"], |a: f64, b: f64| -> f64 { canonical64(a / b) });
+    lane!(table, ["rcp.rn.f64"], |a: f64| -> f64 { canonical64(1.0 / a) });
+    lane!(table, ["sqrt.rn.f64"], |a: f64| -> f64 { canonical64(a.sqrt()) });
 }
 
 fn signs(table: &mut Table) {

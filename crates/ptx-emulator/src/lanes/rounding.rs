@@ -36,6 +36,21 @@ pub(crate) const NAN: f32 = f32::from_bits(0x7fff_ffff);
 /// What a NaN becomes in double precision.
 pub(crate) const NAN64: f64 = f64::from_bits(0xfff8_0000_0000_0000);
 
+/// The number, or for NaN the one that devices give. The bits are compared, as the compiler takes
+/// all NaN for alike where numbers are.
+#[inline(always)]
+pub(crate) fn canonical(value: f32) -> f32 {
+    let bits = value.to_bits();
+    f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { NAN.to_bits() } else { bits })
+}
+
+/// The same in double precision.
+#[inline(always)]
+pub(crate) fn canonical64(value: f64) -> f64 {
+    let bits = value.to_bits();
+    f64::from_bits(if bits & !(1 << 63) > 0x7ff << 52 { NAN64.to_bits() } else { bits })
+}
+
 /// A floating-point format of at most 24 bits of precision.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Format {

@@ -29,11 +29,6 @@ impl Device {
         Device { memory, program, checks: Checks::default() }
     }
 
-    /// A device for a kernel `k` with this body and these parameters.
-    pub fn with_body(parameters: &str, body: &str) -> Device {
-        Device::new(&module(parameters, body))
-    }
-
     pub fn empty(&mut self, bytes: u64) -> u64 {
         self.memory.alloc(bytes).expect("room for a buffer")
     }
