@@ -174,7 +174,7 @@ impl Machine<'_> {
                 {
                     // `.sync`: lanes that went other ways before may come later.
                     self.wait_for_lanes(warp, pc, mask, active);
-                    return Ok(Pause::Regroup);
+                    return Ok(());
                 }
                 Op::Multiply(multiply) => self.multiply(warp, multiply, pc, active)?,
                 Op::LoadMatrix(load) => self.load_matrix(warp, load, pc, active)?,
