@@ -195,7 +195,7 @@ fn compare(s: &Setup, plan: &Plan, expected: &Plan) -> Result<Vec<Comparison>> {
 }
 
 fn device() -> Device {
-    let options = Options { allocator: Allocator::Exact };
+    let options = Options { allocator: Allocator::Exact, ..Options::default() };
     Device::new(CudaBackend::new(0, &options).unwrap())
 }
 
