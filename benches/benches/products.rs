@@ -1,6 +1,6 @@
-//! The matrix products of the textbook model at batch 128: each linear layer with its two gradients, in `f32` and `bf16`,
-//! and the batched products of attention; beside them the machine's peak, which none can exceed. An "element" of the
-//! throughput is one floating-point operation.
+//! The matrix products of the textbook model at batch 128: each linear layer with its two gradients, in `f32` and
+//! `bf16`, and the batched products of attention; beside them the machine's peak, which none can exceed. An "element"
+//! of the throughput is one floating-point operation.
 
 use std::hint::black_box;
 

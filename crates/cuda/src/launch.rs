@@ -22,7 +22,6 @@ pub(crate) struct Launch<'a> {
     kernel: &'a Kernel,
     grid: [u32; 3],
     threads: u32,
-    shared: u32,
     /// The arguments, each at a multiple of 16 bytes, and where they begin and how long they are.
     bytes: Vec<u128>,
     arguments: Vec<(usize, usize)>,
@@ -37,7 +36,6 @@ impl<'a> Launch<'a> {
             kernel,
             grid: [1; 3],
             threads: THREADS.min(kernel.max_threads),
-            shared: 0,
             bytes: Vec::with_capacity(24),
             arguments: Vec::with_capacity(16),
             work: Work::default(),
@@ -83,12 +81,6 @@ impl<'a> Launch<'a> {
     /// The threads of a block.
     pub(crate) fn threads(mut self, threads: u32) -> Self {
         self.threads = threads;
-        self
-    }
-
-    /// Bytes of shared memory of which the size is chosen at the launch.
-    pub(crate) fn shared(mut self, bytes: usize) -> Self {
-        self.shared = bytes as u32;
         self
     }
 
@@ -141,7 +133,7 @@ impl<'a> Launch<'a> {
                 &self.kernel.function,
                 (x, y, z),
                 self.threads,
-                self.shared,
+                0,
                 &pointers,
             )
         };
@@ -161,9 +153,7 @@ impl<'a> Launch<'a> {
             device: self.backend.device_name(),
             message: format!(
                 "kernel {name}, {:?} blocks of {} threads, {} bytes of shared memory: {message}",
-                self.grid,
-                self.threads,
-                static_shared + self.shared
+                self.grid, self.threads, static_shared
             ),
         }
     }

@@ -206,7 +206,7 @@ mod tests {
         for bytes in (10_000..5_000_000).step_by(997) {
             let size = class(bytes);
             assert!(
-                size >= bytes && size - bytes <= bytes / 8 && size % 512 == 0,
+                size >= bytes && size - bytes <= bytes / 8 && size.is_multiple_of(512),
                 "{bytes} {size}"
             );
             assert_eq!(class(size), size);

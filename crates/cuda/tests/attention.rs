@@ -1,7 +1,7 @@
 //! Attention beyond the table of cases: every family of kernels, over several tiles with odd ends.
 //!
-//! Expected values are the testkit's, in `f64` from the same inputs. What differs from its rule is the bound where tensor
-//! cores serve: weights and the gradients of scores are rounded to `bf16` before they are multiplied.
+//! Expected values are the testkit's, in `f64` from the same inputs. What differs from its rule is the bound where
+//! tensor cores serve: weights and the gradients of scores are rounded to `bf16` before they are multiplied.
 
 use ndarray::{ArrayD, IxDyn, s};
 use vitrine_cuda::{Allocator, CudaBackend, Options};
@@ -97,8 +97,8 @@ impl Plan {
 
 /// The roots of the sums of squared terms, for the result and the gradients of queries, keys and values.
 ///
-/// Each term of such a sum has a factor that tensor cores take rounded. As the roundings are independent of each other, the
-/// error of the sum grows as this root does.
+/// Each term of such a sum has a factor that tensor cores take rounded. As the roundings are independent of each
+/// other, the error of the sum grows as this root does.
 struct Spread {
     y: Array,
     dq: Array,

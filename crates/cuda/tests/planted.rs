@@ -1,4 +1,5 @@
-//! Bugs planted into the PTX of one of our kernels are found, and the kernel as it is passes. Runs on the emulator alone.
+//! Bugs planted into the PTX of one of our kernels are found, and the kernel as it is passes. Runs on the emulator
+//! alone.
 
 use std::fs;
 use std::path::Path;

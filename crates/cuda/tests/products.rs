@@ -1,8 +1,8 @@
 //! Matrix products beyond the table of cases: sizes that take each tile, each layout and sums cut into parts, with odd
 //! ends and without, at addresses that are multiples of 16 bytes and at others; and tf32.
 //!
-//! Expected values are the testkit's, in `f64` from the same inputs. Each case runs twice, the second time in memory full
-//! of NaN, and must give the same bits.
+//! Expected values are the testkit's, in `f64` from the same inputs. Each case runs twice, the second time in memory
+//! full of NaN, and must give the same bits.
 
 use vitrine_cuda::{Allocator, CudaBackend, MatmulPrecision, Options};
 use vitrine_tensor::{Activation, DType, Device, Dropout, Epilogue, Result, Tensor};

@@ -68,7 +68,8 @@ fn check(dtype: DType, [rows, inputs, outputs]: [usize; 3]) -> Vec<f64> {
     [y, dx, fused, dw, db].iter().flat_map(|t| t.to_f64_vec().unwrap()).collect()
 }
 
-/// The gradient through an activation, fused and composed: of the same bits, unless `bf16` rounds between the two parts.
+/// The gradient through an activation, fused and composed: of the same bits, unless `bf16` rounds between the two
+/// parts.
 fn check_fused(dy: &Tensor, w: &Tensor, pre_activation: &Tensor) -> Tensor {
     let key = StreamKey { seed: 3, step: 1, stream: 4 };
     let dropout = Some(Dropout::new(0.2, key));

@@ -1,4 +1,5 @@
-//! Attention and its gradients: which kernels serve (`kernels/attention.cu`, `kernels/attention_mma.cu`), in how many blocks.
+//! Attention and its gradients: which kernels serve (`kernels/attention.cu`, `kernels/attention_mma.cu`), in how many
+//! blocks.
 
 use bytemuck::NoUninit;
 use vitrine_tensor::backend::{Attention, AttentionGrads, AttentionInputs};

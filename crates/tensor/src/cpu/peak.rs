@@ -1,4 +1,5 @@
-//! The most multiply-adds that this machine does: loops of nothing else, in registers. Products are measured against it.
+//! The most multiply-adds that this machine does: loops of nothing else, in registers. Products are measured against
+//! it.
 
 use std::hint::black_box;
 
