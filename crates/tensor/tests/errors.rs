@@ -1,5 +1,7 @@
 //! Every wrong call is a typed error whose message names the operation and what does not fit.
 
+use std::ops::Range;
+
 use vitrine_tensor::*;
 
 const KEY: StreamKey = StreamKey { seed: 1, step: 2, stream: 3 };
@@ -338,7 +340,14 @@ fn arguments_that_make_no_sense() {
     argument(Tensor::concat(&[], 0), "concat", "number of tensors", "0");
     let step = SgdStep { momentum: 0.9, ..SGD };
     argument(x.sgd_(&zeros(&[2, 2]), None, &step, &[]), "sgd_", "velocity", "missing");
-    for undecayed in [&[3..2][..], &[0..2, 1..3], &[2..3, 0..1], &[0..5]] {
+    let part = |start, end| Range { start, end };
+    let wrong = [
+        vec![part(3, 2)],
+        vec![part(0, 2), part(1, 3)],
+        vec![part(2, 3), part(0, 1)],
+        vec![part(0, 5)],
+    ];
+    for undecayed in &wrong {
         argument(x.sgd_(&zeros(&[2, 2]), None, &SGD, undecayed), "sgd_", "undecayed", "ascend");
     }
 }
