@@ -89,6 +89,11 @@ impl MultiHeadAttention {
 
     /// As [`MultiHeadAttention::forward`] for the queries of the first `queries` tokens alone: `[B, N, D]` to
     /// `[B, queries, D]`, with the masks of the full run.
+    ///
+    /// Neither keys nor values are computed. A head's scores are `(x·wₖᵀ)·q = x·(wₖᵀ·q)`, and what it reads is
+    /// `p·(x·wᵥᵀ) = (p·x)·wᵥᵀ`: with few queries, it is the query that is taken to the tokens, and the mean of the
+    /// tokens to the values (DeepSeek-AI 2024, "DeepSeek-V2", section 2.1.2, calls it absorbing the weights). A bias of
+    /// the keys adds the same to all scores of a query, and so changes nothing.
     pub fn forward_first(
         &self,
         pass: &Pass<'_>,
@@ -96,15 +101,50 @@ impl MultiHeadAttention {
         queries: usize,
         residual: Option<&Var>,
     ) -> Result<Var> {
-        let tokens = x.shape().get(1).copied().unwrap_or(0);
+        let (width, heads) = (self.width, self.heads);
+        let (batch, tokens) = match *x.shape() {
+            [batch, tokens, _] => (batch, tokens),
+            // The narrowing below says what is wrong.
+            _ => (0, 0),
+        };
+        let depth = width / heads;
         let first = x.narrow(1, 0, queries)?;
-        let query = self.qkv.forward_rows(pass, &first, 0, self.width)?;
-        let key_value = self.qkv.forward_rows(pass, x, self.width, 2 * self.width)?;
-        let mixed = query.attention(&key_value, &self.options(pass, None))?;
-        let dropout = pass.mask(&self.projection_dropout).map(|mask| vitrine_tensor::Dropout {
-            sample_stride: Some(tokens * self.width),
-            ..mask
-        });
+        let query = self.qkv.forward_rows(pass, &first, 0, width)?;
+        let query = query.scale(1.0 / (depth as f64).sqrt())?;
+        let (key_weight, _) = self.qkv.rows(pass, width, width)?;
+        let (value_weight, value_bias) = self.qkv.rows(pass, 2 * width, width)?;
+
+        // [H, B·Q, d] by [H, d, D], then [B, H·Q, D].
+        let query = query.reshape(&[batch * queries, heads, depth])?.permute(&[1, 0, 2])?;
+        let query = query.matmul(&key_weight.reshape(&[heads, depth, width])?)?;
+        let query = query.reshape(&[heads, batch, queries, width])?.permute(&[1, 0, 2, 3])?;
+        let query = query.reshape(&[batch, heads * queries, width])?;
+
+        let scores = x.matmul(&query.permute(&[0, 2, 1])?)?.permute(&[0, 2, 1])?;
+        let mut weights = scores.softmax()?;
+        if let Some(mask) = pass.mask(&self.weight_dropout) {
+            let mask = vitrine_tensor::Dropout { sample_stride: Some(tokens * tokens), ..mask };
+            let by_head = weights.reshape(&[batch * heads, queries, tokens])?;
+            weights = by_head.dropout(mask)?.reshape(&[batch, heads * queries, tokens])?;
+        }
+
+        // [B, H·Q, D], then [H, B·Q, D] by [H, D, d].
+        let by_head = |mixed: &Var, width| -> Result<Var> {
+            let mixed = mixed.reshape(&[batch, heads, queries, width])?.permute(&[1, 0, 2, 3])?;
+            Ok(mixed.reshape(&[heads, batch * queries, width])?)
+        };
+        let value_weight = value_weight.reshape(&[heads, depth, width])?.permute(&[0, 2, 1])?;
+        let mut mixed = by_head(&weights.matmul(x)?, width)?.matmul(&value_weight)?;
+        if let Some(bias) = value_bias {
+            // The weights add up to 1 only without dropout.
+            let totals = by_head(&weights.sum_axis(2)?, 1)?;
+            mixed = mixed.add(&totals.matmul(&bias.reshape(&[heads, 1, depth])?)?)?;
+        }
+        let mixed = mixed.permute(&[1, 0, 2])?.reshape(&[batch, queries, width])?;
+
+        let dropout = pass
+            .mask(&self.projection_dropout)
+            .map(|mask| vitrine_tensor::Dropout { sample_stride: Some(tokens * width), ..mask });
         let epilogue = LinearEpilogue { activation: None, dropout, residual };
         self.projection.forward_with(pass, &mixed, &epilogue)
     }

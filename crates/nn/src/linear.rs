@@ -66,9 +66,15 @@ impl Linear {
         first: usize,
         count: usize,
     ) -> Result<Var> {
+        let (weight, bias) = self.rows(pass, first, count)?;
+        apply(x, &weight, bias.as_ref(), &LinearEpilogue::default())
+    }
+
+    /// Weight `[count, in]` and bias `[count]` of the outputs `first..first + count`.
+    pub fn rows(&self, pass: &Pass<'_>, first: usize, count: usize) -> Result<(Var, Option<Var>)> {
         let weight = pass.parameter_rows(self.weight, first, count)?;
         let bias = self.bias.map(|id| pass.parameter_rows(id, first, count)).transpose()?;
-        apply(x, &weight, bias.as_ref(), &LinearEpilogue::default())
+        Ok((weight, bias))
     }
 }
 

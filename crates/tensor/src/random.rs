@@ -49,32 +49,30 @@ impl StreamKey {
         // A word lies in the lower half of a lane of 64 bits, so that a product needs no shuffle; what the upper half
         // holds never counts.
         let first = block * 16;
-        let mut c = [[0u64; 16]; 4];
+        // Four arrays: in one, the compiler would fill neighbouring words together, by way of memory.
+        let (mut c0, mut c1) = ([first; 16], [first >> 32; 16]);
+        let (mut c2, mut c3) = ([u64::from(self.stream); 16], [self.step; 16]);
         for i in 0..16 {
-            let index = first + i as u64;
-            c[0][i] = index;
-            c[1][i] = index >> 32;
+            c0[i] |= i as u64;
         }
-        c[2] = [u64::from(self.stream); 16];
-        c[3] = [self.step; 16];
         let [m0, m1] = MULTIPLIERS.map(u64::from);
         let mut key = [self.seed as u32, (self.seed >> 32) as u32];
         for _ in 0..10 {
             let [k0, k1] = key.map(u64::from);
             for i in 0..16 {
-                let p0 = m0 * (c[0][i] & 0xffff_ffff);
-                let p1 = m1 * (c[2][i] & 0xffff_ffff);
-                c[0][i] = (p1 >> 32) ^ c[1][i] ^ k0;
-                c[1][i] = p1;
-                c[2][i] = (p0 >> 32) ^ c[3][i] ^ k1;
-                c[3][i] = p0;
+                let p0 = m0 * (c0[i] & 0xffff_ffff);
+                let p1 = m1 * (c2[i] & 0xffff_ffff);
+                c0[i] = (p1 >> 32) ^ c1[i] ^ k0;
+                c1[i] = p1;
+                c2[i] = (p0 >> 32) ^ c3[i] ^ k1;
+                c3[i] = p0;
             }
             key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
         }
         let mut words = [0; BLOCK];
-        for (words, c) in words.chunks_exact_mut(16).zip(&c) {
+        for (words, c) in words.chunks_exact_mut(16).zip([c0, c1, c2, c3]) {
             for (word, c) in words.iter_mut().zip(c) {
-                *word = *c as u32;
+                *word = c as u32;
             }
         }
         words

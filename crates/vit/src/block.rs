@@ -55,7 +55,7 @@ impl Block {
     }
 
     /// As [`Block::forward`] for the first token alone: `[B, N, D]` to `[B, 1, D]`, with the values, gradients and
-    /// dropout masks of the full run. Keys and values are computed for all tokens, everything else for one.
+    /// dropout masks of the full run. Of the other tokens, only the normed values are read.
     pub fn forward_first(&self, pass: &Pass<'_>, x: &Var) -> Result<Var> {
         let tokens = x.shape().get(1).copied().unwrap_or(0);
         let normed = self.norm1.forward(pass, x)?;

@@ -57,8 +57,8 @@ pub struct VitConfig {
     pub layer_norm_eps: f64,
     /// How the first weights are drawn.
     pub initialisation: Initialisation,
-    /// With a class token, compute the last block for that token alone, beyond keys and values: all the classifier
-    /// reads. The result, every gradient and every mask are the same.
+    /// With a class token, compute the last block for that token alone, which is all the classifier reads. The result,
+    /// every gradient and every mask are the same, but for rounding.
     pub last_block_saving: bool,
     /// Keep nothing but each block's input for backward, which runs the blocks again: less memory, a third more
     /// arithmetic, the same bits.

@@ -388,7 +388,7 @@ simd! {
         y: &[T],
         dy: &[T],
     ) {
-        let dot = sum_of(y.len(), |i| y[i].widen() * dy[i].widen());
+        let dot = sum_of([y, dy], |[y, dy]| y * dy);
         let pairs = dweights.iter_mut().zip(weights);
         if mask.is_empty() {
             for (dweight, weight) in pairs {

@@ -188,7 +188,7 @@ pub(crate) fn binary<T: Number>(
 
 simd! {
     fn sum_run<T: Number>(values: &[T]) -> T::Acc {
-        sum_of(values.len(), |i| values[i].widen())
+        sum_of([values], |[value]| value)
     }
 }
 

@@ -23,11 +23,8 @@ simd! {
         for ((x, y), statistics) in
             x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(statistics.chunks_exact_mut(2))
         {
-            let mean = sum_of(width, |i| x[i].widen()) * share;
-            let variance = sum_of(width, |i| {
-                let d = x[i].widen() - mean;
-                d * d
-            }) * share;
+            let mean = sum_of([x], |[x]| x) * share;
+            let variance = sum_of([x], |[x]| (x - mean) * (x - mean)) * share;
             let root = T::Acc::of(1.0) / num_traits::Float::sqrt(variance + epsilon);
             for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
                 *y = T::narrow((x.widen() - mean) * root * scale.widen() + shift.widen());
@@ -81,10 +78,9 @@ simd! {
         {
             let (mean, root) = (statistics[0], statistics[1]);
             // With n = (x − mean)·root and g = dy·scale: dx = root·(g − mean(g) − n·mean(g·n)).
-            let g_mean = sum_of(width, |i| dy[i].widen() * scale[i].widen()) * share;
-            let gn_mean = sum_of(width, |i| {
-                dy[i].widen() * scale[i].widen() * ((x[i].widen() - mean) * root)
-            }) * share;
+            let g_mean = sum_of([dy, scale], |[dy, scale]| dy * scale) * share;
+            let gn_mean =
+                sum_of([dy, scale, x], |[dy, scale, x]| dy * scale * ((x - mean) * root)) * share;
             for i in 0..width {
                 let (d, n) = (dy[i].widen(), (x[i].widen() - mean) * root);
                 dx[i] = T::narrow(root * (d * scale[i].widen() - g_mean - n * gn_mean));

@@ -6,7 +6,7 @@ use super::activation::{Derivative, dropout_row};
 use super::buffer::Buffer;
 use super::elementwise::{accumulate, store, sum_rows};
 use super::number::{Number, Real};
-use super::product::{Block, Grid, Matrix, MatrixMut, Right, pack, packed_len, product};
+use super::product::{Block, Grid, Matrix, MatrixMut, Right, one_row, pack, packed_len, product};
 use super::scratch::with_scratch;
 use super::simd::simd;
 use super::transpose::SIDE;
@@ -277,8 +277,14 @@ pub(crate) fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T
         return;
     }
     c.par_chunks_mut(m * n).enumerate().for_each(|(i, c)| {
-        let grid = Grid::new::<T>(m, n);
         let (a, b) = (a.matrix(i), b.matrix(i));
+        if m == 1 {
+            return with_scratch(n, |values| {
+                one_row(a, b, values);
+                store::<T>(values, c);
+            });
+        }
+        let grid = Grid::new::<T>(m, n);
         product(a, b.into(), grid, grid.cut(c), |c, block| compute(&block, c, |_, _| ()));
     });
 }

@@ -224,20 +224,28 @@ fn gate<A: Real>(x: A) -> (A, A) {
 /// Independent partial sums: enough for the widest registers, and the same order of additions on every machine.
 const LANES: usize = 16;
 
-/// `Σ f(i)` for i in `0..len`, in a fixed order that vectorises.
+/// The sum of `f` over what stands side by side in N rows of one length, in a fixed order that vectorises.
 #[inline(always)]
-pub(crate) fn sum_of<A: Real>(len: usize, f: impl Fn(usize) -> A) -> A {
-    let mut lanes = [A::zero(); LANES];
+pub(crate) fn sum_of<T: Number, const N: usize>(
+    rows: [&[T]; N],
+    f: impl Fn([T::Acc; N]) -> T::Acc,
+) -> T::Acc {
+    let len = rows[0].len();
+    let zero = T::from_f64(0.0);
+    let mut lanes = [zero.widen(); LANES];
     let whole = len / LANES * LANES;
-    let mut start = 0;
-    while start < whole {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum = *sum + f(start + lane);
+    // Whole blocks by value: a check of each index would keep the loop over the lanes from becoming vector code.
+    for start in (0..whole).step_by(LANES) {
+        let mut blocks = [[zero; LANES]; N];
+        for (block, row) in blocks.iter_mut().zip(&rows) {
+            block.copy_from_slice(&row[start..start + LANES]);
         }
-        start += LANES;
+        for lane in 0..LANES {
+            lanes[lane] = lanes[lane] + f(std::array::from_fn(|n| blocks[n][lane].widen()));
+        }
     }
     for i in whole..len {
-        lanes[i - whole] = lanes[i - whole] + f(i);
+        lanes[i - whole] = lanes[i - whole] + f(std::array::from_fn(|n| rows[n][i].widen()));
     }
     let mut width = LANES / 2;
     while width > 0 {

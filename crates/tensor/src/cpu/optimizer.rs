@@ -107,7 +107,7 @@ pub(crate) fn adamw<T: Number>(
 
 simd! {
     fn squares_of<T: Number>(x: &[T]) -> T::Acc {
-        sum_of(x.len(), |i| x[i].widen() * x[i].widen())
+        sum_of([x], |[x]| x * x)
     }
 }
 

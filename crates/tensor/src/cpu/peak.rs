@@ -23,8 +23,9 @@ impl Peak {
     }
 }
 
-/// Sums that do not depend on each other: more than the products that are under way at a time.
-const SUMS: usize = 16;
+/// Sums that do not depend on each other: more than the products that are under way at a time, and few enough for the
+/// sixteen registers of AVX2.
+const SUMS: usize = 12;
 
 /// The loops for all that the machine has, whatever `VITRINE_SIMD` says.
 pub(crate) fn peaks() -> Vec<Peak> {
@@ -118,6 +119,6 @@ mod tests {
             let flops = pool.install(|| peak.run(10));
             assert_eq!(flops, 3 * 10 * peak.flops, "{}", peak.name);
         }
-        assert_eq!(peaks()[0].flops, 2 * 16 * 4);
+        assert_eq!(peaks()[0].flops, 2 * 12 * 4);
     }
 }

@@ -28,7 +28,7 @@ simd! {
         for score in scores.iter_mut() {
             *score = (*score - top).exponential();
         }
-        let sum = sum_of(scores.len(), |i| scores[i]);
+        let sum = sum_of([scores], |[score]| score);
         let factor = A::one() / sum;
         for score in scores.iter_mut() {
             *score = *score * factor;
@@ -78,12 +78,22 @@ pub(crate) fn grad<T: Number>(y: &[T], dy: &[T], width: usize, dx: &mut [T]) {
     if dx.is_empty() {
         return;
     }
-    dx.par_chunks_mut(width).zip(y.par_chunks(width)).zip(dy.par_chunks(width)).for_each(
+    let block = ROWS * width;
+    dx.par_chunks_mut(block).zip(y.par_chunks(block)).zip(dy.par_chunks(block)).for_each(
         |((dx, y), dy)| {
-            let dot = sum_of(width, |i| dy[i].widen() * y[i].widen());
-            for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
-                *dx = T::narrow(y.widen() * (dy.widen() - dot));
+            let rows = dx.chunks_exact_mut(width).zip(y.chunks_exact(width));
+            for ((dx, y), dy) in rows.zip(dy.chunks_exact(width)) {
+                grad_row(y, dy, dx);
             }
         },
     );
+}
+
+simd! {
+    fn grad_row<T: Number>(y: &[T], dy: &[T], dx: &mut [T]) {
+        let dot = sum_of([dy, y], |[dy, y]| dy * y);
+        for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
+            *dx = T::narrow(y.widen() * (dy.widen() - dot));
+        }
+    }
 }

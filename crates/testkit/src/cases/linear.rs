@@ -208,7 +208,7 @@ fn grad_activated(
 }
 
 pub(super) fn matmul_cases() -> Vec<Case> {
-    let shapes: [(&[usize], &[usize]); 10] = [
+    let shapes: [(&[usize], &[usize]); 12] = [
         (&[1, 1], &[1, 1]),
         (&[3, 4], &[4, 5]),
         (&[4, 0], &[0, 3]),
@@ -219,6 +219,8 @@ pub(super) fn matmul_cases() -> Vec<Case> {
         (&[700, 37], &[37, 19]),
         (&[2, 130, 64], &[2, 64, 130]),
         (&[1, 1, 300], &[1, 300, 1]),
+        (&[3, 1, 65], &[3, 65, 70]),
+        (&[2, 1, 0], &[2, 0, 3]),
     ];
     let mut cases = Vec::new();
     for (left, right) in shapes {

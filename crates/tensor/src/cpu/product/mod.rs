@@ -11,6 +11,7 @@ mod avx2;
 mod avx512;
 mod kernel;
 mod matrix;
+mod one_row;
 mod panels;
 mod select;
 
@@ -22,6 +23,7 @@ use super::number::{Number, Real};
 use super::scratch::with_scratch;
 use kernel::{Kernel, Operands, Tile};
 pub(crate) use matrix::{Matrix, MatrixMut};
+pub(crate) use one_row::one_row;
 pub(super) use select::{Kernels, bf16_kernels, f32_kernels, f64_kernels};
 
 /// Columns of a block of the result: with [`ROWS`] rows it takes a quarter of a second-level cache.
