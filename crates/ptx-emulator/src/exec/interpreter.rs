@@ -59,7 +59,7 @@ impl Machine<'_> {
                 self.count_steps(warp, share - left)?;
                 return Ok(Outcome::Arrived);
             }
-            if left == 0 {
+            if left == 0 && warp.is_runnable() {
                 self.count_steps(warp, share)?;
                 return Ok(Outcome::Sliced);
             }
