@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use vitrine_ptx_emulator::{Checks, LaunchConfig, Memory, Program, launch};
 
-/// Times that each launch is repeated; the fastest counts.
-const REPEATS: usize = 5;
+/// Each launch is repeated for at least this long.
+const LEAST: Duration = Duration::from_millis(400);
 
 /// Time that this process has had a processor: other work on the machine must not count. Where the
 /// system does not say it, the time of day.
@@ -65,14 +65,16 @@ fn main() {
         let mut speeds = [0.0f64; 2];
         let mut instructions = 0;
         for (speed, checks) in speeds.iter_mut().zip([Checks::none(), Checks::default()]) {
-            for _ in 0..REPEATS {
-                let start = processor_time();
+            let start = processor_time();
+            let mut total = 0;
+            // The system counts this time in steps of some milliseconds.
+            while processor_time() - start < LEAST {
                 let stats = launch(&mut memory, &program, name, &config, &parameters, &checks)
                     .unwrap_or_else(|fault| panic!("{fault}"));
                 instructions = stats.warp_instructions;
-                *speed =
-                    speed.max(instructions as f64 / (processor_time() - start).as_secs_f64() / 1e6);
+                total += instructions;
             }
+            *speed = total as f64 / (processor_time() - start).as_secs_f64() / 1e6;
         }
         println!("{name:12} {instructions:>14} {:>16.1} {:>16.1}", speeds[0], speeds[1]);
     }

@@ -41,7 +41,7 @@ impl Default for Checks {
             global_races: true,
             approximate: None,
             schedule: None,
-            max_instructions: 1 << 32,
+            max_instructions: 1 << 30,
         }
     }
 }

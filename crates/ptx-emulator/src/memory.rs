@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fmt;
 
 use crate::error::OutOfMemory;
+use crate::shadow::Pages;
 
 /// Where the spaces lie among 64-bit addresses. Shared and local memory have windows, which no
 /// allocation touches, so a generic address names one space only.
@@ -73,6 +74,8 @@ pub struct Memory {
     /// In the order of their addresses.
     allocations: Vec<Allocation>,
     freed: VecDeque<(u64, u64)>,
+    /// For launches to note accesses in.
+    pub(crate) pages: Pages,
 }
 
 impl fmt::Debug for Memory {
@@ -89,7 +92,7 @@ impl Memory {
     /// A memory of that many bytes. They are taken from the host when they are allocated.
     pub fn new(capacity: u64) -> Memory {
         let (allocations, freed) = (Vec::new(), VecDeque::new());
-        Memory { capacity, used: 0, next: HEAP, allocations, freed }
+        Memory { capacity, used: 0, next: HEAP, allocations, freed, pages: Pages::default() }
     }
 
     /// Allocates memory that counts as never written. The address is a multiple of 512; an

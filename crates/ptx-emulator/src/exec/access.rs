@@ -102,7 +102,7 @@ impl Machine<'_> {
 impl Access {
     fn of_lane(&self, what: What, pc: u32, lane: usize, address: u64) -> LaneAccess {
         let (space, bytes, atomic) = (self.address.space, self.bytes(), self.strong);
-        LaneAccess { what, pc, lane, space, address, bytes, atomic }
+        LaneAccess { what, pc, lane, space, address, bytes, atomic, swap: false }
     }
 
     /// What a lane stores.

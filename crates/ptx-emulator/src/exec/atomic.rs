@@ -1,9 +1,8 @@
 //! Atomic operations and fences. The lanes of a warp follow one another in their order.
 
 use super::Machine;
-use super::access::extend;
 use super::interpreter::lanes;
-use super::lane_access::{LaneAccess, Place};
+use super::lane_access::LaneAccess;
 use super::warp::Warp;
 use crate::fault::{Access, Fault};
 use crate::instruction::{Atomic, AtomicOp, FenceScope};
@@ -39,21 +38,13 @@ impl Machine<'_> {
                 address: addresses[lane],
                 bytes,
                 atomic: true,
+                swap: atomic.op == AtomicOp::CompareAndSwap,
             };
-            if let Place::Global { .. } = self.place(warp, &access)?
-                && let Some(races) = &mut self.global_races
-            {
-                races.synchronise(addresses[lane]);
-            }
-            let mut old = [0; 8];
-            let old = &mut old[..bytes as usize];
-            self.lane_read(warp, &access, old)?;
-            let before = extend(old, false);
             let operand = warp.registers.lane(atomic.operand.kind, atomic.operand.slot, lane);
             let second =
                 atomic.second.map_or(0, |value| warp.registers.lane(value.kind, value.slot, lane));
-            let after = apply(atomic.op, atomic.value_type, before, operand, second);
-            self.lane_write(warp, &access, &after.to_le_bytes()[..bytes as usize])?;
+            let update = |old: u64| apply(atomic.op, atomic.value_type, old, operand, second);
+            let before = self.lane_update(warp, &access, update)?;
             if let Some(result) = atomic.result {
                 warp.registers.set_lane(result.kind, result.slot, lane, before);
             }

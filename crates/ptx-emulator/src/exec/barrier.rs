@@ -1,6 +1,7 @@
 //! Barriers of a block: sixteen of them, each for all of its threads or for a given number.
 
 use super::Machine;
+use super::shared_races::Knowledge;
 use super::warp::{State, Waiting, Warp};
 use crate::fault::{Fault, FaultKind};
 use crate::instruction::{Barrier, BarrierKind, Op};
@@ -11,18 +12,28 @@ use crate::types::Kind;
 /// Barriers that a block has.
 const COUNT: u32 = 16;
 
-/// Warps that came to each barrier by `bar.arrive`.
+/// What came to each barrier by `bar.arrive`.
 #[derive(Default)]
 pub(super) struct Barriers {
     arrived: [Arrived; COUNT as usize],
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Arrived {
-    warps: u32,
-    /// A warp may arrive more than once.
+    /// Warps that arrived; one may do so more than once.
     times: u32,
+    /// The number of threads that the last of them gave.
     threads: u32,
+    /// What they had done.
+    knowledge: Knowledge,
+}
+
+impl Arrived {
+    fn join(&mut self, knowledge: &Knowledge) {
+        for (known, time) in self.knowledge.iter_mut().zip(knowledge) {
+            *known = *time.max(known);
+        }
+    }
 }
 
 impl Machine<'_> {
@@ -61,9 +72,11 @@ impl Machine<'_> {
         };
         if barrier.kind == BarrierKind::Arrive {
             let arrived = &mut self.barriers.arrived[number as usize];
-            arrived.warps |= 1 << warp.index;
             arrived.times += 1;
             arrived.threads = threads.unwrap_or(0);
+            if let Some(races) = &mut self.shared_races {
+                arrived.join(&races.knowledge(warp.index));
+            }
             return Ok(());
         }
         let votes = (warp.registers.predicate(slots.c) ^ barrier.inverted) & active;
@@ -76,13 +89,18 @@ impl Machine<'_> {
         for number in 0..COUNT {
             let waits = |warp: &&Warp| warp.waiting.is_some_and(|it| it.barrier == number);
             let Some(first) = warps.iter().find(waits).and_then(|warp| warp.waiting) else {
+                // Nobody waits: it is complete if enough have arrived.
+                let arrived = &mut self.barriers.arrived[number as usize];
+                if arrived.times > 0 && arrived.times * LANES as u32 == arrived.threads {
+                    *arrived = Arrived::default();
+                }
                 continue;
             };
             let waiting =
                 warps.iter().filter(waits).fold(0u32, |mask, warp| mask | 1 << warp.index);
             let alive = warps.iter().filter(|warp| !warp.is_finished());
             let alive = alive.fold(0u32, |mask, warp| mask | 1 << warp.index);
-            let arrived = self.barriers.arrived[number as usize];
+            let arrived = &self.barriers.arrived[number as usize];
             let came = waiting.count_ones() + arrived.times;
             let complete = match first.threads {
                 None => waiting == alive && arrived.times == 0,
@@ -100,8 +118,8 @@ impl Machine<'_> {
                 let index = waiting.trailing_zeros();
                 return Err(self.fault(index, first.pc, lane, FaultKind::InvalidOperand(what)));
             }
-            self.barriers.arrived[number as usize] = Arrived::default();
-            self.release(warps, waiting, alive, arrived.warps);
+            let arrived = std::mem::take(&mut self.barriers.arrived[number as usize]);
+            self.release(warps, waiting, alive, arrived);
         }
         Ok(())
     }
@@ -136,17 +154,20 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn release(&mut self, warps: &mut [Warp], waiting: u32, alive: u32, arrived: u32) {
+    fn release(&mut self, warps: &mut [Warp], waiting: u32, alive: u32, mut arrived: Arrived) {
         let members = warps.iter().filter(|warp| waiting >> warp.index & 1 != 0);
         let held = members.filter_map(|warp| warp.waiting);
         let (votes, threads) = held.fold((0, 0), |(votes, threads), waiting| {
             (votes + waiting.votes.count_ones(), threads + waiting.mask.count_ones())
         });
         if let Some(races) = &mut self.shared_races {
-            if waiting == alive && arrived == 0 {
+            if waiting == alive && arrived.times == 0 {
                 races.barrier_of_all();
             } else {
-                races.warps_meet(waiting, arrived);
+                for warp in super::interpreter::lanes(waiting) {
+                    arrived.join(&races.knowledge(warp as u32));
+                }
+                races.learn(waiting, &arrived.knowledge);
             }
         }
         for warp in warps.iter_mut().filter(|warp| waiting >> warp.index & 1 != 0) {

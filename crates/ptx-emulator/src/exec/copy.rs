@@ -94,6 +94,7 @@ impl Machine<'_> {
                     address: from[lane],
                     bytes: copy.bytes,
                     atomic: false,
+                    swap: false,
                 };
                 self.read_source(warp, &source, taken, &mut data[..taken as usize])?;
             }
@@ -105,6 +106,7 @@ impl Machine<'_> {
                 address: to[lane],
                 bytes: copy.bytes,
                 atomic: false,
+                swap: false,
             };
             let place = self.place(warp, &target)?;
             self.note_write(warp, &target, place, &data[..copy.bytes as usize])?;

@@ -2,7 +2,8 @@
 //! depend on the order of its blocks.
 //!
 //! For each piece of memory the last writing and the first reading block of the launch are kept.
-//! Writes of the same value by two blocks are no race, nor are two atomics. A block is behind
+//! Writes of the same value by two blocks are no race, nor are two atomics, nor a plain read and a
+//! compare-and-swap, which loops begin and go on with. A block is behind
 //! another if it ran an atomic on an address on which the other ran one before, after a fence
 //! (`__threadfence`): so the pattern in which the last block adds up what all have written is fine.
 //!
@@ -10,26 +11,20 @@
 
 use std::collections::HashMap;
 
-/// Pieces a page.
-const PAGE: usize = 1024;
+use crate::registers::{LANES, Mask};
+use crate::shadow::{PAGE, Page, Pages};
 
 /// An access, packed: a flag in the top bit, the block's number and 1 in the next 31, the thread
-/// in ten and the instruction in 22 bits. 0 stands for none.
+/// in ten, another flag, and the instruction in 21 bits. 0 stands for none.
 type Packed = u64;
 
 /// For a write: it was atomic. For a read: several blocks read.
 const FLAG: u64 = 1 << 63;
 
-struct Page {
-    writers: [Packed; PAGE],
-    readers: [Packed; PAGE],
-}
+/// For a write: it was a compare-and-swap.
+const SWAP: u64 = 1 << 21;
 
-impl Page {
-    fn new() -> Box<Page> {
-        Box::new(Page { writers: [0; PAGE], readers: [0; PAGE] })
-    }
-}
+const PC_MASK: u32 = (1 << 21) - 1;
 
 /// Another block's access.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +56,9 @@ pub(super) enum Manner {
     AtomicRead,
     /// Does not race with others of its kind.
     AtomicWrite,
+    /// An atomic that does not race with plain reads either: a loop that begins with one looks again
+    /// at what it read.
+    Swap,
 }
 
 /// A set of blocks.
@@ -95,6 +93,8 @@ impl Blocks {
 pub(super) struct GlobalRaces {
     /// Pages of each allocation.
     allocations: Vec<Vec<Option<Box<Page>>>>,
+    /// Pages that are not in use.
+    spare: Pages,
     /// Log₂ of a piece's bytes.
     shift: u32,
     block: u32,
@@ -109,9 +109,10 @@ pub(super) struct GlobalRaces {
 }
 
 impl GlobalRaces {
-    pub fn new(allocations: usize, grain: u32) -> GlobalRaces {
+    pub fn new(allocations: usize, grain: u32, spare: Pages) -> GlobalRaces {
         GlobalRaces {
             allocations: std::iter::repeat_with(Vec::new).take(allocations).collect(),
+            spare,
             shift: grain.trailing_zeros(),
             block: 0,
             tag: 0,
@@ -119,6 +120,12 @@ impl GlobalRaces {
             behind: Blocks::default(),
             released: HashMap::new(),
         }
+    }
+
+    /// Ends the launch; gives back all pages.
+    pub fn into_pages(mut self) -> Pages {
+        self.spare.put(self.allocations.into_iter().flatten().flatten());
+        self.spare
     }
 
     pub fn new_block(&mut self, number: u32) {
@@ -145,7 +152,7 @@ impl GlobalRaces {
     }
 
     fn pack(&self, actor: Actor) -> Packed {
-        self.tag | u64::from(actor.thread) << 22 | u64::from(actor.pc & 0x3f_ffff)
+        self.tag | u64::from(actor.thread) << 22 | u64::from(actor.pc & PC_MASK)
     }
 
     /// The access by another block that a packed one stands for, unless this block is behind it.
@@ -157,7 +164,7 @@ impl GlobalRaces {
         }
         let thread = (packed >> 22) as u32 & 0x3ff;
         let thread = (wrote || !flag).then_some(thread);
-        let pc = packed as u32 & 0x3f_ffff;
+        let pc = packed as u32 & PC_MASK;
         Some(Other { block, thread, pc, wrote, atomic: wrote && flag })
     }
 
@@ -167,7 +174,7 @@ impl GlobalRaces {
         if number >= pages.len() {
             pages.resize_with(number + 1, || None);
         }
-        pages[number].get_or_insert_with(Page::new)
+        pages[number].get_or_insert_with(|| self.spare.take())
     }
 
     /// Notes an access of one thread; gives the one that it races with.
@@ -183,14 +190,19 @@ impl GlobalRaces {
         let last = (offset + u64::from(bytes) - 1) >> self.shift;
         let (own, tag) = (self.pack(actor), self.tag);
         let elsewhere = |packed: Packed| packed != 0 && (packed & !FLAG) >> 32 != tag >> 32;
-        let atomic = matches!(manner, Manner::AtomicRead | Manner::AtomicWrite);
+        let atomic = matches!(manner, Manner::AtomicRead | Manner::AtomicWrite | Manner::Swap);
+        let reads = matches!(manner, Manner::Read | Manner::AtomicRead);
         for piece in first..=last {
             let index = piece as usize % PAGE;
             let page = self.page(allocation, piece);
             let (writer, reader) = (page.writers[index], page.readers[index]);
             let both_atomic = atomic && writer & FLAG != 0;
-            let written =
-                if elsewhere(writer) && !both_atomic { self.other(writer, true) } else { None };
+            let swapped = reads && writer & SWAP != 0;
+            let written = if elsewhere(writer) && !both_atomic && !swapped {
+                self.other(writer, true)
+            } else {
+                None
+            };
             if written.is_some() && manner != (Manner::Write { unchanged: true }) {
                 return written;
             }
@@ -200,14 +212,16 @@ impl GlobalRaces {
                     self.page(allocation, piece).readers[index] = reader;
                 }
                 Manner::AtomicRead => {}
-                Manner::Write { .. } | Manner::AtomicWrite => {
+                Manner::Write { .. } | Manner::AtomicWrite | Manner::Swap => {
                     let read = elsewhere(reader) || reader & FLAG != 0;
+                    let read = read && manner != Manner::Swap;
                     if read && let Some(other) = self.other(reader, false) {
                         return Some(other);
                     }
                     // Of writes of the same value the first is kept.
                     if written.is_none() {
                         let flag = if atomic { FLAG } else { 0 };
+                        let flag = if manner == Manner::Swap { flag | SWAP } else { flag };
                         self.page(allocation, piece).writers[index] = own | flag;
                     }
                 }
@@ -261,6 +275,46 @@ impl GlobalRaces {
                 let own = own + ((index as u64) << 22);
                 for reader in pieces {
                     *reader = if fresh(*reader) { own } else { *reader | FLAG };
+                }
+            }
+        }
+        true
+    }
+
+    /// The same for lanes of a warp that each access some bytes, at their offset from another.
+    #[inline(always)]
+    pub fn access_all(
+        &mut self,
+        allocation: usize,
+        offset: u64,
+        offsets: &[u32; LANES],
+        active: Mask,
+        bytes: u32,
+        first_lane: Actor,
+        writes: bool,
+    ) -> bool {
+        let (own, tag) = (self.pack(first_lane), self.tag >> 32);
+        let fresh = |packed: Packed| packed == 0 || packed >> 32 == tag;
+        let pages = &mut self.allocations[allocation];
+        for lane in super::interpreter::lanes(active) {
+            let own = own + ((lane as u64) << 22);
+            let start = offset + u64::from(offsets[lane]);
+            let first = start >> self.shift;
+            let last = (start + u64::from(bytes) - 1) >> self.shift;
+            for piece in first..=last {
+                let (number, index) = (piece as usize / PAGE, piece as usize % PAGE);
+                if number >= pages.len() {
+                    pages.resize_with(number + 1, || None);
+                }
+                let page = pages[number].get_or_insert_with(|| self.spare.take());
+                let (writer, reader) = (page.writers[index], page.readers[index]);
+                if !fresh(writer) || writes && !fresh(reader) {
+                    return false;
+                }
+                if writes {
+                    page.writers[index] = own;
+                } else {
+                    page.readers[index] = if fresh(reader) { own } else { reader | FLAG };
                 }
             }
         }

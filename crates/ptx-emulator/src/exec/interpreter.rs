@@ -19,6 +19,8 @@ pub(super) enum Outcome {
     Sliced,
     /// No lane can go on: all have ended, or wait at a barrier.
     Stopped,
+    /// It can go on, but has arrived at a barrier that others may wait at.
+    Arrived,
 }
 
 /// More instructions than a share has: clocks count up as what is left of a share counts down.
@@ -53,7 +55,11 @@ impl Machine<'_> {
             self.run_group(warp, group, &mut unused)?;
             let used = limit - unused;
             left -= used;
-            if left == 0 {
+            if std::mem::take(&mut self.arrived) {
+                self.count_steps(warp, share - left)?;
+                return Ok(Outcome::Arrived);
+            }
+            if left == 0 && warp.is_runnable() {
                 self.count_steps(warp, share)?;
                 return Ok(Outcome::Sliced);
             }
@@ -229,11 +235,10 @@ impl Machine<'_> {
                         return Ok(());
                     }
                     self.arrive(warp, barrier, slots, pc, active)?;
-                    if barrier.kind != BarrierKind::Arrive {
-                        let state = State::AtBarrier;
-                        warp.groups.push(Group { pc: pc + 1, mask: active, state });
-                        return Ok(());
-                    }
+                    self.arrived = barrier.kind == BarrierKind::Arrive;
+                    let state = if self.arrived { State::Ready } else { State::AtBarrier };
+                    warp.groups.push(Group { pc: pc + 1, mask: active, state });
+                    return Ok(());
                 }
             }
             pc += 1;

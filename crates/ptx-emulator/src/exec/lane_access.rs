@@ -2,6 +2,7 @@
 //! whole warps; where those find something odd, they come here to say what it is.
 
 use super::Machine;
+use super::access::extend;
 use super::global_races::{self, Manner};
 use super::shared::{PENDING, UNWRITTEN, WRITTEN};
 use super::shared_races::{self, Actor};
@@ -35,6 +36,18 @@ pub(super) struct LaneAccess {
     pub bytes: u32,
     /// Does not race with others of its kind: atomics, and relaxed loads and stores.
     pub atomic: bool,
+    /// A compare-and-swap, which does not race with plain reads either.
+    pub swap: bool,
+}
+
+impl LaneAccess {
+    fn shared_manner(&self) -> shared_races::Manner {
+        match (self.atomic, self.swap) {
+            (_, true) => shared_races::Manner::Swap,
+            (true, false) => shared_races::Manner::Atomic,
+            (false, false) => shared_races::Manner::Plain,
+        }
+    }
 }
 
 impl Machine<'_> {
@@ -163,6 +176,54 @@ impl Machine<'_> {
         Ok(())
     }
 
+    /// Replaces a number of up to eight bytes by another at once; gives what it was.
+    pub(super) fn lane_update(
+        &mut self,
+        warp: &mut Warp,
+        access: &LaneAccess,
+        update: impl Fn(u64) -> u64,
+    ) -> Result<u64, Fault> {
+        let place = self.place(warp, access)?;
+        if let (Place::Global { .. }, Some(races)) = (place, &mut self.global_races) {
+            races.synchronise(access.address);
+        }
+        self.check_written(warp, access, place)?;
+        let count = access.bytes as usize;
+        let Some(bytes) = self.bytes_mut(warp, place, count) else {
+            return Err(self.read_only(warp, access));
+        };
+        let old = extend(bytes, false);
+        let new = update(old).to_le_bytes();
+        self.note_write(warp, access, place, &new[..count])?;
+        if let Some(bytes) = self.bytes_mut(warp, place, count) {
+            bytes.copy_from_slice(&new[..count]);
+        }
+        Ok(old)
+    }
+
+    /// The bytes at a place that can be written.
+    fn bytes_mut<'m>(
+        &'m mut self,
+        warp: &'m mut Warp,
+        place: Place,
+        count: usize,
+    ) -> Option<&'m mut [u8]> {
+        match place {
+            Place::Global { allocation, offset } => {
+                Some(&mut self.memory.allocation_mut(allocation).bytes[offset..offset + count])
+            }
+            Place::Shared(offset) => Some(&mut self.shared.bytes[offset..offset + count]),
+            Place::Local(offset) => Some(&mut warp.local[offset..offset + count]),
+            Place::Parameter(_) => None,
+        }
+    }
+
+    #[cold]
+    fn read_only(&self, warp: &Warp, access: &LaneAccess) -> Fault {
+        let kind = FaultKind::InvalidOperand("parameters cannot be written".to_owned());
+        self.fault(warp.index, access.pc, access.lane, kind)
+    }
+
     /// Writes one lane's bytes.
     pub(super) fn lane_write(
         &mut self,
@@ -187,11 +248,7 @@ impl Machine<'_> {
                 warp.local[offset..offset + count].copy_from_slice(bytes);
                 warp.local_initialised[offset..offset + count].fill(WRITTEN);
             }
-            Place::Parameter(_) => {
-                let what = "parameters cannot be written".to_owned();
-                let kind = FaultKind::InvalidOperand(what);
-                return Err(self.fault(warp.index, access.pc, access.lane, kind));
-            }
+            Place::Parameter(_) => return Err(self.read_only(warp, access)),
         }
         Ok(())
     }
@@ -207,7 +264,7 @@ impl Machine<'_> {
         match place {
             Place::Shared(offset) => {
                 let Some(races) = &mut self.shared_races else { return Ok(()) };
-                let manner = shared_manner(access.atomic);
+                let manner = access.shared_manner();
                 let actor = warp.actor(lane, pc);
                 match races.read(offset as u64, bytes, actor, &warp.order, manner) {
                     Some(other) => Err(self.shared_race(warp, access, offset, other)),
@@ -243,7 +300,7 @@ impl Machine<'_> {
                     return Err(self.pending(warp, access, offset as u64));
                 }
                 let Some(races) = &mut self.shared_races else { return Ok(()) };
-                let (address, manner) = (offset as u64, shared_manner(access.atomic));
+                let (address, manner) = (offset as u64, access.shared_manner());
                 let actor = warp.actor(lane, pc);
                 let found = races.check_write(address, access.bytes, actor, &warp.order, manner);
                 match found {
@@ -260,8 +317,11 @@ impl Machine<'_> {
                 let known = self.memory.allocation_mut(allocation);
                 let unchanged = known.bytes[offset..offset + count] == *bytes
                     && !known.initialised[offset..offset + count].contains(&UNWRITTEN);
-                let manner =
-                    if access.atomic { Manner::AtomicWrite } else { Manner::Write { unchanged } };
+                let manner = match (access.atomic, access.swap) {
+                    (_, true) => Manner::Swap,
+                    (true, false) => Manner::AtomicWrite,
+                    (false, false) => Manner::Write { unchanged },
+                };
                 let actor = global_actor(warp, lane, pc);
                 let other = races.access(allocation, offset as u64, access.bytes, actor, manner);
                 match other {
@@ -340,10 +400,6 @@ fn kind_of(wrote: bool, atomic: bool) -> Access {
         (true, false) => Access::Store,
         (true, true) => Access::Atomic,
     }
-}
-
-fn shared_manner(atomic: bool) -> shared_races::Manner {
-    if atomic { shared_races::Manner::Atomic } else { shared_races::Manner::Plain }
 }
 
 fn global_actor(warp: &Warp, lane: usize, pc: u32) -> global_races::Actor {

@@ -101,7 +101,8 @@ impl Machine<'_> {
         address: u64,
     ) -> Fault {
         let (what, space) = (Access::Load, load.address.space);
-        let access = LaneAccess { what, pc, lane, space, address, bytes: 16, atomic: false };
+        let access =
+            LaneAccess { what, pc, lane, space, address, bytes: 16, atomic: false, swap: false };
         let found = self.lane_read(warp, &access, &mut [0; 16]);
         found.expect_err("a row that cannot be read at once cannot be read alone")
     }

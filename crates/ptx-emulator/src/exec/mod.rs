@@ -64,7 +64,11 @@ pub fn launch(
         machine.block_number = number;
         machine.run_block(&mut warps)?;
     }
-    Ok(machine.stats(blocks))
+    let stats = machine.stats(blocks);
+    if let Some(races) = machine.global_races {
+        machine.memory.pages = races.into_pages();
+    }
+    Ok(stats)
 }
 
 fn validate(kernel: &Kernel, config: &LaunchConfig, params: &[u8]) -> Result<(), String> {
@@ -155,6 +159,8 @@ struct Machine<'a> {
     /// The allocation that was used last.
     recent: usize,
     simd: Simd,
+    /// A warp has just run `bar.arrive`.
+    arrived: bool,
 }
 
 impl<'a> Machine<'a> {
@@ -169,8 +175,10 @@ impl<'a> Machine<'a> {
         let bytes = (kernel.shared_bytes + config.dynamic_shared) as usize;
         let shared_races = checks.shared_races && bytes > 0;
         let shared_races = shared_races.then(|| SharedRaces::new(bytes, kernel.shared_grain));
-        let global_races = (checks.global_races && config.grid != [1, 1, 1])
-            .then(|| GlobalRaces::new(memory.allocations(), kernel.global_grain));
+        let global_races = (checks.global_races && config.grid != [1, 1, 1]).then(|| {
+            let pages = std::mem::take(&mut memory.pages);
+            GlobalRaces::new(memory.allocations(), kernel.global_grain, pages)
+        });
         Machine {
             program,
             kernel,
@@ -188,6 +196,7 @@ impl<'a> Machine<'a> {
             draw: checks.schedule.unwrap_or(0),
             recent: 0,
             simd: program.simd,
+            arrived: false,
             memory,
         }
     }

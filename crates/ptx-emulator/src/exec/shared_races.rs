@@ -9,14 +9,18 @@
 //!   `vote`, `match`, `redux`; also through third lanes), or
 //! - their warps met at a barrier of some of the warps (also through third warps).
 //!
-//! Two writes of the same value are no race, nor are two atomics. Reads of many threads are kept as
+//! Two writes of the same value are no race, nor are two atomics, nor a plain read and a
+//! compare-and-swap, which loops begin and go on with. Reads of many threads are kept as
 //! one set, with the time of the last: at most a race with an early one of them goes unseen.
 
 use super::warp::Warp;
-use crate::registers::{ALL, LANES, Mask};
+use crate::registers::{ALL, BITS, LANES, Mask};
 
 /// Times of which each lane of a warp knows that all was done before, by lane.
 type Clock = [[u32; LANES]; LANES];
+
+/// For each warp, the time before which all that it did is known.
+pub(super) type Knowledge = [u32; LANES];
 
 /// What orders the lanes of one warp.
 #[derive(Clone, Debug, Default)]
@@ -86,7 +90,9 @@ struct Cell {
 const ATOMIC: u32 = 1 << 31;
 /// Atomics of several warps.
 const MANY: u32 = 1 << 30;
-const PC_BITS: u32 = 20;
+/// The last write was a compare-and-swap.
+const SWAP: u32 = 1 << 29;
+const PC_BITS: u32 = 19;
 
 fn pack(actor: Actor) -> u32 {
     (actor.warp << 5 | actor.lane) << PC_BITS | actor.pc & ((1 << PC_BITS) - 1)
@@ -103,6 +109,9 @@ pub(super) enum Manner {
     Plain,
     /// Does not race with others of its kind.
     Atomic,
+    /// An atomic that does not race with plain reads either: a loop that begins with one looks again
+    /// at what it read.
+    Swap,
 }
 
 /// The record of a block's shared memory.
@@ -151,27 +160,22 @@ impl SharedRaces {
         }
     }
 
-    /// What the warps of the set know, to be passed on by [`SharedRaces::warps_meet`].
-    fn joined(&mut self, members: u32) -> [u32; LANES] {
+    /// What a warp that comes to a barrier of some warps has done and knows of others.
+    pub fn knowledge(&mut self, warp: u32) -> Knowledge {
         self.now += 1;
         let clock = self.warps.get_or_insert_with(|| Box::new([[0; LANES]; LANES]));
-        let mut joined = [0; LANES];
-        for warp in super::interpreter::lanes(members) {
-            for (known, time) in joined.iter_mut().zip(clock[warp]) {
-                *known = time.max(*known);
-            }
-            joined[warp] = self.now;
-        }
-        joined
+        let mut knowledge = clock[warp as usize];
+        knowledge[warp as usize] = self.now;
+        knowledge
     }
 
-    /// Warps meet at a barrier without the others. `arrived` came first and did not wait: the
-    /// others are behind them, but they are behind nobody.
-    pub fn warps_meet(&mut self, waited: u32, arrived: u32) {
-        let joined = self.joined(waited | arrived);
+    /// Warps that waited at a barrier of some warps learn what all that came there did.
+    pub fn learn(&mut self, waited: u32, knowledge: &Knowledge) {
         if let Some(clock) = &mut self.warps {
             for warp in super::interpreter::lanes(waited) {
-                clock[warp] = joined;
+                for (known, time) in clock[warp].iter_mut().zip(knowledge) {
+                    *known = *time.max(known);
+                }
             }
         }
     }
@@ -197,12 +201,14 @@ impl SharedRaces {
         actor: Actor,
         order: &WarpOrder,
         manner: Manner,
+        reads: bool,
     ) -> Option<Other> {
         if cell.write_time < self.barrier {
             return None;
         }
         let atomic = cell.writer & ATOMIC != 0;
-        if atomic && manner == Manner::Atomic {
+        let swapped = cell.writer & SWAP != 0 && reads;
+        if swapped || atomic && manner != Manner::Plain {
             return None;
         }
         let other = unpack(cell.writer);
@@ -256,8 +262,7 @@ impl SharedRaces {
         order: &WarpOrder,
         manner: Manner,
     ) -> Option<Other> {
-        let lanes = if manner == Manner::Atomic { 0 } else { 1 << actor.lane };
-        self.read_by(address, bytes, actor, lanes, order, manner)
+        self.read_by(address, bytes, actor, 1 << actor.lane, order, manner)
     }
 
     /// A read by `actor` that counts, for later writes of its own warp, as one by the given lanes.
@@ -273,11 +278,11 @@ impl SharedRaces {
         for index in self.pieces(address, bytes) {
             let cell = self.cells[index];
             if cell.write_time >= self.barrier
-                && let Some(other) = self.writer(&cell, actor, order, manner)
+                && let Some(other) = self.writer(&cell, actor, order, manner, true)
             {
                 return Some(other);
             }
-            if manner == Manner::Atomic {
+            if manner != Manner::Plain {
                 continue;
             }
             let (mut warps, mut reading) = (1 << actor.warp, lanes);
@@ -311,6 +316,93 @@ impl SharedRaces {
         None
     }
 
+    /// Notes plain reads of the lanes of a warp, each at its offset from an address; false, with some
+    /// noted, if one may race.
+    #[inline(always)]
+    pub fn read_all(
+        &mut self,
+        address: u64,
+        offsets: &[u32; LANES],
+        active: Mask,
+        bytes: u32,
+        warp: &Warp,
+        pc: u32,
+    ) -> bool {
+        let simple = self.warps.is_none() && warp.order.lanes.is_none();
+        let mut left = active;
+        while left != 0 {
+            let first = left.trailing_zeros() as usize;
+            // Neighbouring lanes often read the same.
+            let mut lanes = 1 << first;
+            let mut next = first + 1;
+            while next < LANES && left & BITS[next] != 0 && offsets[next] == offsets[first] {
+                lanes |= BITS[next];
+                next += 1;
+            }
+            left &= !lanes;
+            let start = address + u64::from(offsets[first]);
+            let actor = warp.actor(first, pc);
+            for index in self.pieces(start, bytes) {
+                let (barrier, now) = (self.barrier, self.now);
+                let cell = &mut self.cells[index];
+                if simple && cell.write_time < barrier {
+                    let (mut warps, mut reading) = (1 << actor.warp, lanes);
+                    if cell.read_time >= barrier {
+                        warps |= cell.reading_warps;
+                        if cell.read_time >= warp.order.full {
+                            reading |= cell.reading_lanes;
+                        }
+                    }
+                    cell.read_time = now;
+                    cell.reader = pack(actor);
+                    cell.reading_warps = warps;
+                    cell.reading_lanes = reading;
+                    continue;
+                }
+                let piece = (index as u64) << self.shift;
+                for lane in super::interpreter::lanes(lanes) {
+                    let actor = warp.actor(lane, pc);
+                    if self.read(piece, 1, actor, &warp.order, Manner::Plain).is_some() {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Notes plain writes of the lanes of a warp, each at its offset from an address; false, with
+    /// some noted, if one may race, also with one of another lane.
+    #[inline(always)]
+    pub fn write_all(
+        &mut self,
+        address: u64,
+        offsets: &[u32; LANES],
+        active: Mask,
+        bytes: u32,
+        warp: &Warp,
+        pc: u32,
+    ) -> bool {
+        for lane in super::interpreter::lanes(active) {
+            let start = address + u64::from(offsets[lane]);
+            let actor = warp.actor(lane, pc);
+            for index in self.pieces(start, bytes) {
+                let (barrier, write_time) = (self.barrier, self.now);
+                let cell = &mut self.cells[index];
+                if cell.write_time >= barrier || cell.read_time >= barrier {
+                    let piece = (index as u64) << self.shift;
+                    let manner = Manner::Plain;
+                    if self.check_write(piece, 1, actor, &warp.order, manner).is_some() {
+                        return false;
+                    }
+                }
+                let cell = &mut self.cells[index];
+                *cell = Cell { write_time, writer: pack(actor), ..Cell::default() };
+            }
+        }
+        true
+    }
+
     /// The access that a write races with. It is not noted yet: two writes of the same value are
     /// no race.
     #[inline]
@@ -324,12 +416,13 @@ impl SharedRaces {
     ) -> Option<Other> {
         for cell in &self.cells[self.pieces(address, bytes)] {
             if cell.read_time >= self.barrier
+                && manner != Manner::Swap
                 && let Some(other) = self.reader(cell, actor, order)
             {
                 return Some(other);
             }
             if cell.write_time >= self.barrier
-                && let Some(other) = self.writer(cell, actor, order, manner)
+                && let Some(other) = self.writer(cell, actor, order, manner, false)
             {
                 return Some(other);
             }
@@ -343,8 +436,8 @@ impl SharedRaces {
         for index in self.pieces(address, bytes) {
             let cell = &mut self.cells[index];
             let mut writer = pack(actor);
-            if manner == Manner::Atomic {
-                writer |= ATOMIC;
+            if manner != Manner::Plain {
+                writer |= if manner == Manner::Swap { ATOMIC | SWAP } else { ATOMIC };
                 let recent = cell.write_time >= self.barrier && cell.writer & ATOMIC != 0;
                 let elsewhere = unpack(cell.writer).warp != actor.warp;
                 if recent && (elsewhere || cell.writer & MANY != 0) {

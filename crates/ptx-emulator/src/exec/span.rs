@@ -236,28 +236,18 @@ pub(super) fn note_reads(
             let actor = actor(warp, first, pc);
             return races.access_range(allocation, region.offset, span.bytes, each, actor, false);
         }
-        for lane in lanes(active) {
-            let offset = region.offset + u64::from(span.offsets[lane]);
-            let actor = actor(warp, lane, pc);
-            if !races.access_range(allocation, offset, each, each, actor, false) {
-                return false;
-            }
-        }
-        return true;
+        let (offset, actor) = (region.offset, actor(warp, 0, pc));
+        return races.access_all(allocation, offset, &span.offsets, active, bytes, actor, false);
     }
     let Some(races) = &mut machine.shared_races else { return true };
-    let (order, manner) = (&warp.order, if strong { Manner::Atomic } else { Manner::Plain });
+    if strong {
+        return false;
+    }
     if span.pattern == Pattern::Same {
-        let actor = warp.actor(first, pc);
-        return races.read_by(region.offset, bytes, actor, active, order, manner).is_none();
+        let (actor, manner) = (warp.actor(first, pc), Manner::Plain);
+        return races.read_by(region.offset, bytes, actor, active, &warp.order, manner).is_none();
     }
-    for lane in lanes(active) {
-        let address = region.offset + u64::from(span.offsets[lane]);
-        if races.read(address, bytes, warp.actor(lane, pc), order, manner).is_some() {
-            return false;
-        }
-    }
-    true
+    races.read_all(region.offset, &span.offsets, active, bytes, warp, pc)
 }
 
 /// Notes the writes of all lanes; false if one may race or meets a copy on its way. What was noted
@@ -281,13 +271,8 @@ pub(super) fn note_writes(
             let actor = actor(warp, 0, pc);
             return races.access_range(allocation, region.offset, span.bytes, each, actor, true);
         }
-        for lane in lanes(active) {
-            let offset = region.offset + u64::from(span.offsets[lane]);
-            if !races.access_range(allocation, offset, each, each, actor(warp, lane, pc), true) {
-                return false;
-            }
-        }
-        return true;
+        let (offset, actor) = (region.offset, actor(warp, 0, pc));
+        return races.access_all(allocation, offset, &span.offsets, active, bytes, actor, true);
     }
     if machine.kernel.copies {
         let start = region.offset as usize;
@@ -299,14 +284,5 @@ pub(super) fn note_writes(
     if strong || span.pattern == Pattern::Same {
         return false;
     }
-    // Two lanes of this instruction may meet, so each is noted before the next is looked at.
-    for lane in lanes(active) {
-        let address = region.offset + u64::from(span.offsets[lane]);
-        let (actor, manner) = (warp.actor(lane, pc), Manner::Plain);
-        if races.check_write(address, bytes, actor, &warp.order, manner).is_some() {
-            return false;
-        }
-        races.write(address, bytes, actor, manner);
-    }
-    true
+    races.write_all(region.offset, &span.offsets, active, bytes, warp, pc)
 }

@@ -76,6 +76,11 @@ impl<'a> Body<'_, 'a> {
             }
             Token::Dot("loc") => self.location()?,
             Token::Dot("pragma") => self.parser.pragma()?,
+            Token::Dot("param") => {
+                let what = "a call of a function, such as printf, assert or one that was not \
+                            inlined; calls are not emulated";
+                return Err(self.parser.error_at(token, what));
+            }
             Token::Dot(name) => {
                 return Err(self.parser.error_at(token, format!("unknown directive `.{name}`")));
             }

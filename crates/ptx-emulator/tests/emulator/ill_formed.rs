@@ -94,6 +94,7 @@ fn declarations_that_do_not_fit_are_refused() {
         ("L: L: ret;", "declared twice"),
         ("{ ret;", "expected"),
         (".frob 3;", "unknown directive"),
+        ("{ .param .b64 param0; }", "calls are not emulated"),
     ] {
         let error = refused(body);
         assert!(error.to_string().contains(part), "{body}: {error}");

@@ -324,6 +324,63 @@ fn named_barriers_order_the_warps_that_use_them() {
     assert!(seen, "{found:?}");
 }
 
+/// Warp 0 fills a word of two in turn, warp 1 reads it: barriers 1 and 2 say that a word is full, 3
+/// and 4 that it is free. Eight rounds.
+const RING: &str = "setp.ge.u32 %p1, %r1, 32; setp.eq.u32 %p3, %r1, 0; setp.eq.u32 %p4, %r1, 32;\n\
+     mov.u32 %r3, 0; mov.u32 %r8, 0; mov.u32 %r4, s;\n\
+     @%p1 bra CONSUME;\n\
+     PRODUCE: and.b32 %r5, %r3, 1; add.u32 %r6, %r5, 3; bar.sync %r6, 64;\n\
+     mad.lo.u32 %r7, %r5, 4, %r4; @%p3 st.shared.u32 [%r7], %r3;\n\
+     add.u32 %r6, %r5, 1; bar.arrive %r6, 64;\n\
+     add.u32 %r3, %r3, 1; setp.lt.u32 %p2, %r3, 8; @%p2 bra PRODUCE; bra.uni DONE;\n\
+     CONSUME: bar.arrive 3, 64; bar.arrive 4, 64;\n\
+     NEXT: and.b32 %r5, %r3, 1; add.u32 %r6, %r5, 1; bar.sync %r6, 64;\n\
+     mad.lo.u32 %r7, %r5, 4, %r4; ld.shared.u32 %r9, [%r7]; add.u32 %r8, %r8, %r9;\n\
+     setp.lt.u32 %p2, %r3, 6; add.u32 %r6, %r5, 3; @%p2 bar.arrive %r6, 64;\n\
+     add.u32 %r3, %r3, 1; setp.lt.u32 %p2, %r3, 8; @%p2 bra NEXT;\n\
+     @%p4 st.global.u32 [%rd1], %r8; DONE:";
+
+#[test]
+fn a_ring_of_named_barriers_keeps_its_order() {
+    for schedule in [None, Some(1), Some(2)] {
+        let mut device = Device::new(&kernel(RING));
+        device.checks.schedule = schedule;
+        let buffer = device.empty(4);
+        device.launch("k", [1, 1, 1], [64, 1, 1], &[Pointer(buffer)]).unwrap();
+        assert_eq!(device.read_words(buffer, 1), [28]);
+    }
+    // The producer does not wait for the word to be free.
+    let hasty = RING.replace(
+        "bar.sync %r6, 64;\n\
+     mad.lo.u32 %r7, %r5, 4, %r4; @%p3",
+        "mad.lo.u32 %r7, %r5, 4, %r4; @%p3",
+    );
+    let hasty = hasty.replace("bar.arrive 3, 64; bar.arrive 4, 64;", "");
+    let hasty = hasty.replace("@%p2 bar.arrive %r6, 64;", "");
+    assert_ne!(hasty, RING);
+    let found = run(1, 64, &hasty);
+    let seen = matches!(found, Err(FaultKind::SharedRace { .. } | FaultKind::InvalidOperand(_)));
+    assert!(seen, "{found:?}");
+}
+
+#[test]
+fn a_loop_of_compare_and_swap_may_begin_with_a_plain_read() {
+    let body = |first: &str, space: &str, place: &str, end: &str| {
+        format!(
+            "setp.eq.u32 %p1, %r1, 0; @%p1 st.shared.u32 [s], 0; bar.sync 0;\n\
+             {first}.{space}.u32 %r3, [{place}];\n\
+             AGAIN: add.u32 %r4, %r3, 1; mov.u32 %r5, %r3;\n\
+             atom.{space}.cas.b32 %r3, [{place}], %r5, %r4;\n\
+             setp.ne.u32 %p2, %r3, %r5; @%p2 bra AGAIN; {end}"
+        )
+    };
+    assert_eq!(run(4, 64, &body("ld", "global", "%rd1", "")), Ok(()));
+    assert_eq!(run(2, 64, &body("ld", "shared", "s", "")), Ok(()));
+    // Another atomic is not part of such a loop.
+    let found = run(4, 64, &body("ld", "global", "%rd1", "red.global.add.u32 [%rd1], 1;"));
+    assert!(matches!(found, Err(FaultKind::GlobalRace { .. })), "{found:?}");
+}
+
 #[test]
 fn a_barrier_that_nobody_else_comes_to_is_a_deadlock() {
     let found = run(1, 96, &hand_over("", "bar.sync 1, 64;"));
