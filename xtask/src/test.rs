@@ -24,6 +24,9 @@ pub struct Arguments {
     cuda: Option<Cuda>,
 }
 
+/// The features that put an emulated device behind the CUDA backend: code that no other step compiles.
+const CUDA: &str = "vitrine-cuda/emulator,vitrine-train/cuda-emulator";
+
 /// What the CUDA tests run on.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Cuda {
@@ -106,7 +109,10 @@ fn steps(machine: &Machine) -> Vec<Step> {
     steps.push(step("tidy and xtask", &["test", "--package", "xtask"], &[], &[]));
     if machine.clippy {
         let deny = ["--", "-D", "warnings"];
-        steps.push(step("lints", &["clippy", "--workspace", "--all-targets"], linalg, &deny));
+        let clippy = ["clippy", "--workspace", "--all-targets"];
+        steps.push(step("lints", &clippy, linalg, &deny));
+        let features = &["--features", CUDA];
+        steps.push(step("lints of CUDA's features", &clippy, features, &deny));
     }
     steps.push(step("tests", &others, linalg, &["--tests"]));
     steps.push(step("documentation examples", &others, linalg, &["--doc"]));
@@ -128,16 +134,21 @@ fn cuda_steps(cuda: Cuda) -> Vec<Step> {
         }
         step
     };
-    vec![
+    let mut steps = vec![
         step("CUDA kernels", &["xtask", "kernels"], &[], &[]),
         tests("CUDA backend", "vitrine-cuda", "emulator", &["--tests"]),
-        tests(
-            "training on CUDA",
-            "vitrine-train",
-            "cuda-emulator",
-            &["--test", "cuda", "--test", "cuda_memory"],
-        ),
-    ]
+    ];
+    if cuda == Cuda::Emulated {
+        let which = ["--test", "conformance", "--test", "products", "--test", "attention"];
+        let name = "CUDA backend, another order and other approximations";
+        let mut drawn = tests(name, "vitrine-cuda", "emulator", &which);
+        drawn.command.env("VITRINE_CUDA_EMULATED_CHECKS", "all,approximate=1,schedule=1");
+        drawn.command.env("VITRINE_CUDA_EMULATED_STREAMS", "shuffled=1");
+        steps.push(drawn);
+    }
+    let which = ["--test", "cuda", "--test", "cuda_memory"];
+    steps.push(tests("training on CUDA", "vitrine-train", "cuda-emulator", &which));
+    steps
 }
 
 fn step(name: &'static str, args: &[&str], features: &[&str], last: &[&str]) -> Step {
@@ -221,8 +232,8 @@ mod tests {
         assert!(left_out(&EVERYTHING).is_empty());
         let with_linalg = lines(&EVERYTHING).iter().filter(|line| line.contains(LINALG[1])).count();
         assert_eq!(with_linalg, 4);
-        assert!(lines(&EVERYTHING)[2].ends_with("-- -D warnings"));
-        assert!(lines(&EVERYTHING)[5].starts_with("RUSTDOCFLAGS=-Dwarnings cargo doc"));
+        assert!(lines(&EVERYTHING)[2..4].iter().all(|line| line.ends_with("-- -D warnings")));
+        assert!(lines(&EVERYTHING)[6].starts_with("RUSTDOCFLAGS=-Dwarnings cargo doc"));
     }
 
     #[test]
@@ -248,10 +259,16 @@ mod tests {
             "cargo test --package vitrine-train --features cuda-emulator --test cuda --test cuda_memory",
         ];
         let emulated = "emulated VITRINE_CUDA_EMULATED_STREAMS=deferred";
-        for (cuda, driver) in [(Cuda::Emulated, emulated), (Cuda::Device, "system")] {
-            let [backend, train] = tests.map(|line| format!("VITRINE_CUDA_DRIVER={driver} {line}"));
-            assert_eq!(lines(cuda), ["cargo xtask kernels".to_owned(), backend, train]);
-        }
+        let kernels = "cargo xtask kernels".to_owned();
+        let under = |driver| tests.map(|line| format!("VITRINE_CUDA_DRIVER={driver} {line}"));
+        let [backend, train] = under("system");
+        assert_eq!(lines(Cuda::Device), [kernels.clone(), backend, train]);
+        let drawn = "VITRINE_CUDA_DRIVER=emulated \
+             VITRINE_CUDA_EMULATED_CHECKS=all,approximate=1,schedule=1 \
+             VITRINE_CUDA_EMULATED_STREAMS=shuffled=1 cargo test --package vitrine-cuda \
+             --features emulator --test conformance --test products --test attention";
+        let [backend, train] = under(emulated);
+        assert_eq!(lines(Cuda::Emulated), [kernels, backend, drawn.to_owned(), train]);
     }
 
     #[cfg(unix)]

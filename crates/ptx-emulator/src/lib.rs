@@ -73,8 +73,8 @@
 //!   a fence of the device (`__threadfence`): what a last block does that adds up what all wrote.
 //!
 //! Two writes of the same value are no race. Atomics do not race with each other, nor a
-//! compare-and-swap with plain reads (a loop that begins with one looks again at what it read). Locks are not understood: data that
-//! a lock protects is reported.
+//! compare-and-swap with plain reads (a loop that begins with one looks again at what it read). Locks
+//! are not understood: data that a lock protects is reported.
 //!
 //! A [`Fault`] names the kernel, the block and the thread (of a race both), the lines in PTX and
 //! CUDA, the instruction, the address and the nearest allocation. Running with a few seeds in
