@@ -205,6 +205,7 @@ mod tests {
     fn the_hash_is_that_of_the_kernels_task() {
         // FNV-1a of nothing is its offset basis; the other value stands in xtask's test too.
         assert_eq!(source_hash(&[]), "cbf29ce484222325");
+        assert_eq!(source_hash(&[("a.cu", "x"), ("b.cuh", "y")]), "a85588d63d7a0d63");
     }
 
     #[test]
