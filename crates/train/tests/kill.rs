@@ -1,7 +1,7 @@
 //! A kill at any moment of a run leaves a checkpoint that resumes, and the run ends with the same bits as one that was
 //! left alone.
 
-mod run_support;
+mod support;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -10,8 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use run_support::{State, create, finish, images, one_step, recipe, resume, whole_run};
-use vitrine_train::trainer::{BEST, CONFIG, LAST, Outcome};
+use support::{
+    Traces, assert_same, finish, one_step, open, small, small_images, traces, whole_run,
+};
+use vitrine_train::trainer::{BEST, CONFIG, LAST, Outcome, Trainer};
 use vitrine_train::{TrainError, build, checkpoint};
 
 /// Names the folder to the test program when it runs itself as the victim.
@@ -35,10 +37,10 @@ const KILLS: usize = 24;
 #[test]
 fn child_run() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
-    let data = images(61, 20);
+    let data = small_images(61, 20);
     let trainer = match folder.join(CONFIG).exists() {
-        true => resume(&folder, &[], &data).unwrap(),
-        false => create(&recipe(&KEYS), &folder, &data).unwrap(),
+        true => open(&folder, &data, &[]).unwrap(),
+        false => Trainer::create(small(&KEYS), &folder, &data).unwrap(),
     };
     println!("\nready");
     finish(trainer).unwrap();
@@ -91,10 +93,10 @@ fn copy(from: &Path, to: &Path) {
 fn check_that_it_goes_on(folder: &Path) -> u64 {
     let copied = tempfile::tempdir().unwrap();
     copy(folder, copied.path());
-    let data = images(61, 20);
+    let data = small_images(61, 20);
     let trainer = match copied.path().join(CONFIG).exists() {
-        true => resume(copied.path(), &[], &data),
-        false => create(&recipe(&KEYS), copied.path(), &data),
+        true => open(copied.path(), &data, &[]),
+        false => Trainer::create(small(&KEYS), copied.path(), &data),
     };
     let mut trainer = match trainer {
         // Killed after its last checkpoint.
@@ -111,9 +113,9 @@ fn check_that_it_goes_on(folder: &Path) -> u64 {
 fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
     let reference = tempfile::tempdir().unwrap();
     let expected = whole_run(
-        &recipe(&[&KEYS[..], &["run.checkpoint_every=0"]].concat()),
+        &small(&[&KEYS[..], &["run.checkpoint_every=0"]].concat()),
         reference.path(),
-        &images(61, 20),
+        &small_images(61, 20),
         2,
     );
     assert_eq!(expected.position.steps, 80);
@@ -152,7 +154,7 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
                 break;
             }
         }
-        State::read(&run).assert_equals(&expected, "a run that was killed");
+        assert_same(&traces(&run), &expected, "a run that was killed");
         assert!(run.join("report.html").exists());
     }
     // Not with eprintln: the test harness swallows what a passing test prints.
@@ -161,16 +163,19 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
 }
 
 /// A run's folder after the first and after the second step, and a run that nobody stopped.
-fn two_checkpoints() -> (tempfile::TempDir, State) {
+fn two_checkpoints() -> (tempfile::TempDir, Traces) {
     let folder = tempfile::tempdir().unwrap();
-    let data = images(61, 20);
-    let recipe = recipe(&SHORT);
+    let data = small_images(61, 20);
+    let recipe = small(&SHORT);
     let whole = folder.path().join("whole");
     let expected = whole_run(&recipe, &whole, &data, 2);
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
-    assert_eq!(one_step(&mut create(&recipe, &first, &data).unwrap()), Outcome::Interrupted);
+    assert_eq!(
+        one_step(&mut Trainer::create(recipe.clone(), &first, &data).unwrap()),
+        Outcome::Interrupted
+    );
     copy(&first, &second);
-    assert_eq!(one_step(&mut resume(&second, &[], &data).unwrap()), Outcome::Interrupted);
+    assert_eq!(one_step(&mut open(&second, &data, &[]).unwrap()), Outcome::Interrupted);
     (folder, expected)
 }
 
@@ -219,17 +224,17 @@ fn each_state_that_a_save_goes_through_resumes() {
         }
 
         // A reader finds the same weights, and moves nothing: the run may be under way.
-        let (_, parameters) = build::model(&recipe(&SHORT)).unwrap();
+        let (_, parameters) = build::model(&small(&SHORT)).unwrap();
         let listing = names(run);
         checkpoint::load_weights(&run.join(LAST), &parameters).unwrap();
         assert_eq!(names(run), listing, "{name}");
-        let trainer = resume(run, &[], &images(61, 20)).unwrap();
+        let trainer = open(run, &small_images(61, 20), &[]).unwrap();
         assert_eq!(trainer.position().steps, steps, "{name}");
         let values = |p: &vitrine_nn::Parameters| p.values().to_vec::<f32>().unwrap();
         assert_eq!(values(&parameters), values(trainer.parameters()), "{name}");
 
         finish(trainer).unwrap();
-        State::read(run).assert_equals(&expected, name);
+        assert_same(&traces(run), &expected, name);
         assert_eq!(names(run), [BEST, CONFIG, LAST, "metrics.jsonl", "report.html"], "{name}");
     }
 }
@@ -237,15 +242,15 @@ fn each_state_that_a_save_goes_through_resumes() {
 #[test]
 fn a_run_killed_while_it_is_created_can_be_created_again() {
     let folder = tempfile::tempdir().unwrap();
-    let data = images(61, 20);
-    let recipe = recipe(&SHORT);
+    let data = small_images(61, 20);
+    let recipe = small(&SHORT);
     let expected = whole_run(&recipe, &folder.path().join("whole"), &data, 2);
     let run = folder.path().join("run");
-    drop(create(&recipe, &run, &data).unwrap());
+    drop(Trainer::create(recipe.clone(), &run, &data).unwrap());
     // The configuration is written last.
     fs::remove_file(run.join(CONFIG)).unwrap();
-    finish(create(&recipe, &run, &data).unwrap()).unwrap();
-    State::read(&run).assert_equals(&expected, "created twice");
+    finish(Trainer::create(recipe.clone(), &run, &data).unwrap()).unwrap();
+    assert_same(&traces(&run), &expected, "created twice");
 }
 
 fn names(folder: &Path) -> Vec<String> {

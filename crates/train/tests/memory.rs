@@ -1,14 +1,15 @@
 //! A long run does not grow. On its own, for other tests in the same process would be measured too.
 
-mod run_support;
+mod support;
 
 use std::io::{self, Write};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use run_support::{create, images, recipe};
+use support::{small, small_images};
 use vitrine_train::progress::Progress;
+use vitrine_train::trainer::Trainer;
 
 /// The process's memory in kB; `None` where the system does not say.
 fn resident() -> Option<u64> {
@@ -51,7 +52,8 @@ fn memory_does_not_grow_from_epoch_to_epoch() {
         "run.epochs=4",
     ];
     // 100 steps an epoch and a part of a batch: what a step leaked would show a hundred times.
-    let mut trainer = create(&recipe(&keys), folder.path(), &images(804, 100)).unwrap();
+    let mut trainer =
+        Trainer::create(small(&keys), folder.path(), &small_images(804, 100)).unwrap();
     let measured = Arc::new(Mutex::new(Vec::new()));
     let mut progress =
         Progress::plain(Box::new(Measure(measured.clone())), Duration::from_secs(3600));

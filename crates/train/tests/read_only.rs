@@ -69,7 +69,7 @@ fn a_read_only_folder_is_an_error_and_its_run_goes_on_elsewhere() {
 
     // What could only be read there was not touched, and goes on where it may be written.
     assert_eq!(position(&run).batches, 3);
-    drop(open(&run, &data, &[]));
+    drop(open(&run, &data, &[]).unwrap());
     support::resume(&run, &data, &[]);
     let whole = tempfile::tempdir().unwrap();
     train(tiny(&[]), whole.path(), &data);

@@ -78,7 +78,7 @@ fn a_run_stopped_after_any_batch_goes_on_as_if_it_had_not_been() {
             let found = (stopped_at.epochs, stopped_at.batches);
             assert_eq!(found, (epochs as u64, done as u64), "{case}");
 
-            let trainer = open(folder.path(), &data, &[]);
+            let trainer = open(folder.path(), &data, &[]).unwrap();
             assert_eq!(trainer.position(), &stopped_at, "{case}");
             drop(trainer);
             resume(folder.path(), &data, &[]);
@@ -100,7 +100,7 @@ fn a_run_stopped_after_every_step_goes_on_as_if_it_had_not_been() {
     let mut resumes = 0;
     let outcome = loop {
         resumes += 1;
-        let mut trainer = open(folder.path(), &data, &[]);
+        let mut trainer = open(folder.path(), &data, &[]).unwrap();
         let outcome = trainer.run(&mut Progress::silent(), &stop).unwrap();
         if outcome != Outcome::Interrupted {
             break outcome;

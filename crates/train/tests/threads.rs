@@ -1,8 +1,8 @@
 //! One thread gives the same bits as many, in weights, optimizer, position and figures.
 
-mod run_support;
+mod support;
 
-use run_support::{images, recipe, whole_run};
+use support::{assert_same, small, small_images, whole_run};
 
 const CASES: [(&str, &[&str]); 3] = [
     ("momentum", &["optimizer.momentum=0.9", "optimizer.clip_norm=0.5", "schedule.warmup_steps=3"]),
@@ -22,15 +22,15 @@ const CASES: [(&str, &[&str]); 3] = [
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let data = images(61, 20);
+    let data = small_images(61, 20);
     let wide = ["model.width=48", "model.heads=4", "model.mlp_width=96", "model.patch_size=2"];
     for (name, keys) in CASES {
-        let recipe = recipe(&[keys, &wide[..]].concat());
+        let recipe = small(&[keys, &wide[..]].concat());
         let runs = [1, 2, 3].map(|threads| {
             let folder = tempfile::tempdir().unwrap();
             whole_run(&recipe, folder.path(), &data, threads)
         });
-        runs[1].assert_equals(&runs[0], &format!("{name}, 2 threads and 1"));
-        runs[2].assert_equals(&runs[0], &format!("{name}, 3 threads and 1"));
+        assert_same(&runs[1], &runs[0], &format!("{name}, 2 threads and 1"));
+        assert_same(&runs[2], &runs[0], &format!("{name}, 3 threads and 1"));
     }
 }

@@ -1,13 +1,15 @@
 //! What can go wrong with a run: each error has its type and its words, and what was good before is kept.
 
-mod run_support;
+mod support;
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use run_support::{State, create, finish, images, one_step, overrides, recipe, resume, whole_run};
+use support::{
+    assert_same, finish, one_step, open, overrides, small, small_images, traces, whole_run,
+};
 use vitrine_data::{DataError, Dataset};
 use vitrine_train::atomic::AtomicWriteError;
 use vitrine_train::checkpoint::{self, CheckpointError};
@@ -50,28 +52,28 @@ fn assert_says(error: &TrainError, parts: &[&str]) {
 /// A run in a temporary folder that was stopped after its first step.
 fn stopped_run(keys: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    one_step(&mut create(&recipe(keys), folder.path(), &images(61, 20)).unwrap());
+    one_step(&mut Trainer::create(small(keys), folder.path(), &small_images(61, 20)).unwrap());
     folder
 }
 
 #[test]
 fn there_is_no_run_to_go_on_with_or_one_that_is_in_the_way() {
-    let data = images(16, 10);
+    let data = small_images(16, 10);
     let folder = tempfile::tempdir().unwrap();
-    let e = error(resume(folder.path(), &[], &data));
+    let e = error(open(folder.path(), &data, &[]));
     assert!(matches!(e, TrainError::NoRun { .. }));
     assert_says(&e, &[text(folder.path()), "holds no run", "config.toml"]);
 
     let run = stopped_run(&[]);
-    let before = State::read(run.path());
-    let e = error(create(&recipe(&[]), run.path(), &data));
+    let before = traces(run.path());
+    let e = error(Trainer::create(small(&[]), run.path(), &data));
     assert!(matches!(e, TrainError::RunExists { .. }));
     assert_says(&e, &[text(run.path()), "holds a run already", "--out", "--resume"]);
-    assert_eq!(State::read(run.path()), before);
+    assert_eq!(traces(run.path()), before);
 
     // A configuration without a checkpoint.
     fs::remove_dir_all(run.path().join(LAST)).unwrap();
-    let e = error(resume(run.path(), &[], &data));
+    let e = error(open(run.path(), &data, &[]));
     assert!(matches!(e, TrainError::Checkpoint(CheckpointError::Missing { .. })));
     assert_says(&e, &["there is no checkpoint in", LAST]);
 }
@@ -79,16 +81,16 @@ fn there_is_no_run_to_go_on_with_or_one_that_is_in_the_way() {
 #[test]
 fn a_run_that_is_done_wants_more_epochs() {
     let folder = tempfile::tempdir().unwrap();
-    let data = images(16, 10);
-    whole_run(&recipe(&[]), folder.path(), &data, 1);
+    let data = small_images(16, 10);
+    whole_run(&small(&[]), folder.path(), &data, 1);
     for keys in [&[][..], &["run.epochs=1"]] {
-        let e = error(resume(folder.path(), keys, &data));
+        let e = error(open(folder.path(), &data, keys));
         assert!(matches!(e, TrainError::Finished { epochs: 2, .. }));
         assert_says(&e, &["has done its 2 epochs", "--epochs N"]);
     }
     // Its configuration is as it was.
     assert_eq!(resumed_recipe(folder.path(), &overrides(&[])).unwrap().run.epochs, 2);
-    assert_eq!(finish(resume(folder.path(), &["run.epochs=3"], &data).unwrap()).unwrap().epoch, 3);
+    assert_eq!(finish(open(folder.path(), &data, &["run.epochs=3"]).unwrap()).unwrap().epoch, 3);
 }
 
 #[test]
@@ -103,7 +105,7 @@ fn another_recipe_is_another_run() {
         ("run.batch_size=4", "run"),
         ("run.seed=4", "run"),
     ] {
-        let e = error(resume(run.path(), &[key], &images(61, 20)));
+        let e = error(open(run.path(), &small_images(61, 20), &[key]));
         assert!(matches!(e, TrainError::ResumeDiffers { section } if section == name), "{key}");
         assert_says(&e, &[&format!("`{name}` differs"), "run.epochs", "Start a new run"]);
     }
@@ -112,8 +114,8 @@ fn another_recipe_is_another_run() {
 #[test]
 fn a_checkpoint_of_another_model_or_optimizer_is_refused() {
     let run = stopped_run(&[]);
-    let data = images(61, 20);
-    let other = |keys: &[&str]| error(Trainer::resume(recipe(keys), run.path(), &data));
+    let data = small_images(61, 20);
+    let other = |keys: &[&str]| error(Trainer::resume(small(keys), run.path(), &data));
     for (keys, words) in [
         ("model.width=24", "[1, 1, 16] in the file, [1, 1, 24] in the model"),
         ("model.depth=2", "`blocks.1."),
@@ -156,28 +158,28 @@ fn a_damaged_checkpoint_is_refused() {
         ("trainer.json", &key, position, "unknown field `stops`"),
     ];
     let run = stopped_run(&["optimizer.momentum=0.9"]);
-    let data = images(61, 20);
+    let data = small_images(61, 20);
     for (name, damage, expected, words) in cases {
         let path = run.path().join(LAST).join(name);
         let good = fs::read(&path).unwrap();
         let mut bytes = good.clone();
         damage(&mut bytes);
         fs::write(&path, bytes).unwrap();
-        let e = error(resume(run.path(), &[], &data));
+        let e = error(open(run.path(), &data, &[]));
         assert!(matches!(&e, TrainError::Checkpoint(e) if expected(e)), "{e}");
         assert_says(&e, &[text(&path), words]);
         fs::write(&path, good).unwrap();
     }
     fs::remove_file(run.path().join(LAST).join("optimizer.safetensors")).unwrap();
-    let e = error(resume(run.path(), &[], &data));
+    let e = error(open(run.path(), &data, &[]));
     assert_says(&e, &["cannot read", "optimizer.safetensors", "No such file"]);
 }
 
 /// Whether the last checkpoint can be read (which weights that are not finite cannot), and how far it is.
 fn good_steps(folder: &Path, keys: &[&str]) -> u64 {
-    let (_, parameters) = build::model(&recipe(keys)).unwrap();
+    let (_, parameters) = build::model(&small(keys)).unwrap();
     checkpoint::load_weights(&folder.join(LAST), &parameters).unwrap();
-    resume(folder, &[], &images(61, 20)).unwrap().position().steps
+    open(folder, &small_images(61, 20), &[]).unwrap().position().steps
 }
 
 #[test]
@@ -187,13 +189,13 @@ fn a_run_that_explodes_stops_and_keeps_the_last_good_checkpoint() {
     for further in [
         &["run.checkpoint_every=1"][..],
         &["run.checkpoint_every=1", "run.log_every=1"],
-        &["run.checkpoint_every=3", "run.log_every=1000"],
+        &["run.checkpoint_every=6", "run.log_every=1000"],
         &["run.log_every=1000"],
         &["run.log_every=1", "optimizer.clip_norm=1"],
     ] {
         let keys = [&explode[..], further].concat();
         let folder = tempfile::tempdir().unwrap();
-        let run = create(&recipe(&keys), folder.path(), &images(61, 20)).unwrap();
+        let run = Trainer::create(small(&keys), folder.path(), &small_images(61, 20)).unwrap();
         let e = error(finish(run));
         match &e {
             TrainError::NotFinite { epoch: 1, .. } => {
@@ -215,7 +217,7 @@ fn a_run_that_explodes_stops_and_keeps_the_last_good_checkpoint() {
 fn weights_that_overflow_are_never_written() {
     let keys = ["optimizer.learning_rate=1000", "optimizer.weight_decay=100"];
     let folder = tempfile::tempdir().unwrap();
-    let mut trainer = create(&recipe(&keys), folder.path(), &images(61, 20)).unwrap();
+    let mut trainer = Trainer::create(small(&keys), folder.path(), &small_images(61, 20)).unwrap();
     // Equal logits, however large, give a loss of ln 10; the step after it multiplies by −100,000 and overflows.
     let parameters = trainer.parameters();
     let weight = parameters.value(parameters.find("head.weight").unwrap()).unwrap();
@@ -236,7 +238,7 @@ fn a_run_cannot_be_put_below_a_file() {
     let file = folder.path().join("file");
     fs::write(&file, "mine").unwrap();
     for out in [file.clone(), file.join("run")] {
-        let e = error(create(&recipe(&[]), &out, &images(16, 10)));
+        let e = error(Trainer::create(small(&[]), &out, &small_images(16, 10)));
         assert!(matches!(e, TrainError::Folder { action: "create", .. }), "{e}");
         assert_says(&e, &["cannot create", text(&out)]);
     }
@@ -292,19 +294,19 @@ fn a_full_disk_keeps_the_last_checkpoint() {
         }
         _ => false,
     };
-    let data = images(61, 20);
+    let data = small_images(61, 20);
     let run = disk.0.path().join("run");
     let reference = tempfile::tempdir().unwrap();
-    let expected = whole_run(&recipe(&[]), reference.path(), &data, 1);
+    let expected = whole_run(&small(&[]), reference.path(), &data, 1);
 
     let filler = disk.fill(8192);
-    let e = error(create(&recipe(&[]), &run, &data));
+    let e = error(Trainer::create(small(&[]), &run, &data));
     assert!(full(&e));
     assert_says(&e, &[text(&run), "free some space or choose another folder"]);
     assert!(!run.join(CONFIG).exists());
     fs::remove_file(filler).unwrap();
 
-    let mut trainer = create(&recipe(&[]), &run, &data).unwrap();
+    let mut trainer = Trainer::create(small(&[]), &run, &data).unwrap();
     one_step(&mut trainer);
     for left in [0, 8192, 16384] {
         let filler = disk.fill(left);
@@ -313,11 +315,11 @@ fn a_full_disk_keeps_the_last_checkpoint() {
         assert_says(&e, &["free some space or choose another folder"]);
         assert!(!run.join(".last.new").exists(), "what was half written fills the disk");
         fs::remove_file(filler).unwrap();
-        trainer = resume(&run, &[], &data).unwrap();
+        trainer = open(&run, &data, &[]).unwrap();
         assert_eq!(trainer.position().steps, 1);
     }
     finish(trainer).unwrap();
-    State::read(&run).assert_equals(&expected, "on a disk that was full for a while");
+    assert_same(&traces(&run), &expected, "on a disk that was full for a while");
 }
 
 #[test]
@@ -337,7 +339,7 @@ fn labels_and_classes_must_fit_the_model() {
     let train = std::sync::Arc::new(parts(vec![0, 11], 12).unwrap());
     let data = build::Datasets { val: train.clone(), train };
     let folder = tempfile::tempdir().unwrap();
-    let e = error(create(&recipe(&[]), folder.path(), &data));
+    let e = error(Trainer::create(small(&[]), folder.path(), &data));
     assert!(matches!(e, TrainError::Classes { found: 12, expected: 10, .. }));
     assert_says(&e, &["mine has 12 classes, the model 10", "model.classes=12"]);
 }

@@ -1,8 +1,8 @@
 //! Training does what it is for: a tiny model learns, and accumulated batches equal a large one.
 
-mod run_support;
+mod support;
 
-use run_support::{create, finish, images, recipe, resume};
+use support::{finish, open, small, small_images};
 use vitrine_train::trainer::Trainer;
 
 #[test]
@@ -17,14 +17,14 @@ fn the_tiny_model_learns_the_stripes() {
         "run.epochs=6",
         "run.batch_size=16",
     ];
-    let data = images(800, 200);
-    let last = finish(create(&recipe(&keys), folder.path(), &data).unwrap()).unwrap();
+    let data = small_images(800, 200);
+    let last = finish(Trainer::create(small(&keys), folder.path(), &data).unwrap()).unwrap();
     assert!(last.val_accuracy > 0.95, "{last:?}");
     assert!(last.train_loss < 0.5 && last.val_loss < 0.3, "{last:?}");
     assert_eq!((last.epoch, last.step), (6, 300));
 
     // What it has learned is in the checkpoint: one more epoch goes on from there.
-    let trainer = resume(folder.path(), &["run.epochs=7"], &data).unwrap();
+    let trainer = open(folder.path(), &data, &["run.epochs=7"]).unwrap();
     let again = finish(trainer).unwrap();
     assert!(again.val_accuracy > 0.9, "{again:?}");
 }
@@ -34,8 +34,9 @@ fn weights(keys: &[&str], images_used: usize) -> (Vec<f32>, f64) {
     let folder = tempfile::tempdir().unwrap();
     let no_dropout =
         ["model.dropout=0.0", "model.attention_dropout=0.0", "model.embedding_dropout=0.0"];
-    let recipe = recipe(&[&no_dropout, keys].concat());
-    let mut trainer: Trainer = create(&recipe, folder.path(), &images(images_used, 20)).unwrap();
+    let recipe = small(&[&no_dropout, keys].concat());
+    let mut trainer: Trainer =
+        Trainer::create(recipe.clone(), folder.path(), &small_images(images_used, 20)).unwrap();
     let stop = std::sync::atomic::AtomicBool::new(false);
     trainer.run(&mut vitrine_train::progress::Progress::silent(), &stop).unwrap();
     let last = vitrine_train::metrics::read_metrics(&folder.path().join("metrics.jsonl")).unwrap();

@@ -11,11 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use vitrine_data::Dataset;
+use vitrine_train::TrainError;
 use vitrine_train::build::Datasets;
 use vitrine_train::checkpoint::Position;
 use vitrine_train::metrics::{EpochMetrics, read_metrics};
 use vitrine_train::progress::Progress;
 use vitrine_train::recipe::{Overrides, Recipe};
+use vitrine_train::threads::with_threads;
 use vitrine_train::trainer::{Outcome, Trainer, resumed_recipe};
 
 /// A model of some 8,000 parameters on 16 × 16 images, dropout on.
@@ -31,12 +33,29 @@ pub const TINY: &[&str] = &[
     "run.seed=7",
 ];
 
+/// A smaller one: 10 × 10 pixels in four patches, one block.
+const SMALL: &[&str] = &[
+    "model.width=16",
+    "model.heads=2",
+    "model.depth=1",
+    "model.mlp_width=32",
+    "model.image_size=10",
+    "model.patch_size=5",
+    "run.batch_size=8",
+    "run.epochs=2",
+];
+
 /// The batches of an epoch of [`data`] with [`TINY`]: three of 16 images and a last one of 8.
 pub const BATCHES: usize = 4;
 
 /// The tiny recipe with some keys set.
 pub fn tiny(sets: &[&str]) -> Recipe {
     Recipe::load("d2l", &overrides(&[TINY, sets].concat())).unwrap()
+}
+
+/// The recipe of the smaller model with some keys set.
+pub fn small(sets: &[&str]) -> Recipe {
+    Recipe::load("d2l", &overrides(&[SMALL, sets].concat())).unwrap()
 }
 
 pub fn overrides(sets: &[&str]) -> Overrides {
@@ -59,27 +78,43 @@ pub fn images(train: usize, val: usize, size: usize) -> Datasets {
     Datasets { train: make(train, 1), val: make(val, 2) }
 }
 
+/// Images for the smaller model.
+pub fn small_images(train: usize, val: usize) -> Datasets {
+    images(train, val, 10)
+}
+
 /// Starts a run and trains to its end.
 pub fn train(recipe: Recipe, folder: &Path, data: &Datasets) -> EpochMetrics {
-    finish(&mut Trainer::create(recipe, folder, data).unwrap())
+    finish(Trainer::create(recipe, folder, data).unwrap()).unwrap()
 }
 
 /// Resumes a run with some keys set, and trains to its end.
 pub fn resume(folder: &Path, data: &Datasets, sets: &[&str]) -> EpochMetrics {
-    finish(&mut open(folder, data, sets))
+    finish(open(folder, data, sets).unwrap()).unwrap()
 }
 
-/// Opens a run to go on with it.
-pub fn open(folder: &Path, data: &Datasets, sets: &[&str]) -> Trainer {
-    let recipe = resumed_recipe(folder, &overrides(sets)).unwrap();
-    Trainer::resume(recipe, folder, data).unwrap()
+/// Opens a run to go on with it, as `vitrine train --resume` does.
+pub fn open(folder: &Path, data: &Datasets, sets: &[&str]) -> Result<Trainer, TrainError> {
+    Trainer::resume(resumed_recipe(folder, &overrides(sets))?, folder, data)
 }
 
-fn finish(trainer: &mut Trainer) -> EpochMetrics {
-    match trainer.run(&mut Progress::silent(), &AtomicBool::new(false)).unwrap() {
-        Outcome::Finished(last) => last,
+/// Trains to the end.
+pub fn finish(mut trainer: Trainer) -> Result<EpochMetrics, TrainError> {
+    match trainer.run(&mut Progress::silent(), &AtomicBool::new(false))? {
+        Outcome::Finished(last) => Ok(last),
         Outcome::Interrupted => panic!("nobody asked it to stop"),
     }
+}
+
+/// Trains for one step.
+pub fn one_step(trainer: &mut Trainer) -> Outcome {
+    trainer.run(&mut Progress::silent(), &AtomicBool::new(true)).unwrap()
+}
+
+/// A whole run, in one go, in a pool of so many threads.
+pub fn whole_run(recipe: &Recipe, folder: &Path, data: &Datasets, threads: usize) -> Traces {
+    with_threads(threads, || train(recipe.clone(), folder, data)).unwrap();
+    traces(folder)
 }
 
 /// Trains until so many batches were seen, then stops as on Ctrl-C.
@@ -132,18 +167,20 @@ pub struct Traces {
     pub metrics: Vec<EpochMetrics>,
 }
 
-/// What a finished run left in its folder.
+/// What a run left in its folder.
 pub fn traces(folder: &Path) -> Traces {
     let read = |name: &str| fs::read(folder.join(name)).unwrap();
+    let mut position = position(folder);
+    position.sums.seconds = 0.0;
     let mut metrics = read_metrics(&folder.join("metrics.jsonl")).unwrap();
     for epoch in &mut metrics {
         (epoch.seconds, epoch.images_per_second) = (0.0, 0.0);
     }
     Traces {
         weights: read("last/weights.safetensors"),
-        best: read("best/weights.safetensors"),
+        best: fs::read(folder.join("best/weights.safetensors")).unwrap_or_default(),
         optimizer: read("last/optimizer.safetensors"),
-        position: position(folder),
+        position,
         metrics,
     }
 }
