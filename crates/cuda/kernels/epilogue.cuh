@@ -1,5 +1,6 @@
 // How a product ends: bias, a copy of the value before the activation, activation, dropout, residual, in this order,
-// all in float, and one rounding when the result is stored.
+// all in float, and one rounding when the result is stored. Or, on the way back, with the activation's derivative and
+// dropout.
 #pragma once
 
 #include "activation.cuh"
@@ -9,6 +10,7 @@
 // What a linear layer does to each element. Mirrors `Ending` in src/ops/linear.rs.
 struct Ending {
     uint32_t activation;
+    uint32_t derivative;      // multiply by the activation's derivative, at values that are read from `pre_activation`
     uint32_t paired;          // elements 2i and 2i+1 of every row and of the bias can be read and written at once
     uint32_t whole_counters;  // every row begins at a multiple of 64 in the index space of the dropout mask
 };
@@ -18,7 +20,7 @@ template <class T>
 struct Output {
     const T* bias;
     const T* residual;  // may be y itself, for a sum in place
-    T* pre_activation;
+    T* pre_activation;  // written; read for the derivative
     T* y;
     float* partials;  // if not null, the sums go here as they are, and `sum_partials` does the rest
     Ending ending;
@@ -32,8 +34,12 @@ template <class T>
 __device__ inline void finish_element(float value, uint32_t row, uint32_t column, const Output<T>& out) {
     uint64_t first = uint64_t(row) * out.n;
     if (out.bias) value += to_float(out.bias[column]);
-    if (out.pre_activation) out.pre_activation[first + column] = from_float<T>(value);
-    value = activate(value, out.ending.activation);
+    if (out.ending.derivative) {
+        value *= activation_derivative(to_float(out.pre_activation[first + column]), out.ending.activation);
+    } else {
+        if (out.pre_activation) out.pre_activation[first + column] = from_float<T>(value);
+        value = activate(value, out.ending.activation);
+    }
     if (out.dropout.threshold != 0) value *= dropout_factor(out.dropout.index(first) + column, out.dropout);
     if (out.residual) value += to_float(out.residual[first + column]);
     out.y[first + column] = from_float<T>(value);
@@ -122,14 +128,24 @@ __device__ void finish_pairs(float* slice, uint32_t first_row, uint32_t first_co
         Two<T> two = load_two(out.bias + column);
         bias = make_float2(to_float(two.first), to_float(two.second));
     }
+    T* pre_activation = out.pre_activation && inside ? out.pre_activation + first : nullptr;
+    if (out.ending.derivative) {
 #pragma unroll 2
-    for (uint32_t row = 0; row < rows; row++) {
-        float2 value = at[row * NEXT];
-        value = make_float2(value.x + bias.x, value.y + bias.y);
-        if (out.pre_activation && inside) store_two(out.pre_activation + first + uint64_t(row) * out.n, value);
-        value.x = activate(value.x, out.ending.activation);
-        value.y = activate(value.y, out.ending.activation);
-        at[row * NEXT] = value;
+        for (uint32_t row = 0; row < rows && pre_activation; row++) {
+            Two<T> pre = load_two(pre_activation + uint64_t(row) * out.n);
+            at[row * NEXT].x *= activation_derivative(to_float(pre.first), out.ending.activation);
+            at[row * NEXT].y *= activation_derivative(to_float(pre.second), out.ending.activation);
+        }
+    } else {
+#pragma unroll 2
+        for (uint32_t row = 0; row < rows; row++) {
+            float2 value = at[row * NEXT];
+            value = make_float2(value.x + bias.x, value.y + bias.y);
+            if (pre_activation) store_two(pre_activation + uint64_t(row) * out.n, value);
+            value.x = activate(value.x, out.ending.activation);
+            value.y = activate(value.y, out.ending.activation);
+            at[row * NEXT] = value;
+        }
     }
     if (out.dropout.threshold != 0) {
         __syncwarp();

@@ -75,10 +75,11 @@ pub(crate) struct DropoutArgument {
 }
 
 impl DropoutArgument {
-    /// The mask of a tensor whose first axis counts samples; without a dropout, one that keeps everything.
+    /// The mask of a tensor whose first axis counts samples; without a dropout, one that keeps everything. A tensor of
+    /// one axis is one sample.
     pub(crate) fn new(dropout: Option<Dropout>, tensor: &Tensor) -> Self {
-        let samples = tensor.shape().first().copied().unwrap_or(1).max(1);
-        Self::of_samples(dropout, tensor.elements() / samples)
+        let samples = if tensor.rank() < 2 { 1 } else { tensor.shape()[0] };
+        Self::of_samples(dropout, tensor.elements() / samples.max(1))
     }
 
     /// The mask of samples of `sample` elements.

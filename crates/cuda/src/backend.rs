@@ -381,6 +381,16 @@ impl Backend for CudaBackend {
         ops::linear::grad_input(self, dy, w, dx)
     }
 
+    fn linear_grad_activated(
+        &self,
+        dy: &Tensor,
+        w: &Tensor,
+        input: &Activated<'_>,
+        dpre: &Tensor,
+    ) -> Result<()> {
+        ops::linear::grad_activated(self, dy, w, input, dpre)
+    }
+
     fn linear_grad_weight(
         &self,
         dy: &Tensor,

@@ -113,9 +113,9 @@ pub struct Dropout {
     pub probability: f64,
     /// Where the mask is drawn from.
     pub key: StreamKey,
-    /// The number of elements that one sample (index along the first axis) takes in the index space; `None` if that
-    /// is what the tensor holds. A tensor with only the first rows of each sample gives the full sample's size, and
-    /// draws the very mask that those rows have in the full tensor.
+    /// The number of elements that one sample (index along the first axis; a tensor of one axis is one sample) takes
+    /// in the index space; `None` if that is what the tensor holds. A tensor with only the first rows of each sample
+    /// gives the full sample's size, and draws the very mask that those rows have in the full tensor.
     pub sample_stride: Option<usize>,
 }
 

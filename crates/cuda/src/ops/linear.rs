@@ -2,7 +2,7 @@
 //! and in how many parts its sums are cut.
 
 use bytemuck::NoUninit;
-use vitrine_tensor::backend::Epilogue;
+use vitrine_tensor::backend::{Activated, Epilogue};
 use vitrine_tensor::{DType, Error, Result, Tensor};
 
 use crate::arguments::{DropoutArgument, activation_number};
@@ -28,7 +28,7 @@ pub(crate) fn forward(
         a: Matrix::along_k(x, inputs),
         b: Matrix::along_k(w, inputs),
     };
-    product.launch(backend, &Output { epilogue: *epilogue, pre_activation, y })
+    product.launch(backend, &Output { epilogue: *epilogue, pre_activation, derivative: false, y })
 }
 
 /// `dx = dy·w`
@@ -49,6 +49,28 @@ pub(crate) fn grad_input(
     product.launch(backend, &Output::plain(dx))
 }
 
+/// `dpre = (dy·w) · mask · activation′(pre_activation)`
+pub(crate) fn grad_activated(
+    backend: &CudaBackend,
+    dy: &Tensor,
+    w: &Tensor,
+    input: &Activated<'_>,
+    dpre: &Tensor,
+) -> Result<()> {
+    let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
+    let product = Product {
+        op: "linear_grad_activated",
+        sizes: [dpre.elements() / inputs.max(1), inputs, outputs],
+        batch: 1,
+        a: Matrix::along_k(dy, outputs),
+        b: Matrix::across_k(w, inputs),
+    };
+    let (activation, dropout) = (Some(input.activation), input.dropout);
+    let epilogue = Epilogue { activation, dropout, ..Epilogue::default() };
+    let pre_activation = Some(input.pre_activation);
+    product.launch(backend, &Output { epilogue, pre_activation, derivative: true, y: dpre })
+}
+
 /// `dw += dyᵀ·x`; `dw` may be `f32` where `dy` and `x` are `bf16`.
 pub(crate) fn grad_weight(
     backend: &CudaBackend,
@@ -66,7 +88,7 @@ pub(crate) fn grad_weight(
     };
     // What is there is added as a residual is: each element is read and written by one thread.
     let epilogue = Epilogue { residual: Some(dw), ..Epilogue::default() };
-    product.launch(backend, &Output { epilogue, pre_activation: None, y: dw })
+    product.launch(backend, &Output { epilogue, ..Output::plain(dw) })
 }
 
 /// `c[i] = a[i]·b[i]`: `a` and `b` with any strides, `c` dense.
@@ -161,25 +183,22 @@ struct Product<'a> {
 /// Where a product goes, and what it goes through.
 struct Output<'a> {
     epilogue: Epilogue<'a>,
+    /// Written; for the derivative it is read.
     pre_activation: Option<&'a Tensor>,
+    /// Whether the activation's derivative is multiplied with, in place of the activation.
+    derivative: bool,
     y: &'a Tensor,
 }
 
 impl<'a> Output<'a> {
     fn plain(y: &'a Tensor) -> Self {
-        Self { epilogue: Epilogue::default(), pre_activation: None, y }
+        Self { epilogue: Epilogue::default(), pre_activation: None, derivative: false, y }
     }
 
     /// The tensors that are read or written at the end of a product.
     fn tensors(&self) -> Vec<&'a Tensor> {
         let Epilogue { bias, residual, .. } = self.epilogue;
         [bias, residual, self.pre_activation, Some(self.y)].into_iter().flatten().collect()
-    }
-
-    /// The mask, of samples along the first axis, which a single row has not.
-    fn dropout(&self) -> DropoutArgument {
-        let samples = if self.y.rank() > 1 { self.y.shape()[0].max(1) } else { 1 };
-        DropoutArgument::of_samples(self.epilogue.dropout, self.y.elements() / samples)
     }
 
     /// What is done to rows of `n` elements.
@@ -191,6 +210,7 @@ impl<'a> Output<'a> {
         let whole_counters = n.is_multiple_of(64) && stride.is_none_or(|s| s.is_multiple_of(64));
         Ending {
             activation: activation_number(self.epilogue.activation),
+            derivative: self.derivative.into(),
             paired: paired.into(),
             whole_counters: whole_counters.into(),
         }
@@ -240,7 +260,8 @@ impl Product<'_> {
             a_batch: self.a.batch as u64,
             b_batch: self.b.batch as u64,
         };
-        let (ending, dropout) = (output.ending(n as usize), output.dropout());
+        let (ending, dropout) =
+            (output.ending(n as usize), DropoutArgument::new(output.epilogue.dropout, output.y));
         let layout = match (self.a.along_k, self.b.along_k) {
             (true, true) => "nt",
             (true, false) => "nn",
@@ -334,6 +355,7 @@ struct ProductArgument {
 #[repr(C)]
 struct Ending {
     activation: u32,
+    derivative: u32,
     paired: u32,
     whole_counters: u32,
 }

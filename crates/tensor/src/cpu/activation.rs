@@ -17,9 +17,9 @@ pub(crate) struct Mask {
 }
 
 impl Mask {
-    /// The mask of a tensor whose first axis counts samples.
+    /// The mask of a tensor whose first axis counts samples. A tensor of one axis is one sample.
     pub(crate) fn new(dropout: Dropout, tensor: &Tensor) -> Self {
-        let samples = tensor.shape().first().copied().unwrap_or(1);
+        let samples = if tensor.rank() < 2 { 1 } else { tensor.shape()[0] };
         Self { dropout, sample: tensor.elements().checked_div(samples).unwrap_or(0).max(1) }
     }
 

@@ -213,6 +213,10 @@ impl Activation {
 /// `(1 + tanh u)/2 = 1/(1 + e⁻²ᵘ)` for GELU's `u = √(2/π)(x + 0.044715x³)`, and the derivative of `2u`.
 #[inline(always)]
 fn gate<A: Real>(x: A) -> (A, A) {
+    // Beyond it, the value is 0 or 1 to the last bit, and the polynomial has not overflowed yet.
+    let limit = A::of(50.0);
+    let x = if x > limit { limit } else { x };
+    let x = if x < -limit { -limit } else { x };
     let two_root = A::of(2.0 * 0.797_884_560_802_865_4);
     let cubic = A::of(0.044_715);
     let square = x * x;
@@ -279,6 +283,17 @@ mod tests {
         assert_eq!(f32::NEG_INFINITY.exponential(), 0.0);
         assert_eq!(f32::INFINITY.exponential(), f32::INFINITY);
         assert!(f32::NAN.exponential().is_nan());
+    }
+
+    #[test]
+    fn activations_have_finite_derivatives_far_out() {
+        for activation in [Activation::GeluErf, Activation::GeluTanh, Activation::Relu] {
+            for x in [60.0, 1e15, 1e30] {
+                assert_eq!((activation.value(x), activation.derivative(x)), (x, 1.0f32));
+                assert_eq!((activation.value(-x), activation.derivative(-x)), (0.0, 0.0));
+            }
+        }
+        assert!(Activation::GeluTanh.derivative(f32::NAN).is_nan());
     }
 
     #[test]

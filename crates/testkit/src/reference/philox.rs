@@ -38,9 +38,9 @@ pub fn factor(dropout: &Dropout, index: u64) -> f64 {
     }
 }
 
-/// The factor of each element of a tensor whose first axis counts samples.
+/// The factor of each element of a tensor whose first axis counts samples. A tensor of one axis is one sample.
 pub fn mask(dropout: Option<&Dropout>, shape: &[usize]) -> Array {
-    let sample: usize = shape.iter().skip(1).product();
+    let sample: usize = if shape.len() < 2 { shape } else { &shape[1..] }.iter().product();
     let stride = dropout.and_then(|d| d.sample_stride).unwrap_or(sample);
     let mut mask = Array::ones(shape);
     if let Some(dropout) = dropout {
