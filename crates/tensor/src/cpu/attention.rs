@@ -158,7 +158,8 @@ impl<'a> Plan<'a> {
     ) -> [Vec<MatrixMut<'t, T>>; N] {
         let width = N * self.width();
         let rows = values.len() / width;
-        let blocks = MatrixMut::new(values, [rows, width], width).cut(tokens, self.head_width);
+        let (images, heads) = (ranges(rows, tokens), ranges(width, self.head_width));
+        let blocks = MatrixMut::new(values, [rows, width], width).cut(&images, &heads);
         let mut kinds = [const { Vec::new() }; N];
         for (i, block) in blocks.into_iter().enumerate() {
             kinds[i / self.heads % N].push(block);
@@ -322,6 +323,11 @@ impl<'a> Plan<'a> {
             }
         });
     }
+}
+
+/// Cuts `0..len` into ranges of `size`.
+fn ranges(len: usize, size: usize) -> Vec<Range<usize>> {
+    (0..len).step_by(size).map(|start| start..start + size).collect()
 }
 
 /// Numbers that a matrix takes in a thread's buffers, with what [`small_product`] reads past it.

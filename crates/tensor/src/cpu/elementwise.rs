@@ -7,7 +7,7 @@ use super::number::{Number, Real, sum_of};
 use super::simd::simd;
 use crate::backend::Binary;
 use crate::dtype::Element;
-use crate::{Shape, Tensor};
+use crate::{DType, Shape, Tensor, bf16};
 
 /// Elements that one task works on.
 const BLOCK: usize = 16 * 1024;
@@ -44,14 +44,20 @@ pub(crate) fn copy<S: Element, T: Element>(
     if to_tensor.elements() == 0 {
         return;
     }
+    let dense = Shape::from_valid(shape).row_major_strides();
+    if to_tensor.is_contiguous() && from_strides == dense.as_slice() {
+        let blocks = to.par_chunks_mut(BLOCK).zip(from.par_chunks(BLOCK));
+        return blocks.for_each(|(to, from)| convert_run(from, to));
+    }
     let (columns, from_step, to_step) =
         (last(shape), last(from_strides), last(to_tensor.strides()));
     let copy_row = |row: usize, to: &mut [T]| {
         let from = &from[row_offset(row, shape, from_strides)..];
+        if from_step == 1 && to_step == 1 {
+            convert_run(&from[..columns], &mut to[..columns]);
+            return;
+        }
         match bytemuck::try_cast_slice::<S, T>(from) {
-            Ok(from) if S::DTYPE == T::DTYPE && from_step == 1 && to_step == 1 => {
-                to[..columns].copy_from_slice(&from[..columns]);
-            }
             Ok(from) if S::DTYPE == T::DTYPE => {
                 for i in 0..columns {
                     to[i * to_step] = from[i * from_step];
@@ -74,6 +80,21 @@ pub(crate) fn copy<S: Element, T: Element>(
     } else {
         for row in 0..to_tensor.rows() {
             copy_row(row, &mut to[row_offset(row, shape, to_tensor.strides())..]);
+        }
+    }
+}
+
+/// Copies elements that stand side by side, converting the type.
+fn convert_run<S: Element, T: Element>(from: &[S], to: &mut [T]) {
+    use bytemuck::{cast_slice, cast_slice_mut};
+    match (S::DTYPE, T::DTYPE) {
+        (from_type, to_type) if from_type == to_type => to.copy_from_slice(cast_slice(from)),
+        (DType::F32, DType::BF16) => store::<bf16>(cast_slice(from), cast_slice_mut(to)),
+        (DType::BF16, DType::F32) => load::<bf16>(cast_slice(from), cast_slice_mut(to)),
+        _ => {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = T::from_f64(from.to_f64());
+            }
         }
     }
 }
@@ -123,6 +144,15 @@ simd! {
     pub(crate) fn store<T: Number>(values: &[T::Acc], to: &mut [T]) {
         for (to, &value) in to.iter_mut().zip(values) {
             *to = T::narrow(value);
+        }
+    }
+}
+
+simd! {
+    /// `to = values`, in the arithmetic type.
+    fn load<T: Number>(values: &[T], to: &mut [T::Acc]) {
+        for (to, value) in to.iter_mut().zip(values) {
+            *to = value.widen();
         }
     }
 }

@@ -93,7 +93,7 @@ pub(crate) fn forward<T: Number>(
     let mut pre_activations = pre_activation.map(|pre| grid.cut(pre).into_iter());
     let parts =
         grid.cut(y).into_iter().map(|y| (y, pre_activations.as_mut().and_then(Iterator::next)));
-    product(x, w, grid, parts.collect(), |(y, mut pre), block| {
+    product(x, w, &grid, parts, |(y, mut pre), block| {
         let (rows, columns) = (block.rows(), block.columns());
         compute(&block, y, |i, values| {
             let pre = pre.as_mut().map(|pre| pre.row(i));
@@ -170,7 +170,7 @@ pub(crate) fn grad_input<T: Number>(
     let dy = Matrix::row_major(dy, rows, outputs);
     let w = Matrix::row_major(w, outputs, inputs);
     let grid = Grid::new::<T>(rows, inputs);
-    product(dy, w.into(), grid, grid.cut(dx), |dx, block| {
+    product(dy, w.into(), &grid, grid.cut(dx), |dx, block| {
         let (rows, columns) = (block.rows(), block.columns());
         compute(&block, dx, |i, values| {
             if let Some(input) = input {
@@ -195,7 +195,7 @@ pub(crate) fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
     let (dy, x) = (Matrix::row_major(dy, rows, outputs), Matrix::row_major(x, rows, inputs));
     if inputs <= outputs {
         let grid = Grid::new::<T>(outputs, inputs);
-        product(dy.transposed(), x.into(), grid, grid.cut(dw), |dw, block| {
+        product(dy.transposed(), x.into(), &grid, grid.cut(dw), |dw, block| {
             match dw.of_type::<T::Acc>() {
                 Ok(mut dw) => block.multiply(&mut dw, true),
                 Err(mut dw) => with_block(&block, |values| {
@@ -209,7 +209,7 @@ pub(crate) fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
     }
     // The narrower matrix is the one to pack whole: the transpose is computed.
     let grid = Grid::new::<T>(inputs, outputs);
-    product(x.transposed(), dy.into(), grid, grid.cut_transposed(dw), |mut dw, block| {
+    product(x.transposed(), dy.into(), &grid, grid.cut_transposed(dw), |mut dw, block| {
         with_block(&block, |values| accumulate_transposed(&mut dw, values));
     });
 }
@@ -285,6 +285,6 @@ pub(crate) fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T
             });
         }
         let grid = Grid::new::<T>(m, n);
-        product(a, b.into(), grid, grid.cut(c), |c, block| compute(&block, c, |_, _| ()));
+        product(a, b.into(), &grid, grid.cut(c), |c, block| compute(&block, c, |_, _| ()));
     });
 }

@@ -65,17 +65,37 @@ fn pairs_are_fast() -> bool {
     false
 }
 
-/// Asks for values that will be read soon to be brought near.
+/// How near values are brought.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Near {
+    /// Into the first-level cache: they are read next.
+    First,
+    /// Into the second-level cache: they are read soon.
+    Second,
+}
+
+/// Asks for values to be brought near.
 #[inline(always)]
-pub(crate) fn prefetch<T>(values: &[T]) {
+pub(crate) fn prefetch<T>(values: &[T], near: Near) {
     #[cfg(target_arch = "x86_64")]
-    for line in values.chunks(64 / size_of::<T>()) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch changes no value and may be given any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        // From the start of a cache line, so that the line that holds the last value is asked for too.
+        let before = values.as_ptr().addr() % 64;
+        let start = values.as_ptr().cast::<i8>().wrapping_sub(before);
+        for line in (0..size_of_val(values) + before).step_by(64) {
+            let line = start.wrapping_add(line);
+            // SAFETY: a prefetch changes no value and may be given any address.
+            unsafe {
+                match near {
+                    Near::First => _mm_prefetch::<_MM_HINT_T0>(line),
+                    Near::Second => _mm_prefetch::<_MM_HINT_T1>(line),
+                }
+            }
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = values;
+    let _ = (values, near);
 }
 
 /// Defines a function whose body is compiled for each [`Simd`] set; the call chooses. The body is plain Rust that the

@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// A matrix inside a slice. Rows and columns may lie any distance apart.
 #[derive(Clone, Copy)]
@@ -110,32 +111,30 @@ impl<'a, T: Copy + 'static> MatrixMut<'a, T> {
         self.start
     }
 
-    /// Cuts the matrix into blocks, row by row of blocks.
-    pub(crate) fn cut(self, block_rows: usize, block_columns: usize) -> Vec<Self> {
-        let mut blocks = Vec::new();
-        for row in (0..self.rows).step_by(block_rows) {
-            for column in (0..self.columns).step_by(block_columns) {
-                blocks.push(self.block([row, column], [block_rows, block_columns]));
-            }
-        }
-        blocks
+    /// Cuts the matrix into blocks, row by row of blocks. Neither `rows` nor `columns` may overlap.
+    pub(crate) fn cut(self, rows: &[Range<usize>], columns: &[Range<usize>]) -> Vec<Self> {
+        check_cuts(rows, self.rows);
+        check_cuts(columns, self.columns);
+        let across = |rows| columns.iter().map(move |columns| (rows, columns));
+        rows.iter().flat_map(across).map(|(rows, columns)| self.block(rows, columns)).collect()
     }
 
     /// As [`MatrixMut::cut`], column by column of blocks.
-    pub(super) fn cut_by_columns(self, block_rows: usize, block_columns: usize) -> Vec<Self> {
-        let mut blocks = Vec::new();
-        for column in (0..self.columns).step_by(block_columns) {
-            for row in (0..self.rows).step_by(block_rows) {
-                blocks.push(self.block([row, column], [block_rows, block_columns]));
-            }
-        }
-        blocks
+    pub(super) fn cut_by_columns(
+        self,
+        rows: &[Range<usize>],
+        columns: &[Range<usize>],
+    ) -> Vec<Self> {
+        check_cuts(rows, self.rows);
+        check_cuts(columns, self.columns);
+        let down = |columns| rows.iter().map(move |rows| (rows, columns));
+        columns.iter().flat_map(down).map(|(rows, columns)| self.block(rows, columns)).collect()
     }
 
-    /// The block from an element on, or what there is of it. Blocks that are used together must not overlap.
-    fn block(&self, [row, column]: [usize; 2], [rows, columns]: [usize; 2]) -> Self {
-        let (rows, columns) = (rows.min(self.rows - row), columns.min(self.columns - column));
-        Self { start: self.at(row, column), rows, columns, ..*self }
+    /// A block inside the matrix. Blocks that are used together must not overlap.
+    fn block(&self, rows: &Range<usize>, columns: &Range<usize>) -> Self {
+        let start = self.at(rows.start, columns.start);
+        Self { start, rows: rows.len(), columns: columns.len(), ..*self }
     }
 
     /// A part of the matrix, which cannot be used meanwhile.
@@ -170,4 +169,12 @@ impl<'a, T: Copy + 'static> MatrixMut<'a, T> {
     fn at(&self, row: usize, column: usize) -> *mut T {
         self.start.wrapping_add(row * self.row_stride + column)
     }
+}
+
+/// Panics unless ranges follow each other without overlapping and end inside `len`.
+fn check_cuts(cuts: &[Range<usize>], len: usize) {
+    let ends = cuts.iter().map(|cut| cut.end).chain([len]);
+    let starts = cuts.iter().map(|cut| cut.start).chain([len]);
+    let in_order = ends.clone().zip(starts.skip(1)).all(|(end, next)| end <= next);
+    assert!(in_order && cuts.iter().all(|cut| cut.start <= cut.end), "where a matrix is cut");
 }

@@ -9,6 +9,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod grid;
 mod kernel;
 mod matrix;
 mod one_row;
@@ -17,22 +18,23 @@ mod select;
 
 use std::ops::Range;
 
+use parking_lot::Mutex;
 use rayon::prelude::*;
 
 use super::number::{Number, Real};
 use super::scratch::with_scratch;
+pub(crate) use grid::Grid;
 use kernel::{Kernel, Operands, Tile};
 pub(crate) use matrix::{Matrix, MatrixMut};
 pub(crate) use one_row::one_row;
+use panels::Left;
 pub(super) use select::{Kernels, bf16_kernels, f32_kernels, f64_kernels};
-
-/// Columns of a block of the result: with [`ROWS`] rows it takes a quarter of a second-level cache.
-const COLUMNS: usize = 512;
-/// The most rows of such a block: a multiple of every kernel's.
-const ROWS: usize = 126;
 
 /// Panels of the right operand that one task packs.
 const GROUP: usize = 8;
+/// Parts of the inner axis up to which a task keeps its packed left operand for all its blocks: with three it takes
+/// less than a second-level cache, beside a block of the result.
+const KEPT_PARTS: usize = 3;
 
 /// The right operand of a product, packed: parts of the inner axis one after the other, each in panels of columns.
 struct Packed<'a, A> {
@@ -43,6 +45,17 @@ struct Packed<'a, A> {
 }
 
 impl<A> Packed<'_, A> {
+    /// The number of parts of the inner axis.
+    fn parts(&self) -> usize {
+        self.inner.div_ceil(part_len(self.kernel))
+    }
+
+    /// A part of the inner axis; empty past the last.
+    fn part(&self, part: usize) -> Range<usize> {
+        let first = self.inner.min(part * part_len(self.kernel));
+        first..self.inner.min(first + part_len(self.kernel))
+    }
+
     /// The panel of a part of the inner axis from a column on; empty past the last part.
     fn panel(&self, part: usize, column: usize) -> &[A] {
         let whole = panels::panel_len(self.kernel, part_len(self.kernel));
@@ -56,50 +69,11 @@ impl<A> Packed<'_, A> {
     }
 }
 
-/// How a result is cut into blocks, one for each task.
-#[derive(Clone, Copy)]
-pub(crate) struct Grid {
-    rows: usize,
-    columns: usize,
-    block_rows: usize,
-    block_columns: usize,
-}
-
-impl Grid {
-    /// For a result of that many rows and columns: blocks as large as the cache allows, and at least four a thread.
-    pub(crate) fn new<T: Number>(rows: usize, columns: usize) -> Self {
-        let kernel = &T::kernels().large;
-        let wanted = 4 * rayon::current_num_threads();
-        let row_blocks = rows.div_ceil(ROWS).max(1);
-        let block_rows = match row_blocks < 2 * wanted {
-            // So that the last block is about as high as the others.
-            true => rows.div_ceil(row_blocks).next_multiple_of(kernel.rows).min(ROWS),
-            false => ROWS,
-        };
-        let column_blocks = wanted.div_ceil(row_blocks).max(columns.div_ceil(COLUMNS)).max(1);
-        let block_columns = columns.div_ceil(column_blocks).next_multiple_of(kernel.columns);
-        Self { rows, columns, block_rows, block_columns: block_columns.max(kernel.columns) }
-    }
-
-    /// Cuts a dense matrix of the result's shape.
-    pub(crate) fn cut<'a, T: Copy + 'static>(&self, values: &'a mut [T]) -> Vec<MatrixMut<'a, T>> {
-        MatrixMut::new(values, [self.rows, self.columns], self.columns)
-            .cut(self.block_rows, self.block_columns)
-    }
-
-    /// Cuts the transpose of such a matrix: blocks are in the order of [`Grid::cut`].
-    pub(crate) fn cut_transposed<'a, T: Copy + 'static>(
-        &self,
-        values: &'a mut [T],
-    ) -> Vec<MatrixMut<'a, T>> {
-        MatrixMut::new(values, [self.columns, self.rows], self.rows)
-            .cut_by_columns(self.block_columns, self.block_rows)
-    }
-}
-
 /// A block of a product that is to be computed.
 pub(crate) struct Block<'a, T: Number> {
     a: Matrix<'a, T>,
+    /// The block's rows of `a`, if they are packed already: part by part.
+    left: Option<&'a [T::Acc]>,
     b: &'a Packed<'a, T::Acc>,
     rows: Range<usize>,
     columns: Range<usize>,
@@ -117,7 +91,30 @@ impl<T: Number> Block<'_, T> {
     /// Computes the block, or adds it to what is there.
     pub(crate) fn multiply(&self, out: &mut MatrixMut<'_, T::Acc>, add: bool) {
         assert_eq!((out.rows(), out.columns()), (self.rows.len(), self.columns.len()));
-        multiply(self.a, self.rows.clone(), self.b, self.columns.clone(), out, add);
+        let (kernel, parts) = (self.b.kernel, self.b.parts());
+        if self.b.inner == 0 && !add {
+            (0..self.rows.len()).for_each(|row| out.row(row).fill(num_traits::Zero::zero()));
+        }
+        let len = panels::left_len(kernel, self.rows.len());
+        let (rows, columns) = (self.rows.clone(), self.columns.clone());
+        match self.left {
+            Some(left) => {
+                let layout = panels::left_layout(kernel, self.a);
+                for part in 0..parts {
+                    let left = (&left[part * len..][..len], layout);
+                    multiply_part(left, self.b, part, columns.clone(), out, add, |_| ());
+                }
+            }
+            None => with_scratch(len, |words: &mut [T::Acc]| {
+                for part in 0..parts {
+                    let left = panels::left(kernel, self.a, rows.clone(), self.b.part(part), words);
+                    let comes = |share| {
+                        panels::left_comes(self.a, rows.clone(), self.b.part(part + 1), share);
+                    };
+                    multiply_part((words, left), self.b, part, columns.clone(), out, add, comes);
+                }
+            }),
+        }
     }
 }
 
@@ -127,24 +124,58 @@ impl<T: Number> Block<'_, T> {
 pub(crate) fn product<T: Number, P: Send>(
     a: Matrix<'_, T>,
     b: Right<'_, T>,
-    grid: Grid,
-    parts: Vec<P>,
+    grid: &Grid,
+    parts: impl IntoIterator<Item = P, IntoIter: Send>,
     work: impl Fn(P, Block<'_, T>) + Sync,
 ) {
     assert_eq!(a.columns, b.matrix.rows, "inner extents of a product");
-    assert_eq!((a.rows, b.matrix.columns), (grid.rows, grid.columns), "extents of a product");
-    if grid.rows == 0 || grid.columns == 0 {
+    assert_eq!([a.rows, b.matrix.columns], grid.extents(), "extents of a product");
+    if a.rows == 0 || b.matrix.columns == 0 {
         return;
     }
-    let across = grid.columns.div_ceil(grid.block_columns);
+    let in_task = grid.blocks_in_task();
     with_packed(b, |b| {
-        parts.into_par_iter().enumerate().for_each(|(i, part)| {
-            let (first_row, first_column) =
-                (i / across * grid.block_rows, i % across * grid.block_columns);
-            let rows = first_row..grid.rows.min(first_row + grid.block_rows);
-            let columns = first_column..grid.columns.min(first_column + grid.block_columns);
-            work(part, Block { a, b, rows, columns });
+        let kept = in_task > 1 && b.parts() <= KEPT_PARTS;
+        each_task(parts, in_task, |first, task| {
+            let [rows, _] = grid.block(first);
+            let len = panels::left_len(b.kernel, rows.len());
+            with_scratch(if kept { b.parts() * len } else { 0 }, |words: &mut [T::Acc]| {
+                for (part, words) in words.chunks_exact_mut(len).enumerate() {
+                    panels::left(b.kernel, a, rows.clone(), b.part(part), words);
+                }
+                let left = kept.then_some(&*words);
+                for (i, part) in task.into_iter().enumerate() {
+                    let [rows, columns] = grid.block(first + i);
+                    work(part, Block { a, left, b, rows, columns });
+                }
+            });
         });
+    });
+}
+
+/// Runs `work` on each `in_task` items and the number of the first of them, in parallel. Threads take them in order, so
+/// that short tasks at the end let all threads end together.
+fn each_task<P: Send>(
+    items: impl IntoIterator<Item = P, IntoIter: Send>,
+    in_task: usize,
+    work: impl Fn(usize, Vec<P>) + Sync,
+) {
+    let rest = Mutex::new((0, items.into_iter()));
+    let next = || {
+        let (taken, items) = &mut *rest.lock();
+        let first = *taken;
+        let task: Vec<P> = items.take(in_task).collect();
+        *taken += task.len();
+        (first, task)
+    };
+    (0..rayon::current_num_threads()).into_par_iter().with_max_len(1).for_each(|_| {
+        loop {
+            let (first, task) = next();
+            if task.is_empty() {
+                return;
+            }
+            work(first, task);
+        }
     });
 }
 
@@ -203,50 +234,43 @@ fn part_len<A>(kernel: &Kernel<A>) -> usize {
     panels::DEPTH * if kernel.pairs { 2 } else { 1 }
 }
 
-/// Rows and columns of `a·b` into `out`, or added to it, on this thread. The first column is a panel's.
-fn multiply<T: Number>(
-    a: Matrix<'_, T>,
-    rows: Range<usize>,
-    b: &Packed<'_, T::Acc>,
+/// Adds, to the columns of a block, what a part of the inner axis contributes, from its packed left operand; the first
+/// part overwrites what is there unless it is to `add`. The first column is a panel's. `meanwhile` is called before each
+/// panel, with its number and that of all.
+fn multiply_part<A: Real>(
+    (left, layout): (&[A], Left),
+    b: &Packed<'_, A>,
+    part: usize,
     columns: Range<usize>,
-    out: &mut MatrixMut<'_, T::Acc>,
+    out: &mut MatrixMut<'_, A>,
     add: bool,
+    meanwhile: impl Fn([usize; 2]),
 ) {
-    let kernel = b.kernel;
-    if b.inner == 0 && !add {
-        (0..rows.len()).for_each(|row| out.row(row).fill(num_traits::Zero::zero()));
-    }
-    with_scratch(panels::left_len(kernel, rows.len()), |packed: &mut [T::Acc]| {
-        for (part, first) in (0..b.inner).step_by(part_len(kernel)).enumerate() {
-            let inner = first..b.inner.min(first + part_len(kernel));
-            let depth = panels::words(kernel, inner.len());
-            let left = panels::left(kernel, a, rows.clone(), inner, packed);
-            for column in columns.clone().step_by(kernel.columns) {
-                let right = b.panel(part, column);
-                let next = match column + kernel.columns < columns.end {
-                    true => b.panel(part, column + kernel.columns),
-                    false => b.panel(part + 1, columns.start),
-                };
-                let tiles = rows.len().div_ceil(kernel.rows);
-                for (tile, row) in (0..rows.len()).step_by(kernel.rows).enumerate() {
-                    let operands = Operands {
-                        a: &packed[tile * left.tile_stride..],
-                        a_strides: left.strides,
-                        b: right,
-                        b_stride: kernel.columns,
-                        depth,
-                        next: &next[next.len() * tile / tiles..next.len() * (tile + 1) / tiles],
-                    };
-                    let at = [row, column - columns.start];
-                    let extents = [
-                        kernel.rows.min(rows.len() - row),
-                        kernel.columns.min(columns.end - column),
-                    ];
-                    kernel.run(operands, Tile { to: out.part(at, extents), add: add || first > 0 });
-                }
-            }
+    let (kernel, rows) = (b.kernel, out.rows());
+    let depth = panels::words(kernel, b.part(part).len());
+    let panels = columns.len().div_ceil(kernel.columns);
+    for (panel, column) in columns.clone().step_by(kernel.columns).enumerate() {
+        meanwhile([panel, panels]);
+        let right = b.panel(part, column);
+        let next = match column + kernel.columns < columns.end {
+            true => b.panel(part, column + kernel.columns),
+            false => b.panel(part + 1, columns.start),
+        };
+        let tiles = rows.div_ceil(kernel.rows);
+        for (tile, row) in (0..rows).step_by(kernel.rows).enumerate() {
+            let operands = Operands {
+                a: &left[tile * layout.tile_stride..],
+                a_strides: layout.strides,
+                b: right,
+                b_stride: kernel.columns,
+                depth,
+                next: &next[next.len() * tile / tiles..next.len() * (tile + 1) / tiles],
+            };
+            let at = [row, column - columns.start];
+            let extents = [kernel.rows.min(rows - row), kernel.columns.min(columns.end - column)];
+            kernel.run(operands, Tile { to: out.part(at, extents), add: add || part > 0 });
         }
-    });
+    }
 }
 
 /// Numbers that must be readable past the end of each operand of [`small_product`]: for rows and columns that fill up

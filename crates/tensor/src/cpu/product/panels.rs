@@ -5,7 +5,7 @@ use std::ops::Range;
 use num_traits::Zero;
 
 use super::super::number::{Number, Real};
-use super::super::simd::{prefetch, simd};
+use super::super::simd::{Near, prefetch, simd};
 use super::super::transpose::SIDE;
 use super::kernel::Kernel;
 use super::matrix::Matrix;
@@ -34,10 +34,24 @@ pub(super) fn left_len<A>(kernel: &Kernel<A>, rows: usize) -> usize {
     rows.next_multiple_of(kernel.rows) * ROW_STRIDE + RUN
 }
 
-/// A packed part of the left operand: tile t starts at `t·tile_stride`.
+/// How a packed part of the left operand lies: tile t starts at `t·tile_stride`.
+#[derive(Clone, Copy)]
 pub(super) struct Left {
     pub(super) tile_stride: usize,
     pub(super) strides: [usize; 2],
+}
+
+/// How [`left`] packs such a matrix.
+pub(super) fn left_layout<A, T>(kernel: &Kernel<A>, a: Matrix<'_, T>) -> Left {
+    match columns_are_dense(a) {
+        // Tiles with the inner axis outermost.
+        true => Left { tile_stride: kernel.rows * DEPTH + RUN, strides: [1, kernel.rows] },
+        false => Left { tile_stride: kernel.rows * ROW_STRIDE, strides: [ROW_STRIDE, 1] },
+    }
+}
+
+fn columns_are_dense<T>(a: Matrix<'_, T>) -> bool {
+    a.row_stride == 1 && a.column_stride != 1
 }
 
 /// Packs rows and a part of the inner axis of the left operand. What lies past its last row keeps any content.
@@ -48,22 +62,41 @@ pub(super) fn left<T: Number>(
     inner: Range<usize>,
     to: &mut [T::Acc],
 ) -> Left {
-    if a.row_stride == 1 && a.column_stride != 1 {
-        // Columns are dense: tiles with the inner axis outermost.
-        let (width, tile_stride) = (kernel.rows, kernel.rows * DEPTH + RUN);
-        let panels = Panels { width, stride: tile_stride, pairs: kernel.pairs };
+    let layout = left_layout(kernel, a);
+    if columns_are_dense(a) {
+        let panels = Panels { width: kernel.rows, stride: layout.tile_stride, pairs: kernel.pairs };
         pack_across::<T>(a.transposed(), inner, rows, &panels, to);
-        return Left { tile_stride, strides: [1, width] };
+        return layout;
     }
     let mut buffer = [T::default(); 2 * DEPTH];
     for (row, to) in rows.clone().zip(to.chunks_exact_mut(ROW_STRIDE)) {
         if row + AHEAD < rows.end && a.column_stride == 1 {
-            prefetch(&a.tail(row + AHEAD, inner.start)[..inner.len()]);
+            prefetch(&a.tail(row + AHEAD, inner.start)[..inner.len()], Near::First);
         }
         let values = a.row(row, inner.start, inner.len(), &mut buffer);
         pack_along::<T>(values, kernel.pairs, to);
     }
-    Left { tile_stride: kernel.rows * ROW_STRIDE, strides: [ROW_STRIDE, 1] }
+    layout
+}
+
+/// Asks for the `i`-th of `n` shares of what [`left`] reads: the part of the inner axis that comes next, while this one
+/// is multiplied.
+pub(super) fn left_comes<T: Copy>(
+    a: Matrix<'_, T>,
+    rows: Range<usize>,
+    inner: Range<usize>,
+    [i, n]: [usize; 2],
+) {
+    let (from, outer, run) = match columns_are_dense(a) {
+        true => (a.transposed(), inner, rows),
+        false => (a, rows, inner),
+    };
+    if from.column_stride == 1 && !run.is_empty() {
+        let share = |i: usize| outer.start + outer.len() * i / n;
+        for row in share(i)..share(i + 1) {
+            prefetch(&from.tail(row, run.start)[..run.len()], Near::Second);
+        }
+    }
 }
 
 /// Words that one panel of the right operand takes.
@@ -129,39 +162,49 @@ struct Panels {
     pairs: bool,
 }
 
+/// Copies `columns` of the rows `inner` into panels. Columns are dense. Rows are the outer loop: they lie far apart, and
+/// each is read once, in order.
+fn pack_across<T: Number>(
+    from: Matrix<'_, T>,
+    inner: Range<usize>,
+    columns: Range<usize>,
+    panels: &Panels,
+    to: &mut [T::Acc],
+) {
+    let step = if panels.pairs { 2 } else { 1 };
+    for (word, k) in inner.clone().step_by(step).enumerate() {
+        for ahead in (k + AHEAD..inner.end).take(step) {
+            prefetch(&from.tail(ahead, columns.start)[..columns.len()], Near::First);
+        }
+        let (first, count) = (from.tail(k, columns.start), columns.len());
+        let to = &mut to[word * panels.width..];
+        if !panels.pairs {
+            spread_values(first, count, panels, to);
+        } else if k + 1 < inner.end {
+            spread_pairs([first, from.tail(k + 1, columns.start)], count, panels, to);
+        } else {
+            let zeros = vec![T::default(); count];
+            spread_pairs([first, &zeros], count, panels, to);
+        }
+    }
+}
+
 simd! {
-    /// Copies `columns` of the rows `inner` into panels. Columns are dense. Rows are the outer loop: they lie far
-    /// apart, and each is read once, in order.
-    fn pack_across<T: Number>(
-        from: Matrix<'_, T>,
-        inner: Range<usize>,
-        columns: Range<usize>,
-        panels: &Panels,
-        to: &mut [T::Acc],
-    ) {
-        let step = if panels.pairs { 2 } else { 1 };
-        for (word, k) in inner.clone().step_by(step).enumerate() {
-            if k + AHEAD < inner.end {
-                prefetch(&from.tail(k + AHEAD, columns.start)[..columns.len()]);
-            }
-            for (panel, column) in columns.clone().step_by(panels.width).enumerate() {
-                let count = panels.width.min(columns.end - column);
-                let to = &mut to[panel * panels.stride + word * panels.width..];
-                let first = from.tail(k, column);
-                // Whole registers where the source reaches so far: what is too much lies in the room between panels, or
-                // is overwritten by the next word.
-                let whole = count.next_multiple_of(RUN);
-                if !panels.pairs {
-                    let count = if whole <= first.len() { whole } else { count };
-                    widen_run(&first[..count], to);
-                } else if k + 1 < inner.end {
-                    let second = from.tail(k + 1, column);
-                    let count = if whole <= second.len() { whole } else { count };
-                    pair_run(&first[..count], &second[..count], to);
-                } else {
-                    let count = if whole <= first.len() { whole } else { count };
-                    for (to, &first) in to.iter_mut().zip(&first[..count]) {
-                        *to = T::pair(first, T::default());
+    /// Spreads the first `columns` values of a row over panels.
+    fn spread_values<T: Number>(row: &[T], columns: usize, panels: &Panels, to: &mut [T::Acc]) {
+        for (column, at) in panels.runs(columns) {
+            let row = &row[column..];
+            match row.first_chunk::<RUN>() {
+                // A whole register where the source reaches so far: what is too much lies in the room between panels,
+                // or is overwritten by the next word.
+                Some(values) => {
+                    for (to, value) in to[at..][..RUN].iter_mut().zip(values) {
+                        *to = value.widen();
+                    }
+                }
+                None => {
+                    for (to, value) in to[at..].iter_mut().zip(&row[..columns - column]) {
+                        *to = value.widen();
                     }
                 }
             }
@@ -169,31 +212,63 @@ simd! {
     }
 }
 
-#[inline(always)]
-fn widen_run<T: Number>(from: &[T], to: &mut [T::Acc]) {
-    let (runs, rest) = from.as_chunks::<RUN>();
-    for (to, from) in to.chunks_exact_mut(RUN).zip(runs) {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = from.widen();
+simd! {
+    /// Spreads the pairs that the first `columns` values of two rows make over panels.
+    fn spread_pairs<T: Number>(
+        rows: [&[T]; 2],
+        columns: usize,
+        panels: &Panels,
+        to: &mut [T::Acc],
+    ) {
+        for (column, at) in panels.runs(columns) {
+            let [first, second] = rows.map(|row| &row[column..]);
+            match (first.first_chunk::<RUN>(), second.first_chunk::<RUN>()) {
+                (Some(first), Some(second)) => {
+                    for ((to, &first), &second) in to[at..][..RUN].iter_mut().zip(first).zip(second) {
+                        *to = T::pair(first, second);
+                    }
+                }
+                _ => {
+                    let pairs = first.iter().zip(second).take(columns - column);
+                    for (to, (&first, &second)) in to[at..].iter_mut().zip(pairs) {
+                        *to = T::pair(first, second);
+                    }
+                }
+            }
         }
-    }
-    for (to, from) in to[runs.len() * RUN..].iter_mut().zip(rest) {
-        *to = from.widen();
     }
 }
 
-#[inline(always)]
-fn pair_run<T: Number>(first: &[T], second: &[T], to: &mut [T::Acc]) {
-    let (runs, rest) = first.as_chunks::<RUN>();
-    let (seconds, second_rest) = second.as_chunks::<RUN>();
-    for ((to, first), second) in to.chunks_exact_mut(RUN).zip(runs).zip(seconds) {
-        for ((to, &first), &second) in to.iter_mut().zip(first).zip(second) {
-            *to = T::pair(first, second);
-        }
+impl Panels {
+    /// Cuts the words of that many columns into runs inside panels: the first column of each, and where its word goes.
+    #[inline(always)]
+    fn runs(&self, columns: usize) -> Runs<'_> {
+        Runs { panels: self, columns, panel: [0, 0], inside: 0 }
     }
-    let to = &mut to[runs.len() * RUN..];
-    for ((to, &first), &second) in to.iter_mut().zip(rest).zip(second_rest) {
-        *to = T::pair(first, second);
+}
+
+/// See [`Panels::runs`].
+struct Runs<'a> {
+    panels: &'a Panels,
+    columns: usize,
+    /// The first column of the panel, and where it starts.
+    panel: [usize; 2],
+    inside: usize,
+}
+
+impl Iterator for Runs<'_> {
+    type Item = (usize, usize);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.inside >= self.panels.width {
+            self.panel[0] += self.panels.width;
+            self.panel[1] += self.panels.stride;
+            self.inside = 0;
+        }
+        let [column, at] = self.panel.map(|start| start + self.inside);
+        self.inside += RUN;
+        (column < self.columns).then_some((column, at))
     }
 }
 
@@ -208,7 +283,9 @@ fn pack_along<T: Number>(values: &[T], pairs: bool, to: &mut [T::Acc]) {
 
 simd! {
     fn widen_row<T: Number>(from: &[T], to: &mut [T::Acc]) {
-        widen_run(from, to);
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = from.widen();
+        }
     }
 }
 
