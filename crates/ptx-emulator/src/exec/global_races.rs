@@ -168,6 +168,7 @@ impl GlobalRaces {
         Some(Other { block, thread, pc, wrote, atomic: wrote && flag })
     }
 
+    #[inline(always)]
     fn page(&mut self, allocation: usize, piece: u64) -> &mut Page {
         let pages = &mut self.allocations[allocation];
         let number = piece as usize / PAGE;
@@ -295,18 +296,14 @@ impl GlobalRaces {
     ) -> bool {
         let (own, tag) = (self.pack(first_lane), self.tag >> 32);
         let fresh = |packed: Packed| packed == 0 || packed >> 32 == tag;
-        let pages = &mut self.allocations[allocation];
         for lane in super::interpreter::lanes(active) {
             let own = own + ((lane as u64) << 22);
             let start = offset + u64::from(offsets[lane]);
             let first = start >> self.shift;
             let last = (start + u64::from(bytes) - 1) >> self.shift;
             for piece in first..=last {
-                let (number, index) = (piece as usize / PAGE, piece as usize % PAGE);
-                if number >= pages.len() {
-                    pages.resize_with(number + 1, || None);
-                }
-                let page = pages[number].get_or_insert_with(|| self.spare.take());
+                let index = piece as usize % PAGE;
+                let page = self.page(allocation, piece);
                 let (writer, reader) = (page.writers[index], page.readers[index]);
                 if !fresh(writer) || writes && !fresh(reader) {
                     return false;

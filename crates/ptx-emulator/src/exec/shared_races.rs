@@ -266,6 +266,7 @@ impl SharedRaces {
     }
 
     /// A read by `actor` that counts, for later writes of its own warp, as one by the given lanes.
+    #[inline(always)]
     pub fn read_by(
         &mut self,
         address: u64,
@@ -341,28 +342,16 @@ impl SharedRaces {
             }
             left &= !lanes;
             let start = address + u64::from(offsets[first]);
-            let actor = warp.actor(first, pc);
+            let (order, manner) = (&warp.order, Manner::Plain);
             for index in self.pieces(start, bytes) {
-                let (barrier, now) = (self.barrier, self.now);
-                let cell = &mut self.cells[index];
-                if simple && cell.write_time < barrier {
-                    let (mut warps, mut reading) = (1 << actor.warp, lanes);
-                    if cell.read_time >= barrier {
-                        warps |= cell.reading_warps;
-                        if cell.read_time >= warp.order.full {
-                            reading |= cell.reading_lanes;
-                        }
-                    }
-                    cell.read_time = now;
-                    cell.reader = pack(actor);
-                    cell.reading_warps = warps;
-                    cell.reading_lanes = reading;
+                let piece = (index as u64) << self.shift;
+                if simple && self.cells[index].write_time < self.barrier {
+                    // No write to race with, and no order among readers to look into.
+                    self.read_by(piece, 1, warp.actor(first, pc), lanes, order, manner);
                     continue;
                 }
-                let piece = (index as u64) << self.shift;
                 for lane in super::interpreter::lanes(lanes) {
-                    let actor = warp.actor(lane, pc);
-                    if self.read(piece, 1, actor, &warp.order, Manner::Plain).is_some() {
+                    if self.read(piece, 1, warp.actor(lane, pc), order, manner).is_some() {
                         return false;
                     }
                 }
@@ -385,27 +374,18 @@ impl SharedRaces {
     ) -> bool {
         for lane in super::interpreter::lanes(active) {
             let start = address + u64::from(offsets[lane]);
-            let actor = warp.actor(lane, pc);
-            for index in self.pieces(start, bytes) {
-                let (barrier, write_time) = (self.barrier, self.now);
-                let cell = &mut self.cells[index];
-                if cell.write_time >= barrier || cell.read_time >= barrier {
-                    let piece = (index as u64) << self.shift;
-                    let manner = Manner::Plain;
-                    if self.check_write(piece, 1, actor, &warp.order, manner).is_some() {
-                        return false;
-                    }
-                }
-                let cell = &mut self.cells[index];
-                *cell = Cell { write_time, writer: pack(actor), ..Cell::default() };
+            let (actor, manner) = (warp.actor(lane, pc), Manner::Plain);
+            if self.check_write(start, bytes, actor, &warp.order, manner).is_some() {
+                return false;
             }
+            self.write(start, bytes, actor, manner);
         }
         true
     }
 
     /// The access that a write races with. It is not noted yet: two writes of the same value are
     /// no race.
-    #[inline]
+    #[inline(always)]
     pub fn check_write(
         &self,
         address: u64,
@@ -431,7 +411,7 @@ impl SharedRaces {
     }
 
     /// Notes a write.
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, address: u64, bytes: u32, actor: Actor, manner: Manner) {
         for index in self.pieces(address, bytes) {
             let cell = &mut self.cells[index];
