@@ -1,5 +1,5 @@
-//! Conversion between `f32` and `bf16`: of dense tensors, which are cut into blocks, of rows with gaps between them, and
-//! down the columns.
+//! Conversion between `f32` and `bf16`: of dense tensors, which are cut into blocks, of rows with gaps between them,
+//! and down the columns.
 
 use vitrine_tensor::{DType, Device, Tensor, bf16};
 

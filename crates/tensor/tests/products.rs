@@ -13,8 +13,8 @@ use vitrine_tensor::{
 /// What a started process is asked for, by this variable.
 const REQUEST: &str = "VITRINE_TEST_PRODUCTS";
 
-/// Rows, inputs and outputs of a linear layer: many rows, few rows, and an odd number on each axis. The second has tasks
-/// of several blocks side by side, for one thread only.
+/// Rows, inputs and outputs of a linear layer: many rows, few rows, and an odd number on each axis. The second has
+/// tasks of several blocks side by side, for one thread only.
 const SIZES: [[usize; 3]; 5] =
     [[2311, 515, 77], [530, 515, 1030], [300, 70, 1100], [67, 1030, 563], [1, 257, 33]];
 

@@ -1,4 +1,4 @@
-//! How the result of a product is cut into blocks, and which of them make a task. What is done with a block is not here.
+//! How the result of a product is cut into blocks, and which of them make a task. What is done with one is not here.
 
 use std::ops::Range;
 

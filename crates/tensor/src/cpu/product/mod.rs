@@ -235,8 +235,8 @@ fn part_len<A>(kernel: &Kernel<A>) -> usize {
 }
 
 /// Adds, to the columns of a block, what a part of the inner axis contributes, from its packed left operand; the first
-/// part overwrites what is there unless it is to `add`. The first column is a panel's. `meanwhile` is called before each
-/// panel, with its number and that of all.
+/// part overwrites what is there unless it is to `add`. The first column is a panel's. `meanwhile` is called before
+/// each panel, with its number and that of all.
 fn multiply_part<A: Real>(
     (left, layout): (&[A], Left),
     b: &Packed<'_, A>,

@@ -162,8 +162,8 @@ struct Panels {
     pairs: bool,
 }
 
-/// Copies `columns` of the rows `inner` into panels. Columns are dense. Rows are the outer loop: they lie far apart, and
-/// each is read once, in order.
+/// Copies `columns` of the rows `inner` into panels. Columns are dense. Rows are the outer loop: they lie far apart,
+/// and each is read once, in order.
 fn pack_across<T: Number>(
     from: Matrix<'_, T>,
     inner: Range<usize>,
