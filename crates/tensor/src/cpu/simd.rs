@@ -66,7 +66,7 @@ fn pairs_are_fast() -> bool {
 }
 
 /// How near values are brought.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Near {
     /// Into the first-level cache: they are read next.
     First,
