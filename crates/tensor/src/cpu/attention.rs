@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::activation::dropout_factors;
 use super::number::{Number, Real, sum_of};
-use super::product::{MatrixMut, SLACK_COLUMNS, SLACK_ROWS, Small, small_product};
+use super::product::{MatrixMut, SLACK_COLUMNS, SLACK_ROWS, Small, cut, small_product};
 use super::scratch::with_scratch;
 use super::simd::simd;
 use super::softmax::{masked_softmax, masked_softmax_again};
@@ -158,7 +158,7 @@ impl<'a> Plan<'a> {
     ) -> [Vec<MatrixMut<'t, T>>; N] {
         let width = N * self.width();
         let rows = values.len() / width;
-        let (images, heads) = (ranges(rows, tokens), ranges(width, self.head_width));
+        let (images, heads) = (cut(rows, |_| tokens), cut(width, |_| self.head_width));
         let blocks = MatrixMut::new(values, [rows, width], width).cut(&images, &heads);
         let mut kinds = [const { Vec::new() }; N];
         for (i, block) in blocks.into_iter().enumerate() {
@@ -323,11 +323,6 @@ impl<'a> Plan<'a> {
             }
         });
     }
-}
-
-/// Cuts `0..len` into ranges of `size`.
-fn ranges(len: usize, size: usize) -> Vec<Range<usize>> {
-    (0..len).step_by(size).map(|start| start..start + size).collect()
 }
 
 /// Numbers that a matrix takes in a thread's buffers, with what [`small_product`] reads past it.

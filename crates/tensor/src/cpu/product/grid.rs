@@ -70,8 +70,8 @@ impl Grid {
     }
 }
 
-/// Cuts `0..len` into ranges; `size` gives the length of the next from what is left.
-fn cut(len: usize, size: impl Fn(usize) -> usize) -> Vec<Range<usize>> {
+/// Cuts `0..len` into ranges; `size` gives the length of the next, at least 1, from what is left.
+pub(crate) fn cut(len: usize, size: impl Fn(usize) -> usize) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let mut start = 0;
     while start < len {

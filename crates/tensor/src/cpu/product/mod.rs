@@ -23,7 +23,7 @@ use rayon::prelude::*;
 
 use super::number::{Number, Real};
 use super::scratch::with_scratch;
-pub(crate) use grid::Grid;
+pub(crate) use grid::{Grid, cut};
 use kernel::{Kernel, Operands, Tile};
 pub(crate) use matrix::{Matrix, MatrixMut};
 pub(crate) use one_row::one_row;
@@ -58,12 +58,12 @@ impl<A> Packed<'_, A> {
 
     /// The panel of a part of the inner axis from a column on; empty past the last part.
     fn panel(&self, part: usize, column: usize) -> &[A] {
-        let whole = panels::panel_len(self.kernel, part_len(self.kernel));
-        let rest = self.inner.saturating_sub(part * part_len(self.kernel));
-        if rest == 0 {
+        let inner = self.part(part).len();
+        if inner == 0 {
             return &[];
         }
-        let len = panels::panel_len(self.kernel, rest.min(part_len(self.kernel)));
+        let whole = panels::panel_len(self.kernel, part_len(self.kernel));
+        let len = panels::panel_len(self.kernel, inner);
         let panels = self.columns.div_ceil(self.kernel.columns);
         &self.words[part * panels * whole + column / self.kernel.columns * len..][..len]
     }
@@ -95,11 +95,11 @@ impl<T: Number> Block<'_, T> {
         if self.b.inner == 0 && !add {
             (0..self.rows.len()).for_each(|row| out.row(row).fill(num_traits::Zero::zero()));
         }
-        let len = panels::left_len(kernel, self.rows.len());
+        let (len, layout) =
+            (panels::left_len(kernel, self.rows.len()), panels::left_layout(kernel, self.a));
         let (rows, columns) = (self.rows.clone(), self.columns.clone());
         match self.left {
             Some(left) => {
-                let layout = panels::left_layout(kernel, self.a);
                 for part in 0..parts {
                     let left = (&left[part * len..][..len], layout);
                     multiply_part(left, self.b, part, columns.clone(), out, add, |_| ());
@@ -107,11 +107,12 @@ impl<T: Number> Block<'_, T> {
             }
             None => with_scratch(len, |words: &mut [T::Acc]| {
                 for part in 0..parts {
-                    let left = panels::left(kernel, self.a, rows.clone(), self.b.part(part), words);
+                    panels::left(kernel, self.a, rows.clone(), self.b.part(part), words);
+                    let left = (&*words, layout);
                     let comes = |share| {
                         panels::left_comes(self.a, rows.clone(), self.b.part(part + 1), share);
                     };
-                    multiply_part((words, left), self.b, part, columns.clone(), out, add, comes);
+                    multiply_part(left, self.b, part, columns.clone(), out, add, comes);
                 }
             }),
         }

@@ -61,12 +61,11 @@ pub(super) fn left<T: Number>(
     rows: Range<usize>,
     inner: Range<usize>,
     to: &mut [T::Acc],
-) -> Left {
-    let layout = left_layout(kernel, a);
+) {
     if columns_are_dense(a) {
-        let panels = Panels { width: kernel.rows, stride: layout.tile_stride, pairs: kernel.pairs };
-        pack_across::<T>(a.transposed(), inner, rows, &panels, to);
-        return layout;
+        let stride = left_layout(kernel, a).tile_stride;
+        let panels = Panels { width: kernel.rows, stride, pairs: kernel.pairs };
+        return pack_across::<T>(a.transposed(), inner, rows, &panels, to);
     }
     let mut buffer = [T::default(); 2 * DEPTH];
     for (row, to) in rows.clone().zip(to.chunks_exact_mut(ROW_STRIDE)) {
@@ -76,7 +75,6 @@ pub(super) fn left<T: Number>(
         let values = a.row(row, inner.start, inner.len(), &mut buffer);
         pack_along::<T>(values, kernel.pairs, to);
     }
-    layout
 }
 
 /// Asks for the `i`-th of `n` shares of what [`left`] reads: the part of the inner axis that comes next, while this one
