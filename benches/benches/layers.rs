@@ -51,7 +51,7 @@ fn gelu(group: &mut Group<'_>, config: &VitConfig) -> Result<()> {
     let forms = [("gelu_erf", Activation::GeluErf), ("gelu_tanh", Activation::GeluTanh)];
     for (name, form) in forms {
         measure(group, name, "forward", &[&x, &x], || x.activate(form));
-        measure(group, name, "gradient", &[&x, &dy, &x], || x.activate_grad(form, None, &dy));
+        measure(group, name, "gradient", &[&x, &dy, &x], || x.activate_grad(form, &dy));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The way back: one exhaustive match over the operations, and the gradients on their way.
 
-use vitrine_tensor::{Activated, Tensor};
+use vitrine_tensor::Tensor;
 
 use crate::error::{Error, Result};
 use crate::ops::Op;
@@ -129,11 +129,11 @@ impl Flow {
         }
     }
 
-    /// What an input was made of, if that was an activation after a linear layer: its gradient may be given for the
-    /// value before the activation, to [`Flow::add_to_product`].
-    pub(crate) fn activated(&self, input: Option<NodeId>) -> Option<Activated<'_>> {
+    /// The derivative of what made an input, if that was an activation after a linear layer: the gradient may be given
+    /// for the value before the activation, to [`Flow::add_to_product`].
+    pub(crate) fn derivative(&self, input: Option<NodeId>) -> Option<&Tensor> {
         match &self.nodes[input?].op {
-            Op::Linear(op) => op.activated(),
+            Op::Linear(op) => op.derivative(),
             _ => None,
         }
     }

@@ -14,31 +14,21 @@ __device__ inline float gelu_tanh_argument(float x) {
     return 0.7978845608028654f * (x + 0.044715f * x * x * x);
 }
 
-__device__ inline float activate(float x, uint32_t activation) {
-    switch (activation) {
-        case GELU_ERF: return 0.5f * x * erfcf(-0.7071067811865476f * x);
-        case GELU_TANH: {
-            float inside = fminf(fmaxf(x, -GELU_TANH_LIMIT), GELU_TANH_LIMIT);
-            return 0.5f * x * (1.0f + tanhf(gelu_tanh_argument(inside)));
-        }
-        case RELU: return x < 0.0f ? 0.0f : x;
-        default: return x;
-    }
-}
-
-__device__ inline float activation_derivative(float x, uint32_t activation) {
+// The value and the derivative at x. Where one is not used, it costs nothing.
+__device__ inline float2 activation_at(float x, uint32_t activation) {
     switch (activation) {
         case GELU_ERF: {
+            float below = 0.5f * erfcf(-0.7071067811865476f * x);
             float density = 0.3989422804014327f * expf(-0.5f * x * x);
-            return 0.5f * erfcf(-0.7071067811865476f * x) + x * density;
+            return make_float2(x * below, below + x * density);
         }
         case GELU_TANH: {
             float inside = fminf(fmaxf(x, -GELU_TANH_LIMIT), GELU_TANH_LIMIT);
             float t = tanhf(gelu_tanh_argument(inside));
             float slope = 0.7978845608028654f * (1.0f + 3.0f * 0.044715f * inside * inside);
-            return 0.5f * (1.0f + t) + 0.5f * inside * (1.0f - t * t) * slope;
+            return make_float2(0.5f * x * (1.0f + t), 0.5f * (1.0f + t) + 0.5f * inside * (1.0f - t * t) * slope);
         }
-        case RELU: return x > 0.0f ? 1.0f : 0.0f;
-        default: return 1.0f;
+        case RELU: return make_float2(x < 0.0f ? 0.0f : x, x > 0.0f ? 1.0f : 0.0f);
+        default: return make_float2(x, 1.0f);
     }
 }

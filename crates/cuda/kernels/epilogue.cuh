@@ -1,6 +1,5 @@
-// How a product ends: bias, a copy of the value before the activation, activation, dropout, residual, in this order,
-// all in float, and one rounding when the result is stored. Or, on the way back, with the activation's derivative and
-// dropout.
+// How a product ends: bias, activation, dropout, residual, in this order, all in float, and one rounding when the result
+// is stored; beside it, the derivative of activation and dropout. Or, on the way back, times that derivative.
 #pragma once
 
 #include "activation.cuh"
@@ -10,7 +9,7 @@
 // What a linear layer does to each element. Mirrors `Ending` in src/ops/linear.rs.
 struct Ending {
     uint32_t activation;
-    uint32_t derivative;      // multiply by the activation's derivative, at values that are read from `pre_activation`
+    uint32_t through;         // `derivative` is multiplied with, and not written
     uint32_t paired;          // elements 2i and 2i+1 of every row and of the bias can be read and written at once
     uint32_t whole_counters;  // every row begins at a multiple of 64 in the index space of the dropout mask
 };
@@ -20,7 +19,7 @@ template <class T>
 struct Output {
     const T* bias;
     const T* residual;  // may be y itself, for a sum in place
-    T* pre_activation;  // written; read for the derivative
+    T* derivative;
     T* y;
     float* partials;  // if not null, the sums go here as they are, and `sum_partials` does the rest
     Ending ending;
@@ -34,13 +33,18 @@ template <class T>
 __device__ inline void finish_element(float value, uint32_t row, uint32_t column, const Output<T>& out) {
     uint64_t first = uint64_t(row) * out.n;
     if (out.bias) value += to_float(out.bias[column]);
-    if (out.ending.derivative) {
-        value *= activation_derivative(to_float(out.pre_activation[first + column]), out.ending.activation);
-    } else {
-        if (out.pre_activation) out.pre_activation[first + column] = from_float<T>(value);
-        value = activate(value, out.ending.activation);
+    float2 at = activation_at(value, out.ending.activation);
+    value = at.x;
+    if (out.dropout.threshold != 0) {
+        float factor = dropout_factor(out.dropout.index(first) + column, out.dropout);
+        value *= factor;
+        at.y *= factor;
     }
-    if (out.dropout.threshold != 0) value *= dropout_factor(out.dropout.index(first) + column, out.dropout);
+    if (out.ending.through) {
+        value *= to_float(out.derivative[first + column]);
+    } else if (out.derivative) {
+        out.derivative[first + column] = from_float<T>(at.y);
+    }
     if (out.residual) value += to_float(out.residual[first + column]);
     out.y[first + column] = from_float<T>(value);
 }
@@ -71,7 +75,15 @@ __device__ inline void store_two(T* to, float2 value) {
     *reinterpret_cast<Two<T>*>(to) = {from_float<T>(value.x), from_float<T>(value.y)};
 }
 
-// Multiplies a slice of `rows` rows by its dropout factors.
+// Sets the derivative to 0 at those of two neighbouring elements that were dropped.
+template <class T>
+__device__ inline void drop_derivative(T* at, float first, float second) {
+    if (first == 0.0f) at[0] = from_float<T>(0.0f);
+    if (second == 0.0f) at[1] = from_float<T>(0.0f);
+}
+
+// Multiplies a slice of `rows` rows by its dropout factors. The derivative that was written for it, if there is one, is
+// set to 0 where they are.
 template <class T>
 __device__ void drop_slice(float* slice, uint32_t first_row, uint32_t first_column, uint32_t rows,
                            const Output<T>& out) {
@@ -81,22 +93,31 @@ __device__ void drop_slice(float* slice, uint32_t first_row, uint32_t first_colu
     for (uint32_t turn = 0; turn < SLICE_ROWS / 4; turn++) {
         uint32_t row = lane / 8 * 2 + turn % 2 + turn / 2 * 8;
         if (row >= rows) continue;
-        uint64_t index = dropout.index(uint64_t(first_row + row) * out.n) + first_column + column;
+        uint64_t first = uint64_t(first_row + row) * out.n;
+        uint64_t index = dropout.index(first) + first_column + column;
         float2* at = reinterpret_cast<float2*>(&slice[row * SLICE_STRIDE + column]);
+        float4 even, odd;
         if (out.ending.whole_counters) {
             uint64_t counter = index / 64 * 16 + column;
-            float4 even = dropout_factors(counter, dropout), odd = dropout_factors(counter + 1, dropout);
-            at[0] = make_float2(at[0].x * even.x, at[0].y * odd.x);
-            at[8] = make_float2(at[8].x * even.y, at[8].y * odd.y);
-            at[16] = make_float2(at[16].x * even.z, at[16].y * odd.z);
-            at[24] = make_float2(at[24].x * even.w, at[24].y * odd.w);
+            even = dropout_factors(counter, dropout);
+            odd = dropout_factors(counter + 1, dropout);
         } else {
-#pragma unroll 1
-            for (uint32_t i = 0; i < SLICE_COLUMNS; i += 16) {
-                at[i / 2].x *= dropout_factor(index + i, dropout);
-                at[i / 2].y *= dropout_factor(index + i + 1, dropout);
-            }
+            even = make_float4(dropout_factor(index, dropout), dropout_factor(index + 16, dropout),
+                               dropout_factor(index + 32, dropout), dropout_factor(index + 48, dropout));
+            odd = make_float4(dropout_factor(index + 1, dropout), dropout_factor(index + 17, dropout),
+                              dropout_factor(index + 33, dropout), dropout_factor(index + 49, dropout));
         }
+        at[0] = make_float2(at[0].x * even.x, at[0].y * odd.x);
+        at[8] = make_float2(at[8].x * even.y, at[8].y * odd.y);
+        at[16] = make_float2(at[16].x * even.z, at[16].y * odd.z);
+        at[24] = make_float2(at[24].x * even.w, at[24].y * odd.w);
+        if (!out.derivative) continue;
+        T* derivative = out.derivative + first + first_column + column;
+        uint32_t columns = out.n - first_column;
+        if (column < columns) drop_derivative(derivative, even.x, odd.x);
+        if (column + 16 < columns) drop_derivative(derivative + 16, even.y, odd.y);
+        if (column + 32 < columns) drop_derivative(derivative + 32, even.z, odd.z);
+        if (column + 48 < columns) drop_derivative(derivative + 48, even.w, odd.w);
     }
 }
 
@@ -128,23 +149,25 @@ __device__ void finish_pairs(float* slice, uint32_t first_row, uint32_t first_co
         Two<T> two = load_two(out.bias + column);
         bias = make_float2(to_float(two.first), to_float(two.second));
     }
-    T* pre_activation = out.pre_activation && inside ? out.pre_activation + first : nullptr;
-    if (out.ending.derivative) {
+    T* derivative = out.derivative && inside ? out.derivative + first : nullptr;
+    if (out.ending.through) {
 #pragma unroll 2
-        for (uint32_t row = 0; row < rows && pre_activation; row++) {
-            Two<T> pre = load_two(pre_activation + uint64_t(row) * out.n);
-            at[row * NEXT].x *= activation_derivative(to_float(pre.first), out.ending.activation);
-            at[row * NEXT].y *= activation_derivative(to_float(pre.second), out.ending.activation);
+        for (uint32_t row = 0; row < rows && derivative; row++) {
+            Two<T> factors = load_two(derivative + uint64_t(row) * out.n);
+            at[row * NEXT].x *= to_float(factors.first);
+            at[row * NEXT].y *= to_float(factors.second);
         }
     } else {
 #pragma unroll 2
         for (uint32_t row = 0; row < rows; row++) {
             float2 value = at[row * NEXT];
-            value = make_float2(value.x + bias.x, value.y + bias.y);
-            if (pre_activation) store_two(pre_activation + uint64_t(row) * out.n, value);
-            value.x = activate(value.x, out.ending.activation);
-            value.y = activate(value.y, out.ending.activation);
-            at[row * NEXT] = value;
+            float2 even = activation_at(value.x + bias.x, out.ending.activation);
+            float2 odd = activation_at(value.y + bias.y, out.ending.activation);
+            at[row * NEXT] = make_float2(even.x, odd.x);
+            if (derivative) {
+                float scale = out.dropout.scale;
+                store_two(derivative + uint64_t(row) * out.n, make_float2(even.y * scale, odd.y * scale));
+            }
         }
     }
     if (out.dropout.threshold != 0) {

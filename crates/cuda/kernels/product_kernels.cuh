@@ -9,14 +9,14 @@
 
 #define DEFINE_PRODUCT(NAME, T, BLOCKS, ...)                                                                         \
     extern "C" __global__ void __launch_bounds__(PRODUCT_THREADS, BLOCKS)                                            \
-        NAME(const T* a, const T* b, const T* bias, const T* residual, T* pre_activation, T* y, float* partials,     \
+        NAME(const T* a, const T* b, const T* bias, const T* residual, T* derivative, T* y, float* partials,         \
              Product product, Ending ending, Dropout dropout) {                                                      \
         uint64_t size = uint64_t(product.m) * product.n;                                                             \
         a += blockIdx.z * product.a_batch;                                                                           \
         b += blockIdx.z * product.b_batch;                                                                           \
         y += blockIdx.z * size;                                                                                      \
         if (partials) partials += blockIdx.y * size;                                                                 \
-        Output<T> out = {bias, residual, pre_activation, y, partials, ending, dropout, product.m, product.n};        \
+        Output<T> out = {bias, residual, derivative, y, partials, ending, dropout, product.m, product.n};            \
         multiply_tile<T, __VA_ARGS__>(a, b, product, out);                                                           \
     }
 

@@ -18,9 +18,9 @@ __device__ void product_parts(const float* partials, uint32_t parts, const Outpu
 
 #define DEFINE(T, NAME)                                                                                              \
     extern "C" __global__ void product_parts_##NAME(const float* partials, uint32_t parts, const T* bias,            \
-                                                    const T* residual, T* pre_activation, T* y, uint32_t m,          \
+                                                    const T* residual, T* derivative, T* y, uint32_t m,              \
                                                     uint32_t n, Ending ending, Dropout dropout) {                    \
-        Output<T> out = {bias, residual, pre_activation, y, nullptr, ending, dropout, m, n};                         \
+        Output<T> out = {bias, residual, derivative, y, nullptr, ending, dropout, m, n};                             \
         product_parts(partials, parts, out);                                                                         \
     }
 FOR_FLOAT_TYPES(DEFINE)

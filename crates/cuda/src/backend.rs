@@ -371,10 +371,10 @@ impl Backend for CudaBackend {
         x: &Tensor,
         w: &Tensor,
         epilogue: &Epilogue<'_>,
-        pre_activation: Option<&Tensor>,
+        derivative: Option<&Tensor>,
         y: &Tensor,
     ) -> Result<()> {
-        ops::linear::forward(self, x, w, epilogue, pre_activation, y)
+        ops::linear::forward(self, x, w, epilogue, derivative, y)
     }
 
     fn linear_grad_input(&self, dy: &Tensor, w: &Tensor, dx: &Tensor) -> Result<()> {
@@ -385,10 +385,10 @@ impl Backend for CudaBackend {
         &self,
         dy: &Tensor,
         w: &Tensor,
-        input: &Activated<'_>,
+        derivative: &Tensor,
         dpre: &Tensor,
     ) -> Result<()> {
-        ops::linear::grad_activated(self, dy, w, input, dpre)
+        ops::linear::grad_activated(self, dy, w, derivative, dpre)
     }
 
     fn linear_grad_weight(
@@ -417,11 +417,10 @@ impl Backend for CudaBackend {
         &self,
         x: &Tensor,
         activation: Activation,
-        dropout: Option<Dropout>,
         dy: &Tensor,
         dx: &Tensor,
     ) -> Result<()> {
-        ops::activation::grad(self, x, activation, dropout, dy, dx)
+        ops::activation::grad(self, x, activation, dy, dx)
     }
 
     fn dropout(&self, x: &Tensor, dropout: Dropout, y: &Tensor) -> Result<()> {

@@ -8,7 +8,7 @@ use vitrine_cuda::{Allocator, CudaBackend, Options};
 use vitrine_tensor::{Attention, AttentionInputs, AttentionOutput, DType, Device, Dropout};
 use vitrine_tensor::{Result, Tensor};
 use vitrine_testkit::inputs::{Input, Layout, Setup, key};
-use vitrine_testkit::reference::{Array, attention as reference, philox};
+use vitrine_testkit::reference::{Array, attention as reference};
 use vitrine_testkit::{Case, Comparison};
 
 /// How queries, keys and values lie in memory.
@@ -95,54 +95,6 @@ impl Plan {
     }
 }
 
-/// The roots of the sums of squared terms, for the result and the gradients of queries, keys and values.
-///
-/// Each term of such a sum has a factor that tensor cores take rounded. As the roundings are independent of each
-/// other, the error of the sum grows as this root does.
-struct Spread {
-    y: Array,
-    dq: Array,
-    dk: Array,
-    dv: Array,
-}
-
-impl Spread {
-    fn new(plan: &Plan, [q, k, v]: [&Array; 3], y: &Array, dy: &Array) -> Self {
-        let scale = 1.0 / (plan.width as f64).sqrt();
-        let [mut y_squares, mut dq] = [(); 2].map(|()| ArrayD::zeros(q.raw_dim()));
-        let [mut dk, mut dv] = [(); 2].map(|()| ArrayD::zeros(k.raw_dim()));
-        for (b, h) in (0..plan.batch).flat_map(|b| (0..plan.heads).map(move |h| (b, h))) {
-            let columns = h * plan.width..(h + 1) * plan.width;
-            let dot = |x: &Array, i: usize, z: &Array, j: usize| -> f64 {
-                columns.clone().map(|c| x[[b, i, c]] * z[[b, j, c]]).sum()
-            };
-            let valid = plan.valid_lens.map_or(plan.keys as i64, |lens| lens[b]);
-            let valid = valid.clamp(0, plan.keys as i64) as usize;
-            for i in 0..plan.queries {
-                let powers: Vec<f64> =
-                    (0..valid).map(|j| (dot(q, i, k, j) * scale).exp()).collect();
-                let sum: f64 = powers.iter().sum();
-                let first = ((b * plan.heads + h) * plan.queries.max(plan.keys) + i) * plan.keys;
-                for (j, power) in powers.iter().enumerate() {
-                    let index = (first + j) as u64;
-                    let factor = plan.dropout.map_or(1.0, |d| philox::factor(&d, index));
-                    let weight = power / sum;
-                    let mean = dot(dy, i, y, i);
-                    let score_grad = weight * (factor * dot(dy, i, v, j) - mean) * scale;
-                    for c in columns.clone() {
-                        y_squares[[b, i, c]] += (weight * factor * v[[b, j, c]]).powi(2);
-                        dq[[b, i, c]] += (score_grad * k[[b, j, c]]).powi(2);
-                        dk[[b, j, c]] += (score_grad * q[[b, i, c]]).powi(2);
-                        dv[[b, j, c]] += (weight * factor * dy[[b, i, c]]).powi(2);
-                    }
-                }
-            }
-        }
-        let [y, dq, dk, dv] = [y_squares, dq, dk, dv].map(|squares: Array| squares.mapv(f64::sqrt));
-        Self { y, dq, dk, dv }
-    }
-}
-
 /// Result and gradients beside what is expected of `expected`, which is `plan` but for tests of the test.
 fn compare(s: &Setup, plan: &Plan, expected: &Plan) -> Result<Vec<Comparison>> {
     let [query, key, value] = &plan.inputs(s)?;
@@ -176,8 +128,9 @@ fn compare(s: &Setup, plan: &Plan, expected: &Plan) -> Result<Vec<Comparison>> {
         Comparison::of_sum("dv", &dv, &sums[2])?,
     ];
     if plan.rounds_weights(s.dtype) {
-        let spread = Spread::new(expected, [q, k, v], &saved.values, &dy.values);
-        let spreads = [spread.y, spread.dq, spread.dk, spread.dv];
+        let reference::Spread { y, grads: [dq, dk, dv] } =
+            reference::spread([q, k, v], &expected.reference(), &saved.values, &dy.values);
+        let spreads = [y, dq, dk, dv];
         let loosen = |(c, spread): (Comparison, Array)| c.loosened(DType::BF16, &spread);
         comparisons = comparisons.into_iter().zip(spreads).map(loosen).collect();
     }

@@ -5,7 +5,7 @@
 //! full of NaN, and must give the same bits.
 
 use vitrine_cuda::{Allocator, CudaBackend, MatmulPrecision, Options};
-use vitrine_tensor::{Activated, Activation, DType, Device, Dropout, Epilogue, Result, Tensor};
+use vitrine_tensor::{Activation, DType, Device, Dropout, Epilogue, Result, Tensor};
 use vitrine_testkit::inputs::{Input, Layout, Setup, key};
 use vitrine_testkit::reference::{Array, Sum, linear as reference};
 use vitrine_testkit::{Case, Comparison};
@@ -70,10 +70,10 @@ fn forward([samples, rows, inputs, outputs]: [usize; 4], layout: Layout, follows
             ),
         };
         let expected = reference::linear(&x.values, &w.values, &expected);
-        let (y, pre) = x.tensor.linear_with_pre_activation(&w.tensor, &epilogue)?;
+        let (y, derivative) = x.tensor.linear_with_derivative(&w.tensor, &epilogue)?;
         let mut found = vec![Comparison::of_sum("y", &y, &expected.y)?];
-        if let Some(pre) = pre {
-            found.push(Comparison::of_sum("pre_activation", &pre, &expected.pre_activation)?);
+        if let Some(derivative) = derivative {
+            found.push(Comparison::of_sum("derivative", &derivative, &expected.derivative)?);
         }
         Ok(found)
     })
@@ -90,29 +90,15 @@ fn grad_input([rows, outputs, inputs]: [usize; 3], layout: Layout) -> Case {
     })
 }
 
-/// The gradient for what an activation made the input of, `[rows, outputs]` by `[outputs, inputs]`; with a stride, the
-/// mask is that of rows of so many elements.
-fn grad_activated(
-    [rows, outputs, inputs]: [usize; 3],
-    layout: Layout,
-    sample_stride: Option<usize>,
-) -> Case {
-    let name = format!("{rows}x{outputs} by {outputs}x{inputs}, {layout:?}, {sample_stride:?}");
+/// The gradient for what an activation made the input of, `[rows, outputs]` by `[outputs, inputs]`.
+fn grad_activated([rows, outputs, inputs]: [usize; 3], layout: Layout) -> Case {
+    let name = format!("{rows}x{outputs} by {outputs}x{inputs}, {layout:?}");
     Case::new("linear_grad_activated", name, move |s| {
         let dy = s.laid_out(1, &[rows, outputs], layout)?;
         let w = s.laid_out(2, &[outputs, inputs], layout)?;
-        let pre = s.laid_out(3, &[rows, inputs], layout)?;
-        let dropout = Some(Dropout { sample_stride, ..Dropout::new(0.3, key(5)) });
-        let activation = Activation::GeluErf;
-        let expected = reference::linear_grad_activated(
-            &dy.values,
-            &w.values,
-            &pre.values,
-            activation,
-            dropout.as_ref(),
-        );
-        let input = Activated { pre_activation: &pre.tensor, activation, dropout };
-        let found = dy.tensor.linear_grad_activated(&w.tensor, &input)?;
+        let derivative = s.laid_out(3, &[rows, inputs], layout)?;
+        let expected = reference::linear_grad_activated(&dy.values, &w.values, &derivative.values);
+        let found = dy.tensor.linear_grad_activated(&w.tensor, &derivative.tensor)?;
         Ok(vec![Comparison::of_sum("dpre", &found, &expected)?])
     })
 }
@@ -157,8 +143,8 @@ fn large_tiles() -> Vec<Case> {
         forward([1, 1409, 37, 1410], Offset, Follows::Nothing),
         grad_input([1409, 56, 1416], Dense),
         grad_input([1410, 39, 1411], Offset),
-        grad_activated([1409, 40, 1344], Dense, None),
-        grad_activated([1410, 39, 1411], Offset, Some(1500)),
+        grad_activated([1409, 40, 1344], Dense),
+        grad_activated([1410, 39, 1411], Offset),
         grad_weight([72, 1416, 1410], Dense, false),
         grad_weight([72, 1416, 1416], Dense, true),
         grad_weight([33, 1409, 1411], Offset, false),
@@ -176,8 +162,8 @@ fn parts() -> Vec<Case> {
         forward([1, 3, 1043, 67], Offset, Follows::Everything),
         grad_input([70, 1100, 130], Dense),
         grad_input([9, 1031, 61], Offset),
-        grad_activated([70, 1100, 128], Dense, Some(256)),
-        grad_activated([9, 1031, 61], Offset, None),
+        grad_activated([70, 1100, 128], Dense),
+        grad_activated([9, 1031, 61], Offset),
         grad_weight([1200, 72, 136], Dense, false),
         grad_weight([1200, 72, 136], Dense, true),
         grad_weight([1031, 61, 35], Offset, true),
@@ -203,7 +189,7 @@ fn small_tiles() -> Vec<Case> {
     for n in [1, 2, 8, 63, 64, 65, 129] {
         cases.push(forward([1, n, 40, n + 1], Dense, Follows::Everything));
         cases.push(grad_input([n, 40, n + 1], Dense));
-        cases.push(grad_activated([n, 40, n + 1], Dense, None));
+        cases.push(grad_activated([n, 40, n + 1], Dense));
         cases.push(grad_weight([40, n, n + 1], Dense, true));
     }
     cases

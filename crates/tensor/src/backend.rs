@@ -50,17 +50,6 @@ pub struct Epilogue<'a> {
     pub residual: Option<&'a Tensor>,
 }
 
-/// What made the input of a linear layer: `x = dropout(activation(pre_activation))`.
-#[derive(Clone, Copy)]
-pub struct Activated<'a> {
-    /// Of x's shape: the value before the activation.
-    pub pre_activation: &'a Tensor,
-    /// Applied to each element.
-    pub activation: Activation,
-    /// Applied after it to each element, which is numbered in x's order.
-    pub dropout: Option<Dropout>,
-}
-
 /// The statistics of a row that layer norm saves, and the gradients it gives.
 pub struct LayerNormGrads<'a> {
     /// `[.., D]`
@@ -164,28 +153,28 @@ pub trait Backend: Any + Send + Sync {
     /// Sums `from [outer, reduced, inner]` over its middle axis into `to [outer, inner]`.
     fn sum(&self, from: &Tensor, to: &Tensor) -> Result<()>;
 
-    /// `y = epilogue(x·wᵀ)`: x `[.., I]`, w `[O, I]`, y `[.., O]`. With `pre_activation` (of y's shape), the value
-    /// before the activation is written there too.
+    /// `y = epilogue(x·wᵀ)`: x `[.., I]`, w `[O, I]`, y `[.., O]`. With `derivative` (of y's shape; there is an
+    /// activation), that of `dropout(activation(·))` at each element is written there too: `mask · activation′(·)`.
     fn linear(
         &self,
         x: &Tensor,
         w: &Tensor,
         epilogue: &Epilogue<'_>,
-        pre_activation: Option<&Tensor>,
+        derivative: Option<&Tensor>,
         y: &Tensor,
     ) -> Result<()>;
     /// `dx = dy·w`.
     fn linear_grad_input(&self, dy: &Tensor, w: &Tensor, dx: &Tensor) -> Result<()>;
-    /// `dpre = (dy·w) · mask · activation′(pre_activation)`: the gradient for the value before what made the input.
-    /// A backend that does not fuse the two parts need not override this.
+    /// `dpre = (dy·w) · derivative`: the gradient for the value before what made the input, of which `derivative`, of
+    /// dpre's shape, is the derivative. A backend that does not fuse the two parts need not override this.
     fn linear_grad_activated(
         &self,
         dy: &Tensor,
         w: &Tensor,
-        input: &Activated<'_>,
+        derivative: &Tensor,
         dpre: &Tensor,
     ) -> Result<()> {
-        composed::linear_grad_activated(self, dy, w, input, dpre)
+        composed::linear_grad_activated(self, dy, w, derivative, dpre)
     }
     /// `dw += dyᵀ·x`, and `db += Σ dy` over the rows. Each of dw and db may have the accumulator's type.
     fn linear_grad_weight(
@@ -200,12 +189,11 @@ pub trait Backend: Any + Send + Sync {
 
     /// `y = activation(x)`.
     fn activate(&self, x: &Tensor, activation: Activation, y: &Tensor) -> Result<()>;
-    /// `dx = dy · mask · activation′(x)`.
+    /// `dx = dy · activation′(x)`.
     fn activate_grad(
         &self,
         x: &Tensor,
         activation: Activation,
-        dropout: Option<Dropout>,
         dy: &Tensor,
         dx: &Tensor,
     ) -> Result<()>;

@@ -1,6 +1,6 @@
 //! Coarse operations put together from finer ones: what a [`Backend`] does that does not fuse them.
 
-use crate::backend::{Activated, Backend};
+use crate::backend::{Backend, Binary};
 use crate::{Result, Tensor};
 
 /// [`Backend::linear_grad_activated`] in two passes, with the gradient of the linear layer's input between them.
@@ -8,12 +8,12 @@ pub fn linear_grad_activated<B: Backend + ?Sized>(
     backend: &B,
     dy: &Tensor,
     w: &Tensor,
-    input: &Activated<'_>,
+    derivative: &Tensor,
     dpre: &Tensor,
 ) -> Result<()> {
     let bytes = dpre.elements() * dpre.dtype().size();
     let memory = backend.allocate(bytes)?;
     let dx = Tensor::from_memory(memory, dpre.dims(), dpre.dtype(), dpre.device());
     backend.linear_grad_input(dy, w, &dx)?;
-    backend.activate_grad(input.pre_activation, input.activation, input.dropout, &dx, dpre)
+    backend.binary(Binary::Mul, &dx, derivative, dpre)
 }

@@ -36,8 +36,7 @@ mod shape;
 mod tensor;
 
 pub use backend::{
-    Activated, Activation, AdamWStep, Attention, AttentionInputs, Backend, Binary, Epilogue,
-    SgdStep,
+    Activation, AdamWStep, Attention, AttentionInputs, Backend, Binary, Epilogue, SgdStep,
 };
 pub use cpu::{CpuBackend, Peak};
 pub use device::Device;

@@ -24,15 +24,15 @@ fn step(device: &Device, parameters: &Tensor, grads: &Tensor, number: u64) -> Re
     let attention = Attention { heads: 4, valid_lens: None, dropout: Some(dropout) };
     let output = inputs.attend(&attention)?;
     let epilogue = Epilogue { activation: Some(Activation::GeluErf), ..Default::default() };
-    let (y, pre) = output.y.linear_with_pre_activation(&weight(parameters, 1)?, &epilogue)?;
-    let pre = pre.expect("there is an activation");
+    let (y, derivative) = output.y.linear_with_derivative(&weight(parameters, 1)?, &epilogue)?;
+    let derivative = derivative.expect("there is an activation");
     let logits = y.sum_axis(1)?;
     let labels = Tensor::from_slice(&[1i64; 8], &[8], device)?;
     logits.cross_entropy(&labels, 0.1)?;
     let one = Tensor::full(&[], 1.0, DType::F32, device)?;
     let dlogits = logits.cross_entropy_grad(&labels, 0.1, &one)?;
     let dy = dlogits.reshape(&[8, 1, hidden])?.broadcast_to(y.shape())?.contiguous()?;
-    let dpre = pre.activate_grad(Activation::GeluErf, None, &dy)?;
+    let dpre = dy.mul(&derivative)?;
     dpre.linear_grad_weight_(&output.y, &weight(grads, 1)?, None)?;
     let dattended = dpre.linear_grad_input(&weight(parameters, 1)?)?;
     let dqkv = inputs.attend_grad(&attention, &output, &dattended, true)?;

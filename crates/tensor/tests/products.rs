@@ -6,9 +6,7 @@
 use std::process::Command;
 
 use ndarray::{Array1, Array2, Axis};
-use vitrine_tensor::{
-    Activated, Activation, DType, Device, Dropout, Epilogue, StreamKey, Tensor, composed,
-};
+use vitrine_tensor::{Activation, DType, Device, Dropout, Epilogue, StreamKey, Tensor, composed};
 
 /// What a started process is asked for, by this variable.
 const REQUEST: &str = "VITRINE_TEST_PRODUCTS";
@@ -56,7 +54,7 @@ fn check(dtype: DType, [rows, inputs, outputs]: [usize; 3]) -> Vec<f64> {
     let dx = dy_tensor.linear_grad_input(&w_tensor).unwrap();
     assert_close(&what("linear_grad_input"), &dx, &values(dy.dot(&w)), outputs);
 
-    let fused = check_fused(&dy_tensor, &w_tensor, &x_tensor);
+    let [derivative, dpre] = check_fused(&x_tensor, &w_tensor, &dy_tensor);
 
     // Gradients of weights are sums in the accumulator's type, on top of what is there.
     let sums = dtype.accumulator();
@@ -67,28 +65,44 @@ fn check(dtype: DType, [rows, inputs, outputs]: [usize; 3]) -> Vec<f64> {
     let exact: Array1<f64> = dy.sum_axis(Axis(0)) + 1.0;
     assert_close(&what("the bias' gradient"), &db, &exact.to_vec(), rows);
 
-    [y, dx, fused, dw, db].iter().flat_map(|t| t.to_f64_vec().unwrap()).collect()
+    [y, dx, derivative, dpre, dw, db].iter().flat_map(|t| t.to_f64_vec().unwrap()).collect()
 }
 
-/// The gradient through an activation, fused and composed: of the same bits, unless `bf16` rounds between the two
-/// parts.
-fn check_fused(dy: &Tensor, w: &Tensor, pre_activation: &Tensor) -> Tensor {
-    let key = StreamKey { seed: 3, step: 1, stream: 4 };
-    let dropout = Some(Dropout::new(0.2, key));
-    let input = Activated { pre_activation, activation: Activation::GeluErf, dropout };
-    let fused = dy.linear_grad_activated(w, &input).unwrap();
+/// The derivative of an activation with dropout, and a gradient through it, fused and composed: of the same bits, unless
+/// `bf16` rounds between the parts.
+fn check_fused(x: &Tensor, w: &Tensor, dy: &Tensor) -> [Tensor; 2] {
+    let (activation, key) = (Activation::GeluErf, StreamKey { seed: 3, step: 1, stream: 4 });
+    let dropout = Dropout::new(0.2, key);
+    let epilogue =
+        Epilogue { activation: Some(activation), dropout: Some(dropout), ..Default::default() };
+    let (y, derivative) = x.linear_with_derivative(w, &epilogue).unwrap();
+    let derivative = derivative.expect("there is an activation");
+    assert_same(&y, &x.linear(w, &epilogue).unwrap(), 0.0);
+    let product = x.linear(w, &Epilogue::default()).unwrap();
+    let one = Tensor::full(product.shape(), 1.0, product.dtype(), &Device::cpu()).unwrap();
+    let parts = product.activate_grad(activation, &one).unwrap().dropout(dropout).unwrap();
+    // The product is rounded to 8 bits where it is up to 8, the derivative is no steeper than 0.8 there, and the mask
+    // scales by 1.25.
+    assert_same(&derivative, &parts, 0.03);
+
+    let fused = dy.linear_grad_activated(w, x).unwrap();
     let parts = Tensor::full(fused.shape(), f64::NAN, fused.dtype(), &Device::cpu()).unwrap();
     let backend = Device::cpu();
-    composed::linear_grad_activated(backend.backend(), dy, w, &input, &parts).unwrap();
-    let (found, expected) = (fused.to_f64_vec().unwrap(), parts.to_f64_vec().unwrap());
-    match fused.dtype() {
-        // Two roundings of 8 bits.
+    composed::linear_grad_activated(backend.backend(), dy, w, x, &parts).unwrap();
+    assert_same(&fused, &parts, 0.0);
+    [derivative, fused]
+}
+
+/// Asserts that two results have the same bits; in `bf16`, that they differ by two roundings of 8 bits and `absolute`.
+fn assert_same(found: &Tensor, expected: &Tensor, absolute: f64) {
+    let pairs = [found, expected].map(|t| t.to_f64_vec().unwrap());
+    match found.dtype() {
         DType::BF16 => {
-            assert!(found.iter().zip(&expected).all(|(f, e)| (f - e).abs() <= 8e-3 * e.abs()))
+            let near = |f: f64, e: f64| (f - e).abs() <= 8e-3 * e.abs() + absolute;
+            assert!(pairs[0].iter().zip(&pairs[1]).all(|(&f, &e)| near(f, e)));
         }
-        _ => assert!(found == expected, "the fused gradient has other bits"),
+        _ => assert!(pairs[0] == pairs[1], "the fused result has other bits"),
     }
-    fused
 }
 
 /// Does nothing unless [`REQUEST`] is set, as it is in the processes that the test below starts.

@@ -31,7 +31,7 @@ impl Activate {
         inputs: &[Option<NodeId>],
         flow: &mut Flow,
     ) -> Result<()> {
-        flow.add(inputs[0], self.x.activate_grad(self.activation, None, &dy)?)
+        flow.add(inputs[0], self.x.activate_grad(self.activation, &dy)?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The linear layer with its epilogue, and the matrix product.
 
-use vitrine_tensor::{Activated, Activation, Dropout, Epilogue, Tensor};
+use vitrine_tensor::{Activation, Dropout, Epilogue, Tensor};
 
 use super::Op;
 use crate::Var;
@@ -21,14 +21,22 @@ pub struct LinearOptions<'a> {
     pub residual: Option<&'a Var>,
 }
 
-/// Saves input, weight, and the value before the activation.
+/// Saves input and weight, and what the gradient needs of what came after the product.
 pub(crate) struct Linear {
     x: Tensor,
     weight: Tensor,
-    pre_activation: Option<(Activation, Tensor)>,
-    dropout: Option<Dropout>,
+    after: After,
     has_bias: bool,
     has_residual: bool,
+}
+
+/// What came between the product and the residual.
+enum After {
+    Nothing,
+    /// The mask is drawn again.
+    Dropout(Dropout),
+    /// The derivative of an activation, mask included.
+    Activation(Tensor),
 }
 
 impl Var {
@@ -43,17 +51,21 @@ impl Var {
         let mut inputs = vec![self, weight];
         inputs.extend(options.bias);
         inputs.extend(options.residual);
-        let (value, pre) = if inputs.iter().any(|input| input.needs_grad()) {
-            self.value().linear_with_pre_activation(weight.value(), &epilogue)?
+        let (value, derivative) = if inputs.iter().any(|input| input.needs_grad()) {
+            self.value().linear_with_derivative(weight.value(), &epilogue)?
         } else {
             (self.value().linear(weight.value(), &epilogue)?, None)
+        };
+        let after = match (derivative, options.dropout) {
+            (Some(derivative), _) => After::Activation(derivative),
+            (None, Some(dropout)) => After::Dropout(dropout),
+            (None, None) => After::Nothing,
         };
         Self::record("linear", value, &inputs, || {
             Op::Linear(Linear {
                 x: self.value().clone(),
                 weight: weight.value().clone(),
-                pre_activation: options.activation.zip(pre),
-                dropout: options.dropout,
+                after,
                 has_bias: options.bias.is_some(),
                 has_residual: options.residual.is_some(),
             })
@@ -62,12 +74,13 @@ impl Var {
 }
 
 impl Linear {
-    /// What the result was made of by its activation, if nothing came after that but dropout: the gradient of a layer
-    /// that takes it as input may then be given for the value before the activation, to [`Linear::backward_product`].
-    pub(crate) fn activated(&self) -> Option<Activated<'_>> {
-        let (activation, pre_activation) =
-            self.pre_activation.as_ref().filter(|_| !self.has_residual)?;
-        Some(Activated { pre_activation, activation: *activation, dropout: self.dropout })
+    /// The derivative of the activation that made the result, if nothing was added to that: the gradient of a layer that
+    /// takes it as input may then be given for the value before the activation, to [`Linear::backward_product`].
+    pub(crate) fn derivative(&self) -> Option<&Tensor> {
+        match &self.after {
+            After::Activation(derivative) if !self.has_residual => Some(derivative),
+            _ => None,
+        }
     }
 
     pub(crate) fn backward(
@@ -85,10 +98,10 @@ impl Linear {
 
     /// The gradient of the product, before what came after it.
     pub(crate) fn product_grad(&self, dy: &Tensor) -> Result<Tensor> {
-        Ok(match (&self.pre_activation, self.dropout) {
-            (Some((activation, pre)), dropout) => pre.activate_grad(*activation, dropout, dy)?,
-            (None, Some(dropout)) => dy.dropout(dropout)?,
-            (None, None) => dy.clone(),
+        Ok(match &self.after {
+            After::Activation(derivative) => dy.mul(derivative)?,
+            After::Dropout(dropout) => dy.dropout(*dropout)?,
+            After::Nothing => dy.clone(),
         })
     }
 
@@ -112,9 +125,9 @@ impl Linear {
                 1.0,
             )?;
         }
-        match flow.activated(inputs[0]) {
-            Some(input) => {
-                let dpre = dproduct.linear_grad_activated(&self.weight, &input)?;
+        match flow.derivative(inputs[0]) {
+            Some(derivative) => {
+                let dpre = dproduct.linear_grad_activated(&self.weight, derivative)?;
                 flow.add_to_product(inputs[0], dpre)
             }
             None if inputs[0].is_some() => {

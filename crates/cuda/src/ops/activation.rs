@@ -24,25 +24,24 @@ pub(crate) fn activate(
         .launch()
 }
 
-/// `dx = dy · mask · activation′(x)`
+/// `dx = dy · activation′(x)`
 pub(crate) fn grad(
     backend: &CudaBackend,
     x: &Tensor,
     activation: Activation,
-    dropout: Option<Dropout>,
     dy: &Tensor,
     dx: &Tensor,
 ) -> Result<()> {
+    let elements = dx.elements() as u64;
     backend
         .launch_for("activate_grad", dx.dtype())?
         .moves(&[x, dy, dx])
-        .over_masked(dx.elements())
+        .over(elements)
         .tensor(x)
         .value(activation_number(Some(activation)))
-        .value(DropoutArgument::new(dropout, x))
         .tensor(dy)
         .tensor(dx)
-        .value(dx.elements() as u64)
+        .value(elements)
         .launch()
 }
 

@@ -2,7 +2,7 @@
 //! and in how many parts its sums are cut.
 
 use bytemuck::NoUninit;
-use vitrine_tensor::backend::{Activated, Epilogue};
+use vitrine_tensor::backend::Epilogue;
 use vitrine_tensor::{DType, Error, Result, Tensor};
 
 use crate::arguments::{DropoutArgument, activation_number};
@@ -17,7 +17,7 @@ pub(crate) fn forward(
     x: &Tensor,
     w: &Tensor,
     epilogue: &Epilogue<'_>,
-    pre_activation: Option<&Tensor>,
+    derivative: Option<&Tensor>,
     y: &Tensor,
 ) -> Result<()> {
     let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
@@ -28,7 +28,7 @@ pub(crate) fn forward(
         a: Matrix::along_k(x, inputs),
         b: Matrix::along_k(w, inputs),
     };
-    product.launch(backend, &Output { epilogue: *epilogue, pre_activation, derivative: false, y })
+    product.launch(backend, &Output { epilogue: *epilogue, derivative, through: false, y })
 }
 
 /// `dx = dy·w`
@@ -49,12 +49,12 @@ pub(crate) fn grad_input(
     product.launch(backend, &Output::plain(dx))
 }
 
-/// `dpre = (dy·w) · mask · activation′(pre_activation)`
+/// `dpre = (dy·w) · derivative`
 pub(crate) fn grad_activated(
     backend: &CudaBackend,
     dy: &Tensor,
     w: &Tensor,
-    input: &Activated<'_>,
+    derivative: &Tensor,
     dpre: &Tensor,
 ) -> Result<()> {
     let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
@@ -65,10 +65,8 @@ pub(crate) fn grad_activated(
         a: Matrix::along_k(dy, outputs),
         b: Matrix::across_k(w, inputs),
     };
-    let (activation, dropout) = (Some(input.activation), input.dropout);
-    let epilogue = Epilogue { activation, dropout, ..Epilogue::default() };
-    let pre_activation = Some(input.pre_activation);
-    product.launch(backend, &Output { epilogue, pre_activation, derivative: true, y: dpre })
+    let derivative = Some(derivative);
+    product.launch(backend, &Output { derivative, through: true, ..Output::plain(dpre) })
 }
 
 /// `dw += dyᵀ·x`; `dw` may be `f32` where `dy` and `x` are `bf16`.
@@ -183,22 +181,22 @@ struct Product<'a> {
 /// Where a product goes, and what it goes through.
 struct Output<'a> {
     epilogue: Epilogue<'a>,
-    /// Written; for the derivative it is read.
-    pre_activation: Option<&'a Tensor>,
-    /// Whether the activation's derivative is multiplied with, in place of the activation.
-    derivative: bool,
+    /// That of dropout and activation: written, or multiplied with.
+    derivative: Option<&'a Tensor>,
+    /// Whether it is multiplied with.
+    through: bool,
     y: &'a Tensor,
 }
 
 impl<'a> Output<'a> {
     fn plain(y: &'a Tensor) -> Self {
-        Self { epilogue: Epilogue::default(), pre_activation: None, derivative: false, y }
+        Self { epilogue: Epilogue::default(), derivative: None, through: false, y }
     }
 
     /// The tensors that are read or written at the end of a product.
     fn tensors(&self) -> Vec<&'a Tensor> {
         let Epilogue { bias, residual, .. } = self.epilogue;
-        [bias, residual, self.pre_activation, Some(self.y)].into_iter().flatten().collect()
+        [bias, residual, self.derivative, Some(self.y)].into_iter().flatten().collect()
     }
 
     /// What is done to rows of `n` elements.
@@ -210,7 +208,7 @@ impl<'a> Output<'a> {
         let whole_counters = n.is_multiple_of(64) && stride.is_none_or(|s| s.is_multiple_of(64));
         Ending {
             activation: activation_number(self.epilogue.activation),
-            derivative: self.derivative.into(),
+            through: self.through.into(),
             paired: paired.into(),
             whole_counters: whole_counters.into(),
         }
@@ -221,7 +219,7 @@ impl<'a> Output<'a> {
         launch
             .optional(self.epilogue.bias)
             .optional(self.epilogue.residual)
-            .optional(self.pre_activation)
+            .optional(self.derivative)
             .tensor(self.y)
     }
 }
@@ -355,7 +353,7 @@ struct ProductArgument {
 #[repr(C)]
 struct Ending {
     activation: u32,
-    derivative: u32,
+    through: u32,
     paired: u32,
     whole_counters: u32,
 }

@@ -3,6 +3,7 @@
 use num_traits::{One, Zero};
 use rayon::prelude::*;
 
+use super::elementwise::store;
 use super::number::{Number, Real};
 use super::simd::simd;
 use crate::{Activation, Dropout, Tensor};
@@ -74,11 +75,67 @@ simd! {
 }
 
 simd! {
+    /// Multiplies two runs of elements by the same mask.
+    fn dropout_rows<A: Real>(rows: [&mut [A]; 2], dropout: &Dropout, index: u64) {
+        let (threshold, scale) = (dropout.threshold(), A::of(dropout.scale()));
+        let [first, second] = rows;
+        dropout.for_each_run(index, first.len(), |start, words| {
+            let first = &mut first[start..start + words.len()];
+            let second = &mut second[start..start + words.len()];
+            for ((first, second), &word) in first.iter_mut().zip(second).zip(words) {
+                let kept = word >= threshold;
+                *first = if kept { *first * scale } else { A::zero() };
+                *second = if kept { *second * scale } else { A::zero() };
+            }
+        });
+    }
+}
+
+// Below, each activation has a loop of its own: the choice must not be inside.
+
+simd! {
+    /// `activation(values)`, in place.
+    pub(crate) fn activate_row<A: Real>(values: &mut [A], activation: Activation) {
+        match activation {
+            Activation::GeluErf => apply(values, |v| Activation::GeluErf.at(v).0),
+            Activation::GeluTanh => apply(values, |v| Activation::GeluTanh.at(v).0),
+            Activation::Relu => apply(values, |v| Activation::Relu.at(v).0),
+        }
+    }
+}
+
+/// Written as a loop: a closure that `for_each` takes may be compiled apart, without the caller's instruction set.
+#[inline(always)]
+fn apply<A: Real>(values: &mut [A], f: impl Fn(A) -> A) {
+    for value in values {
+        *value = f(*value);
+    }
+}
+
+simd! {
+    /// As [`activate_row`], with the derivative at each element.
+    fn activate_both<A: Real>(values: &mut [A], derivative: &mut [A], activation: Activation) {
+        match activation {
+            Activation::GeluErf => both(values, derivative, |v| Activation::GeluErf.at(v)),
+            Activation::GeluTanh => both(values, derivative, |v| Activation::GeluTanh.at(v)),
+            Activation::Relu => both(values, derivative, |v| Activation::Relu.at(v)),
+        }
+    }
+}
+
+#[inline(always)]
+fn both<A: Real>(values: &mut [A], derivative: &mut [A], f: impl Fn(A) -> (A, A)) {
+    for (value, derivative) in values.iter_mut().zip(derivative) {
+        (*value, *derivative) = f(*value);
+    }
+}
+
+simd! {
     fn activate_block<T: Number>(x: &[T], activation: Activation, y: &mut [T]) {
         match activation {
-            Activation::GeluErf => map(x, y, |v| Activation::GeluErf.value(v)),
-            Activation::GeluTanh => map(x, y, |v| Activation::GeluTanh.value(v)),
-            Activation::Relu => map(x, y, |v| Activation::Relu.value(v)),
+            Activation::GeluErf => map(x, y, |v| Activation::GeluErf.at(v).0),
+            Activation::GeluTanh => map(x, y, |v| Activation::GeluTanh.at(v).0),
+            Activation::Relu => map(x, y, |v| Activation::Relu.at(v).0),
         }
     }
 }
@@ -91,19 +148,19 @@ fn map<T: Number>(x: &[T], y: &mut [T], f: impl Fn(T::Acc) -> T::Acc) {
 }
 
 simd! {
-    fn derivative_block<T: Number>(x: &[T], activation: Activation, d: &mut [T::Acc]) {
+    fn grad_block<T: Number>(x: &[T], activation: Activation, dy: &[T], dx: &mut [T]) {
         match activation {
-            Activation::GeluErf => derive(x, d, |v| Activation::GeluErf.derivative(v)),
-            Activation::GeluTanh => derive(x, d, |v| Activation::GeluTanh.derivative(v)),
-            Activation::Relu => derive(x, d, |v| Activation::Relu.derivative(v)),
+            Activation::GeluErf => chain(x, dy, dx, |v| Activation::GeluErf.at(v).1),
+            Activation::GeluTanh => chain(x, dy, dx, |v| Activation::GeluTanh.at(v).1),
+            Activation::Relu => chain(x, dy, dx, |v| Activation::Relu.at(v).1),
         }
     }
 }
 
 #[inline(always)]
-fn derive<T: Number>(x: &[T], d: &mut [T::Acc], f: impl Fn(T::Acc) -> T::Acc) {
-    for (d, x) in d.iter_mut().zip(x) {
-        *d = f(x.widen());
+fn chain<T: Number>(x: &[T], dy: &[T], dx: &mut [T], f: impl Fn(T::Acc) -> T::Acc) {
+    for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
+        *dx = T::narrow(dy.widen() * f(x.widen()));
     }
 }
 
@@ -115,41 +172,26 @@ simd! {
     }
 }
 
-simd! {
-    fn multiply_by<A: Real>(values: &mut [A], factors: &[A]) {
-        for (value, &factor) in values.iter_mut().zip(factors) {
-            *value = *value * factor;
-        }
-    }
-}
-
 /// Elements whose factors are at hand at a time: few enough for the first-level cache.
 const RUN: usize = 1024;
 
-/// The derivative of `dropout(activation(x))`: `mask · activation′(x)`.
-pub(crate) struct Derivative<'a, T> {
-    pub(crate) x: &'a [T],
-    pub(crate) activation: Activation,
-    pub(crate) mask: Option<&'a Mask>,
-}
-
-impl<T: Number> Derivative<'_, T> {
-    /// The derivative at the elements from `first` on.
-    fn factors(&self, first: usize, factors: &mut [T::Acc]) {
-        derivative_block(&self.x[first..first + factors.len()], self.activation, factors);
-        if let Some(mask) = self.mask {
-            mask.apply(factors, first);
+/// `dropout(activation(values))`, in place, and the derivative of that: `mask · activation′(values)`. The mask is given
+/// with the index of the first element.
+pub(crate) fn activate_row_with_derivative<T: Number>(
+    values: &mut [T::Acc],
+    activation: Activation,
+    mask: Option<(&Dropout, u64)>,
+    derivative: &mut [T],
+) {
+    let mut slopes = [T::Acc::zero(); RUN];
+    for (run, derivative) in derivative.chunks_mut(RUN).enumerate() {
+        let values = &mut values[run * RUN..][..derivative.len()];
+        let slopes = &mut slopes[..derivative.len()];
+        activate_both(values, slopes, activation);
+        if let Some((dropout, index)) = mask {
+            dropout_rows([values, slopes], dropout, index + (run * RUN) as u64);
         }
-    }
-
-    /// Multiplies the elements from `first` on by the derivative.
-    pub(crate) fn apply(&self, values: &mut [T::Acc], first: usize) {
-        let mut factors = [T::Acc::zero(); RUN];
-        for (run, values) in values.chunks_mut(RUN).enumerate() {
-            let factors = &mut factors[..values.len()];
-            self.factors(first + run * RUN, factors);
-            multiply_by(values, factors);
-        }
+        store::<T>(slopes, derivative);
     }
 }
 
@@ -160,17 +202,11 @@ pub(crate) fn forward<T: Number>(x: &[T], activation: Activation, y: &mut [T]) {
         .for_each(|(y, x)| activate_block(x, activation, y));
 }
 
-/// `dx = dy · mask · activation′(x)`
-pub(crate) fn grad<T: Number>(input: &Derivative<'_, T>, dy: &[T], dx: &mut [T]) {
-    dx.par_chunks_mut(BLOCK).enumerate().for_each(|(block, dx)| {
-        let mut factors = [T::Acc::zero(); RUN];
-        for (run, dx) in dx.chunks_mut(RUN).enumerate() {
-            let first = block * BLOCK + run * RUN;
-            let factors = &mut factors[..dx.len()];
-            input.factors(first, factors);
-            multiply(factors, &dy[first..first + dx.len()], dx);
-        }
-    });
+/// `dx = dy · activation′(x)`
+pub(crate) fn grad<T: Number>(x: &[T], activation: Activation, dy: &[T], dx: &mut [T]) {
+    dx.par_chunks_mut(BLOCK)
+        .zip(x.par_chunks(BLOCK).zip(dy.par_chunks(BLOCK)))
+        .for_each(|(dx, (x, dy))| grad_block(x, activation, dy, dx));
 }
 
 /// `y = x · mask`

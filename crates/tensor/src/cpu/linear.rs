@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::activation::{Derivative, dropout_row};
+use super::activation::{activate_row, activate_row_with_derivative, dropout_row};
 use super::buffer::Buffer;
 use super::elementwise::{accumulate, store, sum_rows};
 use super::number::{Number, Real};
@@ -30,21 +30,10 @@ simd! {
 }
 
 simd! {
-    fn apply_activation<T: Real>(values: &mut [T], activation: Activation) {
-        // One loop an activation: the choice must not be inside.
-        match activation {
-            Activation::GeluErf => apply(values, |v| Activation::GeluErf.value(v)),
-            Activation::GeluTanh => apply(values, |v| Activation::GeluTanh.value(v)),
-            Activation::Relu => apply(values, |v| Activation::Relu.value(v)),
+    fn multiply_by<T: Number>(values: &mut [T::Acc], factors: &[T]) {
+        for (value, factor) in values.iter_mut().zip(factors) {
+            *value = *value * factor.widen();
         }
-    }
-}
-
-/// Written as a loop: a closure that `for_each` takes may be compiled apart, without the caller's instruction set.
-#[inline(always)]
-fn apply<T: Real>(values: &mut [T], f: impl Fn(T) -> T) {
-    for value in values {
-        *value = f(*value);
     }
 }
 
@@ -75,7 +64,7 @@ pub(crate) fn forward<T: Number>(
     x: &[T],
     w: &Weight<'_, T>,
     finish: &Finish<'_, T>,
-    pre_activation: Option<&mut [T]>,
+    derivative: Option<&mut [T]>,
     y: &mut [T],
 ) {
     if y.is_empty() {
@@ -90,14 +79,13 @@ pub(crate) fn forward<T: Number>(
     });
     let w = Right { matrix: Matrix::row_major(w.values, outputs, inputs).transposed(), packed };
     let grid = Grid::new::<T>(rows, outputs);
-    let mut pre_activations = pre_activation.map(|pre| grid.cut(pre).into_iter());
-    let parts =
-        grid.cut(y).into_iter().map(|y| (y, pre_activations.as_mut().and_then(Iterator::next)));
-    product(x, w, &grid, parts, |(y, mut pre), block| {
+    let mut derivatives = derivative.map(|derivative| grid.cut(derivative).into_iter());
+    let parts = grid.cut(y).into_iter().map(|y| (y, derivatives.as_mut().and_then(Iterator::next)));
+    product(x, w, &grid, parts, |(y, mut derivative), block| {
         let (rows, columns) = (block.rows(), block.columns());
         compute(&block, y, |i, values| {
-            let pre = pre.as_mut().map(|pre| pre.row(i));
-            finish.row(rows.start + i, columns.start, outputs, values, pre);
+            let derivative = derivative.as_mut().map(|derivative| derivative.row(i));
+            finish.row(rows.start + i, columns.start, outputs, values, derivative);
         });
     });
 }
@@ -133,21 +121,28 @@ impl<T: Number> Finish<'_, T> {
         first: usize,
         outputs: usize,
         values: &mut [T::Acc],
-        pre_activation: Option<&mut [T]>,
+        derivative: Option<&mut [T]>,
     ) {
         let width = values.len();
         if let Some(bias) = self.bias {
             add_bias::<T>(values, &bias[first..][..width]);
         }
-        if let Some(pre) = pre_activation {
-            store::<T>(values, pre);
-        }
-        if let Some(activation) = self.activation {
-            apply_activation(values, activation);
-        }
-        if let Some(dropout) = &self.dropout {
-            let index = dropout.row_index(row, outputs, self.rows_per_sample) + first as u64;
-            dropout_row::<T::Acc>(values, dropout, index);
+        let mask = self.dropout.as_ref().map(|dropout| {
+            let row = dropout.row_index(row, outputs, self.rows_per_sample);
+            (dropout, row + first as u64)
+        });
+        match (self.activation, derivative) {
+            (Some(activation), Some(derivative)) => {
+                activate_row_with_derivative::<T>(values, activation, mask, derivative);
+            }
+            (activation, _) => {
+                if let Some(activation) = activation {
+                    activate_row(values, activation);
+                }
+                if let Some((dropout, index)) = mask {
+                    dropout_row(values, dropout, index);
+                }
+            }
         }
         if let Some(residual) = self.residual {
             add_bias::<T>(values, &residual[row * outputs + first..][..width]);
@@ -155,13 +150,13 @@ impl<T: Number> Finish<'_, T> {
     }
 }
 
-/// `dx = dy·w`, times the derivative of what made the input.
+/// `dx = dy·w`, times the derivative of what made the input, if there is one.
 pub(crate) fn grad_input<T: Number>(
     dy: &[T],
     w: &[T],
     dx: &mut [T],
     [outputs, inputs]: [usize; 2],
-    input: Option<&Derivative<'_, T>>,
+    derivative: Option<&[T]>,
 ) {
     if dx.is_empty() {
         return;
@@ -173,8 +168,9 @@ pub(crate) fn grad_input<T: Number>(
     product(dy, w.into(), &grid, grid.cut(dx), |dx, block| {
         let (rows, columns) = (block.rows(), block.columns());
         compute(&block, dx, |i, values| {
-            if let Some(input) = input {
-                input.apply(values, (rows.start + i) * inputs + columns.start);
+            if let Some(derivative) = derivative {
+                let first = (rows.start + i) * inputs + columns.start;
+                multiply_by(values, &derivative[first..][..values.len()]);
             }
         });
     });

@@ -193,7 +193,7 @@ impl Backend for CpuBackend {
         x_tensor: &Tensor,
         w_tensor: &Tensor,
         epilogue: &Epilogue<'_>,
-        pre_activation: Option<&Tensor>,
+        derivative: Option<&Tensor>,
         y: &Tensor,
     ) -> Result<()> {
         with_float!(y.dtype(), T => {
@@ -206,7 +206,7 @@ impl Backend for CpuBackend {
                 residual: residual.as_deref(),
                 rows_per_sample: rows_per_sample(y),
             };
-            let mut pre = pre_activation.map(write::<T>);
+            let mut derivative = derivative.map(write::<T>);
             let (x, w) = (read::<T>(x_tensor), read::<T>(w_tensor));
             let (inputs, outputs) = (x_tensor.dims().last(), y.dims().last());
             let packed = memory::packed_weight(w_tensor, |buffer| {
@@ -214,7 +214,7 @@ impl Backend for CpuBackend {
             });
             let packed = packed.as_deref().map(buffer::Buffer::bytes);
             let weight = linear::Weight { values: &w, outputs, inputs, packed };
-            linear::forward(&x, &weight, &finish, pre.as_deref_mut(), &mut write(y));
+            linear::forward(&x, &weight, &finish, derivative.as_deref_mut(), &mut write(y));
         });
         Ok(())
     }
@@ -231,18 +231,14 @@ impl Backend for CpuBackend {
         &self,
         dy: &Tensor,
         w: &Tensor,
-        input: &Activated<'_>,
+        derivative: &Tensor,
         dpre: &Tensor,
     ) -> Result<()> {
         let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
-        let mask = input.dropout.map(|d| activation::Mask::new(d, dpre));
         with_float!(dpre.dtype(), T => {
-            let pre = read::<T>(input.pre_activation);
-            let input = activation::Derivative {
-                x: &pre, activation: input.activation, mask: mask.as_ref(),
-            };
-            let mut dpre = write(dpre);
-            linear::grad_input::<T>(&read(dy), &read(w), &mut dpre, [outputs, inputs], Some(&input));
+            let (derivative, mut dpre) = (read(derivative), write(dpre));
+            let extents = [outputs, inputs];
+            linear::grad_input::<T>(&read(dy), &read(w), &mut dpre, extents, Some(&derivative));
         });
         Ok(())
     }
@@ -286,14 +282,11 @@ impl Backend for CpuBackend {
         &self,
         x: &Tensor,
         activation: Activation,
-        dropout: Option<Dropout>,
         dy: &Tensor,
         dx: &Tensor,
     ) -> Result<()> {
-        let mask = dropout.map(|d| activation::Mask::new(d, x));
         with_float!(dx.dtype(), T => {
-            let input = activation::Derivative { x: &read(x), activation, mask: mask.as_ref() };
-            activation::grad::<T>(&input, &read(dy), &mut write(dx));
+            activation::grad::<T>(&read(x), activation, &read(dy), &mut write(dx));
         });
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Softmax over the last axis, with its gradient; and the row of a masked softmax that attention uses.
 
-use num_traits::{Float, Zero};
+use num_traits::{Float, One, Zero};
 use rayon::prelude::*;
 
 use super::number::{Number, Real, sum_of};
@@ -22,11 +22,12 @@ fn largest<A: Real>(values: &[A]) -> A {
 }
 
 simd! {
-    /// Turns scores into softmax weights, in place; gives the logarithm of the denominator (−∞ for no scores).
-    pub(crate) fn softmax_row<A: Real>(scores: &mut [A]) -> A {
-        let top = largest(scores);
+    /// Turns scores, times a positive `scale`, into softmax weights, in place; gives the logarithm of the denominator
+    /// (−∞ for no scores).
+    pub(crate) fn softmax_row<A: Real>(scores: &mut [A], scale: A) -> A {
+        let top = largest(scores) * scale;
         for score in scores.iter_mut() {
-            *score = (*score - top).exponential();
+            *score = (*score * scale - top).exponential();
         }
         let sum = sum_of([scores], |[score]| score);
         let factor = A::one() / sum;
@@ -39,20 +40,20 @@ simd! {
 
 /// As [`softmax_row`] for the first `valid` scores of a row; the others get the weight 0. The whole row is worked on,
 /// which ends on a full register.
-pub(crate) fn masked_softmax<A: Real>(row: &mut [A], valid: usize) -> A {
+pub(crate) fn masked_softmax<A: Real>(row: &mut [A], scale: A, valid: usize) -> A {
     row[valid..].fill(A::neg_infinity());
     if valid == 0 {
         row.fill(A::zero());
         return A::neg_infinity();
     }
-    softmax_row(row)
+    softmax_row(row, scale)
 }
 
 simd! {
     /// The weights of [`masked_softmax`] again, in place of the scores, given the logarithm of the denominator.
-    pub(crate) fn masked_softmax_again<A: Real>(row: &mut [A], valid: usize, log_sum: A) {
+    pub(crate) fn masked_softmax_again<A: Real>(row: &mut [A], scale: A, valid: usize, log_sum: A) {
         for score in row.iter_mut() {
-            *score = (*score - log_sum).exponential();
+            *score = (*score * scale - log_sum).exponential();
         }
         row[valid..].fill(A::zero());
     }
@@ -67,7 +68,7 @@ pub(crate) fn forward<T: Number>(x: &[T], width: usize, y: &mut [T]) {
         let mut row = vec![T::Acc::zero(); width];
         for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
             row.iter_mut().zip(x).for_each(|(row, x)| *row = x.widen());
-            softmax_row(&mut row);
+            softmax_row(&mut row, T::Acc::one());
             y.iter_mut().zip(&row).for_each(|(y, &row)| *y = T::narrow(row));
         }
     });

@@ -14,20 +14,14 @@ impl Tensor {
         Ok(y)
     }
 
-    /// The gradient of `dropout(activation(x))` for `self` as x: `dy · mask · activation′(x)`.
-    pub fn activate_grad(
-        &self,
-        activation: Activation,
-        dropout: Option<Dropout>,
-        dy: &Self,
-    ) -> Result<Self> {
+    /// The gradient of [`Tensor::activate`] for `self` as x: `dy · activation′(x)`.
+    pub fn activate_grad(&self, activation: Activation, dy: &Self) -> Result<Self> {
         const OP: &str = "activate_grad";
         let device = same_float(OP, self, &[dy])?;
         expect_shape(OP, dy, self.shape(), "x and dy must have one shape")?;
-        check_dropout(OP, dropout.as_ref())?;
         let dx = Self::uninitialised(self.dims(), self.dtype(), device)?;
         let (x, dy) = (self.contiguous()?, dy.contiguous()?);
-        device.backend().activate_grad(&x, activation, dropout, &dy, &dx)?;
+        device.backend().activate_grad(&x, activation, &dy, &dx)?;
         Ok(dx)
     }
 

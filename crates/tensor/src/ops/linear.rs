@@ -1,7 +1,7 @@
 //! The linear layer's product with its epilogue, its gradients, and the batched matrix product.
 
 use super::{check_dropout, expect_shape, expect_sum, expect_writable, same_float};
-use crate::backend::{Activated, Epilogue};
+use crate::backend::Epilogue;
 use crate::error::{Error, Result};
 use crate::{Shape, Tensor};
 
@@ -11,8 +11,9 @@ impl Tensor {
         self.linear_into(weight, epilogue, false).map(|(y, _)| y)
     }
 
-    /// As [`Tensor::linear`], with the value before the activation, which the gradient needs.
-    pub fn linear_with_pre_activation(
+    /// As [`Tensor::linear`], with what the gradient needs of the activation, if there is one: the derivative of
+    /// `dropout(activation(·))` at each element of the product, `mask · activation′(·)`.
+    pub fn linear_with_derivative(
         &self,
         weight: &Self,
         epilogue: &Epilogue<'_>,
@@ -44,10 +45,10 @@ impl Tensor {
         let residual = epilogue.residual.map(Self::contiguous).transpose()?;
         let epilogue = Epilogue { bias: bias.as_ref(), residual: residual.as_ref(), ..*epilogue };
         let y = Self::uninitialised(shape, self.dtype(), device)?;
-        let pre_activation =
+        let derivative =
             keep.then(|| Self::uninitialised(shape, self.dtype(), device)).transpose()?;
-        device.backend().linear(&x, &w, &epilogue, pre_activation.as_ref(), &y)?;
-        Ok((y, pre_activation))
+        device.backend().linear(&x, &w, &epilogue, derivative.as_ref(), &y)?;
+        Ok((y, derivative))
     }
 
     /// The gradient of [`Tensor::linear`]'s product for its input: `dx = dy·w`, with `self` as `dy [.., O]`.
@@ -60,20 +61,17 @@ impl Tensor {
         Ok(dx)
     }
 
-    /// As [`Tensor::linear_grad_input`], for an input that an activation made: the gradient for the value before it,
-    /// `dpre = (dy·w) · mask · activation′(pre_activation)`.
-    pub fn linear_grad_activated(&self, weight: &Self, input: &Activated<'_>) -> Result<Self> {
+    /// As [`Tensor::linear_grad_input`], for an input that [`Tensor::linear_with_derivative`] made: the gradient for the
+    /// value before its activation, `dpre = (dy·w) · derivative`.
+    pub fn linear_grad_activated(&self, weight: &Self, derivative: &Self) -> Result<Self> {
         const OP: &str = "linear_grad_activated";
-        let pre = input.pre_activation;
-        let device = same_float(OP, self, &[weight, pre])?;
+        let device = same_float(OP, self, &[weight, derivative])?;
         let shape = self.grad_input_shape(OP, weight)?;
-        expect_shape(OP, pre, &shape, "the pre-activation must have the input's shape")?;
-        check_dropout(OP, input.dropout.as_ref())?;
-        let pre_activation = &pre.contiguous()?;
-        let input = Activated { pre_activation, ..*input };
+        expect_shape(OP, derivative, &shape, "the derivative must have the input's shape")?;
         let dpre = Self::uninitialised(shape, self.dtype(), device)?;
-        let (dy, w) = (self.contiguous()?, weight.contiguous()?);
-        device.backend().linear_grad_activated(&dy, &w, &input, &dpre)?;
+        let (dy, w, derivative) =
+            (self.contiguous()?, weight.contiguous()?, derivative.contiguous()?);
+        device.backend().linear_grad_activated(&dy, &w, &derivative, &dpre)?;
         Ok(dpre)
     }
 

@@ -1,6 +1,6 @@
 //! Attention and its gradients: packed and apart, with `valid_lens` and dropout.
 
-use vitrine_tensor::{Attention, AttentionInputs, AttentionOutput, Dropout, Result, Tensor};
+use vitrine_tensor::{Attention, AttentionInputs, AttentionOutput, DType, Dropout, Result, Tensor};
 
 use super::mask;
 use crate::case::Case;
@@ -33,8 +33,12 @@ struct Plan {
     dropout: Option<Dropout>,
 }
 
-/// More than the 64 queries that are worked on at a time.
-const PLANS: [(Extents, Form); 12] = [
+/// Heads narrower than this are multiplied in the accumulator's type. For wider ones a backend may round weights and the
+/// gradients of scores to `bf16`.
+const ROUNDED_FROM: usize = 16;
+
+/// More than the 64 queries that are worked on at a time, and heads of each kind.
+const PLANS: [(Extents, Form); 16] = [
     ([1, 1, 1, 1, 1], Form::Packed),
     ([2, 5, 5, 6, 2], Form::Packed),
     ([2, 5, 5, 6, 6], Form::Packed),
@@ -47,6 +51,10 @@ const PLANS: [(Extents, Form); 12] = [
     ([5, 1, 37, 64, 8], Form::FirstQueries),
     ([2, 3, 9, 6, 2], Form::FirstQueries),
     ([2, 4, 1, 6, 2], Form::Apart),
+    ([2, 37, 37, 64, 2], Form::Packed),
+    ([1, 65, 131, 64, 1], Form::Split),
+    ([1, 130, 66, 48, 3], Form::Apart),
+    ([2, 1, 7, 34, 2], Form::FirstQueries),
 ];
 
 pub(super) fn cases() -> Vec<Case> {
@@ -130,6 +138,22 @@ impl Plan {
         lens.map(|lens| Tensor::from_slice(lens, &[batch], &s.device)).transpose()
     }
 
+    /// What the rounding of weights and gradients of scores, where it is allowed, adds to.
+    fn spread(
+        &self,
+        dtype: DType,
+        inputs: [&Array; 3],
+        y: &Array,
+        dy: &Array,
+    ) -> reference::Spread {
+        let mut spread = reference::spread(inputs, &self.reference(), y, dy);
+        if dtype != DType::BF16 || self.extents[3] / self.heads() < ROUNDED_FROM {
+            spread.y.fill(0.0);
+            spread.grads.iter_mut().for_each(|grad| grad.fill(0.0));
+        }
+        spread
+    }
+
     fn reference(&self) -> reference::Attention<'_> {
         reference::Attention {
             heads: self.heads(),
@@ -146,8 +170,11 @@ fn forward(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
         Attention { heads: plan.heads(), valid_lens: lens.as_ref(), dropout: plan.dropout };
     let output = AttentionInputs { query, key, value }.attend(&attention)?;
     let (y, log_sums) = reference::attend(q, k, v, &plan.reference());
+    let spread = plan.spread(s.dtype, [q, k, v], &y, &y.mapv(|_| 0.0)).y;
     Ok(vec![
-        Comparison::new("y", &output.y, &y)?.loosened(s.dtype.accumulator(), &weighted(v, &y)),
+        Comparison::new("y", &output.y, &y)?
+            .loosened(s.dtype.accumulator(), &weighted(v, &y))
+            .loosened(s.dtype, &spread),
         Comparison::new("log_sums", &output.log_sums, &log_sums)?,
     ])
 }
@@ -170,27 +197,37 @@ fn gradient(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
     let output = AttentionOutput { y: y.tensor, log_sums };
     let dy = s.laid_out(4, y.values.shape(), Layout::Transposed)?;
     let [dq, dk, dv] = reference::attend_grad(q, k, v, &plan.reference(), &y.values, &dy.values);
+    let [q_spread, k_spread, v_spread] =
+        plan.spread(s.dtype, [q, k, v], &y.values, &dy.values).grads;
     let inputs = AttentionInputs { query, key, value };
     let split = inputs.attend_grad(&attention, &output, &dy.tensor, false)?;
-    let dkv = beside(&[&dk, &dv]);
+    let dkv = sums_beside(&[&dk, &dv]);
     let mut comparisons = vec![
-        Comparison::of_sum("dq", &split[0], &dq)?,
-        Comparison::of_sum("dk and dv", &split[1], &dkv)?,
+        Comparison::of_sum("dq", &split[0], &dq)?.loosened(s.dtype, &q_spread),
+        Comparison::of_sum("dk and dv", &split[1], &dkv)?
+            .loosened(s.dtype, &beside(&[&k_spread, &v_spread])),
     ];
     if plan.form == Form::Packed {
         let packed = inputs.attend_grad(&attention, &output, &dy.tensor, true)?;
-        let dqkv = beside(&[&dq, &dk, &dv]);
-        comparisons.push(Comparison::of_sum("dqkv", &packed[0], &dqkv)?);
+        let dqkv = sums_beside(&[&dq, &dk, &dv]);
+        comparisons.push(
+            Comparison::of_sum("dqkv", &packed[0], &dqkv)?
+                .loosened(s.dtype, &beside(&[&q_spread, &k_spread, &v_spread])),
+        );
     }
     Ok(comparisons)
 }
 
-/// Gradients side by side along the last axis.
-fn beside(parts: &[&Sum]) -> Sum {
-    let join = |pick: fn(&Sum) -> &Array| {
-        let views: Vec<_> = parts.iter().map(|sum| pick(sum).view()).collect();
-        let joined = ndarray::concatenate(ndarray::Axis(2), &views).expect("the shapes fit");
-        crate::reference::array(joined.shape(), flat(&joined))
-    };
+/// Arrays side by side along the last axis.
+fn beside(parts: &[&Array]) -> Array {
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    let joined = ndarray::concatenate(ndarray::Axis(2), &views).expect("the shapes fit");
+    crate::reference::array(joined.shape(), flat(&joined))
+}
+
+/// Sums side by side along the last axis.
+fn sums_beside(parts: &[&Sum]) -> Sum {
+    let join =
+        |pick: fn(&Sum) -> &Array| beside(&parts.iter().map(|sum| pick(sum)).collect::<Vec<_>>());
     Sum { value: join(|sum| &sum.value), terms: join(|sum| &sum.terms) }
 }

@@ -1,6 +1,6 @@
 //! The linear layer, its gradients, and the batched matrix product.
 
-use vitrine_tensor::{Activated, Activation, Epilogue, Tensor};
+use vitrine_tensor::{Activation, Epilogue, Tensor};
 
 use super::mask;
 use crate::case::Case;
@@ -69,11 +69,6 @@ pub(super) fn cases() -> Vec<Case> {
                 forward(s, shape, outputs, OPTIONS[6], layouts, None)
             }));
             cases.extend(gradients(&name, shape, outputs, layouts));
-            for activation in [Activation::GeluErf, Activation::GeluTanh, Activation::Relu] {
-                for dropout in [false, true] {
-                    cases.push(grad_activated(&name, shape, outputs, layouts, activation, dropout));
-                }
-            }
         }
     }
     cases.push(Case::new("linear", "mask of the first rows of larger samples", |s| {
@@ -131,13 +126,13 @@ fn forward(
         },
     );
     let alone = x.tensor.linear(&w.tensor, &epilogue)?;
-    let (y, pre_activation) = x.tensor.linear_with_pre_activation(&w.tensor, &epilogue)?;
+    let (y, derivative) = x.tensor.linear_with_derivative(&w.tensor, &epilogue)?;
     let mut comparisons = vec![
         Comparison::of_sum("y", &alone, &expected.y)?,
         Comparison::of_sum("y", &y, &expected.y)?,
     ];
-    if let Some(pre) = &pre_activation {
-        comparisons.push(Comparison::of_sum("pre_activation", pre, &expected.pre_activation)?);
+    if let Some(derivative) = &derivative {
+        comparisons.push(Comparison::of_sum("derivative", derivative, &expected.derivative)?);
     }
     Ok(comparisons)
 }
@@ -147,15 +142,23 @@ fn gradients(
     shape: &'static [usize],
     outputs: usize,
     (first, second): (Layout, Layout),
-) -> [Case; 2] {
+) -> [Case; 3] {
     let inputs = shape[shape.len() - 1];
     let dy_shape = [&shape[..shape.len() - 1], &[outputs]].concat();
-    let (for_input, for_weight) = (dy_shape.clone(), dy_shape);
+    let [for_input, for_activated, for_weight] = [dy_shape.clone(), dy_shape.clone(), dy_shape];
     let input = Case::new("linear_grad_input", name, move |s| {
         let dy = s.laid_out(1, &for_input, first)?;
         let w = s.laid_out(2, &[outputs, inputs], second)?;
         let expected = reference::linear_grad_input(&dy.values, &w.values);
         Ok(vec![Comparison::of_sum("dx", &dy.tensor.linear_grad_input(&w.tensor)?, &expected)?])
+    });
+    let activated = Case::new("linear_grad_activated", name, move |s| {
+        let dy = s.laid_out(1, &for_activated, first)?;
+        let w = s.laid_out(2, &[outputs, inputs], second)?;
+        let derivative = s.laid_out(3, shape, second)?;
+        let expected = reference::linear_grad_activated(&dy.values, &w.values, &derivative.values);
+        let dpre = dy.tensor.linear_grad_activated(&w.tensor, &derivative.tensor)?;
+        Ok(vec![Comparison::of_sum("dpre", &dpre, &expected)?])
     });
     let weight = Case::new("linear_grad_weight", name, move |s| {
         let (dy, x) = (s.laid_out(1, &for_weight, first)?, s.laid_out(2, shape, second)?);
@@ -170,41 +173,7 @@ fn gradients(
             alone.compare_added("dw without db", &expected)?,
         ])
     });
-    [input, weight]
-}
-
-/// The gradient for what an activation made a layer's input of. Masks are those of larger samples.
-fn grad_activated(
-    name: &str,
-    shape: &'static [usize],
-    outputs: usize,
-    (first, second): (Layout, Layout),
-    activation: Activation,
-    dropout: bool,
-) -> Case {
-    let inputs = shape[shape.len() - 1];
-    let dy_shape = [&shape[..shape.len() - 1], &[outputs]].concat();
-    let sample: usize = shape[1..].iter().product();
-    let mut dropout = dropout.then(|| mask(0.3, 5));
-    if let Some(mask) = &mut dropout {
-        mask.sample_stride = Some(sample + 70);
-    }
-    let name = format!("{name}, {activation:?}, dropout {}", dropout.is_some());
-    Case::new("linear_grad_activated", name, move |s| {
-        let dy = s.laid_out(1, &dy_shape, first)?;
-        let w = s.laid_out(2, &[outputs, inputs], second)?;
-        let pre = s.laid_out(3, shape, second)?;
-        let expected = reference::linear_grad_activated(
-            &dy.values,
-            &w.values,
-            &pre.values,
-            activation,
-            dropout.as_ref(),
-        );
-        let input = Activated { pre_activation: &pre.tensor, activation, dropout };
-        let dpre = dy.tensor.linear_grad_activated(&w.tensor, &input)?;
-        Ok(vec![Comparison::of_sum("dpre", &dpre, &expected)?])
-    })
+    [input, activated, weight]
 }
 
 pub(super) fn matmul_cases() -> Vec<Case> {

@@ -134,6 +134,51 @@ pub fn attend_grad(
     grads
 }
 
+/// The roots of the sums of squared terms, for the result and the gradients of queries, keys and values.
+///
+/// Each term of such a sum has a factor, a weight or the gradient of a score, that may be rounded to the inputs' type
+/// before it is multiplied. As the roundings are independent of each other, the error of the sum grows as this root
+/// does.
+pub struct Spread {
+    /// Of the result `[B, Q, D]`.
+    pub y: Array,
+    /// Of the gradients of queries `[B, Q, D]`, keys and values `[B, K, D]`.
+    pub grads: [Array; 3],
+}
+
+/// The spread of [`attend`] and, for a saved result `y`, of [`attend_grad`].
+pub fn spread([q, k, v]: [&Array; 3], attention: &Attention<'_>, y: &Array, dy: &Array) -> Spread {
+    let (batch, d) = (q.shape()[0], q.shape()[2] / attention.heads);
+    let scale = 1.0 / (d as f64).sqrt();
+    let mut sums = [q, q, k, k].map(|x| zeros(x.shape()));
+    for b in 0..batch {
+        for h in 0..attention.heads {
+            let [q, k, v, y, dy] = [q, k, v, y, dy].map(|x| head(x, b, h, d));
+            let weights = weights(&q, &k, d, attention, b, h);
+            let mut squares = [&q, &q, &k, &k].map(|x| vec![vec![0.0; d]; x.len()]);
+            for i in 0..q.len() {
+                let mean = dot(&dy[i], &y[i]);
+                for j in 0..k.len() {
+                    let weight = weights.plain[i][j] * weights.factor[i][j];
+                    let product = weights.factor[i][j] * dot(&dy[i], &v[j]);
+                    let dscore = weights.plain[i][j] * (product - mean) * scale;
+                    for c in 0..d {
+                        squares[0][i][c] += (weight * v[j][c]).powi(2);
+                        squares[1][i][c] += (dscore * k[j][c]).powi(2);
+                        squares[2][j][c] += (dscore * q[i][c]).powi(2);
+                        squares[3][j][c] += (weight * dy[i][c]).powi(2);
+                    }
+                }
+            }
+            for (sum, squares) in sums.iter_mut().zip(&squares) {
+                put(squares, sum, b, h, d);
+            }
+        }
+    }
+    let [y, dq, dk, dv] = sums.map(|sum| sum.mapv(f64::sqrt));
+    Spread { y, grads: [dq, dk, dv] }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,12 +17,12 @@ pub struct Epilogue<'a> {
     pub residual: Option<&'a Array>,
 }
 
-/// The result of a linear layer, and the value before the activation.
+/// The result of a linear layer, and the derivative of what came before the residual.
 pub struct Linear {
     /// `[.., O]`
     pub y: Sum,
     /// `[.., O]`
-    pub pre_activation: Sum,
+    pub derivative: Sum,
 }
 
 /// `epilogue(x·wᵀ)`: x `[.., I]`, w `[O, I]`.
@@ -48,10 +48,13 @@ pub fn linear(x: &Array, w: &Array, epilogue: &Epilogue<'_>) -> Linear {
     debug_assert_eq!(pre.value.len(), rows * outputs);
     let mask = philox::mask(epilogue.dropout, &shape);
     let mut y = pre.clone();
+    let mut derivative = Sum { value: mask.clone(), terms: mask.clone() };
     if let Some(function) = epilogue.activation {
-        y.value = activation::activate(&y.value, function);
-        // No activation here is steeper than 1.13.
+        y.value = activation::activate(&pre.value, function);
+        // No activation here is steeper than 1.13, and no derivative steeper than 0.8 where it is one.
         y.terms *= 1.13;
+        derivative.value *= &pre.value.mapv(|x| activation::derivative(function, x));
+        derivative.terms *= &(pre.terms * 0.8 + 1.13);
     }
     y.value *= &mask;
     y.terms *= &mask;
@@ -59,7 +62,7 @@ pub fn linear(x: &Array, w: &Array, epilogue: &Epilogue<'_>) -> Linear {
         y.value += residual;
         y.terms += &residual.mapv(f64::abs);
     }
-    Linear { y, pre_activation: pre }
+    Linear { y, derivative }
 }
 
 /// `dx = dy·w`
@@ -67,17 +70,10 @@ pub fn linear_grad_input(dy: &Array, w: &Array) -> Sum {
     linear(dy, &w.t().to_owned(), &Epilogue::default()).y
 }
 
-/// `dpre = (dy·w) · mask · activation′(pre)`
-pub fn linear_grad_activated(
-    dy: &Array,
-    w: &Array,
-    pre: &Array,
-    function: Activation,
-    dropout: Option<&Dropout>,
-) -> Sum {
+/// `dpre = (dy·w) · derivative`
+pub fn linear_grad_activated(dy: &Array, w: &Array, derivative: &Array) -> Sum {
     let Sum { value, terms } = linear_grad_input(dy, w);
-    let through = |dx: &Array| activation::activate_grad(pre, function, dropout, dx);
-    Sum { value: through(&value), terms: through(&terms).mapv(f64::abs) }
+    Sum { value: value * derivative, terms: terms * derivative.mapv(f64::abs) }
 }
 
 /// `dw = dyᵀ·x` over all rows.

@@ -148,18 +148,16 @@ operations! {
     binary(op: Binary, a: &Tensor, b: &Tensor, to: &Tensor) writes [Some(to)];
     sum(from: &Tensor, to: &Tensor) writes [Some(to)];
     linear(
-        x: &Tensor, w: &Tensor, epilogue: &Epilogue<'_>, pre_activation: Option<&Tensor>, y: &Tensor
-    ) writes [Some(y), pre_activation];
+        x: &Tensor, w: &Tensor, epilogue: &Epilogue<'_>, derivative: Option<&Tensor>, y: &Tensor
+    ) writes [Some(y), derivative];
     linear_grad_input(dy: &Tensor, w: &Tensor, dx: &Tensor) writes [Some(dx)];
-    linear_grad_activated(dy: &Tensor, w: &Tensor, input: &Activated<'_>, dpre: &Tensor)
+    linear_grad_activated(dy: &Tensor, w: &Tensor, derivative: &Tensor, dpre: &Tensor)
         writes [Some(dpre)];
     linear_grad_weight(dy: &Tensor, x: &Tensor, dw: &Tensor, db: Option<&Tensor>)
         writes [Some(dw), db];
     matmul(a: &Tensor, b: &Tensor, c: &Tensor) writes [Some(c)];
     activate(x: &Tensor, activation: Activation, y: &Tensor) writes [Some(y)];
-    activate_grad(
-        x: &Tensor, activation: Activation, dropout: Option<Dropout>, dy: &Tensor, dx: &Tensor
-    ) writes [Some(dx)];
+    activate_grad(x: &Tensor, activation: Activation, dy: &Tensor, dx: &Tensor) writes [Some(dx)];
     dropout(x: &Tensor, dropout: Dropout, y: &Tensor) writes [Some(y)];
     layer_norm(
         x: &Tensor, scale: &Tensor, shift: &Tensor, epsilon: f64, y: &Tensor, statistics: &Tensor

@@ -26,7 +26,8 @@ fn f32_function<const ROWS: usize, const VECTORS: usize>() -> (usize, TileFuncti
 
 /// As [`f32_kernel`], where a word is two `bf16`. Products are exact, sums `f32`.
 pub(crate) fn bf16_kernel<const ROWS: usize, const VECTORS: usize>() -> Kernel<f32> {
-    let short = vec![bf16_function::<4, VECTORS>(), bf16_function::<10, VECTORS>()];
+    let short = [bf16_function::<4, VECTORS>(), bf16_function::<10, VECTORS>()];
+    let short = short.into_iter().filter(|&(rows, _)| rows < ROWS).collect();
     let tile = bf16_function::<ROWS, VECTORS>().1;
     Kernel { rows: ROWS, columns: VECTORS * LANES, pairs: true, tile, short }
 }

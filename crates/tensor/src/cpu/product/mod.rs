@@ -28,7 +28,9 @@ use kernel::{Kernel, Operands, Tile};
 pub(crate) use matrix::{Matrix, MatrixMut};
 pub(crate) use one_row::one_row;
 use panels::Left;
-pub(super) use select::{Kernels, bf16_kernels, f32_kernels, f64_kernels};
+pub(crate) use panels::words_along;
+pub(crate) use select::Kernels;
+pub(super) use select::{bf16_kernels, f32_kernels, f64_kernels};
 
 /// Panels of the right operand that one task packs.
 const GROUP: usize = 8;
@@ -287,10 +289,11 @@ pub(crate) struct Small<'a, A> {
     pub(crate) strides: [usize; 2],
 }
 
-/// `out = a·b`, or `out += a·b`, for `[m, k]` by `[k, n]` matrices that lie in cache: nothing is packed. Rows of `out`
-/// are `stride` apart; the columns of b are dense. Reads up to [`SLACK_ROWS`] rows of a and [`SLACK_COLUMNS`] columns
-/// of b past their ends.
+/// `out = a·b`, or `out += a·b`, for `[m, k]` by `[k, n]` matrices of words that lie in cache: nothing is packed. Rows of
+/// `out` are `stride` apart; the columns of b are dense. Reads up to [`SLACK_ROWS`] rows of a and [`SLACK_COLUMNS`]
+/// columns of b past their ends.
 pub(crate) fn small_product<A: Real>(
+    kernels: &Kernels<A>,
     a: Small<'_, A>,
     b: Small<'_, A>,
     [m, k, n]: [usize; 3],
@@ -306,7 +309,7 @@ pub(crate) fn small_product<A: Real>(
     }
     let mut column = 0;
     while column < n {
-        let kernel = A::kernels().small(n - column);
+        let kernel = kernels.small(n - column);
         let columns = kernel.columns.min(n - column);
         for row in (0..m).step_by(kernel.rows) {
             let operands = Operands {

@@ -270,31 +270,26 @@ impl Iterator for Runs<'_> {
     }
 }
 
-/// Copies values that follow each other on the inner axis to words that do.
-fn pack_along<T: Number>(values: &[T], pairs: bool, to: &mut [T::Acc]) {
-    if pairs {
-        pair_along::<T>(values, to);
-    } else {
-        widen_row::<T>(values, to);
+simd! {
+    fn pack_along<T: Number>(values: &[T], pairs: bool, to: &mut [T::Acc]) {
+        words_along(values, pairs, to);
     }
 }
 
-simd! {
-    fn widen_row<T: Number>(from: &[T], to: &mut [T::Acc]) {
-        for (to, from) in to.iter_mut().zip(from) {
+/// Copies values that follow each other on the inner axis to words that do.
+#[inline(always)]
+pub(crate) fn words_along<T: Number>(values: &[T], pairs: bool, to: &mut [T::Acc]) {
+    if !pairs {
+        for (to, from) in to.iter_mut().zip(values) {
             *to = from.widen();
         }
+        return;
     }
-}
-
-simd! {
-    fn pair_along<T: Number>(from: &[T], to: &mut [T::Acc]) {
-        let (whole, odd) = from.as_chunks::<2>();
-        for (to, &[first, second]) in to.iter_mut().zip(whole) {
-            *to = T::pair(first, second);
-        }
-        if let [last] = odd {
-            to[whole.len()] = T::pair(*last, T::default());
-        }
+    let (whole, odd) = values.as_chunks::<2>();
+    for (to, &[first, second]) in to.iter_mut().zip(whole) {
+        *to = T::pair(first, second);
+    }
+    if let [last] = odd {
+        to[whole.len()] = T::pair(*last, T::default());
     }
 }

@@ -18,6 +18,11 @@ pub(crate) struct Kernels<A> {
 }
 
 impl<A> Kernels<A> {
+    /// Whether a word of the operands is two `bf16`.
+    pub(crate) fn pairs(&self) -> bool {
+        self.large.pairs
+    }
+
     /// The kernel for that many columns: the narrowest that takes all, else the widest.
     pub(super) fn small(&self, columns: usize) -> &Kernel<A> {
         let fits = self.small.iter().find(|kernel| columns <= kernel.columns);
@@ -54,7 +59,15 @@ fn for_f32() -> Kernels<f32> {
 #[cfg(target_arch = "x86_64")]
 fn for_bf16() -> Kernels<f32> {
     match level() {
-        Simd::Avx512Bf16 => Kernels { large: avx512::bf16_kernel::<14, 2>(), small: Vec::new() },
+        Simd::Avx512Bf16 => Kernels {
+            large: avx512::bf16_kernel::<14, 2>(),
+            small: vec![
+                avx512::bf16_kernel::<14, 1>(),
+                avx512::bf16_kernel::<14, 2>(),
+                avx512::bf16_kernel::<8, 3>(),
+                avx512::bf16_kernel::<6, 4>(),
+            ],
+        },
         _ => for_f32(),
     }
 }

@@ -1,5 +1,8 @@
 //! Attention, head by head, in blocks of query rows: the scores of a block stay in cache, and
 //! memory is linear in the number of tokens. The gradient computes the weights again (Dao et al. 2022, section 3.1).
+//! How operands of the products are made is in `words`.
+
+mod words;
 
 use std::ops::Range;
 
@@ -8,13 +11,13 @@ use rayon::prelude::*;
 
 use super::activation::dropout_factors;
 use super::number::{Number, Real, sum_of};
-use super::product::{MatrixMut, SLACK_COLUMNS, SLACK_ROWS, Small, cut, small_product};
+use super::product::{MatrixMut, SLACK_COLUMNS, SLACK_ROWS, Small, cut};
 use super::scratch::with_scratch;
 use super::simd::simd;
 use super::softmax::{masked_softmax, masked_softmax_again};
-use super::transpose::SIDE;
 use crate::Dropout;
 use crate::backend::{Attention, AttentionInputs};
+use words::Words;
 
 /// Query rows whose scores are held at a time.
 const BLOCK: usize = 64;
@@ -72,35 +75,6 @@ impl<'a> Plan<'a> {
         A::of(1.0 / (self.head_width as f64).sqrt())
     }
 
-    /// Copies one head of the queries, keys or values of an image into rows that lie `stride` apart, times `factor`.
-    fn load<T: Number>(
-        &self,
-        from: &[T],
-        kind: usize,
-        at: [usize; 2],
-        factor: T::Acc,
-        (to, stride): (&mut [T::Acc], usize),
-    ) {
-        for (from, to) in self.rows(from, kind, at).zip(to.chunks_mut(stride)) {
-            scale_row(from, factor, &mut to[..self.head_width]);
-        }
-    }
-
-    /// As [`Plan::load`], transposed: tokens become columns, of which `stride` are written.
-    fn load_transposed<T: Number>(
-        &self,
-        from: &[T],
-        kind: usize,
-        at: [usize; 2],
-        (to, stride): (&mut [T::Acc], usize),
-    ) {
-        let mut rows = self.rows(from, kind, at);
-        for token in (0..stride).step_by(SIDE) {
-            let tokens: [&[T]; SIDE] = std::array::from_fn(|_| rows.next().unwrap_or(&[]));
-            turn_rows(&tokens, self.head_width, &mut to[token..], stride);
-        }
-    }
-
     /// One head's part of each token of an image.
     fn rows<'t, T>(
         &self,
@@ -123,9 +97,11 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Numbers from one row of keys or scores, and of a head, to the next in a thread's buffers: whole registers.
-    fn padded(&self) -> [usize; 2] {
-        [self.keys, self.head_width].map(|width| width.next_multiple_of(16))
+    /// Words from one row of keys or scores, of a head's numbers, and of a head's words to the next in a thread's
+    /// buffers: whole registers.
+    fn padded<T: Number>(&self, words: Words<T>) -> [usize; 3] {
+        let widths = [self.keys, self.head_width, words.count(self.head_width)];
+        widths.map(|width| width.next_multiple_of(16))
     }
 
     /// `y = dropout(softmax(q·kᵀ/√d))·v`, and the logarithms of the denominators.
@@ -176,27 +152,29 @@ impl<'a> Plan<'a> {
         log_sums: &mut [T::Acc],
     ) {
         let (d, rows) = (self.head_width, self.queries.min(BLOCK));
-        let [by_key, by_head] = self.padded();
+        let words = Words::<T>::new(d);
+        let [by_key, by_head, by_word] = self.padded(words);
         let sizes = [
-            matrix(self.queries, by_head),
-            matrix(d, by_key),
-            matrix(self.keys, by_head),
+            matrix(self.queries, by_word),
+            matrix(words.count(d), by_key),
+            matrix(words.count(self.keys), by_head),
             matrix(rows, by_key),
             matrix(rows, by_head),
             self.dropout.map_or(0, |_| rows * self.keys),
         ];
         with_parts(sizes, |[q_head, k_columns, v_head, scores, out, factors]| {
-            self.load(q, 0, at, self.scale(), (&mut *q_head, by_head));
-            self.load_transposed(k, 1, at, (&mut *k_columns, by_key));
-            self.load(v, 2, at, T::Acc::of(1.0), (&mut *v_head, by_head));
+            words.along(self.rows(q, 0, at), (&mut *q_head, by_word));
+            words.turned(self.rows(k, 1, at), (&mut *k_columns, by_key));
+            words.across(self.rows(v, 2, at), (&mut *v_head, by_head));
             for first in (0..self.queries).step_by(BLOCK) {
                 let rows = BLOCK.min(self.queries - first);
-                let queries = Small { values: &q_head[first * by_head..], strides: [by_head, 1] };
-                let keys = Small { values: k_columns, strides: [by_key, 1] };
+                let (queries, keys) =
+                    (rows_of(q_head, first, by_word), rows_of(k_columns, 0, by_key));
                 let to = (&mut *scores, by_key);
-                small_product(queries, keys, [rows, d, self.keys], to, false);
+                words.multiply(queries, keys, [rows, d, self.keys], to, false);
+                let scores = &mut scores[..matrix(rows, by_key)];
                 for (i, row) in scores.chunks_exact_mut(by_key).take(rows).enumerate() {
-                    log_sums[first + i] = masked_softmax(row, self.valid(at[0]));
+                    log_sums[first + i] = masked_softmax(row, self.scale(), self.valid(at[0]));
                 }
                 let factors = &mut factors[..self.dropout.map_or(0, |_| rows * self.keys)];
                 self.factors(at, first, factors);
@@ -204,10 +182,10 @@ impl<'a> Plan<'a> {
                 for (row, mask) in scores.chunks_exact_mut(by_key).zip(masks) {
                     multiply_row(row, mask);
                 }
-                let weights = Small { values: scores, strides: [by_key, 1] };
-                let values = Small { values: v_head, strides: [by_head, 1] };
+                words.round_along(&mut scores[..rows * by_key], self.keys, by_key);
+                let (weights, values) = (rows_of(scores, 0, by_key), rows_of(v_head, 0, by_head));
                 let to = (&mut *out, by_head);
-                small_product(weights, values, [rows, self.keys, d], to, false);
+                words.multiply(weights, values, [rows, self.keys, d], to, false);
                 store_rows((out, by_head), first..first + rows, &mut y);
             }
         });
@@ -254,70 +232,103 @@ impl<'a> Plan<'a> {
     ) {
         let (d, rows) = (self.head_width, self.queries.min(BLOCK));
         let [image, head] = at;
-        let [by_key, by_head] = self.padded();
+        let words = Words::<T>::new(d);
+        let [by_key, by_head, by_word] = self.padded(words);
         let [q, k, v] = saved.inputs;
-        let (of_queries, of_keys) = (matrix(self.queries, by_head), matrix(self.keys, by_head));
-        let (columns, scores) = (matrix(d, by_key), matrix(rows, by_key));
+        let (columns, scores) = (matrix(words.count(d), by_key), matrix(rows, by_key));
+        let across = |tokens| matrix(words.count(tokens), by_head);
         let mask = self.dropout.map_or(0, |_| rows * self.keys);
+        // Where words are numbers, the inner axis makes no difference.
+        let in_pairs = |size: usize| if words.pairs() { size } else { 0 };
         let sizes = [
-            of_queries, of_keys, columns, columns, of_queries, of_queries, of_keys, of_keys,
-            scores, scores, mask,
+            matrix(self.queries, by_word),
+            matrix(self.queries, by_word),
+            in_pairs(across(self.queries)),
+            in_pairs(across(self.queries)),
+            columns,
+            columns,
+            across(self.keys),
+            matrix(self.queries, by_head),
+            matrix(self.keys, by_head),
+            matrix(self.keys, by_head),
+            scores,
+            scores,
+            in_pairs(scores),
+            mask,
         ];
         with_parts(sizes, |parts| {
             let [
-                q_head,
-                k_head,
+                q_along,
+                dy_along,
+                q_across,
+                dy_across,
                 k_columns,
                 v_columns,
-                dy_head,
+                k_across,
                 dq,
                 dk,
                 dv,
                 weights,
                 dweights,
+                rounded,
                 mask,
             ] = parts;
-            let one = T::Acc::of(1.0);
-            self.load(q, 0, at, self.scale(), (&mut *q_head, by_head));
-            self.load(k, 1, at, one, (&mut *k_head, by_head));
-            self.load_transposed(k, 1, at, (&mut *k_columns, by_key));
-            self.load_transposed(v, 2, at, (&mut *v_columns, by_key));
-            let row_of = |values, row: usize| -> &[T] {
+            let dense_row = |values, row: usize| -> &[T] {
                 let values: &[T] = values;
                 &values[(image * self.queries + row) * self.width() + head * d..][..d]
             };
-            for (i, to) in dy_head.chunks_mut(by_head).take(self.queries).enumerate() {
-                scale_row(row_of(saved.dy, i), one, &mut to[..d]);
-            }
+            let dy_rows = || (0..self.queries).map(|row| dense_row(saved.dy, row));
+            words.along(self.rows(q, 0, at), (&mut *q_along, by_word));
+            words.along(dy_rows(), (&mut *dy_along, by_word));
+            words.turned(self.rows(k, 1, at), (&mut *k_columns, by_key));
+            words.turned(self.rows(v, 2, at), (&mut *v_columns, by_key));
+            words.across(self.rows(k, 1, at), (&mut *k_across, by_head));
+            let [q_along, dy_along] = [&*q_along, &*dy_along];
+            let [q_across, dy_across] = match words.pairs() {
+                true => {
+                    words.across(self.rows(q, 0, at), (&mut *q_across, by_head));
+                    words.across(dy_rows(), (&mut *dy_across, by_head));
+                    [&*q_across, &*dy_across]
+                }
+                false => [q_along, dy_along],
+            };
             for first in (0..self.queries).step_by(BLOCK) {
-                let (rows, start) = (BLOCK.min(self.queries - first), first * by_head);
-                let q_block = Small { values: &q_head[start..], strides: [by_head, 1] };
-                let dy_block = Small { values: &dy_head[start..], strides: [by_head, 1] };
-                let columns = |values| Small { values, strides: [by_key, 1] };
+                let rows = BLOCK.min(self.queries - first);
                 let extents = [rows, d, self.keys];
-                small_product(q_block, columns(k_columns), extents, (weights, by_key), false);
-                small_product(dy_block, columns(v_columns), extents, (dweights, by_key), false);
+                for (vectors, columns, to) in
+                    [(q_along, &*k_columns, &mut *weights), (dy_along, &*v_columns, &mut *dweights)]
+                {
+                    let (vectors, columns) =
+                        (rows_of(vectors, first, by_word), rows_of(columns, 0, by_key));
+                    words.multiply(vectors, columns, extents, (to, by_key), false);
+                }
                 let mask = &mut mask[..self.dropout.map_or(0, |_| rows * self.keys)];
                 self.factors(at, first, mask);
                 for i in 0..rows {
                     let row_number = (image * self.heads + head) * self.queries + first + i;
+                    let log_sum = saved.log_sums[row_number];
                     let weights = &mut weights[i * by_key..][..by_key];
-                    masked_softmax_again(weights, self.valid(image), saved.log_sums[row_number]);
-                    let (y, dy) = (row_of(saved.y, first + i), row_of(saved.dy, first + i));
+                    masked_softmax_again(weights, self.scale(), self.valid(image), log_sum);
+                    let y_and_dy = [saved.y, saved.dy].map(|values| dense_row(values, first + i));
                     let mask = mask.get(i * self.keys..).map_or(&[][..], |m| m);
                     let dweights = &mut dweights[i * by_key..][..self.keys];
-                    score_grad::<T>(dweights, weights, mask, y, dy);
+                    score_grad::<T>(dweights, weights, mask, y_and_dy, self.scale());
                 }
-                let turned = |values| Small { values, strides: [1, by_key] };
                 let extents = [self.keys, rows, d];
-                small_product(turned(weights), dy_block, extents, (dv, by_head), first > 0);
-                small_product(turned(dweights), q_block, extents, (dk, by_head), first > 0);
-                let k_head = Small { values: k_head, strides: [by_head, 1] };
-                let to = (&mut dq[start..], by_head);
-                small_product(columns(dweights), k_head, [rows, self.keys, d], to, false);
+                for (scores, vectors, to) in
+                    [(&*weights, dy_across, &mut *dv), (&*dweights, q_across, &mut *dk)]
+                {
+                    let scores = &scores[..rows * by_key];
+                    let scores = words.round_across(scores, self.keys, by_key, rounded);
+                    let turned = Small { values: scores, strides: [1, by_key] };
+                    let vectors = rows_of(vectors, words.count(first), by_head);
+                    words.multiply(turned, vectors, extents, (to, by_head), first > 0);
+                }
+                words.round_along(&mut dweights[..rows * by_key], self.keys, by_key);
+                let (scores, keys) = (rows_of(dweights, 0, by_key), rows_of(k_across, 0, by_head));
+                let to = (&mut dq[first * by_head..], by_head);
+                words.multiply(scores, keys, [rows, self.keys, d], to, false);
             }
-            // The scale was folded into the queries; the gradient for them still lacks it.
-            scale_all(dq, self.scale());
             for (from, mut to) in [&*dq, dk, dv].into_iter().zip(grads) {
                 store_rows((from, by_head), 0..to.rows(), &mut to);
             }
@@ -325,50 +336,14 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Numbers that a matrix takes in a thread's buffers, with what [`small_product`] reads past it.
+/// The rows of a matrix from one on, `stride` words apart.
+fn rows_of<A>(values: &[A], first: usize, stride: usize) -> Small<'_, A> {
+    Small { values: &values[first * stride..], strides: [stride, 1] }
+}
+
+/// Words that a matrix takes in a thread's buffers, with what [`Words::multiply`] reads past it.
 fn matrix(rows: usize, stride: usize) -> usize {
     (rows + SLACK_ROWS) * stride + SLACK_COLUMNS
-}
-
-simd! {
-    fn scale_row<T: Number>(from: &[T], factor: T::Acc, to: &mut [T::Acc]) {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = from.widen() * factor;
-        }
-    }
-}
-
-simd! {
-    fn scale_all<A: Real>(values: &mut [A], factor: A) {
-        for value in values {
-            *value = *value * factor;
-        }
-    }
-}
-
-simd! {
-    /// Writes rows of up to `width` numbers down columns: number k of row i to `k·stride + i`. All columns are written;
-    /// those of rows that are missing get any content.
-    fn turn_rows<T: Number>(
-        rows: &[&[T]; SIDE],
-        width: usize,
-        to: &mut [T::Acc],
-        stride: usize,
-    ) {
-        let mut square = [[T::Acc::of(0.0); SIDE]; SIDE];
-        for first in (0..width).step_by(SIDE) {
-            for (square, row) in square.iter_mut().zip(rows) {
-                let row = row.get(first..).unwrap_or(&[]);
-                for (to, from) in square.iter_mut().zip(row) {
-                    *to = from.widen();
-                }
-            }
-            T::Acc::transpose(&mut square);
-            for (k, square) in (first..width).zip(&square) {
-                to[k * stride..][..SIDE].copy_from_slice(square);
-            }
-        }
-    }
 }
 
 simd! {
@@ -380,24 +355,24 @@ simd! {
 }
 
 simd! {
-    /// dS = P ∘ (mask ∘ dP − Σ dy·y) over dP, where the sum over keys of P·mask·dP is the dot product of the result
-    /// with its gradient; and P ∘ mask over P.
+    /// dS = P ∘ (mask ∘ dP − Σ dy·y)·scale over dP, where the sum over keys of P·mask·dP is the dot product of the
+    /// result with its gradient; and P ∘ mask over P.
     fn score_grad<T: Number>(
         dweights: &mut [T::Acc],
         weights: &mut [T::Acc],
         mask: &[T::Acc],
-        y: &[T],
-        dy: &[T],
+        y_and_dy: [&[T]; 2],
+        scale: T::Acc,
     ) {
-        let dot = sum_of([y, dy], |[y, dy]| y * dy);
+        let dot = sum_of(y_and_dy, |[y, dy]| y * dy);
         let pairs = dweights.iter_mut().zip(weights);
         if mask.is_empty() {
             for (dweight, weight) in pairs {
-                *dweight = *weight * (*dweight - dot);
+                *dweight = *weight * (*dweight - dot) * scale;
             }
         } else {
             for ((dweight, weight), &factor) in pairs.zip(mask) {
-                *dweight = *weight * (*dweight * factor - dot);
+                *dweight = *weight * (*dweight * factor - dot) * scale;
                 *weight = *weight * factor;
             }
         }
