@@ -6,7 +6,7 @@
 use std::marker::PhantomData;
 
 use super::super::number::{Number, Real};
-use super::super::product::{Kernels, Small, small_product, words_along};
+use super::super::product::{Kernels, Small, small_product, turn_rows, words_along};
 use super::super::simd::simd;
 use super::super::transpose::SIDE;
 
@@ -62,8 +62,7 @@ impl<T: Number> Words<T> {
         }
     }
 
-    /// The transpose of [`Words::along`]: tokens become columns, of which `stride` are written; those of tokens that
-    /// are missing get any content.
+    /// The transpose of [`Words::along`]: tokens become columns, of which `stride` are written.
     pub(super) fn turned<'t>(
         self,
         mut tokens: impl Iterator<Item = &'t [T]>,
@@ -127,30 +126,6 @@ simd! {
     /// Words of one token.
     fn along_row<T: Number>(token: &[T], pairs: bool, to: &mut [T::Acc]) {
         words_along(token, pairs, to);
-    }
-}
-
-simd! {
-    /// Writes the words of tokens of one width down columns: word k of token i to `k·stride + i`.
-    fn turn_rows<T: Number>(
-        tokens: &[&[T]; SIDE],
-        pairs: bool,
-        to: &mut [T::Acc],
-        stride: usize,
-    ) {
-        let per_word = if pairs { 2 } else { 1 };
-        let words = tokens[0].len().div_ceil(per_word);
-        let mut square = [[T::Acc::of(0.0); SIDE]; SIDE];
-        for first in (0..words).step_by(SIDE) {
-            for (square, token) in square.iter_mut().zip(tokens) {
-                let rest = token.get(first * per_word..).unwrap_or(&[]);
-                words_along(&rest[..rest.len().min(SIDE * per_word)], pairs, square);
-            }
-            T::Acc::transpose(&mut square);
-            for (k, square) in (first..words).zip(&square) {
-                to[k * stride..][..SIDE].copy_from_slice(square);
-            }
-        }
     }
 }
 

@@ -127,7 +127,7 @@ pub(super) fn pack<T: Number>(
     }
 }
 
-/// Packs one panel from the transpose, whose rows are the panel's columns: squares of words are turned.
+/// Packs one panel from the transpose, whose rows are the panel's columns.
 fn pack_turned<T: Number>(
     kernel: &Kernel<T::Acc>,
     from: Matrix<'_, T>,
@@ -136,18 +136,46 @@ fn pack_turned<T: Number>(
     to: &mut [T::Acc],
 ) {
     let (width, per_word) = (kernel.columns, if kernel.pairs { 2 } else { 1 });
-    let (mut buffer, mut square) = ([T::default(); 2 * RUN], [[T::Acc::zero(); RUN]; RUN]);
-    let runs = to[..words(kernel, inner.len()) * width].chunks_mut(RUN * width);
-    for (start, to) in inner.clone().step_by(RUN * per_word).zip(runs) {
+    let mut buffers = [[T::default(); 2 * RUN]; RUN];
+    for (run, start) in inner.clone().step_by(RUN * per_word).enumerate() {
         let len = (RUN * per_word).min(inner.end - start);
         for first in columns.clone().step_by(RUN) {
-            let count = RUN.min(columns.end - first);
-            for (column, square) in (first..first + count).zip(&mut square) {
-                pack_along::<T>(from.row(column, start, len, &mut buffer), kernel.pairs, square);
+            let mut taken = (first..columns.end).zip(&mut buffers);
+            let rows: [&[T]; RUN] = std::array::from_fn(|_| match taken.next() {
+                Some((column, buffer)) => from.row(column, start, len, buffer),
+                None => &[],
+            });
+            let at = run * RUN * width + first - columns.start;
+            turn_rows(&rows, kernel.pairs, &mut to[at..], width);
+        }
+    }
+}
+
+simd! {
+    /// Writes the words of rows of one length down columns: word k of row i to `k·stride + i`, zeros for rows that are
+    /// empty.
+    pub(crate) fn turn_rows<T: Number>(
+        rows: &[&[T]; SIDE],
+        pairs: bool,
+        to: &mut [T::Acc],
+        stride: usize,
+    ) {
+        let per_word = if pairs { 2 } else { 1 };
+        let words = rows[0].len().div_ceil(per_word);
+        for first in (0..words).step_by(SIDE) {
+            let mut square = [[T::Acc::zero(); SIDE]; SIDE];
+            for (square, row) in square.iter_mut().zip(rows) {
+                let rest = row.get(first * per_word..).unwrap_or(&[]);
+                match (pairs, rest.first_chunk::<SIDE>(), rest.first_chunk::<{ 2 * SIDE }>()) {
+                    // Whole registers: with a length that is known, no call.
+                    (false, Some(values), _) => words_along(values, pairs, square),
+                    (true, _, Some(values)) => words_along(values, pairs, square),
+                    _ => words_along(&rest[..rest.len().min(SIDE * per_word)], pairs, square),
+                }
             }
             T::Acc::transpose(&mut square);
-            for (to, square) in to.chunks_exact_mut(width).zip(&square) {
-                to[first - columns.start..][..count].copy_from_slice(&square[..count]);
+            for (k, square) in (first..words).zip(&square) {
+                to[k * stride..][..SIDE].copy_from_slice(square);
             }
         }
     }
