@@ -19,7 +19,7 @@ use crate::Dropout;
 use crate::backend::{Attention, AttentionInputs};
 use words::Words;
 
-/// Query rows whose scores are held at a time.
+/// Query rows whose scores are held at a time: an even number, so that a block begins with a whole pair.
 const BLOCK: usize = 64;
 
 /// Extents, strides and options of one call.

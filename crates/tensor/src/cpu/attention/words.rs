@@ -1,7 +1,6 @@
 //! The operands of attention's products as words: single numbers, or pairs of `bf16` where the machine multiplies such.
-//! A pair is of neighbours on the inner axis, so what is paired depends on the product. In pairs, attention weights and
-//! the gradients of scores are rounded to `bf16` before they are multiplied, as is usual on GPUs (Dao et al. 2022,
-//! section 3.1, gives the algorithm in the inputs' type).
+//! A pair is of neighbours on the inner axis, so what is paired depends on the product. For pairs, attention weights and
+//! the gradients of scores are rounded to `bf16`, as they are for tensor cores.
 
 use std::marker::PhantomData;
 
