@@ -68,8 +68,8 @@ fn check(dtype: DType, [rows, inputs, outputs]: [usize; 3]) -> Vec<f64> {
     [y, dx, derivative, dpre, dw, db].iter().flat_map(|t| t.to_f64_vec().unwrap()).collect()
 }
 
-/// The derivative of an activation with dropout, and a gradient through it, fused and composed: of the same bits, unless
-/// `bf16` rounds between the parts.
+/// The derivative of an activation with dropout, and a gradient through it, fused and composed: of the same bits,
+/// unless `bf16` rounds between the parts.
 fn check_fused(x: &Tensor, w: &Tensor, dy: &Tensor) -> [Tensor; 2] {
     let (activation, key) = (Activation::GeluErf, StreamKey { seed: 3, step: 1, stream: 4 });
     let dropout = Dropout::new(0.2, key);

@@ -74,8 +74,8 @@ impl Var {
 }
 
 impl Linear {
-    /// The derivative of the activation that made the result, if nothing was added to that: the gradient of a layer that
-    /// takes it as input may then be given for the value before the activation, to [`Linear::backward_product`].
+    /// The derivative of the activation that made the result, if nothing was added to that: the gradient of a layer
+    /// that takes it as input may then be given for the value before the activation, to [`Linear::backward_product`].
     pub(crate) fn derivative(&self) -> Option<&Tensor> {
         match &self.after {
             After::Activation(derivative) if !self.has_residual => Some(derivative),

@@ -61,8 +61,8 @@ impl Tensor {
         Ok(dx)
     }
 
-    /// As [`Tensor::linear_grad_input`], for an input that [`Tensor::linear_with_derivative`] made: the gradient for the
-    /// value before its activation, `dpre = (dy·w) · derivative`.
+    /// As [`Tensor::linear_grad_input`], for an input that [`Tensor::linear_with_derivative`] made: the gradient for
+    /// the value before its activation, `dpre = (dy·w) · derivative`.
     pub fn linear_grad_activated(&self, weight: &Self, derivative: &Self) -> Result<Self> {
         const OP: &str = "linear_grad_activated";
         let device = same_float(OP, self, &[weight, derivative])?;

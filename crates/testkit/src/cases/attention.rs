@@ -33,8 +33,8 @@ struct Plan {
     dropout: Option<Dropout>,
 }
 
-/// Heads narrower than this are multiplied in the accumulator's type. For wider ones a backend may round weights and the
-/// gradients of scores to `bf16`.
+/// Heads narrower than this are multiplied in the accumulator's type. For wider ones a backend may round weights and
+/// the gradients of scores to `bf16`.
 const ROUNDED_FROM: usize = 16;
 
 /// More than the 64 queries that are worked on at a time, and heads of each kind.

@@ -1,6 +1,6 @@
-//! The operands of attention's products as words: single numbers, or pairs of `bf16` where the machine multiplies such.
-//! A pair is of neighbours on the inner axis, so what is paired depends on the product. For pairs, attention weights and
-//! the gradients of scores are rounded to `bf16`, as they are for tensor cores.
+//! The operands of attention's products as words: single numbers, or pairs of `bf16` where the machine multiplies
+//! such. A pair is of neighbours on the inner axis, so what is paired depends on the product. For pairs, attention
+//! weights and the gradients of scores are rounded to `bf16`, as they are for tensor cores.
 
 use std::marker::PhantomData;
 

@@ -289,8 +289,8 @@ pub(crate) struct Small<'a, A> {
     pub(crate) strides: [usize; 2],
 }
 
-/// `out = a·b`, or `out += a·b`, for `[m, k]` by `[k, n]` matrices of words that lie in cache: nothing is packed. Rows of
-/// `out` are `stride` apart; the columns of b are dense. Reads up to [`SLACK_ROWS`] rows of a and [`SLACK_COLUMNS`]
+/// `out = a·b`, or `out += a·b`, for `[m, k]` by `[k, n]` matrices of words that lie in cache: nothing is packed. Rows
+/// of `out` are `stride` apart; the columns of b are dense. Reads up to [`SLACK_ROWS`] rows of a and [`SLACK_COLUMNS`]
 /// columns of b past their ends.
 pub(crate) fn small_product<A: Real>(
     kernels: &Kernels<A>,
