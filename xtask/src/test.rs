@@ -99,6 +99,15 @@ fn all_but_cuda() -> (Vec<Step>, Vec<LeftOut>) {
     (steps(&machine), left_out(&machine))
 }
 
+/// The vector instructions that the tests of whole models are forced to use, one after the other. Those that a machine
+/// lacks become the best that it has.
+const INSTRUCTION_SETS: [(&str, &str); 4] = [
+    ("golden files and gradients, portable", "portable"),
+    ("golden files and gradients, AVX2", "avx2"),
+    ("golden files and gradients, AVX-512", "avx512"),
+    ("golden files and gradients, AVX-512 with BF16", "avx512bf16"),
+];
+
 fn steps(machine: &Machine) -> Vec<Step> {
     let linalg: &[&str] = if machine.openblas { &LINALG } else { &[] };
     let others = ["test", "--workspace", "--exclude", "xtask"];
@@ -115,6 +124,12 @@ fn steps(machine: &Machine) -> Vec<Step> {
         steps.push(step("lints of CUDA's features", &clippy, features, &deny));
     }
     steps.push(step("tests", &others, linalg, &["--tests"]));
+    let whole_models = ["--test", "golden", "--test", "gradients", "--test", "saving"];
+    for (name, set) in INSTRUCTION_SETS {
+        let mut forced = step(name, &others, linalg, &whole_models);
+        forced.command.env("VITRINE_SIMD", set);
+        steps.push(forced);
+    }
     steps.push(step("documentation examples", &others, linalg, &["--doc"]));
     let mut pages = step("documentation", &["doc", "--workspace", "--no-deps"], linalg, &[]);
     pages.command.env("RUSTDOCFLAGS", "-Dwarnings");
@@ -231,9 +246,20 @@ mod tests {
     fn a_full_machine_leaves_nothing_out() {
         assert!(left_out(&EVERYTHING).is_empty());
         let with_linalg = lines(&EVERYTHING).iter().filter(|line| line.contains(LINALG[1])).count();
-        assert_eq!(with_linalg, 4);
+        assert_eq!(with_linalg, 4 + INSTRUCTION_SETS.len());
         assert!(lines(&EVERYTHING)[2..4].iter().all(|line| line.ends_with("-- -D warnings")));
-        assert!(lines(&EVERYTHING)[6].starts_with("RUSTDOCFLAGS=-Dwarnings cargo doc"));
+        let last = lines(&EVERYTHING).pop().unwrap();
+        assert!(last.starts_with("RUSTDOCFLAGS=-Dwarnings cargo doc"));
+    }
+
+    #[test]
+    fn whole_models_are_tested_with_each_instruction_set() {
+        let lines = lines(&NOTHING);
+        for (_, set) in INSTRUCTION_SETS {
+            let test = format!("VITRINE_SIMD={set} cargo test --workspace");
+            let forced = lines.iter().filter(|line| line.starts_with(&test));
+            assert_eq!(forced.filter(|line| line.ends_with("--test saving")).count(), 1, "{set}");
+        }
     }
 
     #[test]

@@ -94,7 +94,7 @@ fn test_stops_at_the_first_failure_and_counts() {
     let output = run("exit 0", &["test", "--cuda", "none"]);
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{printed}");
-    assert!(printed.lines().last().unwrap().starts_with("7 steps passed, 0 failed"), "{printed}");
+    assert!(printed.lines().last().unwrap().starts_with("11 steps passed, 0 failed"), "{printed}");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_toolchain_without_clippy_is_said_plainly() {
     assert!(output.status.success(), "{printed}");
     assert!(printed.contains("left out: lints"), "{printed}");
     assert!(printed.contains("rustup component add clippy"), "{printed}");
-    assert!(printed.contains("5 steps passed, 0 failed, "), "{printed}");
+    assert!(printed.contains("9 steps passed, 0 failed, "), "{printed}");
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn all_checks_include_the_emulated_device() {
     assert!(text.lines().any(|line| line == BACKEND), "{text}");
     assert!(text.lines().any(|line| line.starts_with("doc --workspace")), "{text}");
     assert!(text.contains("VITRINE_CUDA_DRIVER=emulated"), "{text}");
-    assert!(text.contains("11 steps passed, 0 failed"), "{text}");
+    assert!(text.contains("15 steps passed, 0 failed"), "{text}");
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn all_checks_say_what_they_leave_out_without_a_compiler() {
     let output = xtask(&["test"], ABSENT);
     let text = printed(&output);
     assert!(output.status.success(), "{text}");
-    assert!(text.contains("7 steps passed, 0 failed, "), "{text}");
+    assert!(text.contains("11 steps passed, 0 failed, "), "{text}");
     let left_out = text.lines().find(|line| line.starts_with("left out: the CUDA tests")).unwrap();
     assert!(left_out.ends_with("to mend it: unset NVCC"), "{left_out}");
     assert!(!text.contains("--package vitrine-cuda"), "{text}");
@@ -64,7 +64,7 @@ fn the_cuda_tests_can_run_alone() {
         assert!(printed(&output).contains("to mend it: unset NVCC"), "{}", printed(&output));
     }
     let none = printed(&xtask(&["test", "--cuda", "none"], ABSENT));
-    assert!(none.contains("7 steps passed, 0 failed") && !none.contains("VITRINE_CUDA"), "{none}");
+    assert!(none.contains("11 steps passed, 0 failed") && !none.contains("VITRINE_CUDA"), "{none}");
 }
 
 #[test]
