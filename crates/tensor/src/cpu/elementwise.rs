@@ -140,6 +140,15 @@ simd! {
 }
 
 simd! {
+    /// `values = values · factors`, for values kept in the arithmetic type.
+    pub(crate) fn multiply_by<T: Number>(values: &mut [T::Acc], factors: &[T]) {
+        for (value, factor) in values.iter_mut().zip(factors) {
+            *value = *value * factor.widen();
+        }
+    }
+}
+
+simd! {
     /// `to = values`, for values kept in the arithmetic type.
     pub(crate) fn store<T: Number>(values: &[T::Acc], to: &mut [T]) {
         for (to, &value) in to.iter_mut().zip(values) {

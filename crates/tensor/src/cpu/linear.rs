@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::activation::{activate_row, activate_row_with_derivative, dropout_row};
 use super::buffer::Buffer;
-use super::elementwise::{accumulate, store, sum_rows};
+use super::elementwise::{accumulate, multiply_by, store, sum_rows};
 use super::number::{Number, Real};
 use super::product::{Block, Grid, Matrix, MatrixMut, Right, one_row, pack, packed_len, product};
 use super::scratch::with_scratch;
@@ -25,14 +25,6 @@ simd! {
     fn add_bias<T: Number>(values: &mut [T::Acc], bias: &[T]) {
         for (value, bias) in values.iter_mut().zip(bias) {
             *value = *value + bias.widen();
-        }
-    }
-}
-
-simd! {
-    fn multiply_by<T: Number>(values: &mut [T::Acc], factors: &[T]) {
-        for (value, factor) in values.iter_mut().zip(factors) {
-            *value = *value * factor.widen();
         }
     }
 }

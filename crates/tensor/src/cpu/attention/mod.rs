@@ -10,6 +10,7 @@ use num_traits::Float;
 use rayon::prelude::*;
 
 use super::activation::dropout_factors;
+use super::elementwise::multiply_by;
 use super::number::{Number, Real, sum_of};
 use super::product::{MatrixMut, SLACK_COLUMNS, SLACK_ROWS, Small, cut};
 use super::scratch::with_scratch;
@@ -172,7 +173,6 @@ impl<'a> Plan<'a> {
                     (rows_of(q_head, first, by_word), rows_of(k_columns, 0, by_key));
                 let to = (&mut *scores, by_key);
                 words.multiply(queries, keys, [rows, d, self.keys], to, false);
-                let scores = &mut scores[..matrix(rows, by_key)];
                 for (i, row) in scores.chunks_exact_mut(by_key).take(rows).enumerate() {
                     log_sums[first + i] = masked_softmax(row, self.scale(), self.valid(at[0]));
                 }
@@ -180,7 +180,7 @@ impl<'a> Plan<'a> {
                 self.factors(at, first, factors);
                 let masks = factors.chunks_exact(self.keys);
                 for (row, mask) in scores.chunks_exact_mut(by_key).zip(masks) {
-                    multiply_row(row, mask);
+                    multiply_by(row, mask);
                 }
                 words.round_along(&mut scores[..rows * by_key], self.keys, by_key);
                 let (weights, values) = (rows_of(scores, 0, by_key), rows_of(v_head, 0, by_head));
@@ -344,14 +344,6 @@ fn rows_of<A>(values: &[A], first: usize, stride: usize) -> Small<'_, A> {
 /// Words that a matrix takes in a thread's buffers, with what [`Words::multiply`] reads past it.
 fn matrix(rows: usize, stride: usize) -> usize {
     (rows + SLACK_ROWS) * stride + SLACK_COLUMNS
-}
-
-simd! {
-    fn multiply_row<A: Real>(row: &mut [A], factors: &[A]) {
-        for (value, &factor) in row.iter_mut().zip(factors) {
-            *value = *value * factor;
-        }
-    }
 }
 
 simd! {

@@ -5,7 +5,7 @@
 use std::marker::PhantomData;
 
 use super::super::number::{Number, Real};
-use super::super::product::{Kernels, Small, small_product, turn_rows, words_along};
+use super::super::product::{Kernels, Small, pack_along, small_product, turn_rows};
 use super::super::simd::simd;
 use super::super::transpose::SIDE;
 
@@ -57,7 +57,7 @@ impl<T: Number> Words<T> {
         T: 't,
     {
         for (token, to) in tokens.zip(to.chunks_mut(stride)) {
-            along_row::<T>(token, self.pairs(), to);
+            pack_along::<T>(token, self.pairs(), to);
         }
     }
 
@@ -118,13 +118,6 @@ impl<T: Number> Words<T> {
             round_rows::<T>([first, from.next().unwrap_or(&[])], to);
         }
         to
-    }
-}
-
-simd! {
-    /// Words of one token.
-    fn along_row<T: Number>(token: &[T], pairs: bool, to: &mut [T::Acc]) {
-        words_along(token, pairs, to);
     }
 }
 

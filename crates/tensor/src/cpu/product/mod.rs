@@ -28,7 +28,7 @@ use kernel::{Kernel, Operands, Tile};
 pub(crate) use matrix::{Matrix, MatrixMut};
 pub(crate) use one_row::one_row;
 use panels::Left;
-pub(crate) use panels::{turn_rows, words_along};
+pub(crate) use panels::{pack_along, turn_rows};
 pub(crate) use select::Kernels;
 pub(super) use select::{bf16_kernels, f32_kernels, f64_kernels};
 

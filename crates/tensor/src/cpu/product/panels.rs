@@ -299,14 +299,15 @@ impl Iterator for Runs<'_> {
 }
 
 simd! {
-    fn pack_along<T: Number>(values: &[T], pairs: bool, to: &mut [T::Acc]) {
+    /// Copies values that follow each other on the inner axis to words that do.
+    pub(crate) fn pack_along<T: Number>(values: &[T], pairs: bool, to: &mut [T::Acc]) {
         words_along(values, pairs, to);
     }
 }
 
-/// Copies values that follow each other on the inner axis to words that do.
+/// The body of [`pack_along`], for what is compiled for an instruction set already.
 #[inline(always)]
-pub(crate) fn words_along<T: Number>(values: &[T], pairs: bool, to: &mut [T::Acc]) {
+fn words_along<T: Number>(values: &[T], pairs: bool, to: &mut [T::Acc]) {
     if !pairs {
         for (to, from) in to.iter_mut().zip(values) {
             *to = from.widen();
