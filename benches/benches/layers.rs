@@ -8,8 +8,8 @@ use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
 use vitrine_benches::{BATCH, bytes, labels, mask, normal, textbook, uniform};
+use vitrine_models::VitConfig;
 use vitrine_tensor::{Activation, Attention, AttentionInputs, DType, Device, Result, Tensor};
-use vitrine_vit::VitConfig;
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
 

@@ -8,9 +8,9 @@ use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
 use vitrine_benches::{BATCH, SEED, SMALL_BATCH, labels, textbook, uniform};
+use vitrine_models::{VisionTransformer, VitConfig};
 use vitrine_nn::{Optimizer, ParameterBuilder, Parameters, Pass, Result, Sgd};
 use vitrine_tensor::{DType, Device, Tensor};
-use vitrine_vit::{VisionTransformer, VitConfig};
 
 /// The `d2l` recipe's.
 const LEARNING_RATE: f64 = 0.1;

@@ -12,8 +12,8 @@
 //! # Ok::<(), vitrine_tensor::Error>(())
 //! ```
 
+use vitrine_models::VitConfig;
 use vitrine_tensor::{Device, Dropout, Result, StreamKey, Tensor};
-use vitrine_vit::VitConfig;
 
 /// Images in a batch of the `d2l` recipe.
 pub const BATCH: usize = 128;
@@ -106,9 +106,9 @@ fn tensor(values: Vec<f64>, shape: &[usize]) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
+    use vitrine_models::VisionTransformer;
     use vitrine_nn::ParameterBuilder;
     use vitrine_tensor::DType;
-    use vitrine_vit::VisionTransformer;
 
     use super::*;
 

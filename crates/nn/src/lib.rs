@@ -31,7 +31,7 @@
 //!   or for inference.
 //! - Parameter names and layouts are PyTorch's: `weight [out, in]`.
 //!
-//! The models themselves are in `vitrine-vit`.
+//! The models themselves are in `vitrine-models`.
 
 mod attention;
 mod dropout;

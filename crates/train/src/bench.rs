@@ -8,9 +8,9 @@ use std::time::Instant;
 use serde::Serialize;
 #[cfg(feature = "cuda")]
 use vitrine_cuda::{CudaBackend, Limits, Profiling};
+use vitrine_models::VisionTransformer;
 use vitrine_nn::{Optimizer, Parameters, Pass, clip_grad_norm};
 use vitrine_tensor::{Device, StreamKey, Tensor};
-use vitrine_vit::VisionTransformer;
 
 use crate::build;
 use crate::error::{Result, TrainError};

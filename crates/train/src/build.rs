@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use vitrine_data::{Dataset, DatasetName, IdxSpec, Loader, LoaderConfig, Locator, Split};
+use vitrine_models::{Initialisation, VisionTransformer, VitConfig};
 use vitrine_nn::schedule::Schedule;
 use vitrine_nn::{Activation, AdamW, Optimizer, ParameterBuilder, Parameters, Sgd};
 use vitrine_tensor::{DType, Device};
-use vitrine_vit::{Initialisation, VisionTransformer, VitConfig};
 
 use crate::error::{Result, TrainError};
 use crate::recipe::{self, Recipe};
@@ -96,8 +96,8 @@ pub fn vit_config(recipe: &Recipe) -> VitConfig {
         qkv_bias: model.qkv_bias,
         projection_bias: model.projection_bias,
         pool: match model.pool {
-            recipe::Pool::ClassToken => vitrine_vit::Pool::ClassToken,
-            recipe::Pool::Mean => vitrine_vit::Pool::Mean,
+            recipe::Pool::ClassToken => vitrine_models::Pool::ClassToken,
+            recipe::Pool::Mean => vitrine_models::Pool::Mean,
         },
         activation: match model.gelu {
             recipe::Gelu::Erf => Activation::GeluErf,

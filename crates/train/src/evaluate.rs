@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 use vitrine_data::{Batch, Loader};
+use vitrine_models::VisionTransformer;
 use vitrine_nn::{Parameters, Pass};
 use vitrine_tensor::{Device, Tensor};
-use vitrine_vit::VisionTransformer;
 
 use crate::checkpoint::Sums;
 use crate::error::{Result, TrainError};

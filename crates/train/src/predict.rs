@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde::Serialize;
 use vitrine_data::{decode_image, load_image};
+use vitrine_models::VisionTransformer;
 use vitrine_nn::{Parameters, Pass};
 use vitrine_tensor::Tensor;
-use vitrine_vit::VisionTransformer;
 
 use crate::error::{Result, TrainError};
 use crate::recipe::Recipe;

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use vitrine_data::Loader;
+use vitrine_models::VisionTransformer;
 use vitrine_nn::schedule::Schedule;
 use vitrine_nn::{Optimizer, Parameters, Pass, clip_grad_norm};
 use vitrine_tensor::Tensor;
-use vitrine_vit::VisionTransformer;
 
 use crate::atomic::write_atomic;
 use crate::build::{self, Datasets};

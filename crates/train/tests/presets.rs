@@ -1,8 +1,8 @@
-//! The recipes' presets are the models of the same names in `vitrine-vit`.
+//! The recipes' presets are the models of the same names in `vitrine-models`.
 
+use vitrine_models::VitConfig;
 use vitrine_train::build::vit_config;
 use vitrine_train::recipe::{Overrides, Recipe, preset_names};
-use vitrine_vit::VitConfig;
 
 #[test]
 fn both_tables_have_the_same_names() {

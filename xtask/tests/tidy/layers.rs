@@ -14,9 +14,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("vitrine-cuda", &["vitrine-cuda-driver", "vitrine-tensor"]),
     ("vitrine-autodiff", &["vitrine-tensor"]),
     ("vitrine-nn", &["vitrine-autodiff"]),
-    ("vitrine-vit", &["vitrine-nn"]),
+    ("vitrine-models", &["vitrine-nn"]),
     ("vitrine-data", &[]),
-    ("vitrine-train", &["vitrine-cuda", "vitrine-data", "vitrine-nn", "vitrine-vit"]),
+    ("vitrine-train", &["vitrine-cuda", "vitrine-data", "vitrine-nn", "vitrine-models"]),
     ("vitrine-testkit", &["vitrine-autodiff"]),
     ("vitrine-benches", &["vitrine-train"]),
     ("xtask", &[]),
@@ -97,13 +97,13 @@ mod tests {
         for (layer, _) in LAYERS {
             assert!(!below(layer).contains(layer), "{layer} lies below itself");
         }
-        assert_eq!(below("vitrine-vit").len(), 3);
+        assert_eq!(below("vitrine-models").len(), 3);
     }
 
     #[test]
     fn edges_downwards_are_allowed() {
         let edges = "[dependencies]\nvitrine-tensor.workspace = true\n\
-                     vitrine-vit.workspace = true\nndarray.workspace = true";
+                     vitrine-models.workspace = true\nndarray.workspace = true";
         assert_eq!(findings("vitrine-train", edges), [""; 0]);
         let tests = "[dev-dependencies]\nvitrine-testkit.workspace = true";
         assert_eq!(findings("vitrine-tensor", tests), [""; 0]);
@@ -114,9 +114,9 @@ mod tests {
         for (from, edge) in [
             ("vitrine-tensor", "[dependencies]\nvitrine-nn.workspace = true"),
             ("vitrine-data", "[dependencies]\nvitrine-tensor.workspace = true"),
-            ("vitrine-vit", "[dev-dependencies]\nvitrine-train.workspace = true"),
+            ("vitrine-models", "[dev-dependencies]\nvitrine-train.workspace = true"),
             ("vitrine-nn", "[build-dependencies]\nvitrine-data.workspace = true"),
-            ("vitrine-vit", "[target.'cfg(unix)'.dependencies]\nvitrine-cuda = \"1\""),
+            ("vitrine-models", "[target.'cfg(unix)'.dependencies]\nvitrine-cuda = \"1\""),
             ("xtask", "[dependencies]\nvitrine-data.workspace = true"),
             ("vitrine-data", "[dependencies]\nx = { package = \"vitrine-nn\", path = \"../nn\" }"),
             ("vitrine-data", "[dependencies]\nfloor.workspace = true"),

@@ -1,4 +1,4 @@
-//! The manifests: versions are pinned in the root, members take them from there.
+//! The manifests: versions stand once, in the root, as caret ranges; members take them from there. The lock file pins.
 
 use toml::{Table, Value};
 
@@ -22,15 +22,16 @@ pub struct Dependency {
     value: Value,
 }
 
-/// Versions in the root are exact; our own crates are given by path.
+/// Versions in the root are caret ranges, all three numbers given; our own crates are given by path.
 pub fn check_root(root: &File) -> Vec<String> {
     let manifest = parse(root);
     let mut findings = Vec::new();
     for (key, value) in workspace_dependencies(&manifest) {
         let version = value.as_str().or_else(|| value.get("version").and_then(Value::as_str));
-        let pinned = version.is_some_and(|version| version.starts_with('='));
-        if value.get("path").is_none() && !pinned {
-            findings.push(format!("{}: {key} needs an exact version, \"=x.y.z\"", root.path));
+        let numbers = version.map(|version| version.split('.').map(str::parse::<u32>));
+        let caret = numbers.is_some_and(|mut n| n.clone().count() == 3 && n.all(|n| n.is_ok()));
+        if value.get("path").is_none() && !caret {
+            findings.push(format!("{}: {key} needs a caret range, \"x.y.z\"", root.path));
         }
         if value.get("git").is_some() {
             findings.push(format!("{}: {key} comes from git, not from the registry", root.path));
@@ -128,23 +129,24 @@ mod tests {
     }
 
     #[test]
-    fn exact_versions_and_paths_pass() {
-        assert!(root("rayon = \"=1.12.0\"").is_empty());
-        assert!(root("clap = { version = \"=4.6.9\", features = [\"derive\"] }").is_empty());
+    fn caret_ranges_and_paths_pass() {
+        assert!(root("rayon = \"1.12.0\"").is_empty());
+        assert!(root("clap = { version = \"4.6.9\", features = [\"derive\"] }").is_empty());
         assert!(root("vitrine-nn = { path = \"crates/nn\" }").is_empty());
     }
 
     #[test]
-    fn loose_versions_are_found() {
+    fn other_versions_are_found() {
         for line in [
-            "rayon = \"1.12.0\"",
+            "rayon = \"=1.12.0\"",
             "rayon = \"^1\"",
+            "rayon = \"*\"",
             "clap = { version = \"4\" }",
             "clap = { features = [\"derive\"] }",
         ] {
             assert_eq!(root(line).len(), 1, "{line}");
         }
-        assert_eq!(root("x = { git = \"https://example.org/x\", version = \"=1.0.0\" }").len(), 1);
+        assert_eq!(root("x = { git = \"https://example.org/x\", version = \"1.0.0\" }").len(), 1);
     }
 
     #[test]
@@ -153,7 +155,7 @@ mod tests {
                          clap = { workspace = true, optional = true }";
         assert!(member(inherited).is_empty());
         for tables in [
-            "[dependencies]\nrayon = \"=1.12.0\"",
+            "[dependencies]\nrayon = \"1.12.0\"",
             "[dev-dependencies]\nx = { path = \"../x\" }",
             "[build-dependencies]\nx = { workspace = false, version = \"1\" }",
             "[target.'cfg(unix)'.dependencies]\nlibc = \"1\"",

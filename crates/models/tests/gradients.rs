@@ -1,8 +1,8 @@
 //! One step gives every parameter a finite gradient that is not zero, whatever the options.
 
+use vitrine_models::{Initialisation, Pool, VisionTransformer, VitConfig};
 use vitrine_nn::{Activation, ParameterBuilder, Pass};
 use vitrine_tensor::{DType, Device, StreamKey, Tensor};
-use vitrine_vit::{Initialisation, Pool, VisionTransformer, VitConfig};
 
 const ACTIVATIONS: [Activation; 3] = [Activation::GeluErf, Activation::GeluTanh, Activation::Relu];
 

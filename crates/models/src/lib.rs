@@ -3,7 +3,7 @@
 //! ```
 //! use vitrine_nn::{ParameterBuilder, Pass};
 //! use vitrine_tensor::{DType, Device, Tensor};
-//! use vitrine_vit::{VisionTransformer, VitConfig};
+//! use vitrine_models::{VisionTransformer, VitConfig};
 //!
 //! let config = VitConfig { image_size: (8, 8), patch_size: (4, 4), width: 16, heads: 2, mlp_width: 32,
 //!     ..VitConfig::preset("d2l").unwrap() };

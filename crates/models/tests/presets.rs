@@ -1,8 +1,8 @@
 //! The presets: their sizes by the published parameter counts, and the names and shapes of their parameters.
 
+use vitrine_models::{Initialisation, Pool, VisionTransformer, VitConfig};
 use vitrine_nn::{Activation, Init, ParameterBuilder};
 use vitrine_tensor::{DType, Device};
-use vitrine_vit::{Initialisation, Pool, VisionTransformer, VitConfig};
 
 /// The number of parameters, by the sizes alone. Building ViT-L would need 4 GB.
 fn count(config: &VitConfig) -> usize {

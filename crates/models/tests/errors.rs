@@ -1,8 +1,8 @@
 //! A model that makes no sense, or images of another size, are refused with a typed error.
 
+use vitrine_models::{VisionTransformer, VitConfig};
 use vitrine_nn::{Error, ParameterBuilder, Parameters, Pass};
 use vitrine_tensor::{DType, Device, Error as TensorError, Tensor};
-use vitrine_vit::{VisionTransformer, VitConfig};
 
 fn small() -> VitConfig {
     VitConfig {

@@ -1,9 +1,9 @@
 //! Computing the last block for the class token alone changes no result: logits, loss and every gradient, with all
 //! dropouts on.
 
+use vitrine_models::{Initialisation, Pool, VisionTransformer, VitConfig};
 use vitrine_nn::{Activation, ParameterBuilder, Pass};
 use vitrine_tensor::{DType, Device, StreamKey, Tensor};
-use vitrine_vit::{Initialisation, Pool, VisionTransformer, VitConfig};
 
 const BATCH: usize = 3;
 const SEED: u64 = 11;

@@ -8,9 +8,9 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::Value;
 use vitrine_autodiff::Var;
+use vitrine_models::{Initialisation, Pool, VisionTransformer, VitConfig};
 use vitrine_nn::{Activation, Optimizer, ParameterBuilder, Parameters, Pass, Sgd};
 use vitrine_tensor::{DType, Device, Tensor};
-use vitrine_vit::{Initialisation, Pool, VisionTransformer, VitConfig};
 
 struct Golden {
     arrays: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
