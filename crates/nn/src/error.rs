@@ -10,6 +10,9 @@ pub enum Error {
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] vitrine_tensor::Error),
+    /// A setting makes no sense.
+    #[error(transparent)]
+    Setting(#[from] crate::settings::SettingError),
     /// A layer cannot be built with this configuration.
     #[error("{layer}: {what} is {value}; {rule}")]
     Config {
@@ -37,7 +40,9 @@ pub enum Error {
         nearest: String,
     },
     /// A layer was run with the parameters of another model.
-    #[error("parameter number {index} does not exist here; the layer belongs to another model")]
+    #[error(
+        "parameter number {index} of a layer is not of this model: the layer belongs to another one"
+    )]
     ForeignParameter {
         /// Its place in declaration order.
         index: usize,

@@ -92,6 +92,19 @@ pub enum AttentionGrads<'a> {
     Split(&'a Tensor, &'a Tensor),
 }
 
+/// A range of flat parameters that an optimizer treats alike.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParameterGroup {
+    /// Which elements.
+    pub range: Range<usize>,
+    /// Whether weight decay applies.
+    pub decay: bool,
+    /// A factor on the learning rate.
+    pub rate_scale: f64,
+    /// Whether nothing is updated.
+    pub frozen: bool,
+}
+
 /// One step of stochastic gradient descent, as PyTorch's `torch.optim.SGD` defines it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdStep {

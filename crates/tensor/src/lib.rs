@@ -36,7 +36,8 @@ mod shape;
 mod tensor;
 
 pub use backend::{
-    Activation, AdamWStep, Attention, AttentionInputs, Backend, Binary, Epilogue, SgdStep,
+    Activation, AdamWStep, Attention, AttentionInputs, Backend, Binary, Epilogue, ParameterGroup,
+    SgdStep,
 };
 pub use cpu::{CpuBackend, Peak};
 pub use device::Device;

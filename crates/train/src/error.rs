@@ -17,6 +17,9 @@ pub enum TrainError {
     /// The recipe.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// A setting.
+    #[error(transparent)]
+    Setting(#[from] vitrine_nn::settings::SettingError),
     /// The data set.
     #[error(transparent)]
     Data(#[from] vitrine_data::DataError),
@@ -78,13 +81,35 @@ pub enum TrainError {
     },
     /// A resumed run would not be the same run.
     #[error(
-        "`{section}` differs from the run that is resumed; only run.epochs, run.threads, run.device, \
-         run.checkpoint_every, run.log_every, data.workers and data.prefetch may change. \
-         Start a new run for anything else"
+        "`{key}` differs from the run that is resumed: it was {before} and would be {after}; only {allowed} may \
+         change. Start a new run for anything else"
     )]
     ResumeDiffers {
-        /// The recipe's section.
-        section: &'static str,
+        /// The recipe's key.
+        key: String,
+        /// Its value in the run.
+        before: String,
+        /// Its value now.
+        after: String,
+        /// The keys that may change.
+        allowed: String,
+    },
+    /// A resumed run would see other images.
+    #[error(
+        "the {part} data differ from those of the run in {}: names, number, labels or pixels are others. Give it the \
+         data that it began with, or start a new run", path.display()
+    )]
+    OtherData {
+        /// Training or validation.
+        part: &'static str,
+        /// The run's folder.
+        path: PathBuf,
+    },
+    /// Another process writes to the run's folder.
+    #[error("{} is being written to by another process; wait for it, or choose another folder", path.display())]
+    RunBusy {
+        /// The folder.
+        path: PathBuf,
     },
     /// The loss is NaN or infinite.
     #[error(

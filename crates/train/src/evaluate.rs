@@ -1,20 +1,13 @@
 //! Evaluation: logits of a data set, and the figures that are made from them. How they look on a screen is not here.
 
 use serde::Serialize;
-use vitrine_data::{Batch, Loader};
-use vitrine_models::VisionTransformer;
-use vitrine_nn::{Parameters, Pass};
-use vitrine_tensor::{Device, Tensor};
+use vitrine_data::Loader;
+use vitrine_nn::{Model, Parameters, Pass};
+use vitrine_tensor::Tensor;
 
 use crate::checkpoint::Sums;
 use crate::error::{Result, TrainError};
-
-/// A batch on the device: images `[B, C, H, W]`, labels `[B]`.
-pub fn upload(batch: &Batch, device: &Device) -> Result<(Tensor, Tensor)> {
-    let images = Tensor::from_slice(&batch.images, &batch.shape, device)?;
-    let labels = Tensor::from_slice(&batch.labels, &[batch.labels.len()], device)?;
-    Ok((images, labels))
-}
+use crate::objective::DeviceBatch;
 
 /// The place of the largest entry; the first of equals counts.
 fn largest(row: &[f64]) -> usize {
@@ -37,7 +30,7 @@ pub fn count_correct(logits: &Tensor, labels: &[i64]) -> Result<u64> {
 
 /// Loss and accuracy over a data set, dropout off. `seen` is told after each batch how many batches are done.
 pub fn evaluate(
-    model: &VisionTransformer,
+    model: &dyn Model,
     parameters: &Parameters,
     loader: &Loader,
     seen: impl FnMut(u64),
@@ -55,7 +48,7 @@ pub fn evaluate(
 /// All figures over a data set, dropout off; an error if the loss is not finite. `seen` is told after each batch how
 /// many batches are done.
 pub fn evaluate_classes(
-    model: &VisionTransformer,
+    model: &dyn Model,
     parameters: &Parameters,
     loader: &Loader,
     seen: impl FnMut(u64),
@@ -74,7 +67,7 @@ pub fn evaluate_classes(
 
 /// Runs the model over a data set; `look` gets labels, logits `[B, K]` and mean loss of each batch.
 fn each_batch(
-    model: &VisionTransformer,
+    model: &dyn Model,
     parameters: &Parameters,
     loader: &Loader,
     mut seen: impl FnMut(u64),
@@ -83,9 +76,9 @@ fn each_batch(
     let device = parameters.values().device();
     for (done, batch) in (1..).zip(loader.epoch(0, 0)) {
         let batch = batch?;
-        let (images, labels) = upload(&batch, device)?;
+        let DeviceBatch { images, labels, .. } = DeviceBatch::upload(&batch, device)?;
         let pass = Pass::inference(parameters);
-        let logits = model.forward(&pass, &pass.constant(images))?;
+        let logits = model.forward(&pass, &pass.constant(images))?.prediction()?;
         let loss = logits.value().cross_entropy(&labels, 0.0)?.to_scalar()?;
         look(&batch.labels, logits.value(), loss)?;
         loader.recycle(batch);

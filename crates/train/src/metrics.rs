@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::atomic::{AtomicWriteError, write_atomic};
+use crate::sink::{Event, Sink};
 
 /// The figures of one epoch: one line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -216,6 +217,15 @@ impl MetricsLog {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Sink for MetricsLog {
+    fn take(&mut self, event: Event<'_>) -> crate::Result<()> {
+        match event {
+            Event::EpochEnds { metrics, .. } => Ok(self.append(*metrics)?),
+            _ => Ok(()),
+        }
     }
 }
 

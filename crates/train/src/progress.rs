@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::error::Result;
 use crate::metrics::EpochMetrics;
+use crate::sink::{Event, Sink, TRAIN_LOSS};
 
 /// Time between two plain lines within an epoch.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -33,7 +35,7 @@ struct State {
     batches_done: u64,
     batches_skipped: u64,
     images: u64,
-    loss: Option<f32>,
+    loss: Option<f64>,
     started: Instant,
 }
 
@@ -107,12 +109,11 @@ impl Progress {
         }
     }
 
-    /// One batch of so many images is done. The loss is given when it was read.
-    pub fn step(&mut self, loss: Option<f32>, images: u64) {
+    /// One batch of so many images is done.
+    pub fn batch(&mut self, images: u64) {
         let state = &mut self.state;
         state.batches_done += 1;
         state.images += images;
-        state.loss = loss.or(state.loss);
         let elapsed = state.started.elapsed();
         match &mut self.display {
             Display::Bar(bar) => {
@@ -155,6 +156,26 @@ impl Progress {
             Display::Bar(bar) => bar.suspend(|| write_line(&mut std::io::stderr(), text)),
             Display::Plain { out, .. } => write_line(out, text),
         }
+    }
+}
+
+impl Sink for Progress {
+    fn take(&mut self, event: Event<'_>) -> Result<()> {
+        match event {
+            Event::EpochBegins { epoch, total_epochs, batches, done } => {
+                self.start_epoch(epoch, total_epochs, batches);
+                self.skip(done);
+            }
+            Event::Step { figures, .. } => {
+                let loss = figures.iter().find(|(name, _)| *name == TRAIN_LOSS);
+                self.state.loss = loss.map(|(_, loss)| *loss).or(self.state.loss);
+            }
+            Event::Batch { images } => self.batch(images),
+            Event::EpochEnds { metrics, .. } => self.finish_epoch(metrics),
+            Event::Message(text) => self.message(text),
+            Event::Checkpoint => {}
+        }
+        Ok(())
     }
 }
 
@@ -281,9 +302,10 @@ mod tests {
         let out = Shared::default();
         let mut progress = Progress::plain(Box::new(out.clone()), Duration::ZERO);
         progress.start_epoch(2, 10, 3);
-        progress.step(None, 128);
-        progress.step(Some(2.25), 128);
-        progress.step(None, 64);
+        progress.batch(128);
+        progress.take(Event::Step { step: 1, figures: &[(TRAIN_LOSS, 2.25)] }).unwrap();
+        progress.batch(128);
+        progress.batch(64);
         progress.message("checkpoint written");
         progress.finish_epoch(&METRICS);
         let lines = out.lines();
@@ -305,7 +327,7 @@ mod tests {
         let mut progress = Progress::plain(Box::new(out.clone()), Duration::from_secs(3600));
         progress.start_epoch(1, 1, 1000);
         for _ in 0..1000 {
-            progress.step(Some(1.0), 8);
+            progress.batch(8);
         }
         assert!(out.lines().is_empty());
         progress.finish_epoch(&METRICS);
@@ -325,7 +347,7 @@ mod tests {
         }
         let mut progress = Progress::plain(Box::new(Closed), Duration::ZERO);
         progress.start_epoch(1, 1, 2);
-        progress.step(Some(1.0), 1);
+        progress.batch(1);
         progress.finish_epoch(&METRICS);
     }
 
@@ -336,7 +358,7 @@ mod tests {
         progress.skip(40);
         assert_eq!(progress.state.time_left(5.0), "?");
         for _ in 0..10 {
-            progress.step(None, 1);
+            progress.batch(1);
         }
         // 10 batches took 20 s: 50 are left here and 200 in the two epochs after.
         assert_eq!(progress.state.time_left(20.0), "8 min 20 s");
@@ -349,10 +371,10 @@ mod tests {
     #[test]
     fn steps_beyond_what_was_announced_do_no_harm() {
         let mut progress = Progress::silent();
-        progress.step(Some(1.0), 1);
+        progress.batch(1);
         progress.start_epoch(3, 2, 1);
-        progress.step(None, 1);
-        progress.step(None, 1);
+        progress.batch(1);
+        progress.batch(1);
         assert_eq!(progress.state.time_left(1.0), "0.0 s");
     }
 

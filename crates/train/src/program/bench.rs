@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use vitrine_train::bench::{self, Bench, BenchFigures};
+use vitrine_train::build;
 use vitrine_train::recipe::Recipe;
 use vitrine_train::threads::with_threads;
 
@@ -14,18 +15,21 @@ use super::print;
 pub fn run(arguments: BenchArguments) -> Result<ExitCode> {
     let mut recipe = Recipe::load(arguments.recipe.source(), &arguments.recipe.overrides()?)?;
     if let Some(classes) = arguments.classes {
-        recipe.model.classes = classes as usize;
+        recipe.model = recipe.model.with_classes(classes as usize);
     }
     let work = match arguments.work {
         Work::TrainStep => bench::Work::TrainStep,
         Work::Forward => bench::Work::Forward,
     };
     let (warmup, steps) = (arguments.warmup, arguments.steps.get());
+    let threads = recipe.training.run.threads;
+    let bench = || {
+        let objective = Box::new(recipe.objective.clone());
+        Bench::new(build::model(&recipe)?, objective, &recipe.training, work)
+    };
     if let Some(how) = arguments.kernels {
         let timed = matches!(how, Kernels::Timed);
-        let report = with_threads(recipe.run.threads, || {
-            Bench::new(&recipe, work)?.kernels(timed, warmup, steps)
-        })??;
+        let report = with_threads(threads, || bench()?.kernels(timed, warmup, steps))??;
         let text = match arguments.json {
             true => {
                 serde_json::to_string(&report).context("cannot write the figures as JSON")? + "\n"
@@ -35,8 +39,7 @@ pub fn run(arguments: BenchArguments) -> Result<ExitCode> {
         print(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let figures =
-        with_threads(recipe.run.threads, || Bench::new(&recipe, work)?.run(warmup, steps))??;
+    let figures = with_threads(threads, || bench()?.run(warmup, steps))??;
     let line = match arguments.json {
         true => serde_json::to_string(&figures).context("cannot write the figures as JSON")?,
         false => text(&figures),

@@ -1,8 +1,9 @@
 //! The nearest known name to one that is not known. Suggestions only; nothing is corrected.
 
 use strsim::damerau_levenshtein;
+use vitrine_nn::settings::Key;
 
-use super::keys::{KEYS, SECTIONS};
+use super::sections::{SECTIONS, keys};
 
 /// Longer names are nobody's slip of the finger, and comparing them costs time.
 const LONGEST: usize = 64;
@@ -11,22 +12,21 @@ const LONGEST: usize = 64;
 pub(super) fn nearest_key(given: &str) -> Option<String> {
     let given = normal(given)?;
     let (section, leaf) = given.rsplit_once('.').unwrap_or(("", &given));
-    let same_section = |key: &super::keys::Key| key.section() == section;
-    let named = |key: &super::keys::Key| key.leaf() == leaf || key.aliases.contains(&leaf);
-    let exact = KEYS
-        .iter()
+    let same_section = |key: &Key| key.section() == section;
+    let named = |key: &Key| key.leaf() == leaf || key.aliases.contains(&leaf);
+    let exact = keys()
         .find(|key| named(key) && same_section(key))
-        .or_else(|| KEYS.iter().find(|key| key.leaf() == leaf))
-        .or_else(|| KEYS.iter().find(|key| named(key)));
+        .or_else(|| keys().find(|key| key.leaf() == leaf))
+        .or_else(|| keys().find(|key| named(key)));
     if let Some(key) = exact {
         return Some(key.name.into());
     }
-    let distance = |key: &super::keys::Key| {
+    let distance = |key: &Key| {
         let elsewhere = usize::from(!section.is_empty() && !same_section(key));
         let by_leaf = damerau_levenshtein(leaf, key.leaf()) + elsewhere;
         by_leaf.min(damerau_levenshtein(&given, key.name))
     };
-    let (key, distance) = KEYS.iter().map(|key| (key, distance(key))).min_by_key(|pair| pair.1)?;
+    let (key, distance) = keys().map(|key| (key, distance(key))).min_by_key(|pair| pair.1)?;
     near(distance, leaf).then(|| key.name.into())
 }
 
