@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vitrine_data::{Dataset, DatasetName, IdxSpec, Loader, LoaderConfig, Locator, Split};
+use vitrine_data::{
+    DatasetName, IdxSpec, Loader, LoaderConfig, Locator, Preprocessing, Samples, Split,
+};
 use vitrine_models::{Initialisation, VisionTransformer, VitConfig};
 use vitrine_nn::schedule::Schedule;
 use vitrine_nn::{Activation, AdamW, Optimizer, ParameterBuilder, Parameters, Sgd};
@@ -16,9 +18,9 @@ use crate::recipe::{self, Recipe};
 #[derive(Clone)]
 pub struct Datasets {
     /// For the weights.
-    pub train: Arc<Dataset>,
+    pub train: Arc<dyn Samples>,
     /// For the figures.
-    pub val: Arc<Dataset>,
+    pub val: Arc<dyn Samples>,
 }
 
 impl Datasets {
@@ -38,7 +40,7 @@ impl Datasets {
 }
 
 /// One part of the recipe's data set, as much of it as the recipe asks for.
-pub fn dataset(recipe: &Recipe, split: Split, locator: &Locator) -> Result<Arc<Dataset>> {
+pub fn dataset(recipe: &Recipe, split: Split, locator: &Locator) -> Result<Arc<dyn Samples>> {
     let limit = match split {
         Split::Train => recipe.data.limit_train,
         Split::Test => recipe.data.limit_val,
@@ -57,7 +59,7 @@ pub fn spec_of(dataset: recipe::Dataset) -> &'static IdxSpec {
 }
 
 /// The batches of a data set as a recipe asks for them.
-pub fn loader(recipe: &Recipe, dataset: Arc<Dataset>, shuffle: bool) -> Result<Loader> {
+pub fn loader(recipe: &Recipe, dataset: Arc<dyn Samples>, shuffle: bool) -> Result<Loader> {
     let classes = dataset.class_names().len();
     if classes != recipe.model.classes {
         return Err(TrainError::Classes {
@@ -67,13 +69,13 @@ pub fn loader(recipe: &Recipe, dataset: Arc<Dataset>, shuffle: bool) -> Result<L
         });
     }
     let size = recipe.model.image_size;
+    let preprocessing = Preprocessing::new(recipe.model.channels, (size.height, size.width));
     let config = LoaderConfig {
-        channels: Some(recipe.model.channels),
         shuffle,
         seed: recipe.run.seed,
         workers: recipe.data.workers,
         prefetch: recipe.data.prefetch,
-        ..LoaderConfig::new(recipe.run.batch_size, (size.height, size.width))
+        ..LoaderConfig::new(recipe.run.batch_size, preprocessing)
     };
     Ok(Loader::new(dataset, config)?)
 }

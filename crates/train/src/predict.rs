@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use vitrine_data::{decode_image, load_image};
+use vitrine_data::{Preprocessing, decode_image, load_image};
 use vitrine_models::VisionTransformer;
 use vitrine_nn::{Parameters, Pass};
 use vitrine_tensor::Tensor;
@@ -62,14 +62,17 @@ impl Classifier {
 
     /// Classifies an image file; all classes, the likeliest first.
     pub fn classify_file(&self, path: &Path) -> Result<Vec<Guess>> {
-        let config = self.model.config();
-        self.classify(&load_image(path, config.channels, config.image_size)?)
+        self.classify(&load_image(path, &self.preprocessing())?)
     }
 
     /// Classifies the contents of an image file; `name` is for error messages.
     pub fn classify_bytes(&self, name: &str, bytes: &[u8]) -> Result<Vec<Guess>> {
+        self.classify(&decode_image(name, bytes, &self.preprocessing())?)
+    }
+
+    fn preprocessing(&self) -> Preprocessing {
         let config = self.model.config();
-        self.classify(&decode_image(name, bytes, config.channels, config.image_size)?)
+        Preprocessing::new(config.channels, config.image_size)
     }
 
     /// Classifies pixels `[C, H, W]` of the model's size, scaled to [0, 1].
