@@ -93,9 +93,8 @@ pub enum DataError {
 
     /// A sample's label is not the number of a class.
     #[error(
-        "{dataset}: sample {sample} has label {label}, but the {classes} classes are numbered 0 to \
-         {}",
-        classes - 1
+        "{dataset}: sample {sample} has label {label}, but there are {classes} classes, numbered \
+         from 0"
     )]
     LabelOutOfRange {
         /// The dataset's name.
@@ -114,6 +113,17 @@ pub enum DataError {
         /// The dataset's name.
         dataset: String,
         /// What does not fit.
+        reason: String,
+    },
+
+    /// A sample cannot be had, or the loader finds fault with it.
+    #[error("{dataset}: sample {index}: {reason}")]
+    Sample {
+        /// The dataset's name.
+        dataset: String,
+        /// The sample's index.
+        index: usize,
+        /// What is wrong with it.
         reason: String,
     },
 

@@ -1,5 +1,4 @@
-//! The IDX container of the MNIST family: a parser that checks all of it. It knows no file names
-//! and no sums.
+//! The IDX container of the MNIST family: a parser that checks all of it. It knows no file names and no sums.
 //!
 //! ```text
 //! 00 00 08 nn   magic: two zeros, element type 0x08 (unsigned byte), number of dimensions

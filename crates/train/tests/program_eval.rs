@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::tempdir;
-use vitrine_data::{DataError, Dataset, DatasetName, FetchMethod, Loader, LoaderConfig, Locator};
+use vitrine_data::{
+    DataError, Dataset, DatasetName, FetchMethod, Image, Loader, LoaderConfig, Locator,
+    Preprocessing, Samples,
+};
 use vitrine_program::{text, tiny, tiny_recipe, tiny_run, tiny_weights, vitrine};
 use vitrine_train::evaluate::{evaluate, evaluate_classes};
 use vitrine_train::predict::Classifier;
@@ -40,7 +43,8 @@ fn figures_equal_those_of_single_images() {
     let (mut loss, mut top1, mut top5) = (0.0, 0, 0);
     let mut confusion = vec![vec![0; 10]; 10];
     for sample in 0..dataset.len() {
-        let (image, label) = dataset.get(sample).unwrap();
+        let (mut image, label) = (Image::default(), dataset.label(sample));
+        dataset.read(sample, &mut image).unwrap();
         let pixels: Vec<f32> = image.pixels.iter().map(|p| f32::from(*p) / 255.0).collect();
         let guesses = classifier.classify(&pixels).unwrap();
         let place = guesses.iter().position(|guess| guess.label == label as usize).unwrap();
@@ -75,7 +79,8 @@ fn a_loss_that_is_not_finite_is_an_error() {
     let (model, parameters) = build::model(&recipe).unwrap();
     parameters.values().fill_(3e38).unwrap();
     let dataset = Arc::new(Dataset::synthetic(4, [1, 28, 28], 10, 5).unwrap());
-    let loader = Loader::new(dataset, LoaderConfig::new(4, (28, 28))).unwrap();
+    let loader =
+        Loader::new(dataset, LoaderConfig::new(4, Preprocessing::new(1, (28, 28)))).unwrap();
     let error = evaluate_classes(&model, &parameters, &loader, |_| {}).unwrap_err();
     assert!(matches!(error, TrainError::NotFiniteOutput { what: "loss" }), "{error}");
 }
