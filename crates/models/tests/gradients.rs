@@ -94,3 +94,24 @@ fn one_block_and_deeper_ones() {
         }
     }
 }
+
+/// Up to two blocks of query rows, so that tiles end anywhere, in heads of 16 and 64 columns.
+#[test]
+fn any_number_of_tokens() {
+    let variants = variants();
+    let small = variants.iter().find(|config| config.pool == Pool::Mean).unwrap();
+    for tokens in 1..=130 {
+        for width in [32, 128] {
+            let config = VitConfig {
+                image_size: (tokens, 1),
+                patch_size: (1, 1),
+                width,
+                depth: 1,
+                ..small.clone()
+            };
+            for dtype in [DType::F32, DType::BF16] {
+                check(&config, dtype);
+            }
+        }
+    }
+}

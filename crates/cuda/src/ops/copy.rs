@@ -1,7 +1,7 @@
 //! Copies, conversions, fills: what only moves elements.
 
 use cust::memory::AsyncCopyDestination;
-use vitrine_tensor::{DType, Result, Tensor, bf16};
+use vitrine_tensor::{DType, Element, Result, Tensor, bf16};
 
 use crate::arguments::Walk;
 use crate::backend::CudaBackend;
@@ -36,7 +36,7 @@ pub(crate) fn fill(backend: &CudaBackend, to: &Tensor, value: f64) -> Result<()>
     let bits: u64 = match to.dtype() {
         DType::F32 => (value as f32).to_bits().into(),
         DType::F64 => value.to_bits(),
-        DType::BF16 => bf16::from_f64(value).to_bits().into(),
+        DType::BF16 => <bf16 as Element>::from_f64(value).to_bits().into(),
         DType::U8 => (value as u8).into(),
         DType::I64 => value as i64 as u64,
     };

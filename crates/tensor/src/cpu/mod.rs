@@ -149,6 +149,7 @@ impl Backend for CpuBackend {
 
     fn poison(&self) {
         self.pool.poison();
+        scratch::poison();
     }
 
     fn copy(&self, from: &Tensor, to: &Tensor) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Cross-entropy and its gradient.
 
-use vitrine_tensor::Tensor;
+use vitrine_tensor::{Result, Tensor};
 
 use crate::case::Case;
 use crate::compare::Comparison;
@@ -9,7 +9,7 @@ use crate::reference::{array, cross_entropy as reference};
 
 const SHAPES: [[usize; 2]; 6] = [[1, 1], [1, 10], [7, 3], [128, 10], [700, 37], [3, 1000]];
 
-fn labels(s: &Setup, [batch, classes]: [usize; 2]) -> vitrine_tensor::Result<(Vec<i64>, Tensor)> {
+fn labels(s: &Setup, [batch, classes]: [usize; 2]) -> Result<(Vec<i64>, Tensor)> {
     let labels: Vec<i64> = (0..batch).map(|i| (i * 7 % classes) as i64).collect();
     let tensor = Tensor::from_slice(&labels, &[batch], &s.device)?;
     Ok((labels, tensor))
@@ -26,28 +26,46 @@ pub(super) fn cases() -> Vec<Case> {
         ] {
             let name = format!("{shape:?}, {layout:?}, smoothing {smoothing}, logits × {spread}");
             cases.push(Case::new("cross_entropy", name.clone(), move |s| {
-                let logits = s.placed(&(random(1, &shape) * spread), layout)?;
-                let (labels, tensor) = labels(s, shape)?;
-                let loss = logits.tensor.cross_entropy(&tensor, smoothing)?;
-                let expected = reference::cross_entropy(&logits.values, &labels, smoothing);
-                Ok(vec![Comparison::new("loss", &loss, &array(&[], vec![expected]))?])
+                loss(s, shape, layout, smoothing, spread)
             }));
             cases.push(Case::new("cross_entropy_grad", name, move |s| {
-                let logits = s.placed(&(random(1, &shape) * spread), layout)?;
-                let (labels, tensor) = labels(s, shape)?;
-                let dloss = array(&[], vec![1.75]);
-                let dloss = s.placed_as(&dloss, Layout::Offset, s.dtype.accumulator())?.tensor;
-                let grad = logits.tensor.cross_entropy_grad(&tensor, smoothing, &dloss)?;
-                let expected =
-                    reference::cross_entropy_grad(&logits.values, &labels, smoothing, 1.75);
-                // Softmax minus target: both are at most 1, and the logits' spread is lost to rounding.
-                let terms = expected.mapv(|_| (1.0 + spread) * 1.75 / shape[0] as f64);
-                let accumulator = s.dtype.accumulator();
-                Ok(vec![
-                    Comparison::new("dlogits", &grad, &expected)?.loosened(accumulator, &terms),
-                ])
+                gradient(s, shape, layout, smoothing, spread)
             }));
         }
     }
     cases
+}
+
+/// Of logits `spread` times as far apart as standard normal ones.
+pub(crate) fn loss(
+    s: &Setup,
+    shape: [usize; 2],
+    layout: Layout,
+    smoothing: f64,
+    spread: f64,
+) -> Result<Vec<Comparison>> {
+    let logits = s.placed(&(random(1, &shape) * spread), layout)?;
+    let (labels, tensor) = labels(s, shape)?;
+    let loss = logits.tensor.cross_entropy(&tensor, smoothing)?;
+    let expected = reference::cross_entropy(&logits.values, &labels, smoothing);
+    Ok(vec![Comparison::new("loss", &loss, &array(&[], vec![expected]))?])
+}
+
+pub(crate) fn gradient(
+    s: &Setup,
+    shape: [usize; 2],
+    layout: Layout,
+    smoothing: f64,
+    spread: f64,
+) -> Result<Vec<Comparison>> {
+    let logits = s.placed(&(random(1, &shape) * spread), layout)?;
+    let (labels, tensor) = labels(s, shape)?;
+    let dloss = array(&[], vec![1.75]);
+    let dloss = s.placed_as(&dloss, Layout::Offset, s.dtype.accumulator())?.tensor;
+    let grad = logits.tensor.cross_entropy_grad(&tensor, smoothing, &dloss)?;
+    let expected = reference::cross_entropy_grad(&logits.values, &labels, smoothing, 1.75);
+    // Softmax minus target: both are at most 1, and the logits' spread is lost to rounding.
+    let terms = expected.mapv(|_| (1.0 + spread) * 1.75 / shape[0] as f64);
+    let accumulator = s.dtype.accumulator();
+    Ok(vec![Comparison::new("dlogits", &grad, &expected)?.loosened(accumulator, &terms)])
 }
