@@ -18,7 +18,7 @@ use crate::kernels::KernelReport;
 #[cfg(feature = "cuda")]
 use crate::kernels::KernelRow;
 use crate::objective::{DeviceBatch, Objective};
-use crate::recipe::Training;
+use crate::recipe::{Recipe, Training};
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,12 @@ pub struct Bench {
 }
 
 impl Bench {
+    /// A recipe's.
+    pub fn of(recipe: &Recipe, work: Work) -> Result<Self> {
+        let objective = Box::new(recipe.objective.clone());
+        Self::new(build::model(recipe)?, objective, &recipe.training, work)
+    }
+
     /// Makes up a batch: uniform noise, labels 0, 1, 2, …
     pub fn new(
         (model, parameters): (Box<dyn Model>, Parameters),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vitrine_data::{DatasetName, Loader, LoaderConfig, Locator, Preprocessing, Samples, Split};
+use vitrine_data::{Loader, LoaderConfig, Locator, Preprocessing, Samples, Split};
 use vitrine_nn::schedule::Schedule;
 use vitrine_nn::{AdamW, InputSpec, Model, Optimizer, ParameterBuilder, Parameters, Sgd};
 use vitrine_tensor::{DType, Device};
@@ -64,8 +64,7 @@ pub fn dataset(data: &DataRecipe, split: Split, locator: &Locator) -> Result<Arc
         Split::Train => data.limit_train,
         Split::Test => data.limit_val,
     };
-    let name: DatasetName = data.dataset.as_deref().unwrap_or_default().parse()?;
-    let dataset = locator.load(name.spec(), split)?;
+    let dataset = locator.load(data.known()?.spec(), split)?;
     let limit = if limit == 0 { dataset.len() } else { limit };
     Ok(Arc::new(dataset.limit(limit)))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use vitrine_data::{DatasetName, Preprocessing, decode_image, load_image};
+use vitrine_data::{Preprocessing, decode_image, load_image};
 use vitrine_nn::{Model, Parameters, Pass};
 use vitrine_tensor::Tensor;
 
@@ -53,8 +53,8 @@ impl Classifier {
         let (model, parameters) = build::model_with_weights(recipe, weights)?;
         let beside = checkpoint::Description::beside(weights).map(|about| about.label_names);
         let published = || {
-            let name = recipe.training.data.dataset.as_ref()?.parse::<DatasetName>().ok()?;
-            Some(name.spec().class_names.iter().map(|name| (*name).to_owned()).collect())
+            let spec = recipe.training.data.known().ok()?.spec();
+            Some(spec.class_names.iter().map(|name| (*name).to_owned()).collect())
         };
         let classes = model.input().classes;
         let fits = |names: &Vec<String>| names.len() == classes;

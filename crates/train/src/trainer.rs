@@ -138,6 +138,7 @@ impl Trainer {
         let parameters = build::computed(training, parameters)?;
         let mut optimizer = build::optimizer(training)?;
         let input = model.input();
+        training.data.check_classes(input.classes)?;
         let train = build::loader(training, &input, data.train, true)?;
         let val = build::loader(training, &input, data.val, false)?;
         let steps = train.batches_per_epoch().div_ceil(training.optimizer.accumulation) as u64;

@@ -55,9 +55,10 @@ fn figures_equal_those_of_single_images() {
     }
 
     let (model, parameters) = build::model(&recipe).unwrap();
-    let loader = build::loader(&recipe, dataset, false).unwrap();
+    let loader = build::loader(&recipe.training, &model.input(), dataset, false).unwrap();
     let mut seen = Vec::new();
-    let found = evaluate_classes(&model, &parameters, &loader, |done| seen.push(done)).unwrap();
+    let found =
+        evaluate_classes(model.as_ref(), &parameters, &loader, |done| seen.push(done)).unwrap();
     assert_eq!(seen, [1, 2, 3, 4]);
     assert_eq!(found.images, 61);
     assert_eq!(found.confusion, confusion);
@@ -68,7 +69,7 @@ fn figures_equal_those_of_single_images() {
     assert_eq!(counts, [7, 6, 6, 6, 6, 6, 6, 6, 6, 6]);
 
     // The short form, which the training loop uses, counts the same.
-    let sums = evaluate(&model, &parameters, &loader, |_| {}).unwrap();
+    let sums = evaluate(model.as_ref(), &parameters, &loader, |_| {}).unwrap();
     assert_eq!((sums.images, sums.correct), (61, top1));
     assert_eq!(sums.loss / 61.0, found.loss);
 }
@@ -81,7 +82,7 @@ fn a_loss_that_is_not_finite_is_an_error() {
     let dataset = Arc::new(Dataset::synthetic(4, [1, 28, 28], 10, 5).unwrap());
     let loader =
         Loader::new(dataset, LoaderConfig::new(4, Preprocessing::new(1, (28, 28)))).unwrap();
-    let error = evaluate_classes(&model, &parameters, &loader, |_| {}).unwrap_err();
+    let error = evaluate_classes(model.as_ref(), &parameters, &loader, |_| {}).unwrap_err();
     assert!(matches!(error, TrainError::NotFiniteOutput { what: "loss" }), "{error}");
 }
 

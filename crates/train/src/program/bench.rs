@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use vitrine_train::bench::{self, Bench, BenchFigures};
-use vitrine_train::build;
 use vitrine_train::recipe::Recipe;
 use vitrine_train::threads::with_threads;
 
@@ -23,13 +22,10 @@ pub fn run(arguments: BenchArguments) -> Result<ExitCode> {
     };
     let (warmup, steps) = (arguments.warmup, arguments.steps.get());
     let threads = recipe.training.run.threads;
-    let bench = || {
-        let objective = Box::new(recipe.objective.clone());
-        Bench::new(build::model(&recipe)?, objective, &recipe.training, work)
-    };
     if let Some(how) = arguments.kernels {
         let timed = matches!(how, Kernels::Timed);
-        let report = with_threads(threads, || bench()?.kernels(timed, warmup, steps))??;
+        let report =
+            with_threads(threads, || Bench::of(&recipe, work)?.kernels(timed, warmup, steps))??;
         let text = match arguments.json {
             true => {
                 serde_json::to_string(&report).context("cannot write the figures as JSON")? + "\n"
@@ -39,7 +35,7 @@ pub fn run(arguments: BenchArguments) -> Result<ExitCode> {
         print(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let figures = with_threads(threads, || bench()?.run(warmup, steps))??;
+    let figures = with_threads(threads, || Bench::of(&recipe, work)?.run(warmup, steps))??;
     let line = match arguments.json {
         true => serde_json::to_string(&figures).context("cannot write the figures as JSON")?,
         false => text(&figures),

@@ -124,7 +124,7 @@ impl Recipe {
         self.model.validate()?;
         check(&self.objective, CrossEntropy::KEYS)?;
         self.training.validate()?;
-        Ok(validate::check_data(&self.model, &self.training.data)?)
+        Ok(self.training.data.check_classes(self.model.classes())?)
     }
 
     fn resolve(mut layers: Vec<layers::Layer>, overrides: &Overrides) -> Result<Self, RecipeError> {

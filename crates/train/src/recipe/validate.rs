@@ -1,7 +1,6 @@
 //! Rules that tie two or more recipe keys together. The rules for one key alone stand with it, in `sections`.
 
 use vitrine_data::DatasetName;
-use vitrine_models::ModelConfig;
 use vitrine_nn::settings::{Fallback, SettingError, check};
 
 use super::sections::{DataRecipe, OptimizerRecipe, RunRecipe, ScheduleRecipe, Training};
@@ -9,20 +8,27 @@ use super::sections::{OptimizerKind, ScheduleKind, find_key};
 
 type Result = std::result::Result<(), SettingError>;
 
-/// The program's recipes name a data set that it knows; the model has its classes.
-pub(super) fn check_data(model: &ModelConfig, data: &DataRecipe) -> Result {
-    let key = "data.dataset";
-    let Some(dataset) = &data.dataset else {
-        let about = find_key(key).map_or("", |key| key.about);
-        return Err(SettingError::Missing { key, about });
-    };
-    let known = DatasetName::ALL.into_iter().find(|known| known.spec().name == dataset);
-    let Some(classes) = known.map(|known| known.spec().class_names.len()) else { return Ok(()) };
-    if model.classes() != classes {
-        let reason = format!("`{key} = {dataset:?}` has {classes} classes");
-        return conflict("model.classes", model.classes(), reason);
+impl DataRecipe {
+    /// The data set that the recipe names.
+    pub fn known(&self) -> std::result::Result<DatasetName, SettingError> {
+        let known = |name: &String| DatasetName::ALL.into_iter().find(|d| d.spec().name == name);
+        self.dataset.as_ref().and_then(known).ok_or_else(|| {
+            let key = "data.dataset";
+            SettingError::Missing { key, about: find_key(key).map_or("", |key| key.about) }
+        })
     }
-    Ok(())
+
+    /// Whether the data set that is named, if one is, has so many classes.
+    pub(crate) fn check_classes(&self, classes: usize) -> Result {
+        let Ok(spec) = self.known().map(DatasetName::spec) else { return Ok(()) };
+        match spec.class_names.len() {
+            known if known == classes => Ok(()),
+            known => {
+                let reason = format!("`data.dataset = {:?}` has {known} classes", spec.name);
+                conflict("model.classes", classes, reason)
+            }
+        }
+    }
 }
 
 impl Training {
