@@ -58,18 +58,10 @@
 //! struct Squares(Vec<String>);
 //!
 //! impl Samples for Squares {
-//!     fn name(&self) -> &str {
-//!         "squares"
-//!     }
-//!     fn class_names(&self) -> &[String] {
-//!         &self.0
-//!     }
-//!     fn len(&self) -> usize {
-//!         20
-//!     }
-//!     fn label(&self, index: usize) -> i64 {
-//!         index as i64 % 2
-//!     }
+//!     fn name(&self) -> &str { "squares" }
+//!     fn class_names(&self) -> &[String] { &self.0 }
+//!     fn len(&self) -> usize { 20 }
+//!     fn label(&self, index: usize) -> i64 { index as i64 % 2 }
 //!     fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
 //!         let side = index + 1;
 //!         image.shape = [1, side, side];

@@ -34,22 +34,17 @@ impl Preprocessing {
     pub(crate) fn check(&self) -> Result<(), DataError> {
         check_size("image size", self.size)?;
         let Self { channels, mean, std, .. } = self;
-        let from = |least: f32, values: &[f32]| {
+        let each = |values: &[f32], least: f32| {
             values.len() == *channels && values.iter().all(|v| (least..=f32::MAX).contains(v))
         };
-        let settings = [
-            ("channels", *channels > 0),
-            ("mean", from(f32::MIN, mean)),
-            ("std", from(f32::MIN_POSITIVE, std)),
-        ];
-        let Some((setting, _)) = settings.into_iter().find(|(_, sensible)| !sensible) else {
+        if *channels > 0 && each(mean, f32::MIN) && each(std, f32::MIN_POSITIVE) {
             return Ok(());
-        };
+        }
         let reason = format!(
-            "channels {channels}, mean {mean:?}, std {std:?}: at least one channel, and for each \
-             one a mean and a std above 0"
+            "channels {channels}, mean {mean:?}, std {std:?}: at least one channel, for each a \
+             finite mean and a finite std above 0"
         );
-        Err(DataError::BadSetting { setting, reason })
+        Err(DataError::BadSetting { setting: "preprocessing", reason })
     }
 }
 

@@ -342,12 +342,12 @@ fn senseless_settings_are_refused() {
     for (preprocessing, setting) in [
         (Preprocessing::new(1, (0, 9)), "image size"),
         (Preprocessing::new(1, (9, 1 << 40)), "image size"),
-        (Preprocessing::new(0, (9, 9)), "channels"),
-        (Preprocessing { mean: vec![0.5; 3], ..whole.clone() }, "mean"),
-        (Preprocessing { mean: vec![f32::NAN], ..whole.clone() }, "mean"),
-        (Preprocessing { std: vec![], ..whole.clone() }, "std"),
-        (Preprocessing { std: vec![0.0], ..whole.clone() }, "std"),
-        (Preprocessing { std: vec![f32::INFINITY], ..whole }, "std"),
+        (Preprocessing::new(0, (9, 9)), "preprocessing"),
+        (Preprocessing { mean: vec![0.5; 3], ..whole.clone() }, "preprocessing"),
+        (Preprocessing { mean: vec![f32::NAN], ..whole.clone() }, "preprocessing"),
+        (Preprocessing { std: vec![], ..whole.clone() }, "preprocessing"),
+        (Preprocessing { std: vec![0.0], ..whole.clone() }, "preprocessing"),
+        (Preprocessing { std: vec![f32::INFINITY], ..whole }, "preprocessing"),
     ] {
         refuse(5, LoaderConfig { preprocessing, ..good() }, &format!("setting {setting}"));
     }
