@@ -14,8 +14,8 @@ use crate::transform::{SampleAddress, Scratch, Transform};
 /// that order and in `f32`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preprocessing {
-    /// The input's channels. A grey picture becomes three equal channels, and a coloured one grey; other numbers are
-    /// those of the pictures.
+    /// The input's channels. A grey picture becomes as many equal channels, and a coloured one grey for a single channel;
+    /// else the number is that of the pictures.
     pub channels: usize,
     /// The input's size, (height, width).
     pub size: (usize, usize),
@@ -62,12 +62,13 @@ impl Transform for Preprocessing {
     ) -> Result<(), DataError> {
         self.check()?;
         match (image.shape[0], self.channels) {
-            (from, to) if from == to || (from, to) == (1, 3) => {}
+            (1, _) => {}
+            (from, to) if from == to => {}
             (3, 1) => image.turn_grey(),
             (from, to) => {
                 let reason = format!(
                     "a picture of {from} does not become one of {to}: the number stays the same, \
-                     or is 3 and 1"
+                     one is repeated, and three become one"
                 );
                 return Err(DataError::BadSetting { setting: "channels", reason });
             }
