@@ -1,10 +1,10 @@
-//! Coarse operations put together from finer ones: what a [`Backend`] does that does not fuse them.
+//! Coarse operations put together from finer ones: what a backend does that does not fuse them.
 
-use crate::backend::{Backend, Binary};
+use crate::backend::{Binary, Products};
 use crate::{Result, Tensor};
 
-/// [`Backend::linear_grad_activated`] in two passes, with the gradient of the linear layer's input between them.
-pub fn linear_grad_activated<B: Backend + ?Sized>(
+/// [`Products::linear_grad_activated`] in two passes, with the gradient of the linear layer's input between them.
+pub fn linear_grad_activated<B: Products + ?Sized>(
     backend: &B,
     dy: &Tensor,
     w: &Tensor,

@@ -2,23 +2,27 @@
 
 use rayon::prelude::*;
 
+use super::CpuBackend;
 use super::activation::{activate_row, activate_row_with_derivative, dropout_row};
+use super::arithmetic::{accumulate, multiply_by, store, sum_rows};
 use super::buffer::Buffer;
-use super::elementwise::{accumulate, multiply_by, store, sum_rows};
+use super::dispatch::{with_float, with_sum};
+use super::memory::{packed_weight, read, write};
 use super::number::{Number, Real};
 use super::product::{Block, Grid, Matrix, MatrixMut, Right, one_row, pack, packed_len, product};
 use super::scratch::with_scratch;
 use super::simd::simd;
 use super::transpose::SIDE;
-use crate::{Activation, Dropout};
+use crate::backend::{Epilogue, Products};
+use crate::{Activation, Dropout, Result, Tensor};
 
 /// What happens to a row of the product.
-pub(crate) struct Finish<'a, T> {
-    pub(crate) bias: Option<&'a [T]>,
-    pub(crate) activation: Option<Activation>,
-    pub(crate) dropout: Option<Dropout>,
-    pub(crate) residual: Option<&'a [T]>,
-    pub(crate) rows_per_sample: usize,
+struct Finish<'a, T> {
+    bias: Option<&'a [T]>,
+    activation: Option<Activation>,
+    dropout: Option<Dropout>,
+    residual: Option<&'a [T]>,
+    rows_per_sample: usize,
 }
 
 simd! {
@@ -30,15 +34,15 @@ simd! {
 }
 
 /// A weight `[outputs, inputs]`, and what [`pack_weight`] made of it, if that is at hand.
-pub(crate) struct Weight<'a, T> {
-    pub(crate) values: &'a [T],
-    pub(crate) outputs: usize,
-    pub(crate) inputs: usize,
-    pub(crate) packed: Option<&'a [u8]>,
+struct Weight<'a, T> {
+    values: &'a [T],
+    outputs: usize,
+    inputs: usize,
+    packed: Option<&'a [u8]>,
 }
 
 /// Packs a weight for [`forward`], into an old buffer if there is one; `None` without memory for it.
-pub(crate) fn pack_weight<T: Number>(
+fn pack_weight<T: Number>(
     w: &[T],
     [outputs, inputs]: [usize; 2],
     buffer: Option<Buffer>,
@@ -52,7 +56,7 @@ pub(crate) fn pack_weight<T: Number>(
 }
 
 /// `y = epilogue(x·wᵀ)`
-pub(crate) fn forward<T: Number>(
+fn forward<T: Number>(
     x: &[T],
     w: &Weight<'_, T>,
     finish: &Finish<'_, T>,
@@ -143,7 +147,7 @@ impl<T: Number> Finish<'_, T> {
 }
 
 /// `dx = dy·w`, times the derivative of what made the input, if there is one.
-pub(crate) fn grad_input<T: Number>(
+fn grad_input<T: Number>(
     dy: &[T],
     w: &[T],
     dx: &mut [T],
@@ -169,7 +173,7 @@ pub(crate) fn grad_input<T: Number>(
 }
 
 /// `dw += dyᵀ·x`
-pub(crate) fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
+fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
     dy: &[T],
     x: &[T],
     dw: &mut [S],
@@ -237,17 +241,17 @@ simd! {
 }
 
 /// `db += Σ dy` over the rows.
-pub(crate) fn grad_bias<T: Number, S: Number<Acc = T::Acc>>(dy: &[T], db: &mut [S]) {
+fn grad_bias<T: Number, S: Number<Acc = T::Acc>>(dy: &[T], db: &mut [S]) {
     let sums = sum_rows(dy, db.len());
     accumulate(db, &sums);
 }
 
 /// A batch of strided matrices.
 #[derive(Clone, Copy)]
-pub(crate) struct Batched<'a, T> {
-    pub(crate) values: &'a [T],
-    pub(crate) shape: &'a [usize],
-    pub(crate) strides: &'a [usize],
+struct Batched<'a, T> {
+    values: &'a [T],
+    shape: &'a [usize],
+    strides: &'a [usize],
 }
 
 impl<'a, T: Number> Batched<'a, T> {
@@ -259,7 +263,7 @@ impl<'a, T: Number> Batched<'a, T> {
 }
 
 /// `c[b] = a[b]·b[b]`
-pub(crate) fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T]) {
+fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T]) {
     let (m, n) = (a.shape[1], b.shape[2]);
     if c.is_empty() {
         return;
@@ -275,4 +279,99 @@ pub(crate) fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T
         let grid = Grid::new::<T>(m, n);
         product(a, b.into(), &grid, grid.cut(c), |c, block| compute(&block, c, |_, _| ()));
     });
+}
+
+impl Products for CpuBackend {
+    fn linear(
+        &self,
+        x_tensor: &Tensor,
+        w_tensor: &Tensor,
+        epilogue: &Epilogue<'_>,
+        derivative: Option<&Tensor>,
+        y: &Tensor,
+    ) -> Result<()> {
+        with_float!(y.dtype(), T => {
+            let bias = epilogue.bias.map(read::<T>);
+            let residual = epilogue.residual.map(read::<T>);
+            let finish = Finish {
+                bias: bias.as_deref(),
+                activation: epilogue.activation,
+                dropout: epilogue.dropout,
+                residual: residual.as_deref(),
+                rows_per_sample: rows_per_sample(y),
+            };
+            let mut derivative = derivative.map(write::<T>);
+            let (x, w) = (read::<T>(x_tensor), read::<T>(w_tensor));
+            let (inputs, outputs) = (x_tensor.dims().last(), y.dims().last());
+            let packed = packed_weight(w_tensor, |buffer| {
+                pack_weight::<T>(&w, [outputs, inputs], buffer)
+            });
+            let packed = packed.as_deref().map(Buffer::bytes);
+            let weight = Weight { values: &w, outputs, inputs, packed };
+            forward(&x, &weight, &finish, derivative.as_deref_mut(), &mut write(y));
+        });
+        Ok(())
+    }
+
+    fn linear_grad_input(&self, dy: &Tensor, w: &Tensor, dx: &Tensor) -> Result<()> {
+        let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
+        with_float!(dx.dtype(), T => {
+            grad_input::<T>(&read(dy), &read(w), &mut write(dx), [outputs, inputs], None);
+        });
+        Ok(())
+    }
+
+    fn linear_grad_activated(
+        &self,
+        dy: &Tensor,
+        w: &Tensor,
+        derivative: &Tensor,
+        dpre: &Tensor,
+    ) -> Result<()> {
+        let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
+        with_float!(dpre.dtype(), T => {
+            let (derivative, mut dpre) = (read(derivative), write(dpre));
+            let extents = [outputs, inputs];
+            grad_input::<T>(&read(dy), &read(w), &mut dpre, extents, Some(&derivative));
+        });
+        Ok(())
+    }
+
+    fn linear_grad_weight(
+        &self,
+        dy: &Tensor,
+        x: &Tensor,
+        dw: &Tensor,
+        db: Option<&Tensor>,
+    ) -> Result<()> {
+        let &[outputs, inputs] = dw.shape() else { unreachable!("`ops` gives a matrix") };
+        with_float!(dy.dtype(), T => {
+            let (dy, x) = (read::<T>(dy), read::<T>(x));
+            with_sum!(dw.dtype(), T, S => {
+                grad_weight::<T, S>(&dy, &x, &mut write(dw), outputs, inputs);
+            });
+            if let Some(db) = db {
+                with_sum!(db.dtype(), T, S => grad_bias::<T, S>(&dy, &mut write(db)));
+            }
+        });
+        Ok(())
+    }
+
+    fn matmul(&self, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<()> {
+        with_float!(c.dtype(), T => {
+            let (left, right) = (read::<T>(a), read::<T>(b));
+            let left = Batched { values: &left, shape: a.shape(), strides: a.strides() };
+            let right = Batched { values: &right, shape: b.shape(), strides: b.strides() };
+            matmul(left, right, &mut write(c));
+        });
+        Ok(())
+    }
+}
+
+/// Rows (all axes but first and last) of one sample.
+fn rows_per_sample(t: &Tensor) -> usize {
+    match t.shape() {
+        [_, middle @ .., _] => middle.iter().product(),
+        _ => 1,
+    }
 }

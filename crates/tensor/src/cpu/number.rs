@@ -22,6 +22,9 @@ pub(crate) trait Real: Number<Acc = Self> + Float + std::iter::Sum {
     }
 }
 
+/// The type that arithmetic on a stored type is done in.
+pub(crate) type Acc<T> = <T as Number>::Acc;
+
 /// A type that tensors store.
 pub(crate) trait Number: Element {
     /// The type for arithmetic.

@@ -1,9 +1,59 @@
 //! The linear layer's product with its epilogue, its gradients, and the batched matrix product.
 
 use super::{check_dropout, expect_shape, expect_sum, expect_writable, same_float};
-use crate::backend::Epilogue;
+use crate::backend::{Activation, Arithmetic, Storage};
 use crate::error::{Error, Result};
-use crate::{Shape, Tensor};
+use crate::{Dropout, Shape, Tensor, composed};
+
+/// What a linear layer does after its product, in this order: bias, activation, dropout, residual.
+#[derive(Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// `[O]`, added to each row.
+    pub bias: Option<&'a Tensor>,
+    /// Applied to each element.
+    pub activation: Option<Activation>,
+    /// Applied to each element, which is numbered in the output's order.
+    pub dropout: Option<Dropout>,
+    /// Of the output's shape, added last.
+    pub residual: Option<&'a Tensor>,
+}
+
+/// Matrix products: the linear layer with its gradients, and batches.
+pub trait Products: Storage + Arithmetic {
+    /// `y = epilogue(x·wᵀ)`: x `[.., I]`, w `[O, I]`, y `[.., O]`. With `derivative` (of y's shape; there is an
+    /// activation), that of `dropout(activation(·))` at each element is written there too: `mask · activation′(·)`.
+    fn linear(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        epilogue: &Epilogue<'_>,
+        derivative: Option<&Tensor>,
+        y: &Tensor,
+    ) -> Result<()>;
+    /// `dx = dy·w`.
+    fn linear_grad_input(&self, dy: &Tensor, w: &Tensor, dx: &Tensor) -> Result<()>;
+    /// `dpre = (dy·w) · derivative`: the gradient for the value before what made the input, of which `derivative`, of
+    /// dpre's shape, is the derivative. A backend that does not fuse the two parts need not override this.
+    fn linear_grad_activated(
+        &self,
+        dy: &Tensor,
+        w: &Tensor,
+        derivative: &Tensor,
+        dpre: &Tensor,
+    ) -> Result<()> {
+        composed::linear_grad_activated(self, dy, w, derivative, dpre)
+    }
+    /// `dw += dyᵀ·x`, and `db += Σ dy` over the rows. Each of dw and db may have the accumulator's type.
+    fn linear_grad_weight(
+        &self,
+        dy: &Tensor,
+        x: &Tensor,
+        dw: &Tensor,
+        db: Option<&Tensor>,
+    ) -> Result<()>;
+    /// `c[b] = a[b]·b[b]`: `[B, M, K]` by `[B, K, N]`, both strided, c dense.
+    fn matmul(&self, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<()>;
+}
 
 impl Tensor {
     /// `y = epilogue(x·wᵀ)`: x `[.., I]`, weight `[O, I]`, y `[.., O]`.

@@ -1,8 +1,16 @@
-//! From images to tokens: cutting into patches, and adding the class token and the positions; with their gradients.
+//! Images in windows: cutting into patches, and back.
 
-use super::{check_dropout, expect_shape, same_float};
+use super::expect_shape;
 use crate::error::{Error, Result};
-use crate::{Dropout, Shape, Tensor};
+use crate::{Shape, Tensor};
+
+/// Windows of images.
+pub trait Convolutions {
+    /// Cuts `images [B, C, H, W]` into `patches [B, (H/p)·(W/q), C·p·q]`, a patch's elements in the order (C, p, q).
+    fn patchify(&self, images: &Tensor, patch: (usize, usize), patches: &Tensor) -> Result<()>;
+    /// Puts patches back into images: the inverse, and the gradient, of `patchify`.
+    fn unpatchify(&self, patches: &Tensor, patch: (usize, usize), images: &Tensor) -> Result<()>;
+}
 
 impl Tensor {
     /// Cuts images `[B, C, H, W]` into patches `[B, (H/p)·(W/q), C·p·q]`, row by row. A convolution whose kernel and
@@ -22,34 +30,6 @@ impl Tensor {
         let out = Self::uninitialised(Shape::new(images)?, self.dtype(), self.device())?;
         self.device().backend().unpatchify(&self.contiguous()?, patch, &out)?;
         Ok(out)
-    }
-
-    /// `dropout(class ++ patches + positions)`: patches `[B, M, D]`, class `[1, 1, D]` or none, positions
-    /// `[1, N, D]` with N = M + 1 (M without class); the result is `[B, N, D]`.
-    pub fn embed_tokens(
-        &self,
-        class: Option<&Self>,
-        positions: &Self,
-        dropout: Option<Dropout>,
-    ) -> Result<Self> {
-        const OP: &str = "embed_tokens";
-        let mut others = vec![positions];
-        others.extend(class);
-        let device = same_float(OP, self, &others)?;
-        let &[batch, patches, width] = self.shape() else {
-            return Err(self.shape_error(OP, "patches must be [B, M, D]"));
-        };
-        if let Some(class) = class {
-            expect_shape(OP, class, &[1, 1, width], "the class token must be [1, 1, D]")?;
-        }
-        let tokens = patches + usize::from(class.is_some());
-        expect_shape(OP, positions, &[1, tokens, width], "positions must be [1, N, D]")?;
-        check_dropout(OP, dropout.as_ref())?;
-        let y = Self::uninitialised(Shape::new(&[batch, tokens, width])?, self.dtype(), device)?;
-        let class = class.map(Self::contiguous).transpose()?;
-        let (patches, positions) = (self.contiguous()?, positions.contiguous()?);
-        device.backend().embed_tokens(&patches, class.as_ref(), &positions, dropout, &y)?;
-        Ok(y)
     }
 }
 

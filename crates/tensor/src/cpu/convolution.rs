@@ -1,16 +1,16 @@
-//! Cutting images into patches and back; class token and positions.
+//! Cutting images into patches and back.
 
 use rayon::prelude::*;
 
-use super::activation::Mask;
-use super::elementwise::store;
-use super::number::Number;
-use super::scratch::with_scratch;
-use super::simd::simd;
+use super::CpuBackend;
+use super::dispatch::with_element;
+use super::memory::{read, write};
+use crate::backend::Convolutions;
 use crate::dtype::Element;
+use crate::{Result, Tensor};
 
 /// How images are cut.
-pub(crate) struct Grid {
+struct Grid {
     channels: usize,
     height: usize,
     width: usize,
@@ -18,7 +18,7 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    pub(crate) fn new(images: &[usize], patch: (usize, usize)) -> Self {
+    fn new(images: &[usize], patch: (usize, usize)) -> Self {
         Self { channels: images[1], height: images[2], width: images[3], patch }
     }
 
@@ -42,7 +42,7 @@ impl Grid {
         }
     }
 
-    pub(crate) fn cut<T: Element>(&self, images: &[T], patches: &mut [T]) {
+    fn cut<T: Element>(&self, images: &[T], patches: &mut [T]) {
         let run = self.patch.1;
         let size = self.image().max(1);
         patches.par_chunks_mut(size).zip(images.par_chunks(size)).for_each(|(patches, image)| {
@@ -52,7 +52,7 @@ impl Grid {
         });
     }
 
-    pub(crate) fn paste<T: Element>(&self, patches: &[T], images: &mut [T]) {
+    fn paste<T: Element>(&self, patches: &[T], images: &mut [T]) {
         let run = self.patch.1;
         let size = self.image().max(1);
         images.par_chunks_mut(size).zip(patches.par_chunks(size)).for_each(|(image, patches)| {
@@ -63,37 +63,16 @@ impl Grid {
     }
 }
 
-simd! {
-    fn add<T: Number>(a: &[T], b: &[T], sums: &mut [T::Acc]) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum = a.widen() + b.widen();
-        }
+impl Convolutions for CpuBackend {
+    fn patchify(&self, images: &Tensor, patch: (usize, usize), patches: &Tensor) -> Result<()> {
+        let grid = Grid::new(images.shape(), patch);
+        with_element!(images.dtype(), T => grid.cut::<T>(&read(images), &mut write(patches)));
+        Ok(())
     }
-}
 
-/// `y = (class ++ patches + positions) · mask`
-pub(crate) fn tokens<T: Number>(
-    patches: &[T],
-    class: Option<&[T]>,
-    positions: &[T],
-    mask: Option<&Mask>,
-    y: &mut [T],
-) {
-    if y.is_empty() {
-        return;
+    fn unpatchify(&self, patches: &Tensor, patch: (usize, usize), images: &Tensor) -> Result<()> {
+        let grid = Grid::new(images.shape(), patch);
+        with_element!(images.dtype(), T => grid.paste::<T>(&read(patches), &mut write(images)));
+        Ok(())
     }
-    let tokens = positions.len();
-    let before = class.map_or(0, <[T]>::len);
-    y.par_chunks_mut(tokens).enumerate().for_each(|(image, y)| {
-        let patches = &patches[image * (tokens - before)..][..tokens - before];
-        with_scratch(tokens, |sums| {
-            let (first, others) = sums.split_at_mut(before);
-            add(class.unwrap_or_default(), positions, first);
-            add(patches, &positions[before..], others);
-            if let Some(mask) = mask {
-                mask.apply(sums, image * tokens);
-            }
-            store(sums, y);
-        });
-    });
 }
