@@ -6,7 +6,7 @@ use super::Op;
 use crate::Var;
 use crate::backward::Flow;
 use crate::error::Result;
-use crate::tape::NodeId;
+use crate::tape::Inputs;
 
 /// Saves the patch size and the images' shape.
 pub(crate) struct Patchify {
@@ -25,12 +25,7 @@ impl Var {
 }
 
 impl Patchify {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         flow.add(inputs[0], dy.unpatchify(self.patch, &self.images)?)
     }
 }
@@ -61,12 +56,7 @@ impl Var {
 }
 
 impl EmbedTokens {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         let dsum = match self.dropout {
             Some(dropout) => dy.dropout(dropout)?,
             None => dy,

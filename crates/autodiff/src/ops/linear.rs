@@ -6,7 +6,7 @@ use super::Op;
 use crate::Var;
 use crate::backward::Flow;
 use crate::error::Result;
-use crate::tape::NodeId;
+use crate::tape::Inputs;
 
 /// What a linear layer does after its product, in this order.
 #[derive(Clone, Copy, Default)]
@@ -83,12 +83,7 @@ impl Linear {
         }
     }
 
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         let dproduct = self.product_grad(&dy)?;
         if self.has_residual {
             flow.add(inputs[inputs.len() - 1], dy)?;
@@ -109,7 +104,7 @@ impl Linear {
     pub(crate) fn backward_product(
         self,
         dproduct: Tensor,
-        inputs: &[Option<NodeId>],
+        inputs: &Inputs,
         flow: &mut Flow,
     ) -> Result<()> {
         let bias = if self.has_bias { inputs[2] } else { None };
@@ -155,12 +150,7 @@ impl Var {
 }
 
 impl Matmul {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         let last = self.a.rank() - 1;
         if inputs[0].is_some() {
             flow.add(inputs[0], dy.matmul(&self.b.transpose(last - 1, last)?)?)?;
