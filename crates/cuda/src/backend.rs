@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::kernels::Kernels;
 use crate::launch::Launch;
 use crate::limits::Limits;
-use crate::memory::{Block, Pool, address};
+use crate::memory::{DeviceBlock, Pool, address};
 use crate::ops::losses::{LabelFault, check_labels};
 use crate::profile::{KernelFigures, Profile, Profiling};
 use crate::transfer::{Transfer, device_bytes};
@@ -167,7 +167,7 @@ pub struct CudaBackend {
     transfer: Mutex<Transfer>,
     label_fault: LabelFault,
     profile: Mutex<Option<Profile>>,
-    tables: Mutex<HashMap<Vec<u64>, Block>>,
+    tables: Mutex<HashMap<Vec<u64>, DeviceBlock>>,
     matmul: MatmulPrecision,
 }
 
@@ -312,7 +312,7 @@ impl CudaBackend {
     }
 
     /// Memory for intermediate results, which goes back to the pool when it is dropped.
-    pub(crate) fn scratch(&self, bytes: usize) -> Result<Block> {
+    pub(crate) fn scratch(&self, bytes: usize) -> Result<DeviceBlock> {
         self.pool.take(bytes)
     }
 }

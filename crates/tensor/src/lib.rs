@@ -39,7 +39,7 @@ pub use backend::{
     Activation, AdamWStep, Attention, AttentionInputs, AttentionOutput, Backend, Binary, Epilogue,
     SgdStep,
 };
-pub use cpu::{CpuBackend, Peak};
+pub use cpu::CpuBackend;
 pub use device::Device;
 pub use dtype::{DType, Element, bf16};
 pub use error::{Error, Result};

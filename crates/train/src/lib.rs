@@ -20,7 +20,6 @@ pub mod build;
 pub mod checkpoint;
 mod error;
 pub mod evaluate;
-pub mod kernels;
 pub mod machine;
 pub mod metrics;
 pub mod predict;

@@ -14,7 +14,6 @@ mod view;
 
 pub use attention::SelfAttention;
 pub use custom::CustomOp;
-pub use linear::LinearOptions;
 
 use vitrine_tensor::Tensor;
 

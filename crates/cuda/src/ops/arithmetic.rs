@@ -5,7 +5,7 @@ use vitrine_tensor::{DType, Result, Tensor};
 
 use crate::arguments::Walk;
 use crate::backend::CudaBackend;
-use crate::memory::Block;
+use crate::memory::DeviceBlock;
 
 /// Columns that a block of threads sums.
 const COLUMNS: usize = 32;
@@ -38,7 +38,7 @@ pub(crate) fn add_columns(
 pub(crate) fn add_partial(
     backend: &CudaBackend,
     op: &'static str,
-    partial: &Block,
+    partial: &DeviceBlock,
     [count, stride]: [usize; 2],
     first: usize,
     to: &Tensor,

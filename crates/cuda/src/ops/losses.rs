@@ -6,11 +6,11 @@ use vitrine_tensor::backend::Losses;
 use vitrine_tensor::{Error, Result, Tensor};
 
 use crate::backend::CudaBackend;
-use crate::memory::Block;
+use crate::memory::DeviceBlock;
 
 /// What the kernels found wrong with labels, until the host next waits for the device.
 #[derive(Default)]
-pub(crate) struct LabelFault(Mutex<Option<Block>>);
+pub(crate) struct LabelFault(Mutex<Option<DeviceBlock>>);
 
 /// Sample, label and number of classes, as the kernel writes them; no classes: nothing was wrong.
 type Fault = [i64; 3];
@@ -63,7 +63,7 @@ impl Losses for CudaBackend {
             self.upload_to(block.address(), bytemuck::bytes_of(&Fault::default()))?;
             *fault = Some(block);
         }
-        let fault = fault.as_ref().map_or(0, Block::address);
+        let fault = fault.as_ref().map_or(0, DeviceBlock::address);
         self.launch(OP, "cross_entropy_mean")?
             .grid([1; 3])
             .value(losses.address())

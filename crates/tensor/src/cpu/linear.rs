@@ -9,21 +9,14 @@ use super::buffer::Buffer;
 use super::dispatch::{with_float, with_sum};
 use super::memory::{packed_weight, read, write};
 use super::number::{Number, Real};
-use super::product::{Block, Grid, Matrix, MatrixMut, Right, one_row, pack, packed_len, product};
+use super::product::{
+    BlockGrid, Matrix, MatrixMut, ResultBlock, Right, one_row, pack, packed_len, product,
+};
 use super::scratch::with_scratch;
 use super::simd::simd;
 use super::transpose::SIDE;
 use crate::backend::{Epilogue, Products};
-use crate::{Activation, Dropout, Result, Tensor};
-
-/// What happens to a row of the product.
-struct Finish<'a, T> {
-    bias: Option<&'a [T]>,
-    activation: Option<Activation>,
-    dropout: Option<Dropout>,
-    residual: Option<&'a [T]>,
-    rows_per_sample: usize,
-}
+use crate::{Result, Tensor};
 
 simd! {
     fn add_bias<T: Number>(values: &mut [T::Acc], bias: &[T]) {
@@ -59,7 +52,8 @@ fn pack_weight<T: Number>(
 fn forward<T: Number>(
     x: &[T],
     w: &Weight<'_, T>,
-    finish: &Finish<'_, T>,
+    epilogue: &Epilogue<'_, [T]>,
+    rows_per_sample: usize,
     derivative: Option<&mut [T]>,
     y: &mut [T],
 ) {
@@ -74,21 +68,22 @@ fn forward<T: Number>(
         bytemuck::cast_slice(&bytes[..len])
     });
     let w = Right { matrix: Matrix::row_major(w.values, outputs, inputs).transposed(), packed };
-    let grid = Grid::new::<T>(rows, outputs);
+    let grid = BlockGrid::new::<T>(rows, outputs);
     let mut derivatives = derivative.map(|derivative| grid.cut(derivative).into_iter());
     let parts = grid.cut(y).into_iter().map(|y| (y, derivatives.as_mut().and_then(Iterator::next)));
     product(x, w, &grid, parts, |(y, mut derivative), block| {
         let (rows, columns) = (block.rows(), block.columns());
         compute(&block, y, |i, values| {
             let derivative = derivative.as_mut().map(|derivative| derivative.row(i));
-            finish.row(rows.start + i, columns.start, outputs, values, derivative);
+            let at = [rows.start + i, columns.start];
+            finish_row(epilogue, at, [rows_per_sample, outputs], values, derivative);
         });
     });
 }
 
 /// Computes a block where it goes, and finishes each of its rows while it is in cache.
 fn compute<T: Number>(
-    block: &Block<'_, T>,
+    block: &ResultBlock<'_, T>,
     to: MatrixMut<'_, T>,
     mut finish: impl FnMut(usize, &mut [T::Acc]),
 ) {
@@ -109,40 +104,37 @@ fn compute<T: Number>(
     }
 }
 
-impl<T: Number> Finish<'_, T> {
-    /// Finishes a part of a row of the product, from column `first` on.
-    fn row(
-        &self,
-        row: usize,
-        first: usize,
-        outputs: usize,
-        values: &mut [T::Acc],
-        derivative: Option<&mut [T]>,
-    ) {
-        let width = values.len();
-        if let Some(bias) = self.bias {
-            add_bias::<T>(values, &bias[first..][..width]);
+/// Finishes a part of row `row` of the product, from column `first` on.
+fn finish_row<T: Number>(
+    epilogue: &Epilogue<'_, [T]>,
+    [row, first]: [usize; 2],
+    [rows_per_sample, outputs]: [usize; 2],
+    values: &mut [T::Acc],
+    derivative: Option<&mut [T]>,
+) {
+    let width = values.len();
+    if let Some(bias) = epilogue.bias {
+        add_bias::<T>(values, &bias[first..][..width]);
+    }
+    let mask = epilogue.dropout.as_ref().map(|dropout| {
+        let row = dropout.row_index(row, outputs, rows_per_sample);
+        (dropout, row + first as u64)
+    });
+    match (epilogue.activation, derivative) {
+        (Some(activation), Some(derivative)) => {
+            activate_row_with_derivative::<T>(values, activation, mask, derivative);
         }
-        let mask = self.dropout.as_ref().map(|dropout| {
-            let row = dropout.row_index(row, outputs, self.rows_per_sample);
-            (dropout, row + first as u64)
-        });
-        match (self.activation, derivative) {
-            (Some(activation), Some(derivative)) => {
-                activate_row_with_derivative::<T>(values, activation, mask, derivative);
+        (activation, _) => {
+            if let Some(activation) = activation {
+                activate_row(values, activation);
             }
-            (activation, _) => {
-                if let Some(activation) = activation {
-                    activate_row(values, activation);
-                }
-                if let Some((dropout, index)) = mask {
-                    dropout_row(values, dropout, index);
-                }
+            if let Some((dropout, index)) = mask {
+                dropout_row(values, dropout, index);
             }
         }
-        if let Some(residual) = self.residual {
-            add_bias::<T>(values, &residual[row * outputs + first..][..width]);
-        }
+    }
+    if let Some(residual) = epilogue.residual {
+        add_bias::<T>(values, &residual[row * outputs + first..][..width]);
     }
 }
 
@@ -160,7 +152,7 @@ fn grad_input<T: Number>(
     let rows = dx.len() / inputs;
     let dy = Matrix::row_major(dy, rows, outputs);
     let w = Matrix::row_major(w, outputs, inputs);
-    let grid = Grid::new::<T>(rows, inputs);
+    let grid = BlockGrid::new::<T>(rows, inputs);
     product(dy, w.into(), &grid, grid.cut(dx), |dx, block| {
         let (rows, columns) = (block.rows(), block.columns());
         compute(&block, dx, |i, values| {
@@ -186,7 +178,7 @@ fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
     let rows = dy.len() / outputs;
     let (dy, x) = (Matrix::row_major(dy, rows, outputs), Matrix::row_major(x, rows, inputs));
     if inputs <= outputs {
-        let grid = Grid::new::<T>(outputs, inputs);
+        let grid = BlockGrid::new::<T>(outputs, inputs);
         product(dy.transposed(), x.into(), &grid, grid.cut(dw), |dw, block| {
             match dw.of_type::<T::Acc>() {
                 Ok(mut dw) => block.multiply(&mut dw, true),
@@ -200,14 +192,14 @@ fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
         return;
     }
     // The narrower matrix is the one to pack whole: the transpose is computed.
-    let grid = Grid::new::<T>(inputs, outputs);
+    let grid = BlockGrid::new::<T>(inputs, outputs);
     product(x.transposed(), dy.into(), &grid, grid.cut_transposed(dw), |mut dw, block| {
         with_block(&block, |values| accumulate_transposed(&mut dw, values));
     });
 }
 
 /// Runs `work` on a block, dense.
-fn with_block<T: Number>(block: &Block<'_, T>, work: impl FnOnce(&[T::Acc])) {
+fn with_block<T: Number>(block: &ResultBlock<'_, T>, work: impl FnOnce(&[T::Acc])) {
     let (rows, columns) = (block.rows().len(), block.columns().len());
     with_scratch(rows * columns, |values| {
         block.multiply(&mut MatrixMut::new(values, [rows, columns], columns), false);
@@ -276,7 +268,7 @@ fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T]) {
                 store::<T>(values, c);
             });
         }
-        let grid = Grid::new::<T>(m, n);
+        let grid = BlockGrid::new::<T>(m, n);
         product(a, b.into(), &grid, grid.cut(c), |c, block| compute(&block, c, |_, _| ()));
     });
 }
@@ -293,12 +285,11 @@ impl Products for CpuBackend {
         with_float!(y.dtype(), T => {
             let bias = epilogue.bias.map(read::<T>);
             let residual = epilogue.residual.map(read::<T>);
-            let finish = Finish {
+            let epilogue = Epilogue {
                 bias: bias.as_deref(),
                 activation: epilogue.activation,
                 dropout: epilogue.dropout,
                 residual: residual.as_deref(),
-                rows_per_sample: rows_per_sample(y),
             };
             let mut derivative = derivative.map(write::<T>);
             let (x, w) = (read::<T>(x_tensor), read::<T>(w_tensor));
@@ -308,7 +299,8 @@ impl Products for CpuBackend {
             });
             let packed = packed.as_deref().map(Buffer::bytes);
             let weight = Weight { values: &w, outputs, inputs, packed };
-            forward(&x, &weight, &finish, derivative.as_deref_mut(), &mut write(y));
+            let derivative = derivative.as_deref_mut();
+            forward(&x, &weight, &epilogue, rows_per_sample(y), derivative, &mut write(y));
         });
         Ok(())
     }

@@ -15,7 +15,6 @@ mod movement;
 mod norms;
 mod number;
 mod optimizers;
-mod peak;
 mod product;
 mod scratch;
 mod simd;
@@ -30,7 +29,6 @@ use crate::error::{Error, Result};
 use dispatch::with_element;
 pub(crate) use memory::HostMemory;
 use memory::{Pool, read, write};
-pub use peak::Peak;
 
 /// The backend that computes on the host, with rayon's current thread pool.
 #[derive(Default)]
@@ -47,12 +45,6 @@ impl CpuBackend {
     /// How many buffers the pool had to ask the system for so far. In a steady state this no longer grows.
     pub fn fresh_allocations(&self) -> usize {
         self.pool.fresh_allocations()
-    }
-
-    /// Loops of nothing but multiply-adds, one for each instruction of this machine that does them: the pace that no
-    /// product can exceed.
-    pub fn peaks() -> Vec<Peak> {
-        peak::peaks()
     }
 
     /// Bytes in buffers that wait to be used again.

@@ -92,7 +92,7 @@ impl Tensor {
     }
 
     /// The sum of all elements, a scalar.
-    pub fn sum_all(&self) -> Result<Self> {
+    pub fn sum(&self) -> Result<Self> {
         self.reshape(&[self.elements()])?.sum_axis(0)
     }
 

@@ -6,16 +6,39 @@ use crate::error::{Error, Result};
 use crate::{Dropout, Shape, Tensor, composed};
 
 /// What a linear layer does after its product, in this order: bias, activation, dropout, residual.
-#[derive(Clone, Copy, Default)]
-pub struct Epilogue<'a> {
+///
+/// `T` is what holds the values: a tensor, or a variable of a tape.
+pub struct Epilogue<'a, T: ?Sized = Tensor> {
     /// `[O]`, added to each row.
-    pub bias: Option<&'a Tensor>,
+    pub bias: Option<&'a T>,
     /// Applied to each element.
     pub activation: Option<Activation>,
     /// Applied to each element, which is numbered in the output's order.
     pub dropout: Option<Dropout>,
     /// Of the output's shape, added last.
-    pub residual: Option<&'a Tensor>,
+    pub residual: Option<&'a T>,
+}
+
+impl<T: ?Sized> Clone for Epilogue<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: ?Sized> Copy for Epilogue<'_, T> {}
+
+impl<T: ?Sized> Default for Epilogue<'_, T> {
+    fn default() -> Self {
+        Self { bias: None, activation: None, dropout: None, residual: None }
+    }
+}
+
+impl<'a, T: ?Sized> Epilogue<'a, T> {
+    /// The same with what `of` finds in each value.
+    pub fn map<U: ?Sized>(&self, of: impl Fn(&'a T) -> &'a U) -> Epilogue<'a, U> {
+        let Self { bias, activation, dropout, residual } = *self;
+        Epilogue { bias: bias.map(&of), activation, dropout, residual: residual.map(&of) }
+    }
 }
 
 /// Matrix products: the linear layer with its gradients, and batches.
