@@ -1,7 +1,7 @@
 //! Every misuse has its typed error, and none changes what was recorded or a parameter's gradient.
 
 use vitrine_autodiff::{CustomOp, Error, Gradients, Result, Tape, Var};
-use vitrine_tensor::{DType, Device, Epilogue, Error as TensorError, Tensor};
+use vitrine_tensor::{DType, Device, Epilogue, Error as TensorError, Tensor, Windows};
 
 fn tensor(values: &[f64]) -> Tensor {
     Tensor::from_slice(values, &[values.len()], &Device::cpu()).unwrap()
@@ -141,7 +141,8 @@ fn errors_of_operations_name_the_operation_and_record_nothing() {
         x.narrow(0, 1, 2),
         x.reshape(&[3]),
         x.permute(&[1]),
-        x.patchify((2, 2)),
+        x.unfold(&Windows::patches((2, 2))),
+        x.convolution(&y, None, &Windows::patches((2, 2))),
         x.self_attention(&Default::default()),
         x.attention(&y, &Default::default()),
         x.cross_entropy(y.value(), 0.0),

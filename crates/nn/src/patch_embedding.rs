@@ -1,7 +1,7 @@
 //! The patch embedding: a convolution whose kernel and stride are the patch, as a product.
 
 use vitrine_autodiff::Var;
-use vitrine_tensor::Epilogue;
+use vitrine_tensor::{Epilogue, Windows};
 
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -69,6 +69,6 @@ impl PatchEmbedding {
         let weight = pass.parameter(self.weight)?.reshape(&[self.width, inputs])?;
         let bias = pass.parameter(self.bias)?;
         let options = Epilogue { bias: Some(&bias), ..Default::default() };
-        Ok(images.patchify(self.patch)?.linear(&weight, &options)?)
+        Ok(images.unfold(&Windows::patches(self.patch))?.linear(&weight, &options)?)
     }
 }

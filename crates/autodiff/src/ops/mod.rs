@@ -3,6 +3,7 @@
 
 mod activation;
 mod attention;
+mod convolution;
 mod cross_entropy;
 mod custom;
 mod elementwise;
@@ -73,7 +74,8 @@ operations! {
     Softmax => softmax::Softmax,
     Attention => attention::AttentionOp,
     CrossEntropy => cross_entropy::CrossEntropy,
-    Patchify => embed::Patchify,
+    Unfold => convolution::Unfold,
+    Convolution => convolution::Convolution,
     EmbedTokens => embed::EmbedTokens,
     Custom => custom::Custom,
 }

@@ -2,6 +2,7 @@
 
 mod attention;
 mod check;
+mod convolution;
 mod elementwise;
 mod graphs;
 mod layers;
@@ -18,6 +19,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(views::cases());
     cases.extend(linear::cases());
     cases.extend(layers::cases());
+    cases.extend(convolution::cases());
     cases.extend(attention::cases());
     cases.extend(graphs::cases());
     cases

@@ -268,7 +268,7 @@ fn operations(sizes: [u32; 4]) -> u64 {
 }
 
 /// Sizes as the kernels count.
-fn sizes<const N: usize>(
+pub(super) fn sizes<const N: usize>(
     backend: &CudaBackend,
     op: &'static str,
     sizes: [usize; N],

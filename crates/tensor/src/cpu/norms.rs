@@ -1,4 +1,4 @@
-//! Layer norm and softmax over the last axis, with their gradients; and the row of a masked softmax that attention uses.
+//! Layer norm and softmax over the last axis, with their gradients; and the row of a masked softmax, for attention.
 
 use num_traits::{Float, One, Zero};
 use rayon::prelude::*;

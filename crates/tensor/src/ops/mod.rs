@@ -16,7 +16,7 @@ mod optimizers;
 pub use activation::{Activation, Activations};
 pub use arithmetic::{Arithmetic, Binary};
 pub use attention::{Attention, AttentionGrads, AttentionInputs, AttentionOutput, Attentions};
-pub use convolution::Convolutions;
+pub use convolution::{Convolutions, Windows};
 pub use embedding::Embeddings;
 pub use linear::{Epilogue, Products};
 pub use losses::Losses;

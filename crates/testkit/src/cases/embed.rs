@@ -1,23 +1,10 @@
-//! Patches, class token and positions.
-
-use vitrine_tensor::DType;
+//! Class token and positions.
 
 use super::mask;
 use crate::case::Case;
 use crate::compare::Comparison;
-use crate::inputs::{Layout, random};
+use crate::inputs::Layout;
 use crate::reference::embed as reference;
-
-/// Images and patches.
-const IMAGES: [([usize; 4], (usize, usize)); 7] = [
-    ([1, 1, 1, 1], (1, 1)),
-    ([2, 3, 4, 6], (2, 3)),
-    ([2, 3, 4, 6], (4, 1)),
-    ([0, 1, 4, 4], (2, 2)),
-    ([3, 1, 6, 6], (6, 6)),
-    ([2, 2, 10, 15], (5, 5)),
-    ([130, 1, 28, 28], (7, 4)),
-];
 
 /// Batch, patches, width.
 const TOKENS: [[usize; 3]; 6] =
@@ -25,30 +12,6 @@ const TOKENS: [[usize; 3]; 6] =
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (shape, patch) in IMAGES {
-        for layout in Layout::ALL {
-            let name = format!("{shape:?} in {patch:?}, {layout:?}");
-            cases.push(Case::new("patchify", name.clone(), move |s| {
-                let images = s.laid_out(1, &shape, layout)?;
-                let expected = reference::patchify(&images.values, patch);
-                let patches = images.tensor.patchify(patch)?;
-                Ok(vec![Comparison::new("patches", &patches, &expected)?.exact()])
-            }));
-            cases.push(Case::new("unpatchify", name, move |s| {
-                let patches = reference::patchify(&random(1, &shape), patch);
-                let patches = s.placed(&patches, layout)?;
-                let expected = reference::unpatchify(&patches.values, patch, &shape);
-                let images = patches.tensor.unpatchify(patch, &shape)?;
-                Ok(vec![Comparison::new("images", &images, &expected)?.exact()])
-            }));
-        }
-    }
-    cases.push(Case::new("patchify", "of bytes", |s| {
-        let values = random(1, &[2, 3, 4, 6]).mapv(|v| (v.abs() * 60.0).floor().min(255.0));
-        let images = s.placed_as(&values, Layout::Dense, DType::U8)?;
-        let expected = reference::patchify(&values, (2, 2));
-        Ok(vec![Comparison::new("patches", &images.tensor.patchify((2, 2))?, &expected)?.exact()])
-    }));
     for shape in TOKENS {
         for layout in Layout::ALL {
             for with_class in [false, true] {

@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+mod convolution;
 mod cross_entropy;
 mod elementwise;
 mod embed;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Case> {
         softmax::cases,
         attention::cases,
         cross_entropy::cases,
+        convolution::cases,
         embed::cases,
         optimizer::cases,
     ];

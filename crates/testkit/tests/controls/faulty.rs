@@ -178,8 +178,16 @@ operations! {
         matmul(a: &Tensor, b: &Tensor, c: &Tensor) writes [Some(c)];
     }
     Convolutions {
-        patchify(images: &Tensor, patch: (usize, usize), patches: &Tensor) writes [Some(patches)];
-        unpatchify(patches: &Tensor, patch: (usize, usize), images: &Tensor) writes [Some(images)];
+        unfold(images: &Tensor, windows: &Windows, to: &Tensor) writes [Some(to)];
+        fold(from: &Tensor, windows: &Windows, images: &Tensor) writes [Some(images)];
+        convolution(
+            x: &Tensor, w: &Tensor, bias: Option<&Tensor>, windows: &Windows, y: &Tensor
+        ) writes [Some(y)];
+        convolution_grad_input(dy: &Tensor, w: &Tensor, windows: &Windows, dx: &Tensor)
+            writes [Some(dx)];
+        convolution_grad_weight(
+            dy: &Tensor, x: &Tensor, windows: &Windows, dw: &Tensor, db: Option<&Tensor>
+        ) writes [Some(dw), db];
     }
     Norms {
         layer_norm(

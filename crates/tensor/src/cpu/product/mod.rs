@@ -122,8 +122,8 @@ impl<T: Number> ResultBlock<'_, T> {
 }
 
 /// The product `a·b` in parallel, block by block: `work` gets a part, of which there is one for each block as
-/// [`BlockGrid::cut`] orders them, and computes the block to where it wants it. What it does to it then is done while it is
-/// in cache.
+/// [`BlockGrid::cut`] orders them, and computes the block to where it wants it. What it does to it then is done while
+/// it is in cache.
 pub(crate) fn product<T: Number, P: Send>(
     a: Matrix<'_, T>,
     b: Right<'_, T>,
