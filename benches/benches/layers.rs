@@ -9,7 +9,9 @@ use criterion::{
 };
 use vitrine_benches::{BATCH, bytes, labels, mask, normal, textbook, uniform};
 use vitrine_models::VitConfig;
-use vitrine_tensor::{Activation, Attention, AttentionInputs, DType, Device, Result, Tensor};
+use vitrine_tensor::{
+    Activation, Attention, AttentionInputs, DType, Device, Result, Tensor, Windows,
+};
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
@@ -103,21 +105,21 @@ fn cross_entropy(group: &mut Group<'_>, config: &VitConfig) -> Result<()> {
     Ok(())
 }
 
-fn patchify(group: &mut Group<'_>, config: &VitConfig) -> Result<()> {
+fn patches(group: &mut Group<'_>, config: &VitConfig) -> Result<()> {
     let (height, width) = config.image_size;
     let images = uniform(0, &[BATCH, config.channels, height, width])?;
-    let (patch, shape) = (config.patch_size, images.shape());
-    let patches = images.patchify(patch)?;
+    let windows = Windows::patches(config.patch_size);
+    let patches = images.unfold(&windows)?;
     let moved = [&images, &patches];
-    measure(group, "patchify", "forward", &moved, || images.patchify(patch));
-    measure(group, "patchify", "gradient", &moved, || patches.unpatchify(patch, shape));
+    measure(group, "patches", "unfold", &moved, || images.unfold(&windows));
+    measure(group, "patches", "fold", &moved, || patches.fold(&windows, images.shape()));
     Ok(())
 }
 
 fn layers(criterion: &mut Criterion) {
     let config = textbook();
     let mut group = criterion.benchmark_group("layers");
-    let all = [layer_norm, gelu, dropout, softmax, attention, cross_entropy, patchify];
+    let all = [layer_norm, gelu, dropout, softmax, attention, cross_entropy, patches];
     for operation in all {
         operation(&mut group, &config).unwrap();
     }

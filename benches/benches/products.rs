@@ -5,14 +5,14 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use vitrine_benches::{BATCH, Product, flops, normal, textbook};
-use vitrine_tensor::{CpuBackend, DType, Device, Epilogue, Result, Tensor};
+use vitrine_benches::{BATCH, Product, flops, normal, peaks, textbook};
+use vitrine_tensor::{DType, Device, Epilogue, Result, Tensor};
 
 /// Multiply-adds in registers, for each instruction that does them.
 fn peak(criterion: &mut Criterion) {
     const ROUNDS: u64 = 1_000_000;
     let mut group = criterion.benchmark_group("peak");
-    for peak in CpuBackend::peaks() {
+    for peak in peaks() {
         group.throughput(Throughput::Elements(peak.run(ROUNDS)));
         group.bench_function(peak.name, |bencher| bencher.iter(|| peak.run(ROUNDS)));
     }

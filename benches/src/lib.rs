@@ -12,6 +12,9 @@
 //! # Ok::<(), vitrine_tensor::Error>(())
 //! ```
 
+mod peak;
+
+pub use peak::{Peak, peaks};
 use vitrine_models::VitConfig;
 use vitrine_tensor::{Device, Dropout, Result, StreamKey, Tensor};
 

@@ -1,4 +1,4 @@
-//! The way back: one exhaustive match over the operations, and the gradients on their way.
+//! The way back: the operations from the last to the first, and the gradients on their way.
 
 use vitrine_tensor::Tensor;
 
@@ -62,7 +62,7 @@ impl Tape {
             }
             match (flow.grads[id].take(), flow.product_grads[id].take()) {
                 (None, None) => {}
-                (Some(grad), None) => step(node, grad, &mut flow)?,
+                (Some(grad), None) => node.op.backward(grad, &node.inputs, &mut flow)?,
                 (grad, Some(product)) => {
                     let Op::Linear(op) = node.op else {
                         unreachable!("`Flow::activated` gives a linear layer's activation")
@@ -76,33 +76,6 @@ impl Tape {
             }
         }
         Ok(Gradients { grads: flow.grads, tape: self.clone(), round })
-    }
-}
-
-/// Hands the gradient of one operation on to its inputs.
-fn step(node: Node, dy: Tensor, flow: &mut Flow) -> Result<()> {
-    let inputs = node.inputs.as_slice();
-    match node.op {
-        Op::Leaf(_) => Ok(()),
-        Op::Binary(op) => op.backward(dy, inputs, flow),
-        Op::Scale(op) => op.backward(dy, inputs, flow),
-        Op::SumAxis(op) => op.backward(dy, inputs, flow),
-        Op::Reshape(op) => op.backward(dy, inputs, flow),
-        Op::Permute(op) => op.backward(dy, inputs, flow),
-        Op::Narrow(op) => op.backward(dy, inputs, flow),
-        Op::Concat(op) => op.backward(dy, inputs, flow),
-        Op::Cast(op) => op.backward(dy, inputs, flow),
-        Op::Linear(op) => op.backward(dy, inputs, flow),
-        Op::Matmul(op) => op.backward(dy, inputs, flow),
-        Op::Activate(op) => op.backward(dy, inputs, flow),
-        Op::Dropout(op) => op.backward(dy, inputs, flow),
-        Op::LayerNorm(op) => op.backward(dy, inputs, flow),
-        Op::Softmax(op) => op.backward(dy, inputs, flow),
-        Op::Attention(op) => op.backward(dy, inputs, flow),
-        Op::CrossEntropy(op) => op.backward(dy, inputs, flow),
-        Op::Patchify(op) => op.backward(dy, inputs, flow),
-        Op::EmbedTokens(op) => op.backward(dy, inputs, flow),
-        Op::Custom(op) => op.backward(dy, inputs, flow),
     }
 }
 

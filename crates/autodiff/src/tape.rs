@@ -12,10 +12,13 @@ use crate::ops::Op;
 /// The number of a recorded operation: its place on the tape.
 pub(crate) type NodeId = usize;
 
+/// What made each input of an operation; `None` for inputs that need no gradient.
+pub(crate) type Inputs = [Option<NodeId>];
+
 /// A recorded operation.
 pub(crate) struct Node {
     pub(crate) op: Op,
-    /// The operations that made the inputs; `None` for inputs that need no gradient.
+    /// As [`Inputs`].
     pub(crate) inputs: Vec<Option<NodeId>>,
 }
 

@@ -1,7 +1,7 @@
 //! Every misuse has its typed error, and none changes what was recorded or a parameter's gradient.
 
-use vitrine_autodiff::{CustomOp, Error, Gradients, LinearOptions, Result, Tape, Var};
-use vitrine_tensor::{DType, Device, Error as TensorError, Tensor};
+use vitrine_autodiff::{CustomOp, Error, Gradients, Result, Tape, Var};
+use vitrine_tensor::{DType, Device, Epilogue, Error as TensorError, Tensor, Windows};
 
 fn tensor(values: &[f64]) -> Tensor {
     Tensor::from_slice(values, &[values.len()], &Device::cpu()).unwrap()
@@ -134,14 +134,15 @@ fn errors_of_operations_name_the_operation_and_record_nothing() {
     let results = [
         x.add(&y),
         x.matmul(&y),
-        x.linear(&y, &LinearOptions::default()),
+        x.linear(&y, &Epilogue::default()),
         x.layer_norm(&y, &y, 1e-5),
         x.sum_axis(1),
         x.mean_axis(4),
         x.narrow(0, 1, 2),
         x.reshape(&[3]),
         x.permute(&[1]),
-        x.patchify((2, 2)),
+        x.unfold(&Windows::patches((2, 2))),
+        x.convolution(&y, None, &Windows::patches((2, 2))),
         x.self_attention(&Default::default()),
         x.attention(&y, &Default::default()),
         x.cross_entropy(y.value(), 0.0),
@@ -165,7 +166,7 @@ impl CustomOp for Told {
     fn forward(&self, inputs: &[&Tensor]) -> Result<Tensor> {
         match inputs {
             [] => Ok(tensor(&[0.0])),
-            [first, ..] => Ok(first.sum_all()?),
+            [first, ..] => Ok(first.sum()?),
         }
     }
 

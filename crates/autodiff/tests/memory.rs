@@ -4,8 +4,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use vitrine_autodiff::{CustomOp, LinearOptions, Result, SelfAttention, Tape, Var};
-use vitrine_tensor::{Activation, Device, Dropout, StreamKey, Tensor};
+use vitrine_autodiff::{CustomOp, Result, SelfAttention, Tape, Var};
+use vitrine_tensor::{Activation, Device, Dropout, Epilogue, StreamKey, Tensor};
 
 /// What is seen while backward is at a probe.
 #[derive(Default)]
@@ -68,11 +68,11 @@ fn layers(x: Var, watch: &Watch) -> Var {
     };
     let dropout = Some(Dropout::new(0.1, StreamKey { seed: 1, step: 2, stream: 0 }));
     let mut y = keep("layer norm", x.layer_norm(&weight(0, &[4]), &weight(1, &[4]), 1e-5).unwrap());
-    y = keep("qkv", y.linear(&weight(2, &[12, 4]), &LinearOptions::default()).unwrap());
+    y = keep("qkv", y.linear(&weight(2, &[12, 4]), &Epilogue::default()).unwrap());
     let attention = SelfAttention { heads: 2, valid_lens: None, dropout };
     y = keep("attention", y.self_attention(&attention).unwrap());
     let activation = Some(Activation::GeluErf);
-    let options = LinearOptions { activation, dropout, ..Default::default() };
+    let options = Epilogue { activation, dropout, ..Default::default() };
     y = keep("linear", y.linear(&weight(3, &[4, 4]), &options).unwrap());
     y = keep("activation", y.activate(Activation::GeluTanh).unwrap());
     y = keep("softmax", y.softmax().unwrap());

@@ -1,7 +1,7 @@
 //! Gradients of parameters are added to the caller's buffer, over uses, over backwards, and nowhere else.
 
-use vitrine_autodiff::{LinearOptions, Tape};
-use vitrine_tensor::{Device, Tensor};
+use vitrine_autodiff::Tape;
+use vitrine_tensor::{Device, Epilogue, Tensor};
 
 fn tensor(values: &[f64], shape: &[usize]) -> Tensor {
     Tensor::from_slice(values, shape, &Device::cpu()).unwrap()
@@ -29,7 +29,7 @@ fn run(tape: &Tape, values: &Tensor, grads: &Tensor) {
     };
     let x = tape.constant(tensor(&[0.5, -1.0, 2.0, 1.5, 0.25, -0.75], &[2, 3]));
     let normed = x.layer_norm(&scale, &shift, 1e-5).unwrap();
-    let options = LinearOptions { bias: Some(&bias), ..Default::default() };
+    let options = Epilogue { bias: Some(&bias), ..Default::default() };
     let y = normed.linear(&weight, &options).unwrap();
     let z = y.mul(&bias).unwrap().sum().unwrap();
     let part = weight.narrow(1, 1, 2).unwrap().sum().unwrap();

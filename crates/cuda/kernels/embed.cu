@@ -1,38 +1,6 @@
-// Cutting images into patches and back; class token and positions.
+// Class token and positions.
 #include "element.cuh"
 #include "random.cuh"
-
-// images [B, C, H, W] and patches [B, (H/p)·(W/q), C·p·q].
-struct Grid {
-    uint32_t channels, height, width;
-    uint32_t patch_height, patch_width;
-
-    // Where the pixel with this number lies in the patches.
-    __device__ uint64_t place(uint64_t pixel) const {
-        uint32_t x = uint32_t(pixel % width);
-        pixel /= width;
-        uint32_t y = uint32_t(pixel % height);
-        pixel /= height;
-        uint32_t channel = uint32_t(pixel % channels);
-        uint64_t image = pixel / channels;
-        uint32_t patch = y / patch_height * (width / patch_width) + x / patch_width;
-        uint32_t inside = (channel * patch_height + y % patch_height) * patch_width + x % patch_width;
-        uint64_t patch_size = uint64_t(channels) * patch_height * patch_width;
-        return image * channels * height * width + patch * patch_size + inside;
-    }
-};
-
-#define DEFINE_MOVES(T, NAME)                                                                                        \
-    extern "C" __global__ void patchify_##NAME(const T* images, T* patches, Grid grid, uint64_t elements) {          \
-        for (uint64_t i = thread_number(); i < elements; i += thread_count()) patches[grid.place(i)] = images[i];    \
-    }                                                                                                                \
-    extern "C" __global__ void unpatchify_##NAME(const T* patches, T* images, Grid grid, uint64_t elements) {        \
-        for (uint64_t i = thread_number(); i < elements; i += thread_count()) images[i] = patches[grid.place(i)];    \
-    }
-DEFINE_MOVES(uint8_t, u8)
-DEFINE_MOVES(uint16_t, u16)
-DEFINE_MOVES(uint32_t, u32)
-DEFINE_MOVES(uint64_t, u64)
 
 // y [B, N, D] = (class ++ patches + positions) · mask; `first` is the number of elements of the class token, D or 0,
 // and `sample` those of all tokens, N·D.

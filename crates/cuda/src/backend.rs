@@ -1,7 +1,6 @@
-//! [`CudaBackend`]: the device, its streams, memory and kernels, and the table that leads from the trait to `ops`.
+//! [`CudaBackend`]: the device, its streams, memory and kernels, and what they share. Operations are in `ops`.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use cust::device::DeviceAttribute;
@@ -9,16 +8,15 @@ use cust::error::{CudaError, CudaResult};
 use cust::stream::{Stream, StreamFlags};
 use parking_lot::Mutex;
 use vitrine_cuda_driver::{Kind, Version, require};
-use vitrine_tensor::backend::*;
-use vitrine_tensor::{DType, Dropout, Result, Tensor};
+use vitrine_tensor::backend::{Backend, Memory, Storage};
+use vitrine_tensor::{DType, Result, Tensor};
 
 use crate::error::Error;
 use crate::kernels::Kernels;
 use crate::launch::Launch;
 use crate::limits::Limits;
-use crate::memory::{Block, Pool, address};
-use crate::ops;
-use crate::ops::cross_entropy::LabelFault;
+use crate::memory::{DeviceBlock, Pool, address};
+use crate::ops::losses::{LabelFault, check_labels};
 use crate::profile::{KernelFigures, Profile, Profiling};
 use crate::transfer::{Transfer, device_bytes};
 
@@ -169,7 +167,7 @@ pub struct CudaBackend {
     transfer: Mutex<Transfer>,
     label_fault: LabelFault,
     profile: Mutex<Option<Profile>>,
-    tables: Mutex<HashMap<Vec<u64>, Block>>,
+    tables: Mutex<HashMap<Vec<u64>, DeviceBlock>>,
     matmul: MatmulPrecision,
 }
 
@@ -314,12 +312,12 @@ impl CudaBackend {
     }
 
     /// Memory for intermediate results, which goes back to the pool when it is dropped.
-    pub(crate) fn scratch(&self, bytes: usize) -> Result<Block> {
+    pub(crate) fn scratch(&self, bytes: usize) -> Result<DeviceBlock> {
         self.pool.take(bytes)
     }
 }
 
-impl Backend for CudaBackend {
+impl Storage for CudaBackend {
     fn name(&self) -> String {
         self.device_name()
     }
@@ -334,7 +332,7 @@ impl Backend for CudaBackend {
 
     fn download(&self, from: &Tensor, bytes: &mut [u8]) -> Result<()> {
         self.download_from(address(from), bytes)?;
-        ops::cross_entropy::check_labels(self)
+        check_labels(self)
     }
 
     fn poison(&self) {
@@ -345,210 +343,6 @@ impl Backend for CudaBackend {
             filled.expect("idle memory is filled, or the device is lost");
         });
     }
-
-    fn copy(&self, from: &Tensor, to: &Tensor) -> Result<()> {
-        ops::copy::copy(self, from, to)
-    }
-
-    fn fill(&self, to: &Tensor, value: f64) -> Result<()> {
-        ops::copy::fill(self, to, value)
-    }
-
-    fn add_scaled(&self, from: &Tensor, factor: f64, to: &Tensor) -> Result<()> {
-        ops::elementwise::add_scaled(self, from, factor, to)
-    }
-
-    fn binary(&self, op: Binary, a: &Tensor, b: &Tensor, to: &Tensor) -> Result<()> {
-        ops::elementwise::binary(self, op, a, b, to)
-    }
-
-    fn sum(&self, from: &Tensor, to: &Tensor) -> Result<()> {
-        ops::sum::sum(self, from, to)
-    }
-
-    fn linear(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        epilogue: &Epilogue<'_>,
-        derivative: Option<&Tensor>,
-        y: &Tensor,
-    ) -> Result<()> {
-        ops::linear::forward(self, x, w, epilogue, derivative, y)
-    }
-
-    fn linear_grad_input(&self, dy: &Tensor, w: &Tensor, dx: &Tensor) -> Result<()> {
-        ops::linear::grad_input(self, dy, w, dx)
-    }
-
-    fn linear_grad_activated(
-        &self,
-        dy: &Tensor,
-        w: &Tensor,
-        derivative: &Tensor,
-        dpre: &Tensor,
-    ) -> Result<()> {
-        ops::linear::grad_activated(self, dy, w, derivative, dpre)
-    }
-
-    fn linear_grad_weight(
-        &self,
-        dy: &Tensor,
-        x: &Tensor,
-        dw: &Tensor,
-        db: Option<&Tensor>,
-    ) -> Result<()> {
-        ops::linear::grad_weight(self, dy, x, dw)?;
-        match db {
-            Some(db) => ops::sum::add_columns(self, "linear_grad_weight", dy, db),
-            None => Ok(()),
-        }
-    }
-
-    fn matmul(&self, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<()> {
-        ops::linear::matmul(self, a, b, c)
-    }
-
-    fn activate(&self, x: &Tensor, activation: Activation, y: &Tensor) -> Result<()> {
-        ops::activation::activate(self, x, activation, y)
-    }
-
-    fn activate_grad(
-        &self,
-        x: &Tensor,
-        activation: Activation,
-        dy: &Tensor,
-        dx: &Tensor,
-    ) -> Result<()> {
-        ops::activation::grad(self, x, activation, dy, dx)
-    }
-
-    fn dropout(&self, x: &Tensor, dropout: Dropout, y: &Tensor) -> Result<()> {
-        ops::activation::dropout(self, x, dropout, y)
-    }
-
-    fn layer_norm(
-        &self,
-        x: &Tensor,
-        scale: &Tensor,
-        shift: &Tensor,
-        epsilon: f64,
-        y: &Tensor,
-        statistics: &Tensor,
-    ) -> Result<()> {
-        ops::layer_norm::forward(self, x, [scale, shift], epsilon, y, statistics)
-    }
-
-    fn layer_norm_grad(
-        &self,
-        x: &Tensor,
-        scale: &Tensor,
-        statistics: &Tensor,
-        dy: &Tensor,
-        grads: &LayerNormGrads<'_>,
-    ) -> Result<()> {
-        ops::layer_norm::grad(self, x, scale, statistics, dy, grads)
-    }
-
-    fn softmax(&self, x: &Tensor, y: &Tensor) -> Result<()> {
-        ops::softmax::forward(self, x, y)
-    }
-
-    fn softmax_grad(&self, y: &Tensor, dy: &Tensor, dx: &Tensor) -> Result<()> {
-        ops::softmax::grad(self, y, dy, dx)
-    }
-
-    fn attention(
-        &self,
-        inputs: &AttentionInputs<'_>,
-        attention: &Attention<'_>,
-        y: &Tensor,
-        log_sums: &Tensor,
-    ) -> Result<()> {
-        ops::attention::forward(self, inputs, attention, y, log_sums)
-    }
-
-    fn attention_grad(
-        &self,
-        inputs: &AttentionInputs<'_>,
-        attention: &Attention<'_>,
-        y: &Tensor,
-        log_sums: &Tensor,
-        dy: &Tensor,
-        grads: &AttentionGrads<'_>,
-    ) -> Result<()> {
-        ops::attention::grad(self, inputs, attention, y, log_sums, dy, grads)
-    }
-
-    fn cross_entropy(
-        &self,
-        logits: &Tensor,
-        labels: &Tensor,
-        smoothing: f64,
-        loss: &Tensor,
-    ) -> Result<()> {
-        ops::cross_entropy::forward(self, logits, labels, smoothing, loss)
-    }
-
-    fn cross_entropy_grad(
-        &self,
-        logits: &Tensor,
-        labels: &Tensor,
-        smoothing: f64,
-        dloss: &Tensor,
-        dlogits: &Tensor,
-    ) -> Result<()> {
-        ops::cross_entropy::grad(self, logits, labels, smoothing, dloss, dlogits)
-    }
-
-    fn patchify(&self, images: &Tensor, patch: (usize, usize), patches: &Tensor) -> Result<()> {
-        ops::embed::patchify(self, images, patch, patches)
-    }
-
-    fn unpatchify(&self, patches: &Tensor, patch: (usize, usize), images: &Tensor) -> Result<()> {
-        ops::embed::unpatchify(self, patches, patch, images)
-    }
-
-    fn embed_tokens(
-        &self,
-        patches: &Tensor,
-        class: Option<&Tensor>,
-        positions: &Tensor,
-        dropout: Option<Dropout>,
-        y: &Tensor,
-    ) -> Result<()> {
-        ops::embed::tokens(self, patches, class, positions, dropout, y)
-    }
-
-    fn sgd(
-        &self,
-        parameters: &Tensor,
-        grads: &Tensor,
-        velocity: Option<&Tensor>,
-        step: &SgdStep,
-        undecayed: &[Range<usize>],
-    ) -> Result<()> {
-        ops::optimizer::sgd(self, parameters, grads, velocity, step, undecayed)
-    }
-
-    fn adamw(
-        &self,
-        parameters: &Tensor,
-        grads: &Tensor,
-        first_moment: &Tensor,
-        second_moment: &Tensor,
-        step: &AdamWStep,
-        undecayed: &[Range<usize>],
-    ) -> Result<()> {
-        let moments = [first_moment, second_moment];
-        ops::optimizer::adamw(self, parameters, grads, moments, step, undecayed)
-    }
-
-    fn sum_squares(&self, x: &Tensor, to: &Tensor) -> Result<()> {
-        ops::optimizer::sum_squares(self, x, to)
-    }
-
-    fn clip_norm(&self, x: &Tensor, sum_squares: &Tensor, max_norm: f64) -> Result<()> {
-        ops::optimizer::clip_norm(self, x, sum_squares, max_norm)
-    }
 }
+
+impl Backend for CudaBackend {}

@@ -17,6 +17,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("attention.cu", include_str!("../kernels/attention.cu")),
     ("attention.cuh", include_str!("../kernels/attention.cuh")),
     ("attention_mma.cu", include_str!("../kernels/attention_mma.cu")),
+    ("convolution.cu", include_str!("../kernels/convolution.cu")),
     ("copy.cu", include_str!("../kernels/copy.cu")),
     ("cross_entropy.cu", include_str!("../kernels/cross_entropy.cu")),
     ("element.cuh", include_str!("../kernels/element.cuh")),

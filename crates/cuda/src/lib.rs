@@ -34,12 +34,14 @@ mod limits;
 mod memory;
 mod ops;
 mod profile;
+mod report;
 mod transfer;
 
 pub use backend::{Allocator, CudaBackend, MatmulPrecision, Options};
 pub use error::Error;
 pub use limits::Limits;
 pub use profile::{KernelFigures, Profiling, Work};
+pub use report::{KernelReport, KernelRow};
 
 /// The device `cuda:ordinal`, with the options of the environment ([`Options::from_environment`]).
 pub fn device(ordinal: u32) -> Result<vitrine_tensor::Device, Error> {

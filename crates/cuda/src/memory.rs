@@ -13,21 +13,21 @@ use crate::backend::Context;
 const GRAIN: usize = 512;
 
 /// Device memory behind a tensor.
-pub(crate) struct Block {
+pub(crate) struct DeviceBlock {
     address: u64,
     /// What the pool keeps it under; 0 for an empty block.
     size: usize,
     pool: Arc<Pool>,
 }
 
-impl Block {
+impl DeviceBlock {
     /// Where it begins.
     pub(crate) fn address(&self) -> u64 {
         self.address
     }
 }
 
-impl Drop for Block {
+impl Drop for DeviceBlock {
     fn drop(&mut self) {
         self.pool.give_back(self.address, self.size);
     }
@@ -35,7 +35,7 @@ impl Drop for Block {
 
 /// The address of a tensor's first element.
 pub(crate) fn address(tensor: &Tensor) -> u64 {
-    let block: &Block =
+    let block: &DeviceBlock =
         tensor.memory().downcast_ref().expect("the CUDA backend is only given tensors it made");
     block.address + (tensor.offset() * tensor.dtype().size()) as u64
 }
@@ -66,8 +66,8 @@ impl Pool {
     }
 
     /// A block of at least `bytes` bytes.
-    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Result<Block> {
-        let block = |address, size| Block { address, size, pool: self.clone() };
+    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Result<DeviceBlock> {
+        let block = |address, size| DeviceBlock { address, size, pool: self.clone() };
         if bytes == 0 {
             return Ok(block(0, 0));
         }

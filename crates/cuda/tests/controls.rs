@@ -13,13 +13,14 @@ use vitrine_tensor::{DType, Device};
 const OP: &str = "VITRINE_CONTROL_OP";
 
 /// Modules, and an operation that needs each.
-const MODULES: [(&str, &str); 11] = [
+const MODULES: [(&str, &str); 12] = [
     ("activation", "activate"),
     ("attention", "attention"),
     ("copy", "fill"),
     ("cross_entropy", "cross_entropy"),
     ("elementwise", "binary"),
-    ("embed", "patchify"),
+    ("convolution", "unfold"),
+    ("embed", "embed_tokens"),
     ("layer_norm", "layer_norm_grad"),
     ("optimizer", "sgd"),
     ("product_f32", "linear"),

@@ -18,7 +18,7 @@ fn blocks_are_used_again() {
     let device = device(Allocator::Cached);
     let step = || {
         let x = Tensor::full(&[300, 70], 1.5, DType::F32, &device).unwrap();
-        x.add(&x).unwrap().sum_all().unwrap().to_scalar().unwrap()
+        x.add(&x).unwrap().sum().unwrap().to_scalar().unwrap()
     };
     assert_eq!(step(), 63_000.0);
     let fresh = backend(&device).fresh_allocations();
@@ -78,7 +78,7 @@ fn what_does_not_fit_is_said_with_figures() {
             assert!(message.contains(part), "no {part:?} in {message}");
         }
         // The device goes on as if nothing had been asked.
-        assert_eq!(held.sum_all().unwrap().to_scalar().unwrap(), 0.0);
+        assert_eq!(held.sum().unwrap().to_scalar().unwrap(), 0.0);
     }
 }
 

@@ -1,12 +1,12 @@
 //! Multi-head self-attention with fused projections.
 
 use vitrine_autodiff::{SelfAttention, Var};
-use vitrine_tensor::Tensor;
+use vitrine_tensor::{Epilogue, Tensor};
 
 use crate::dropout::Dropout;
 use crate::error::{Error, Result};
 use crate::init::Init;
-use crate::linear::{Linear, LinearEpilogue};
+use crate::linear::Linear;
 use crate::parameters::Scope;
 use crate::pass::Pass;
 
@@ -83,7 +83,7 @@ impl MultiHeadAttention {
         let qkv = self.qkv.forward(pass, x)?;
         let mixed = qkv.self_attention(&self.options(pass, valid_lens))?;
         let dropout = pass.mask(&self.projection_dropout);
-        let epilogue = LinearEpilogue { activation: None, dropout, residual };
+        let epilogue = Epilogue { dropout, residual, ..Default::default() };
         self.projection.forward_with(pass, &mixed, &epilogue)
     }
 
@@ -145,7 +145,7 @@ impl MultiHeadAttention {
         let dropout = pass
             .mask(&self.projection_dropout)
             .map(|mask| vitrine_tensor::Dropout { sample_stride: Some(tokens * width), ..mask });
-        let epilogue = LinearEpilogue { activation: None, dropout, residual };
+        let epilogue = Epilogue { dropout, residual, ..Default::default() };
         self.projection.forward_with(pass, &mixed, &epilogue)
     }
 }

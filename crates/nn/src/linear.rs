@@ -1,7 +1,7 @@
 //! The linear layer.
 
-use vitrine_autodiff::{LinearOptions, Var};
-use vitrine_tensor::{Activation, Dropout};
+use vitrine_autodiff::Var;
+use vitrine_tensor::Epilogue;
 
 use crate::error::Result;
 use crate::init::Init;
@@ -13,17 +13,6 @@ use crate::pass::Pass;
 pub struct Linear {
     weight: ParameterId,
     bias: Option<ParameterId>,
-}
-
-/// What follows the layer, in this order; fused into its product.
-#[derive(Clone, Copy, Default)]
-pub struct LinearEpilogue<'a> {
-    /// Applied to each element.
-    pub activation: Option<Activation>,
-    /// The mask from [`Pass::mask`].
-    pub dropout: Option<Dropout>,
-    /// Added last.
-    pub residual: Option<&'a Var>,
 }
 
 impl Linear {
@@ -43,19 +32,20 @@ impl Linear {
 
     /// `[.., in]` to `[.., out]`.
     pub fn forward(&self, pass: &Pass<'_>, x: &Var) -> Result<Var> {
-        self.forward_with(pass, x, &LinearEpilogue::default())
+        self.forward_with(pass, x, &Epilogue::default())
     }
 
-    /// `[.., in]` to `[.., out]`, with what follows fused in.
+    /// `[.., in]` to `[.., out]`, with what follows fused in: the bias is the layer's own, whatever the epilogue says;
+    /// the mask comes from [`Pass::mask`].
     pub fn forward_with(
         &self,
         pass: &Pass<'_>,
         x: &Var,
-        epilogue: &LinearEpilogue<'_>,
+        epilogue: &Epilogue<'_, Var>,
     ) -> Result<Var> {
         let weight = pass.parameter(self.weight)?;
         let bias = self.bias.map(|id| pass.parameter(id)).transpose()?;
-        apply(x, &weight, bias.as_ref(), epilogue)
+        Ok(x.linear(&weight, &Epilogue { bias: bias.as_ref(), ..*epilogue })?)
     }
 
     /// As [`Linear::forward`] for the outputs `first..first + count` alone: a part of fused layers.
@@ -67,7 +57,7 @@ impl Linear {
         count: usize,
     ) -> Result<Var> {
         let (weight, bias) = self.rows(pass, first, count)?;
-        apply(x, &weight, bias.as_ref(), &LinearEpilogue::default())
+        Ok(x.linear(&weight, &Epilogue { bias: bias.as_ref(), ..Default::default() })?)
     }
 
     /// Weight `[count, in]` and bias `[count]` of the outputs `first..first + count`.
@@ -76,9 +66,4 @@ impl Linear {
         let bias = self.bias.map(|id| pass.parameter_rows(id, first, count)).transpose()?;
         Ok((weight, bias))
     }
-}
-
-fn apply(x: &Var, weight: &Var, bias: Option<&Var>, epilogue: &LinearEpilogue<'_>) -> Result<Var> {
-    let LinearEpilogue { activation, dropout, residual } = *epilogue;
-    Ok(x.linear(weight, &LinearOptions { bias, activation, dropout, residual })?)
 }

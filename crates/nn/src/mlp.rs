@@ -1,12 +1,12 @@
 //! The MLP of a transformer block.
 
 use vitrine_autodiff::Var;
-use vitrine_tensor::Activation;
+use vitrine_tensor::{Activation, Epilogue};
 
 use crate::dropout::Dropout;
 use crate::error::Result;
 use crate::init::Init;
-use crate::linear::{Linear, LinearEpilogue};
+use crate::linear::Linear;
 use crate::parameters::Scope;
 use crate::pass::Pass;
 
@@ -75,13 +75,10 @@ impl Mlp {
             })
         };
         let (activation, dropout) = (Some(self.activation), mask(&self.drop1, self.hidden));
-        let hidden = LinearEpilogue { activation, dropout, residual: None };
+        let hidden = Epilogue { activation, dropout, ..Default::default() };
         let hidden = self.fc1.forward_with(pass, x, &hidden)?;
         let dropout = mask(&self.drop2, self.width);
-        self.fc2.forward_with(
-            pass,
-            &hidden,
-            &LinearEpilogue { activation: None, dropout, residual },
-        )
+        let epilogue = Epilogue { dropout, residual, ..Default::default() };
+        self.fc2.forward_with(pass, &hidden, &epilogue)
     }
 }

@@ -1,6 +1,7 @@
 //! The patch embedding: a convolution whose kernel and stride are the patch, as a product.
 
-use vitrine_autodiff::{LinearOptions, Var};
+use vitrine_autodiff::Var;
+use vitrine_tensor::{Epilogue, Windows};
 
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -67,7 +68,7 @@ impl PatchEmbedding {
         let inputs = self.channels * self.patch.0 * self.patch.1;
         let weight = pass.parameter(self.weight)?.reshape(&[self.width, inputs])?;
         let bias = pass.parameter(self.bias)?;
-        let options = LinearOptions { bias: Some(&bias), ..Default::default() };
-        Ok(images.patchify(self.patch)?.linear(&weight, &options)?)
+        let options = Epilogue { bias: Some(&bias), ..Default::default() };
+        Ok(images.unfold(&Windows::patches(self.patch))?.linear(&weight, &options)?)
     }
 }

@@ -1,6 +1,6 @@
 //! Dropout: off in inference, drawn anew for each step, seed and layer, the right share, and the same mask in backward.
 
-use vitrine_nn::{Dropout, Init, Linear, LinearEpilogue, ParameterBuilder, Parameters, Pass};
+use vitrine_nn::{Dropout, Epilogue, Init, Linear, ParameterBuilder, Parameters, Pass};
 use vitrine_tensor::{DType, Device, Tensor};
 
 const P: f64 = 0.25;
@@ -93,7 +93,7 @@ fn fused_in_a_linear_layer_it_is_the_same_dropout() {
         let pass = Pass::training(&parameters, 7, 3);
         let x = pass.tape().variable(input.clone());
         let y = if fused {
-            let epilogue = LinearEpilogue { dropout: pass.mask(&dropout), ..Default::default() };
+            let epilogue = Epilogue { dropout: pass.mask(&dropout), ..Default::default() };
             linear.forward_with(&pass, &x, &epilogue).unwrap()
         } else {
             dropout.forward(&pass, &linear.forward(&pass, &x).unwrap()).unwrap()

@@ -169,7 +169,7 @@ fn a_layer_runs_on_its_own_model_alone() {
         let mut builder = ParameterBuilder::new(1);
         let layer = Linear::new(&mut builder.scope("fc"), 3, 2, &Init::TORCH, None).unwrap();
         let running = builder.scope("norm").buffer("running_mean", &[2], 0.0);
-        (layer, running, self::build(builder))
+        (layer, running, builder.build(DType::F64, &Device::cpu()).unwrap())
     };
     let ((layer, running, own), (_, _, twin)) = (build(), build());
     let x = Tensor::full(&[1, 3], 1.0, DType::F64, &Device::cpu()).unwrap();

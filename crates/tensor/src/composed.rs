@@ -1,19 +1,102 @@
-//! Coarse operations put together from finer ones: what a [`Backend`] does that does not fuse them.
+//! Coarse operations put together from finer ones: what a backend does that does not fuse them.
 
-use crate::backend::{Backend, Binary};
-use crate::{Result, Tensor};
+use crate::backend::{Binary, Convolutions, Epilogue, Products, Storage, Windows};
+use crate::{Result, Shape, Tensor};
 
-/// [`Backend::linear_grad_activated`] in two passes, with the gradient of the linear layer's input between them.
-pub fn linear_grad_activated<B: Backend + ?Sized>(
+/// A tensor between two operations, of the type and on the device of `like`.
+fn between<B: Storage + ?Sized>(backend: &B, shape: &[usize], like: &Tensor) -> Result<Tensor> {
+    let shape = Shape::new(shape)?;
+    let memory = backend.allocate(shape.elements() * like.dtype().size())?;
+    Ok(Tensor::from_memory(memory, shape, like.dtype(), like.device()))
+}
+
+/// [`Products::linear_grad_activated`] in two passes, with the gradient of the linear layer's input between them.
+pub fn linear_grad_activated<B: Products + ?Sized>(
     backend: &B,
     dy: &Tensor,
     w: &Tensor,
     derivative: &Tensor,
     dpre: &Tensor,
 ) -> Result<()> {
-    let bytes = dpre.elements() * dpre.dtype().size();
-    let memory = backend.allocate(bytes)?;
-    let dx = Tensor::from_memory(memory, dpre.dims(), dpre.dtype(), dpre.device());
+    let dx = between(backend, dpre.shape(), dpre)?;
     backend.linear_grad_input(dy, w, &dx)?;
     backend.binary(Binary::Mul, &dx, derivative, dpre)
+}
+
+/// A weight `[O, C, p, q]` as a matrix `[O, C·p·q]`.
+fn as_matrix(w: &Tensor) -> Result<Tensor> {
+    w.reshape(&[w.shape()[0], w.shape()[1..].iter().product()])
+}
+
+/// Images `[B, O, H', W']` seen as `[B, M, O]`.
+fn as_rows(images: &Tensor) -> Result<Tensor> {
+    let &[batch, channels, height, width] = images.shape() else {
+        unreachable!("`ops` gives images")
+    };
+    images.reshape(&[batch, channels, height * width])?.transpose(1, 2)
+}
+
+/// `dy` as dense rows `[B, M, O]`.
+fn rows_of<B: Convolutions + ?Sized>(backend: &B, dy: &Tensor) -> Result<Tensor> {
+    let rows = as_rows(dy)?;
+    let dense = between(backend, rows.shape(), dy)?;
+    backend.copy(&rows, &dense)?;
+    Ok(dense)
+}
+
+/// The windows of `x` `[B, M, C·p·q]`, for rows `[B, M, ..]` and a weight's matrix.
+fn unfolded<B: Convolutions + ?Sized>(
+    backend: &B,
+    x: &Tensor,
+    windows: &Windows,
+    [rows, matrix]: [&Tensor; 2],
+) -> Result<Tensor> {
+    let shape = [rows.shape()[0], rows.shape()[1], matrix.shape()[1]];
+    let unfolded = between(backend, &shape, x)?;
+    backend.unfold(x, windows, &unfolded)?;
+    Ok(unfolded)
+}
+
+/// [`Convolutions::convolution`] as a linear layer on the windows, whose result is transposed.
+pub fn convolution<B: Convolutions + ?Sized>(
+    backend: &B,
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    windows: &Windows,
+    y: &Tensor,
+) -> Result<()> {
+    let (rows, w) = (as_rows(y)?, as_matrix(w)?);
+    let x = unfolded(backend, x, windows, [&rows, &w])?;
+    let dense = between(backend, rows.shape(), y)?;
+    backend.linear(&x, &w, &Epilogue { bias, ..Epilogue::default() }, None, &dense)?;
+    backend.copy(&dense, &rows)
+}
+
+/// [`Convolutions::convolution_grad_input`]: the gradient of the windows, folded.
+pub fn convolution_grad_input<B: Convolutions + ?Sized>(
+    backend: &B,
+    dy: &Tensor,
+    w: &Tensor,
+    windows: &Windows,
+    dx: &Tensor,
+) -> Result<()> {
+    let (dy, w) = (rows_of(backend, dy)?, as_matrix(w)?);
+    let unfolded = between(backend, &[dy.shape()[0], dy.shape()[1], w.shape()[1]], dx)?;
+    backend.linear_grad_input(&dy, &w, &unfolded)?;
+    backend.fold(&unfolded, windows, dx)
+}
+
+/// [`Convolutions::convolution_grad_weight`] as that of a linear layer on the windows.
+pub fn convolution_grad_weight<B: Convolutions + ?Sized>(
+    backend: &B,
+    dy: &Tensor,
+    x: &Tensor,
+    windows: &Windows,
+    dw: &Tensor,
+    db: Option<&Tensor>,
+) -> Result<()> {
+    let (dy, dw) = (rows_of(backend, dy)?, as_matrix(dw)?);
+    let x = unfolded(backend, x, windows, [&dy, &dw])?;
+    backend.linear_grad_weight(&dy, &x, &dw, db)
 }

@@ -36,14 +36,13 @@ mod shape;
 mod tensor;
 
 pub use backend::{
-    Activation, AdamWStep, Attention, AttentionInputs, Backend, Binary, Epilogue, ParameterGroup,
-    SgdStep,
+    Activation, AdamWStep, Attention, AttentionInputs, AttentionOutput, Backend, Binary, Epilogue,
+    ParameterGroup, SgdStep, Windows,
 };
-pub use cpu::{CpuBackend, Peak};
+pub use cpu::CpuBackend;
 pub use device::Device;
 pub use dtype::{DType, Element, bf16};
 pub use error::{Error, Result};
-pub use ops::AttentionOutput;
 pub use random::{Dropout, StreamKey};
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::Tensor;

@@ -289,28 +289,6 @@ impl Tensor {
         Ok(self.view(target, Shape::from_valid(&strides[..target.len()]), self.offset))
     }
 
-    /// This tensor if it is dense, else a dense copy.
-    pub fn contiguous(&self) -> Result<Self> {
-        if self.is_contiguous() { Ok(self.clone()) } else { self.copy() }
-    }
-
-    /// A dense copy with memory of its own.
-    pub fn copy(&self) -> Result<Self> {
-        let out = Self::uninitialised(self.shape, self.dtype, &self.device)?;
-        self.device.backend().copy(self, &out)?;
-        Ok(out)
-    }
-
-    /// The values converted to another element type; the same tensor if it has that type.
-    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        if dtype == self.dtype {
-            return Ok(self.clone());
-        }
-        let out = Self::uninitialised(self.shape, dtype, &self.device)?;
-        self.device.backend().copy(self, &out)?;
-        Ok(out)
-    }
-
     /// The tensor on another device; the same tensor if it is there already.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
         if *device == self.device {
@@ -322,11 +300,6 @@ impl Tensor {
         let out = Self::uninitialised(self.shape, self.dtype, device)?;
         device.backend().upload(&bytes, &out)?;
         Ok(out)
-    }
-
-    /// Sets every element, for every view of this memory.
-    pub fn fill_(&self, value: f64) -> Result<()> {
-        self.device.backend().fill(self, value)
     }
 
     pub(crate) fn shape_error(&self, op: &'static str, rule: &'static str) -> Error {

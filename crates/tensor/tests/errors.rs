@@ -193,13 +193,8 @@ fn attention_checks_its_inputs() {
 }
 
 #[test]
-fn images_and_tokens_that_do_not_fit() {
-    let images = zeros(&[2, 1, 6, 6]);
-    mismatch(images.patchify((4, 3)), "patchify", &[2, 1, 6, 6], &[4, 3]);
-    mismatch(images.patchify((0, 3)), "patchify", &[2, 1, 6, 6], &[0, 3]);
-    mismatch(zeros(&[6, 6]).patchify((3, 3)), "patchify", &[6, 6], &[3, 3]);
+fn tokens_that_do_not_fit() {
     let patches = zeros(&[2, 4, 8]);
-    mismatch(patches.unpatchify((3, 3), &[2, 1, 6, 6]), "unpatchify", &[2, 4, 8], &[2, 4, 9]);
     let (class, positions) = (zeros(&[1, 1, 8]), zeros(&[1, 5, 8]));
     assert!(patches.embed_tokens(Some(&class), &positions, None).is_ok());
     mismatch(patches.embed_tokens(None, &positions, None), "embed_tokens", &[1, 5, 8], &[1, 4, 8]);
@@ -210,6 +205,44 @@ fn images_and_tokens_that_do_not_fit() {
         &[1, 1, 7],
         &[1, 1, 8],
     );
+}
+
+#[test]
+fn windows_that_do_not_fit() {
+    let images = zeros(&[2, 1, 6, 6]);
+    let windows = |kernel, stride, padding| Windows { kernel, stride, padding };
+    let whole = windows((3, 3), (3, 3), (0, 0));
+    for wrong in [
+        windows((0, 3), (1, 1), (0, 0)),
+        windows((3, 3), (1, 0), (0, 0)),
+        windows((9, 3), (1, 1), (1, 4)),
+        windows((3, 3), (1, 1), (usize::MAX, 0)),
+    ] {
+        assert_eq!(wrong.count(6, 6), None);
+        argument(images.unfold(&wrong), "unfold", "windows", "[2, 1, 6, 6]");
+        argument(images.fold(&wrong, &[2, 1, 6, 6]), "fold", "windows", &format!("{wrong:?}"));
+        argument(images.convolution(&images, None, &wrong), "convolution", "windows", "kernel");
+    }
+    assert_eq!(windows((3, 4), (2, 3), (1, 0)).count(6, 6), Some((3, 1)));
+    error(zeros(&[6, 6]).unfold(&whole), &["unfold", "[6, 6]", "[B, C, H, W]"]);
+    let wrong = zeros(&[2, 4, 8]);
+    mismatch(wrong.fold(&whole, &[2, 1, 6, 6]), "fold", &[2, 4, 8], &[2, 4, 9]);
+    let overlapping = windows((3, 3), (1, 3), (0, 0));
+    error(of(DType::U8, &[2, 8, 9]).fold(&overlapping, &[2, 1, 6, 6]), &["fold", "u8"]);
+
+    let (weight, dy) = (zeros(&[5, 1, 3, 3]), zeros(&[2, 5, 2, 2]));
+    let wide = zeros(&[5, 1, 3, 4]);
+    mismatch(images.convolution(&wide, None, &whole), "convolution", &[5, 1, 3, 4], &[5, 1, 3, 3]);
+    let (two, five) = (zeros(&[2]), zeros(&[5]));
+    mismatch(images.convolution(&weight, Some(&two), &whole), "convolution", &[2], &[5]);
+    let wrong = zeros(&[2, 5, 2, 3]);
+    let grad = wrong.convolution_grad_input(&weight, &whole, images.shape());
+    mismatch(grad, "convolution_grad_input", &[2, 5, 2, 3], &[2, 5, 2, 2]);
+    let add = |dw: &Tensor, db: &Tensor| dy.convolution_grad_weight_(&images, &whole, dw, Some(db));
+    mismatch(add(&wide, &five), "convolution_grad_weight", &[5, 1, 3, 4], &[5, 1, 3, 3]);
+    mismatch(add(&weight, &two), "convolution_grad_weight", &[2], &[5]);
+    let error = error(add(&weight, &images.narrow(0, 0, 1).unwrap()), &["shares memory"]);
+    assert!(matches!(error, Error::Aliased { .. }), "{error:?}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn step(device: &Device, parameters: &Tensor, grads: &Tensor, number: u64) -> Re
     let weight =
         |flat: &Tensor, at: usize| flat.narrow(0, at * 3 * d, hidden * d)?.reshape(&[hidden, d]);
     let images = Tensor::full(&[8, 1, 12, 12], 0.5, DType::F32, device)?;
-    let x = images.patchify((4, 4))?;
+    let x = images.unfold(&Windows::patches((4, 4)))?;
     let (scale, shift) = (parameters.narrow(0, 0, d)?, parameters.narrow(0, d, d)?);
     let (normed, statistics) = x.layer_norm(&scale, &shift, 1e-5)?;
     let qkv = normed.linear(&weight(parameters, 1)?, &Epilogue::default())?;

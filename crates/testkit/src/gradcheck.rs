@@ -74,7 +74,7 @@ impl From<vitrine_tensor::Error> for GradientError {
 /// ```
 /// use vitrine_tensor::{Device, Tensor};
 /// let x = Tensor::from_slice(&[1.0, -2.0], &[2], &Device::cpu())?;
-/// let square_sum = |x: &[Tensor]| x[0].mul(&x[0])?.sum_all();
+/// let square_sum = |x: &[Tensor]| x[0].mul(&x[0])?.sum();
 /// vitrine_testkit::gradcheck::check(square_sum, &[x.clone()], &[x.scale(2.0)?])?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -151,7 +151,7 @@ mod tests {
     use vitrine_tensor::Device;
 
     fn cube_sum(x: &[Tensor]) -> Result<Tensor> {
-        x[0].mul(&x[0])?.mul(&x[0])?.sum_all()
+        x[0].mul(&x[0])?.mul(&x[0])?.sum()
     }
 
     #[test]

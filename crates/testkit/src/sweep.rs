@@ -4,12 +4,12 @@
 
 use std::collections::BTreeSet;
 
-use vitrine_tensor::{AdamWStep, Result, SgdStep, StreamKey};
+use vitrine_tensor::{AdamWStep, Result, SgdStep, StreamKey, Windows};
 
 use crate::case::Case;
 use crate::cases::{
-    activation, attention, cross_entropy, elementwise, embed, layer_norm, linear, mask, memory,
-    optimizer, softmax, sum,
+    activation, attention, convolution, cross_entropy, elementwise, embed, layer_norm, linear,
+    mask, memory, optimizer, softmax, sum,
 };
 use crate::compare::Comparison;
 use crate::inputs::{Layout, Setup};
@@ -275,18 +275,23 @@ fn moves(reach: Reach) -> Vec<Case> {
     cases.extend(sweep(reach, "fill", &axes, |s, shape, turn| {
         memory::fill(s, &shape, pick(turn, &Layout::ALL))
     }));
-    // Patches down and across an image, and pixels down and across a patch.
+    // Windows down and across an image, and pixels down and across a window; side by side, or a step of one apart and
+    // with padding.
     let axes = [Axis::new(2, &[]), Axis::new(3, &[]), Axis::new(2, &[]), Axis::new(3, &[32, 64])];
     let image = |[down, across, p, q]: [usize; 4], turn: usize| {
-        ([1 + turn % 2, 1 + turn % 3, down * p, across * q], (p, q))
+        let windows = match turn % 4 {
+            3 => Windows { kernel: (p, q), stride: (1, 1), padding: (p / 2, q / 2) },
+            _ => Windows::patches((p, q)),
+        };
+        ([1 + turn % 2, 1 + turn % 3, down * p, across * q], windows)
     };
-    cases.extend(sweep(reach, "patchify", &axes, move |s, shape, turn| {
-        let (shape, patch) = image(shape, turn);
-        embed::patchify(s, shape, patch, pick(turn / 2, &Layout::ALL))
+    cases.extend(sweep(reach, "unfold", &axes, move |s, shape, turn| {
+        let (shape, windows) = image(shape, turn);
+        convolution::unfold(s, shape, windows, pick(turn / 2, &Layout::ALL))
     }));
-    cases.extend(sweep(reach, "unpatchify", &axes, move |s, shape, turn| {
-        let (shape, patch) = image(shape, turn);
-        embed::unpatchify(s, shape, patch, pick(turn / 2, &Layout::ALL))
+    cases.extend(sweep(reach, "fold", &axes, move |s, shape, turn| {
+        let (shape, windows) = image(shape, turn);
+        convolution::fold(s, shape, windows, pick(turn / 2, &Layout::ALL))
     }));
     cases
 }

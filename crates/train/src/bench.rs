@@ -7,16 +7,13 @@ use std::time::Instant;
 
 use serde::Serialize;
 #[cfg(feature = "cuda")]
-use vitrine_cuda::{CudaBackend, Limits, Profiling};
+use vitrine_cuda::{CudaBackend, KernelReport, Profiling};
 use vitrine_data::Batch;
 use vitrine_nn::{InputSpec, Model, Optimizer, Parameters, Pass, clip_grad_norm};
 use vitrine_tensor::StreamKey;
 
 use crate::build;
 use crate::error::{Result, TrainError};
-use crate::kernels::KernelReport;
-#[cfg(feature = "cuda")]
-use crate::kernels::KernelRow;
 use crate::objective::{DeviceBatch, Objective};
 use crate::recipe::{Recipe, Training};
 
@@ -158,30 +155,12 @@ impl Bench {
         for _ in 0..steps {
             self.step()?;
         }
-        let figures = backend.finish_profile()?;
-        let here = backend.limits()?;
-        let row = |figures: vitrine_cuda::KernelFigures| {
-            let vitrine_cuda::Work { bytes, operations } = figures.work;
-            let bf16 = figures.kernel.contains("bf16");
-            let each = |total: f64| total / steps as f64;
-            let floor = |limits: Limits| each(1e6 * limits.floor(bytes, operations, bf16));
-            KernelRow {
-                h100_floor_us: floor(Limits::H100),
-                floor_us: timed.then(|| floor(here)),
-                time_us: timed.then(|| each(1e3 * figures.milliseconds)),
-                launches: each(figures.launches as f64),
-                bytes: each(bytes as f64),
-                operations: each(operations as f64),
-                kernel: figures.kernel,
-            }
-        };
-        let kernels = figures.into_iter().map(row).collect();
-        Ok(KernelReport { device: device.to_string(), timed, kernels })
+        Ok(backend.kernel_report(steps, timed)?)
     }
 
     /// An error: this program has no CUDA device.
     #[cfg(not(feature = "cuda"))]
-    pub fn kernels(&mut self, _timed: bool, _warmup: usize, _steps: usize) -> Result<KernelReport> {
+    pub fn kernels(&mut self, _timed: bool, _warmup: usize, _steps: usize) -> Result<String> {
         Err(no_kernels())
     }
 

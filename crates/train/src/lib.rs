@@ -21,7 +21,6 @@ pub mod build;
 pub mod checkpoint;
 mod error;
 pub mod evaluate;
-pub mod kernels;
 pub mod machine;
 pub mod metrics;
 pub mod objective;

@@ -6,7 +6,7 @@ use super::Op;
 use crate::Var;
 use crate::backward::Flow;
 use crate::error::Result;
-use crate::tape::NodeId;
+use crate::tape::Inputs;
 
 /// Saves the input.
 pub(crate) struct Activate {
@@ -25,12 +25,7 @@ impl Var {
 }
 
 impl Activate {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         flow.add(inputs[0], self.x.activate_grad(self.activation, &dy)?)
     }
 }
@@ -47,12 +42,7 @@ impl Var {
 }
 
 impl DropoutOp {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         flow.add(inputs[0], dy.dropout(self.0)?)
     }
 }

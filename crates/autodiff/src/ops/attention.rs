@@ -6,7 +6,7 @@ use super::Op;
 use crate::Var;
 use crate::backward::Flow;
 use crate::error::Result;
-use crate::tape::NodeId;
+use crate::tape::Inputs;
 
 /// The options of attention.
 #[derive(Clone, Default)]
@@ -65,12 +65,7 @@ fn attend(
 }
 
 impl AttentionOp {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         let views = AttentionInputs { query: &self.query, key: &self.key, value: &self.value };
         let options = self.options.options();
         let grads = views.attend_grad(&options, &self.output, &dy, self.packed)?;

@@ -6,7 +6,7 @@ use super::Op;
 use crate::Var;
 use crate::backward::Flow;
 use crate::error::Result;
-use crate::tape::NodeId;
+use crate::tape::Inputs;
 
 /// Saves logits and labels.
 pub(crate) struct CrossEntropy {
@@ -28,12 +28,7 @@ impl Var {
 }
 
 impl CrossEntropy {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         flow.add(inputs[0], self.logits.cross_entropy_grad(&self.labels, self.smoothing, &dy)?)
     }
 }

@@ -6,7 +6,7 @@ use super::Op;
 use crate::Var;
 use crate::backward::Flow;
 use crate::error::{Error, Result};
-use crate::tape::NodeId;
+use crate::tape::Inputs;
 
 /// An operation that this crate does not have.
 ///
@@ -67,12 +67,7 @@ impl Var {
 }
 
 impl Custom {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         let grads = self.op.backward(&self.inputs, &self.output, &dy)?;
         for (i, (&input, value)) in inputs.iter().zip(&self.inputs).enumerate() {
             let wrong = |found: &[usize]| Error::CustomGradient {

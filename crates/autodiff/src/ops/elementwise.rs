@@ -6,7 +6,7 @@ use super::Op;
 use crate::Var;
 use crate::backward::Flow;
 use crate::error::Result;
-use crate::tape::NodeId;
+use crate::tape::Inputs;
 
 /// `a ∘ b`, broadcast. Products and quotients save both operands.
 pub(crate) enum Binary {
@@ -51,12 +51,7 @@ impl Var {
 }
 
 impl Binary {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         match self {
             Self::Add { a, b } => {
                 if inputs[0].is_some() {
@@ -109,12 +104,7 @@ impl Var {
 }
 
 impl Scale {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         flow.add(inputs[0], dy.scale(self.0)?)
     }
 }
@@ -146,12 +136,7 @@ impl Var {
 }
 
 impl SumAxis {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         let mut kept = self.shape.clone();
         kept[self.axis] = 1;
         flow.add(inputs[0], dy.reshape(&kept)?.broadcast_to(&self.shape)?.copy()?)

@@ -1,4 +1,4 @@
-//! Cutting images into patches, and adding the class token and the positions.
+//! Adding the class token and the positions.
 
 use vitrine_tensor::{Dropout, Tensor};
 
@@ -6,34 +6,7 @@ use super::Op;
 use crate::Var;
 use crate::backward::Flow;
 use crate::error::Result;
-use crate::tape::NodeId;
-
-/// Saves the patch size and the images' shape.
-pub(crate) struct Patchify {
-    patch: (usize, usize),
-    images: Vec<usize>,
-}
-
-impl Var {
-    /// Cuts images `[B, C, H, W]` into patches `[B, (H/p)·(W/q), C·p·q]`.
-    pub fn patchify(&self, patch: (usize, usize)) -> Result<Self> {
-        let value = self.value().patchify(patch)?;
-        Self::record("patchify", value, &[self], || {
-            Op::Patchify(Patchify { patch, images: self.shape().to_vec() })
-        })
-    }
-}
-
-impl Patchify {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
-        flow.add(inputs[0], dy.unpatchify(self.patch, &self.images)?)
-    }
-}
+use crate::tape::Inputs;
 
 /// Saves the mask's address, and whether there is a class token.
 pub(crate) struct EmbedTokens {
@@ -61,12 +34,7 @@ impl Var {
 }
 
 impl EmbedTokens {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         let dsum = match self.dropout {
             Some(dropout) => dy.dropout(dropout)?,
             None => dy,

@@ -6,7 +6,7 @@ use super::Op;
 use crate::Var;
 use crate::backward::Flow;
 use crate::error::Result;
-use crate::tape::NodeId;
+use crate::tape::Inputs;
 
 /// Saves the input, the scale, and each row's mean and reciprocal deviation.
 pub(crate) struct LayerNorm {
@@ -27,12 +27,7 @@ impl Var {
 }
 
 impl LayerNorm {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         let shape = self.scale.shape();
         let apart = || Tensor::zeros(shape, self.scale.dtype(), self.scale.device());
         // One variable as both scale and shift: its second gradient is added after the first is complete.

@@ -1,25 +1,12 @@
 //! The linear layer with its epilogue, and the matrix product.
 
-use vitrine_tensor::{Activation, Dropout, Epilogue, Tensor};
+use vitrine_tensor::{Dropout, Epilogue, Tensor};
 
 use super::Op;
 use crate::Var;
 use crate::backward::Flow;
 use crate::error::Result;
-use crate::tape::NodeId;
-
-/// What a linear layer does after its product, in this order.
-#[derive(Clone, Copy, Default)]
-pub struct LinearOptions<'a> {
-    /// `[O]`
-    pub bias: Option<&'a Var>,
-    /// Applied to each element.
-    pub activation: Option<Activation>,
-    /// Applied after the activation.
-    pub dropout: Option<Dropout>,
-    /// Of the output's shape, added last.
-    pub residual: Option<&'a Var>,
-}
+use crate::tape::Inputs;
 
 /// Saves input and weight, and what the gradient needs of what came after the product.
 pub(crate) struct Linear {
@@ -41,22 +28,17 @@ enum After {
 
 impl Var {
     /// `y = residual + dropout(activation(x·wᵀ + bias))`: x `[.., I]`, weight `[O, I]`, y `[.., O]`.
-    pub fn linear(&self, weight: &Self, options: &LinearOptions<'_>) -> Result<Self> {
-        let epilogue = Epilogue {
-            bias: options.bias.map(Self::value),
-            activation: options.activation,
-            dropout: options.dropout,
-            residual: options.residual.map(Self::value),
-        };
+    pub fn linear(&self, weight: &Self, epilogue: &Epilogue<'_, Self>) -> Result<Self> {
         let mut inputs = vec![self, weight];
-        inputs.extend(options.bias);
-        inputs.extend(options.residual);
+        inputs.extend(epilogue.bias);
+        inputs.extend(epilogue.residual);
+        let values = epilogue.map(Self::value);
         let (value, derivative) = if inputs.iter().any(|input| input.needs_grad()) {
-            self.value().linear_with_derivative(weight.value(), &epilogue)?
+            self.value().linear_with_derivative(weight.value(), &values)?
         } else {
-            (self.value().linear(weight.value(), &epilogue)?, None)
+            (self.value().linear(weight.value(), &values)?, None)
         };
-        let after = match (derivative, options.dropout) {
+        let after = match (derivative, epilogue.dropout) {
             (Some(derivative), _) => After::Activation(derivative),
             (None, Some(dropout)) => After::Dropout(dropout),
             (None, None) => After::Nothing,
@@ -66,8 +48,8 @@ impl Var {
                 x: self.value().clone(),
                 weight: weight.value().clone(),
                 after,
-                has_bias: options.bias.is_some(),
-                has_residual: options.residual.is_some(),
+                has_bias: epilogue.bias.is_some(),
+                has_residual: epilogue.residual.is_some(),
             })
         })
     }
@@ -83,12 +65,7 @@ impl Linear {
         }
     }
 
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         let dproduct = self.product_grad(&dy)?;
         if self.has_residual {
             flow.add(inputs[inputs.len() - 1], dy)?;
@@ -109,7 +86,7 @@ impl Linear {
     pub(crate) fn backward_product(
         self,
         dproduct: Tensor,
-        inputs: &[Option<NodeId>],
+        inputs: &Inputs,
         flow: &mut Flow,
     ) -> Result<()> {
         let bias = if self.has_bias { inputs[2] } else { None };
@@ -155,12 +132,7 @@ impl Var {
 }
 
 impl Matmul {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         let last = self.a.rank() - 1;
         if inputs[0].is_some() {
             flow.add(inputs[0], dy.matmul(&self.b.transpose(last - 1, last)?)?)?;

@@ -1,7 +1,9 @@
-//! The differentiable operations: each file has an operation's recording and its gradient rule side by side.
+//! The differentiable operations: each file has the operations of a topic, recording and gradient rule side by side.
+//! Their table is here.
 
 mod activation;
 mod attention;
+mod convolution;
 mod cross_entropy;
 mod custom;
 mod elementwise;
@@ -13,63 +15,67 @@ mod view;
 
 pub use attention::SelfAttention;
 pub use custom::CustomOp;
-pub use linear::LinearOptions;
 
 use vitrine_tensor::Tensor;
 
-/// A recorded operation, with what its gradient rule needs.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "a step records some hundred: a box each would save nothing"
-)]
-pub(crate) enum Op {
-    /// An input; a parameter's has the buffer that its gradient is added to.
-    Leaf(Option<Tensor>),
-    Binary(elementwise::Binary),
-    Scale(elementwise::Scale),
-    SumAxis(elementwise::SumAxis),
-    Reshape(view::Reshape),
-    Permute(view::Permute),
-    Narrow(view::Narrow),
-    Concat(view::Concat),
-    Cast(view::Cast),
-    Linear(linear::Linear),
-    Matmul(linear::Matmul),
-    Activate(activation::Activate),
-    Dropout(activation::DropoutOp),
-    LayerNorm(layer_norm::LayerNorm),
-    Softmax(softmax::Softmax),
-    Attention(attention::AttentionOp),
-    CrossEntropy(cross_entropy::CrossEntropy),
-    Patchify(embed::Patchify),
-    EmbedTokens(embed::EmbedTokens),
-    Custom(custom::Custom),
+use crate::backward::Flow;
+use crate::error::Result;
+use crate::tape::Inputs;
+
+/// Makes the enum of all operations, their names, and the match that leads to their gradient rules: one without a rule
+/// does not compile.
+macro_rules! operations {
+    ($($operation:ident => $file:ident::$saved:ident,)*) => {
+        /// A recorded operation, with what its gradient rule needs.
+        #[allow(
+            clippy::large_enum_variant,
+            reason = "a step records some hundred: a box each would save nothing"
+        )]
+        pub(crate) enum Op {
+            /// An input; a parameter's has the buffer that its gradient is added to.
+            Leaf(Option<Tensor>),
+            $($operation($file::$saved),)*
+        }
+
+        impl Op {
+            /// The operation's name, for people who print a tape.
+            pub(crate) fn name(&self) -> &'static str {
+                match self {
+                    Self::Leaf(_) => "Leaf",
+                    $(Self::$operation(_) => stringify!($operation),)*
+                }
+            }
+
+            /// Hands the gradient of the result on to the inputs.
+            pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
+                match self {
+                    Self::Leaf(_) => Ok(()),
+                    $(Self::$operation(saved) => saved.backward(dy, inputs, flow),)*
+                }
+            }
+        }
+    };
 }
 
-impl Op {
-    /// The variant's name, for people who print a tape.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Leaf(_) => "Leaf",
-            Self::Binary(_) => "Binary",
-            Self::Scale(_) => "Scale",
-            Self::SumAxis(_) => "SumAxis",
-            Self::Reshape(_) => "Reshape",
-            Self::Permute(_) => "Permute",
-            Self::Narrow(_) => "Narrow",
-            Self::Concat(_) => "Concat",
-            Self::Cast(_) => "Cast",
-            Self::Linear(_) => "Linear",
-            Self::Matmul(_) => "Matmul",
-            Self::Activate(_) => "Activate",
-            Self::Dropout(_) => "Dropout",
-            Self::LayerNorm(_) => "LayerNorm",
-            Self::Softmax(_) => "Softmax",
-            Self::Attention(_) => "Attention",
-            Self::CrossEntropy(_) => "CrossEntropy",
-            Self::Patchify(_) => "Patchify",
-            Self::EmbedTokens(_) => "EmbedTokens",
-            Self::Custom(_) => "Custom",
-        }
-    }
+operations! {
+    Binary => elementwise::Binary,
+    Scale => elementwise::Scale,
+    SumAxis => elementwise::SumAxis,
+    Reshape => view::Reshape,
+    Permute => view::Permute,
+    Narrow => view::Narrow,
+    Concat => view::Concat,
+    Cast => view::Cast,
+    Linear => linear::Linear,
+    Matmul => linear::Matmul,
+    Activate => activation::Activate,
+    Dropout => activation::DropoutOp,
+    LayerNorm => layer_norm::LayerNorm,
+    Softmax => softmax::Softmax,
+    Attention => attention::AttentionOp,
+    CrossEntropy => cross_entropy::CrossEntropy,
+    Unfold => convolution::Unfold,
+    Convolution => convolution::Convolution,
+    EmbedTokens => embed::EmbedTokens,
+    Custom => custom::Custom,
 }

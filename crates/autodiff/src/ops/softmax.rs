@@ -6,7 +6,7 @@ use super::Op;
 use crate::Var;
 use crate::backward::Flow;
 use crate::error::Result;
-use crate::tape::NodeId;
+use crate::tape::Inputs;
 
 /// Saves the result.
 pub(crate) struct Softmax(Tensor);
@@ -20,12 +20,7 @@ impl Var {
 }
 
 impl Softmax {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         flow.add(inputs[0], self.0.softmax_grad(&dy)?)
     }
 }

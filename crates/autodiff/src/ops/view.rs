@@ -6,7 +6,7 @@ use super::Op;
 use crate::Var;
 use crate::backward::Flow;
 use crate::error::Result;
-use crate::tape::NodeId;
+use crate::tape::Inputs;
 
 /// Saves the input's shape.
 pub(crate) struct Reshape(Vec<usize>);
@@ -20,12 +20,7 @@ impl Var {
 }
 
 impl Reshape {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         flow.add(inputs[0], dy.reshape(&self.0)?)
     }
 }
@@ -42,12 +37,7 @@ impl Var {
 }
 
 impl Permute {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         let mut inverse = vec![0; self.0.len()];
         for (to, &from) in self.0.iter().enumerate() {
             inverse[from] = to;
@@ -74,12 +64,7 @@ impl Var {
 }
 
 impl Narrow {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         if let Some(sum) = flow.accumulator(inputs[0], &self.whole, &dy)? {
             let part = sum.narrow(self.axis, self.start, dy.shape()[self.axis])?;
             part.copy_(&part.add(&dy)?)?;
@@ -107,12 +92,7 @@ impl Var {
 }
 
 impl Concat {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         let mut start = 0;
         for (&input, length) in inputs.iter().zip(self.lengths) {
             if input.is_some() {
@@ -139,12 +119,7 @@ impl Var {
 }
 
 impl Cast {
-    pub(crate) fn backward(
-        self,
-        dy: Tensor,
-        inputs: &[Option<NodeId>],
-        flow: &mut Flow,
-    ) -> Result<()> {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         flow.add(inputs[0], dy.to_dtype(self.0)?)
     }
 }

@@ -1,7 +1,7 @@
 //! Cases where one gradient reaches several places: code that adds in place must not change what another place holds.
 
-use vitrine_autodiff::{LinearOptions, Result, SelfAttention, Var};
-use vitrine_tensor::Activation;
+use vitrine_autodiff::{Result, SelfAttention, Var};
+use vitrine_tensor::{Activation, Epilogue};
 
 use crate::check::{Case, PassThrough, case};
 use crate::linear::mask;
@@ -14,7 +14,7 @@ pub fn cases() -> Vec<Case> {
         }),
         case("Binary", "x − x + x", &[&[3]], |x| x[0].sub(&x[0])?.add(&x[0])),
         case("Binary", "a diamond", &[&[3, 4], &[4, 4]], |x| {
-            let top = x[0].linear(&x[1], &LinearOptions::default())?;
+            let top = x[0].linear(&x[1], &Epilogue::default())?;
             let (left, right) = (top.activate(Activation::GeluErf)?, top.scale(0.5)?);
             left.add(&right)?.mul(&left)?.add(&top)
         }),
@@ -34,8 +34,7 @@ pub fn cases() -> Vec<Case> {
             let mut y = x[0].clone();
             for _ in 0..8 {
                 let f = y.layer_norm(&x[2], &x[3], 1e-5)?;
-                let f =
-                    f.linear(&x[1], &LinearOptions { bias: Some(&x[3]), ..Default::default() })?;
+                let f = f.linear(&x[1], &Epilogue { bias: Some(&x[3]), ..Default::default() })?;
                 y = y.add(&f.scale(0.3)?)?;
             }
             Ok(y)
@@ -50,7 +49,7 @@ pub fn cases() -> Vec<Case> {
                     let f = y.layer_norm(&x[2], &x[3], 1e-5)?;
                     let (bias, dropout) = (Some(&x[3]), (layer % 2 == 0).then(|| mask(30 + layer)));
                     let options =
-                        LinearOptions { bias, dropout, residual: Some(&y), ..Default::default() };
+                        Epilogue { bias, dropout, residual: Some(&y), ..Default::default() };
                     y = f.linear(&x[1], &options)?;
                 }
                 Ok(y)
@@ -59,7 +58,7 @@ pub fn cases() -> Vec<Case> {
         case("Linear", "every residual is kept and used at the end", &[&[3, 4], &[4, 4]], |x| {
             let (mut y, mut all) = (x[0].clone(), Vec::new());
             for _ in 0..4 {
-                let options = LinearOptions { residual: Some(&y), ..Default::default() };
+                let options = Epilogue { residual: Some(&y), ..Default::default() };
                 y = y.activate(Activation::GeluErf)?.linear(&x[1], &options)?.scale(0.5)?;
                 all.push(y.clone());
             }
@@ -140,13 +139,13 @@ pub fn cases() -> Vec<Case> {
 
 /// `w`: `qkv [12, 4]`, a projection `[4, 4]`, scale and shift of the norms.
 fn transformer_block(x: &Var, w: &[Var], block: u32) -> Result<Var> {
-    let qkv = x.layer_norm(&w[2], &w[3], 1e-5)?.linear(&w[0], &LinearOptions::default())?;
+    let qkv = x.layer_norm(&w[2], &w[3], 1e-5)?.linear(&w[0], &Epilogue::default())?;
     let attention = SelfAttention { heads: 2, dropout: Some(mask(40 + block)), valid_lens: None };
     let mixed = qkv.self_attention(&attention)?;
-    let options = LinearOptions { residual: Some(x), ..Default::default() };
+    let options = Epilogue { residual: Some(x), ..Default::default() };
     let x = mixed.linear(&w[1], &options)?;
     let hidden = x.layer_norm(&w[2], &w[3], 1e-5)?;
     let activation = Some(Activation::GeluErf);
-    let hidden = hidden.linear(&w[1], &LinearOptions { activation, ..Default::default() })?;
-    hidden.linear(&w[1], &LinearOptions { residual: Some(&x), ..Default::default() })
+    let hidden = hidden.linear(&w[1], &Epilogue { activation, ..Default::default() })?;
+    hidden.linear(&w[1], &Epilogue { residual: Some(&x), ..Default::default() })
 }

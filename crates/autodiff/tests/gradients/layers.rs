@@ -1,4 +1,4 @@
-//! Cases of activations, dropout, layer norm, softmax, cross-entropy, patches, tokens, and operations of one's own.
+//! Cases of activations, dropout, layer norm, softmax, cross-entropy, tokens, and operations of one's own.
 
 use vitrine_autodiff::Var;
 use vitrine_tensor::Dropout;
@@ -39,7 +39,7 @@ pub fn cases() -> Vec<Case> {
     ]);
     cases.extend(layer_norm());
     cases.extend(cross_entropy());
-    cases.extend(patches_and_tokens());
+    cases.extend(tokens());
     cases.extend([
         case("Custom", "product and cube", &[&[3, 5], &[3, 5]], |x| {
             Var::custom(ProductAndCube, &[&x[0], &x[1]])
@@ -99,14 +99,8 @@ fn cross_entropy() -> Vec<Case> {
     cases
 }
 
-fn patches_and_tokens() -> Vec<Case> {
-    let mut cases = vec![
-        case("Patchify", "[2, 3, 4, 6] by 2×3", &[&[2, 3, 4, 6]], |x| x[0].patchify((2, 3))),
-        case("Patchify", "one patch", &[&[1, 2, 3, 2]], |x| x[0].patchify((3, 2))),
-        case("Patchify", "patches of one pixel, transposed images", &[&[2, 1, 2, 3]], |x| {
-            x[0].permute(&[0, 1, 3, 2])?.patchify((1, 1))
-        }),
-    ];
+fn tokens() -> Vec<Case> {
+    let mut cases = Vec::new();
     for (dropout, stride) in [(None, None), (Some(mask(10)), None), (Some(mask(11)), Some(50))] {
         let dropout = dropout.map(|d| Dropout { sample_stride: stride, ..d });
         for batch in [1, 3] {

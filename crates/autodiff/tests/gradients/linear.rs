@@ -1,7 +1,6 @@
 //! Cases of the linear layer with each part of its epilogue, and of the matrix product.
 
-use vitrine_autodiff::LinearOptions;
-use vitrine_tensor::{Activation, Dropout, StreamKey};
+use vitrine_tensor::{Activation, Dropout, Epilogue, StreamKey};
 
 use crate::check::{Case, case};
 
@@ -17,15 +16,15 @@ pub fn cases() -> Vec<Case> {
     let inputs: [&[usize]; 5] = [&[3, 5], &[5], &[2, 3, 5], &[1, 5], &[2, 1, 2, 5]];
     for shape in inputs {
         cases.push(case("Linear", format!("x {shape:?}"), &[shape, &[4, 5]], |x| {
-            x[0].linear(&x[1], &LinearOptions::default())
+            x[0].linear(&x[1], &Epilogue::default())
         }));
         let shapes = [shape, &[4, 5], &[4]];
         cases.push(case("Linear", format!("x {shape:?}, bias"), &shapes, |x| {
-            x[0].linear(&x[1], &LinearOptions { bias: Some(&x[2]), ..Default::default() })
+            x[0].linear(&x[1], &Epilogue { bias: Some(&x[2]), ..Default::default() })
         }));
     }
     cases.push(case("Linear", "everything of size 1", &[&[1, 1], &[1, 1], &[1]], |x| {
-        x[0].linear(&x[1], &LinearOptions { bias: Some(&x[2]), ..Default::default() })
+        x[0].linear(&x[1], &Epilogue { bias: Some(&x[2]), ..Default::default() })
     }));
     let activations = [None].into_iter().chain(ACTIVATIONS.map(Some));
     for activation in activations {
@@ -42,7 +41,7 @@ pub fn cases() -> Vec<Case> {
                 cases.push(case("Linear", name, &shapes, move |x| {
                     let bias = bias.then(|| &x[2]);
                     let residual = residual.then(|| x.last().expect("inputs are given"));
-                    x[0].linear(&x[1], &LinearOptions { bias, activation, dropout, residual })
+                    x[0].linear(&x[1], &Epilogue { bias, activation, dropout, residual })
                 }));
             }
         }
@@ -57,34 +56,32 @@ fn one_variable_in_two_places() -> Vec<Case> {
     let square: &[&[usize]] = &[&[4, 4]];
     vec![
         case("Linear", "x as its own residual", &[&[3, 4], &[4, 4]], |x| {
-            x[0].linear(&x[1], &LinearOptions { residual: Some(&x[0]), ..Default::default() })
+            x[0].linear(&x[1], &Epilogue { residual: Some(&x[0]), ..Default::default() })
         }),
         case("Linear", "x as its own residual, dropped out", &[&[3, 4], &[4, 4]], |x| {
             let (residual, dropout) = (Some(&x[0]), Some(mask(3)));
-            x[0].linear(&x[1], &LinearOptions { residual, dropout, ..Default::default() })
+            x[0].linear(&x[1], &Epilogue { residual, dropout, ..Default::default() })
         }),
-        case("Linear", "x as its own weight", square, |x| {
-            x[0].linear(&x[0], &LinearOptions::default())
-        }),
+        case("Linear", "x as its own weight", square, |x| x[0].linear(&x[0], &Epilogue::default())),
         case("Linear", "x as weight and residual", square, |x| {
             let (residual, activation) = (Some(&x[0]), Some(Activation::GeluErf));
-            x[0].linear(&x[0], &LinearOptions { residual, activation, ..Default::default() })
+            x[0].linear(&x[0], &Epilogue { residual, activation, ..Default::default() })
         }),
         case("Linear", "the residual is the weight", &[&[4, 4], &[4, 4]], |x| {
-            x[0].linear(&x[1], &LinearOptions { residual: Some(&x[1]), ..Default::default() })
+            x[0].linear(&x[1], &Epilogue { residual: Some(&x[1]), ..Default::default() })
         }),
         case("Linear", "a vector as x, bias and residual", &[&[4], &[4, 4]], |x| {
             let (bias, residual) = (Some(&x[0]), Some(&x[0]));
-            x[0].linear(&x[1], &LinearOptions { bias, residual, ..Default::default() })
+            x[0].linear(&x[1], &Epilogue { bias, residual, ..Default::default() })
         }),
         case("Linear", "a part of a weight and of a bias", &[&[3, 4], &[9, 4], &[9]], |x| {
             let bias = x[2].narrow(0, 3, 3)?;
-            let options = LinearOptions { bias: Some(&bias), ..Default::default() };
+            let options = Epilogue { bias: Some(&bias), ..Default::default() };
             x[0].linear(&x[1].narrow(0, 3, 3)?, &options)?
-                .linear(&x[1].narrow(0, 2, 3)?.permute(&[1, 0])?, &LinearOptions::default())
+                .linear(&x[1].narrow(0, 2, 3)?.permute(&[1, 0])?, &Epilogue::default())
         }),
         case("Linear", "one weight in two layers", &[&[3, 4], &[4, 4], &[4]], |x| {
-            let options = LinearOptions { bias: Some(&x[2]), ..Default::default() };
+            let options = Epilogue { bias: Some(&x[2]), ..Default::default() };
             x[0].linear(&x[1], &options)?.linear(&x[1], &options)
         }),
     ]
@@ -93,11 +90,11 @@ fn one_variable_in_two_places() -> Vec<Case> {
 /// A layer after one with an activation hands its gradient to the value before that, whatever else uses the result.
 fn after_an_activation() -> Vec<Case> {
     let shapes: &[&[usize]] = &[&[2, 3, 5], &[7, 5], &[4, 7], &[2, 3, 7]];
-    let plain = LinearOptions::default;
+    let plain = Epilogue::default;
     let mut cases = Vec::new();
     for activation in ACTIVATIONS {
         for dropout in [None, Some(mask(4))] {
-            let first = LinearOptions { activation: Some(activation), dropout, ..plain() };
+            let first = Epilogue { activation: Some(activation), dropout, ..plain() };
             let name = |uses| format!("{activation:?}, dropout {}, then {uses}", dropout.is_some());
             cases.push(case("Linear", name("a layer"), &shapes[..3], move |x| {
                 x[0].linear(&x[1], &first)?.linear(&x[2], &plain())
@@ -115,7 +112,7 @@ fn after_an_activation() -> Vec<Case> {
     }
     cases.push(case("Linear", "an activation and a residual, then a layer", shapes, move |x| {
         let (activation, residual) = (Some(Activation::GeluErf), Some(&x[3]));
-        let first = LinearOptions { activation, residual, ..plain() };
+        let first = Epilogue { activation, residual, ..plain() };
         x[0].linear(&x[1], &first)?.linear(&x[2], &plain())
     }));
     cases.push(case(
@@ -123,7 +120,7 @@ fn after_an_activation() -> Vec<Case> {
         "an activation's result as input and weight",
         &[&[4, 4]],
         move |x| {
-            let first = LinearOptions { activation: Some(Activation::GeluTanh), ..plain() };
+            let first = Epilogue { activation: Some(Activation::GeluTanh), ..plain() };
             let hidden = x[0].linear(&x[0], &first)?;
             hidden.linear(&hidden, &plain())
         },

@@ -2,6 +2,7 @@
 
 mod attention;
 mod check;
+mod convolution;
 mod elementwise;
 mod graphs;
 mod layers;
@@ -18,6 +19,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(views::cases());
     cases.extend(linear::cases());
     cases.extend(layers::cases());
+    cases.extend(convolution::cases());
     cases.extend(attention::cases());
     cases.extend(graphs::cases());
     cases
@@ -41,14 +43,13 @@ fn check_all(cases: &[Case]) -> BTreeSet<String> {
     recorded
 }
 
-/// The variants of `enum Op`, read from its source, so that a new one cannot be forgotten here.
-fn variants() -> BTreeSet<String> {
+/// The operations in the table of `Op`, read from its source, so that a new one cannot be forgotten here.
+fn operations() -> BTreeSet<String> {
     let source = include_str!("../../src/ops/mod.rs");
-    let (_, body) = source.split_once("pub(crate) enum Op {").expect("the enum is in this file");
-    let (body, _) = body.split_once("\n}").expect("the enum ends");
-    let lines = body.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("//"));
-    let name = |line: &str| line.split(|c: char| !c.is_alphanumeric()).next().map(str::to_owned);
-    lines.map(|line| name(line).expect("a line of the enum begins with a name")).collect()
+    let (_, table) = source.split_once("\noperations! {").expect("the table is in this file");
+    let (table, _) = table.split_once("\n}").expect("the table ends");
+    let rows = table.lines().filter_map(|line| line.split_once(" => "));
+    rows.map(|(name, _)| name.trim().to_owned()).chain(["Leaf".to_owned()]).collect()
 }
 
 #[test]
@@ -56,10 +57,10 @@ fn every_gradient_agrees_with_central_differences_and_no_operation_is_left_out()
     let cases = all_cases();
     check_all(&cases);
     let claimed: BTreeSet<String> = cases.iter().map(|case| case.op.to_owned()).collect();
-    let variants = variants();
-    assert!(variants.len() >= 20, "the enum was not read in full: {variants:?}");
-    // `check_all` saw each case record the operation it claims, and its name comes from the enum's own match.
-    assert_eq!(claimed, variants, "left: operations with a case; right: variants of `Op`");
+    let operations = operations();
+    assert!(operations.len() >= 20, "the table was not read in full: {operations:?}");
+    // `check_all` saw each case record the operation it claims, and its name comes from the table.
+    assert_eq!(claimed, operations, "left: operations with a case; right: those of the table");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Graphs drawn at random: whatever a person wires together, gradients agree with central differences.
 
-use vitrine_autodiff::{LinearOptions, Result, Var};
-use vitrine_tensor::{Activation, StreamKey};
+use vitrine_autodiff::{Result, Var};
+use vitrine_tensor::{Activation, Epilogue, StreamKey};
 
 use crate::check::{Case, PassThrough, case};
 use crate::linear::mask;
@@ -26,7 +26,7 @@ fn wire(seed: u64, x: &[Var]) -> Result<Var> {
         // Near the last ones, so that the graph is deep, and any one, so that values are shared.
         let recent = values.len() - 1 - choices.next(values.len().min(3));
         let (a, b) = (values[recent].clone(), values[choices.next(values.len())].clone());
-        let linear = LinearOptions { residual: Some(&b), ..Default::default() };
+        let linear = Epilogue { residual: Some(&b), ..Default::default() };
         let y = match choices.next(12) {
             0 => a.add(&b)?,
             1 => a.sub(&b)?,

@@ -2,10 +2,10 @@
 //! blocks.
 
 use bytemuck::NoUninit;
-use vitrine_tensor::backend::{Attention, AttentionGrads, AttentionInputs};
+use vitrine_tensor::backend::{Attention, AttentionGrads, AttentionInputs, Attentions};
 use vitrine_tensor::{DType, Result, Tensor};
 
-use super::sum::{blocks, float_kernel};
+use super::arithmetic::{blocks, float_kernel};
 use crate::arguments::DropoutArgument;
 use crate::backend::CudaBackend;
 use crate::launch::Launch;
@@ -158,72 +158,73 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// `y = dropout(softmax(q·kᵀ/√d))·v` for each head, and the logarithms of the softmaxes' sums.
-pub(crate) fn forward(
-    backend: &CudaBackend,
-    inputs: &AttentionInputs<'_>,
-    attention: &Attention<'_>,
-    y: &Tensor,
-    log_sums: &Tensor,
-) -> Result<()> {
-    let written = Rows::new(y);
-    let plan = Plan::new(backend, "attention", inputs, attention, None, &[written])?;
-    plan.launch("attention", plan.argument.queries, 2)?
-        .moves(&[inputs.query, inputs.key, inputs.value, y])
-        .value(written)
-        .tensor(log_sums)
-        .launch()
-}
+impl Attentions for CudaBackend {
+    fn attention(
+        &self,
+        inputs: &AttentionInputs<'_>,
+        attention: &Attention<'_>,
+        y: &Tensor,
+        log_sums: &Tensor,
+    ) -> Result<()> {
+        let written = Rows::new(y);
+        let plan = Plan::new(self, "attention", inputs, attention, None, &[written])?;
+        plan.launch("attention", plan.argument.queries, 2)?
+            .moves(&[inputs.query, inputs.key, inputs.value, y])
+            .value(written)
+            .tensor(log_sums)
+            .launch()
+    }
 
-/// The gradients, of which all is written.
-pub(crate) fn grad(
-    backend: &CudaBackend,
-    inputs: &AttentionInputs<'_>,
-    attention: &Attention<'_>,
-    y: &Tensor,
-    log_sums: &Tensor,
-    dy: &Tensor,
-    grads: &AttentionGrads<'_>,
-) -> Result<()> {
-    const OP: &str = "attention_grad";
-    let columns = y.shape()[2];
-    let written = match *grads {
-        AttentionGrads::Packed(all) => [0, 1, 2].map(|part| Rows::from_column(all, part * columns)),
-        AttentionGrads::Split(dq, dkv) => {
-            [Rows::new(dq), Rows::new(dkv), Rows::from_column(dkv, columns)]
-        }
-    };
-    let plan = Plan::new(backend, OP, inputs, attention, Some(dy), &written)?;
-    let AttentionArgument { queries, keys, heads, width, .. } = plan.argument;
-    let [dq, dk, dv] = written;
-    let AttentionInputs { query, key, value } = *inputs;
-    let count = if y.elements() == 0 { 0 } else { log_sums.elements() };
-    let dots = backend.scratch(count * size_of::<f32>())?;
-    backend
-        .launch(OP, &float_kernel("attention_dots", plan.dtype)?)?
-        .over_rows(count)
-        .moves(&[y, dy])
-        .tensor(y)
-        .tensor(dy)
-        .value(dots.address())
-        .value(count as u64)
-        .value(queries)
-        .value(heads)
-        .value(width)
-        .launch()?;
-    plan.launch("attention_grad_queries", queries, 3)?
-        .moves(&[query, key, value, dy, query])
-        .tensor(log_sums)
-        .value(dots.address())
-        .value(dq)
-        .launch()?;
-    plan.launch("attention_grad_keys", keys, 4)?
-        .moves(&[query, key, value, dy, key, value])
-        .tensor(log_sums)
-        .value(dots.address())
-        .value(dk)
-        .value(dv)
-        .launch()
+    fn attention_grad(
+        &self,
+        inputs: &AttentionInputs<'_>,
+        attention: &Attention<'_>,
+        y: &Tensor,
+        log_sums: &Tensor,
+        dy: &Tensor,
+        grads: &AttentionGrads<'_>,
+    ) -> Result<()> {
+        const OP: &str = "attention_grad";
+        let columns = y.shape()[2];
+        let written = match *grads {
+            AttentionGrads::Packed(all) => {
+                [0, 1, 2].map(|part| Rows::from_column(all, part * columns))
+            }
+            AttentionGrads::Split(dq, dkv) => {
+                [Rows::new(dq), Rows::new(dkv), Rows::from_column(dkv, columns)]
+            }
+        };
+        let plan = Plan::new(self, OP, inputs, attention, Some(dy), &written)?;
+        let AttentionArgument { queries, keys, heads, width, .. } = plan.argument;
+        let [dq, dk, dv] = written;
+        let AttentionInputs { query, key, value } = *inputs;
+        let count = if y.elements() == 0 { 0 } else { log_sums.elements() };
+        let dots = self.scratch(count * size_of::<f32>())?;
+        self.launch(OP, &float_kernel("attention_dots", plan.dtype)?)?
+            .over_rows(count)
+            .moves(&[y, dy])
+            .tensor(y)
+            .tensor(dy)
+            .value(dots.address())
+            .value(count as u64)
+            .value(queries)
+            .value(heads)
+            .value(width)
+            .launch()?;
+        plan.launch("attention_grad_queries", queries, 3)?
+            .moves(&[query, key, value, dy, query])
+            .tensor(log_sums)
+            .value(dots.address())
+            .value(dq)
+            .launch()?;
+        plan.launch("attention_grad_keys", keys, 4)?
+            .moves(&[query, key, value, dy, key, value])
+            .tensor(log_sums)
+            .value(dots.address())
+            .value(dk)
+            .value(dv)
+            .launch()
+    }
 }
 
 #[cfg(test)]

@@ -2,122 +2,14 @@
 //! and in how many parts its sums are cut.
 
 use bytemuck::NoUninit;
-use vitrine_tensor::backend::Epilogue;
+use vitrine_tensor::backend::{Epilogue, Products};
 use vitrine_tensor::{DType, Error, Result, Tensor};
 
+use super::arithmetic::{add_columns, blocks};
 use crate::arguments::{DropoutArgument, activation_number};
 use crate::backend::{CudaBackend, MatmulPrecision};
 use crate::launch::Launch;
 use crate::memory::address;
-use crate::ops::sum::blocks;
-
-/// `y = epilogue(x·wᵀ)`
-pub(crate) fn forward(
-    backend: &CudaBackend,
-    x: &Tensor,
-    w: &Tensor,
-    epilogue: &Epilogue<'_>,
-    derivative: Option<&Tensor>,
-    y: &Tensor,
-) -> Result<()> {
-    let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
-    let product = Product {
-        op: "linear",
-        sizes: [y.elements() / outputs.max(1), outputs, inputs],
-        batch: 1,
-        a: Matrix::along_k(x, inputs),
-        b: Matrix::along_k(w, inputs),
-    };
-    product.launch(backend, &Output { epilogue: *epilogue, derivative, through: false, y })
-}
-
-/// `dx = dy·w`
-pub(crate) fn grad_input(
-    backend: &CudaBackend,
-    dy: &Tensor,
-    w: &Tensor,
-    dx: &Tensor,
-) -> Result<()> {
-    let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
-    let product = Product {
-        op: "linear_grad_input",
-        sizes: [dx.elements() / inputs.max(1), inputs, outputs],
-        batch: 1,
-        a: Matrix::along_k(dy, outputs),
-        b: Matrix::across_k(w, inputs),
-    };
-    product.launch(backend, &Output::plain(dx))
-}
-
-/// `dpre = (dy·w) · derivative`
-pub(crate) fn grad_activated(
-    backend: &CudaBackend,
-    dy: &Tensor,
-    w: &Tensor,
-    derivative: &Tensor,
-    dpre: &Tensor,
-) -> Result<()> {
-    let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
-    let product = Product {
-        op: "linear_grad_activated",
-        sizes: [dpre.elements() / inputs.max(1), inputs, outputs],
-        batch: 1,
-        a: Matrix::along_k(dy, outputs),
-        b: Matrix::across_k(w, inputs),
-    };
-    let derivative = Some(derivative);
-    product.launch(backend, &Output { derivative, through: true, ..Output::plain(dpre) })
-}
-
-/// `dw += dyᵀ·x`; `dw` may be `f32` where `dy` and `x` are `bf16`.
-pub(crate) fn grad_weight(
-    backend: &CudaBackend,
-    dy: &Tensor,
-    x: &Tensor,
-    dw: &Tensor,
-) -> Result<()> {
-    let &[outputs, inputs] = dw.shape() else { unreachable!("`ops` gives a matrix") };
-    let product = Product {
-        op: "linear_grad_weight",
-        sizes: [outputs, inputs, dy.elements() / outputs.max(1)],
-        batch: 1,
-        a: Matrix::across_k(dy, outputs),
-        b: Matrix::across_k(x, inputs),
-    };
-    // What is there is added as a residual is: each element is read and written by one thread.
-    let epilogue = Epilogue { residual: Some(dw), ..Epilogue::default() };
-    product.launch(backend, &Output { epilogue, ..Output::plain(dw) })
-}
-
-/// `c[i] = a[i]·b[i]`: `a` and `b` with any strides, `c` dense.
-pub(crate) fn matmul(backend: &CudaBackend, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<()> {
-    let op = "matmul";
-    let (&[batch, m, k], &[_, _, n]) = (a.shape(), b.shape()) else {
-        unreachable!("`ops` gives batches of matrices")
-    };
-    let (left, right) = (Matrix::of(a, [1, 2]), Matrix::of(b, [2, 1]));
-    if let (Some(a), Some(b)) = (left, right)
-        && (a.along_k || !b.along_k)
-        && batch <= MOST_IN_GRID
-    {
-        let product = Product { op, sizes: [m, n, k], batch, a, b };
-        return product.launch(backend, &Output::plain(c));
-    }
-    let strides = |t: &Tensor| [0, 1, 2].map(|axis| t.strides()[axis] as u64);
-    let [batch, m, n, k] = sizes(backend, op, [batch, m, n, k])?;
-    let strided = Strided { batch, m, n, k, a: strides(a), b: strides(b) };
-    let tiles = (m as usize).div_ceil(32) * (n as usize).div_ceil(32);
-    backend
-        .launch_for(op, c.dtype())?
-        .moves(&[a, b, c])
-        .computes(operations([batch, m, n, k]))
-        .grid([blocks(backend, tiles)?, 1, batch.min(MOST_IN_GRID as u32)])
-        .tensor(a)
-        .tensor(b)
-        .tensor(c)
-        .value(strided)
-        .launch()
-}
 
 /// Blocks along the second and the third axis of a grid, at the most.
 const MOST_IN_GRID: usize = u16::MAX as usize;
@@ -376,7 +268,7 @@ fn operations(sizes: [u32; 4]) -> u64 {
 }
 
 /// Sizes as the kernels count.
-fn sizes<const N: usize>(
+pub(super) fn sizes<const N: usize>(
     backend: &CudaBackend,
     op: &'static str,
     sizes: [usize; N],
@@ -384,6 +276,107 @@ fn sizes<const N: usize>(
     match sizes.iter().any(|&size| size > i32::MAX as usize) {
         true => Err(backend.error(op, format!("{sizes:?}: no size may exceed 2^31 − 1"))),
         false => Ok(sizes.map(|size| size as u32)),
+    }
+}
+
+impl Products for CudaBackend {
+    fn linear(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        epilogue: &Epilogue<'_>,
+        derivative: Option<&Tensor>,
+        y: &Tensor,
+    ) -> Result<()> {
+        let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
+        let product = Product {
+            op: "linear",
+            sizes: [y.elements() / outputs.max(1), outputs, inputs],
+            batch: 1,
+            a: Matrix::along_k(x, inputs),
+            b: Matrix::along_k(w, inputs),
+        };
+        product.launch(self, &Output { epilogue: *epilogue, derivative, through: false, y })
+    }
+
+    fn linear_grad_input(&self, dy: &Tensor, w: &Tensor, dx: &Tensor) -> Result<()> {
+        let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
+        let product = Product {
+            op: "linear_grad_input",
+            sizes: [dx.elements() / inputs.max(1), inputs, outputs],
+            batch: 1,
+            a: Matrix::along_k(dy, outputs),
+            b: Matrix::across_k(w, inputs),
+        };
+        product.launch(self, &Output::plain(dx))
+    }
+
+    fn linear_grad_activated(
+        &self,
+        dy: &Tensor,
+        w: &Tensor,
+        derivative: &Tensor,
+        dpre: &Tensor,
+    ) -> Result<()> {
+        let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
+        let product = Product {
+            op: "linear_grad_activated",
+            sizes: [dpre.elements() / inputs.max(1), inputs, outputs],
+            batch: 1,
+            a: Matrix::along_k(dy, outputs),
+            b: Matrix::across_k(w, inputs),
+        };
+        let derivative = Some(derivative);
+        product.launch(self, &Output { derivative, through: true, ..Output::plain(dpre) })
+    }
+
+    fn linear_grad_weight(
+        &self,
+        dy: &Tensor,
+        x: &Tensor,
+        dw: &Tensor,
+        db: Option<&Tensor>,
+    ) -> Result<()> {
+        let &[outputs, inputs] = dw.shape() else { unreachable!("`ops` gives a matrix") };
+        let product = Product {
+            op: "linear_grad_weight",
+            sizes: [outputs, inputs, dy.elements() / outputs.max(1)],
+            batch: 1,
+            a: Matrix::across_k(dy, outputs),
+            b: Matrix::across_k(x, inputs),
+        };
+        // What is there is added as a residual is: each element is read and written by one thread.
+        let epilogue = Epilogue { residual: Some(dw), ..Epilogue::default() };
+        product.launch(self, &Output { epilogue, ..Output::plain(dw) })?;
+        db.map_or(Ok(()), |db| add_columns(self, product.op, dy, db))
+    }
+
+    fn matmul(&self, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<()> {
+        let op = "matmul";
+        let (&[batch, m, k], &[_, _, n]) = (a.shape(), b.shape()) else {
+            unreachable!("`ops` gives batches of matrices")
+        };
+        let (left, right) = (Matrix::of(a, [1, 2]), Matrix::of(b, [2, 1]));
+        if let (Some(a), Some(b)) = (left, right)
+            && (a.along_k || !b.along_k)
+            && batch <= MOST_IN_GRID
+        {
+            let product = Product { op, sizes: [m, n, k], batch, a, b };
+            return product.launch(self, &Output::plain(c));
+        }
+        let strides = |t: &Tensor| [0, 1, 2].map(|axis| t.strides()[axis] as u64);
+        let [batch, m, n, k] = sizes(self, op, [batch, m, n, k])?;
+        let strided = Strided { batch, m, n, k, a: strides(a), b: strides(b) };
+        let tiles = (m as usize).div_ceil(32) * (n as usize).div_ceil(32);
+        self.launch_for(op, c.dtype())?
+            .moves(&[a, b, c])
+            .computes(operations([batch, m, n, k]))
+            .grid([blocks(self, tiles)?, 1, batch.min(MOST_IN_GRID as u32)])
+            .tensor(a)
+            .tensor(b)
+            .tensor(c)
+            .value(strided)
+            .launch()
     }
 }
 

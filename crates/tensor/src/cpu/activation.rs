@@ -3,10 +3,14 @@
 use num_traits::{One, Zero};
 use rayon::prelude::*;
 
-use super::elementwise::store;
+use super::CpuBackend;
+use super::arithmetic::store;
+use super::dispatch::with_float;
+use super::memory::{read, write};
 use super::number::{Number, Real};
 use super::simd::simd;
-use crate::{Activation, Dropout, Tensor};
+use crate::backend::{Activation, Activations};
+use crate::{Dropout, Result, Tensor};
 
 /// Elements that one task works on at the least.
 const BLOCK: usize = 16 * 1024;
@@ -196,21 +200,21 @@ pub(crate) fn activate_row_with_derivative<T: Number>(
 }
 
 /// `y = activation(x)`
-pub(crate) fn forward<T: Number>(x: &[T], activation: Activation, y: &mut [T]) {
+fn forward<T: Number>(x: &[T], activation: Activation, y: &mut [T]) {
     y.par_chunks_mut(BLOCK)
         .zip(x.par_chunks(BLOCK))
         .for_each(|(y, x)| activate_block(x, activation, y));
 }
 
 /// `dx = dy · activation′(x)`
-pub(crate) fn grad<T: Number>(x: &[T], activation: Activation, dy: &[T], dx: &mut [T]) {
+fn grad<T: Number>(x: &[T], activation: Activation, dy: &[T], dx: &mut [T]) {
     dx.par_chunks_mut(BLOCK)
         .zip(x.par_chunks(BLOCK).zip(dy.par_chunks(BLOCK)))
         .for_each(|(dx, (x, dy))| grad_block(x, activation, dy, dx));
 }
 
 /// `y = x · mask`
-pub(crate) fn dropout<T: Number>(x: &[T], mask: &Mask, y: &mut [T]) {
+fn multiply_by_mask<T: Number>(x: &[T], mask: &Mask, y: &mut [T]) {
     y.par_chunks_mut(BLOCK).enumerate().for_each(|(block, y)| {
         let mut factors = [T::Acc::zero(); RUN];
         for (run, y) in y.chunks_mut(RUN).enumerate() {
@@ -221,4 +225,30 @@ pub(crate) fn dropout<T: Number>(x: &[T], mask: &Mask, y: &mut [T]) {
             multiply(factors, &x[first..first + y.len()], y);
         }
     });
+}
+
+impl Activations for CpuBackend {
+    fn activate(&self, x: &Tensor, activation: Activation, y: &Tensor) -> Result<()> {
+        with_float!(y.dtype(), T => forward::<T>(&read(x), activation, &mut write(y)));
+        Ok(())
+    }
+
+    fn activate_grad(
+        &self,
+        x: &Tensor,
+        activation: Activation,
+        dy: &Tensor,
+        dx: &Tensor,
+    ) -> Result<()> {
+        with_float!(dx.dtype(), T => {
+            grad::<T>(&read(x), activation, &read(dy), &mut write(dx));
+        });
+        Ok(())
+    }
+
+    fn dropout(&self, x: &Tensor, dropout: Dropout, y: &Tensor) -> Result<()> {
+        let mask = Mask::new(dropout, x);
+        with_float!(y.dtype(), T => multiply_by_mask::<T>(&read(x), &mask, &mut write(y)));
+        Ok(())
+    }
 }

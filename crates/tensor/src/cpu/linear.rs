@@ -2,24 +2,21 @@
 
 use rayon::prelude::*;
 
+use super::CpuBackend;
 use super::activation::{activate_row, activate_row_with_derivative, dropout_row};
+use super::arithmetic::{accumulate, multiply_by, store, sum_rows};
 use super::buffer::Buffer;
-use super::elementwise::{accumulate, multiply_by, store, sum_rows};
+use super::dispatch::{with_float, with_sum};
+use super::memory::{packed_weight, read, write};
 use super::number::{Number, Real};
-use super::product::{Block, Grid, Matrix, MatrixMut, Right, one_row, pack, packed_len, product};
+use super::product::{
+    BlockGrid, Matrix, MatrixMut, ResultBlock, Right, one_row, pack, packed_len, product,
+};
 use super::scratch::with_scratch;
 use super::simd::simd;
 use super::transpose::SIDE;
-use crate::{Activation, Dropout};
-
-/// What happens to a row of the product.
-pub(crate) struct Finish<'a, T> {
-    pub(crate) bias: Option<&'a [T]>,
-    pub(crate) activation: Option<Activation>,
-    pub(crate) dropout: Option<Dropout>,
-    pub(crate) residual: Option<&'a [T]>,
-    pub(crate) rows_per_sample: usize,
-}
+use crate::backend::{Epilogue, Products};
+use crate::{Result, Tensor};
 
 simd! {
     fn add_bias<T: Number>(values: &mut [T::Acc], bias: &[T]) {
@@ -30,15 +27,15 @@ simd! {
 }
 
 /// A weight `[outputs, inputs]`, and what [`pack_weight`] made of it, if that is at hand.
-pub(crate) struct Weight<'a, T> {
-    pub(crate) values: &'a [T],
-    pub(crate) outputs: usize,
-    pub(crate) inputs: usize,
-    pub(crate) packed: Option<&'a [u8]>,
+struct Weight<'a, T> {
+    values: &'a [T],
+    outputs: usize,
+    inputs: usize,
+    packed: Option<&'a [u8]>,
 }
 
 /// Packs a weight for [`forward`], into an old buffer if there is one; `None` without memory for it.
-pub(crate) fn pack_weight<T: Number>(
+fn pack_weight<T: Number>(
     w: &[T],
     [outputs, inputs]: [usize; 2],
     buffer: Option<Buffer>,
@@ -52,10 +49,11 @@ pub(crate) fn pack_weight<T: Number>(
 }
 
 /// `y = epilogue(x·wᵀ)`
-pub(crate) fn forward<T: Number>(
+fn forward<T: Number>(
     x: &[T],
     w: &Weight<'_, T>,
-    finish: &Finish<'_, T>,
+    epilogue: &Epilogue<'_, [T]>,
+    rows_per_sample: usize,
     derivative: Option<&mut [T]>,
     y: &mut [T],
 ) {
@@ -70,21 +68,22 @@ pub(crate) fn forward<T: Number>(
         bytemuck::cast_slice(&bytes[..len])
     });
     let w = Right { matrix: Matrix::row_major(w.values, outputs, inputs).transposed(), packed };
-    let grid = Grid::new::<T>(rows, outputs);
+    let grid = BlockGrid::new::<T>(rows, outputs);
     let mut derivatives = derivative.map(|derivative| grid.cut(derivative).into_iter());
     let parts = grid.cut(y).into_iter().map(|y| (y, derivatives.as_mut().and_then(Iterator::next)));
     product(x, w, &grid, parts, |(y, mut derivative), block| {
         let (rows, columns) = (block.rows(), block.columns());
         compute(&block, y, |i, values| {
             let derivative = derivative.as_mut().map(|derivative| derivative.row(i));
-            finish.row(rows.start + i, columns.start, outputs, values, derivative);
+            let at = [rows.start + i, columns.start];
+            finish_row(epilogue, at, [rows_per_sample, outputs], values, derivative);
         });
     });
 }
 
 /// Computes a block where it goes, and finishes each of its rows while it is in cache.
 fn compute<T: Number>(
-    block: &Block<'_, T>,
+    block: &ResultBlock<'_, T>,
     to: MatrixMut<'_, T>,
     mut finish: impl FnMut(usize, &mut [T::Acc]),
 ) {
@@ -105,45 +104,42 @@ fn compute<T: Number>(
     }
 }
 
-impl<T: Number> Finish<'_, T> {
-    /// Finishes a part of a row of the product, from column `first` on.
-    fn row(
-        &self,
-        row: usize,
-        first: usize,
-        outputs: usize,
-        values: &mut [T::Acc],
-        derivative: Option<&mut [T]>,
-    ) {
-        let width = values.len();
-        if let Some(bias) = self.bias {
-            add_bias::<T>(values, &bias[first..][..width]);
+/// Finishes a part of row `row` of the product, from column `first` on.
+fn finish_row<T: Number>(
+    epilogue: &Epilogue<'_, [T]>,
+    [row, first]: [usize; 2],
+    [rows_per_sample, outputs]: [usize; 2],
+    values: &mut [T::Acc],
+    derivative: Option<&mut [T]>,
+) {
+    let width = values.len();
+    if let Some(bias) = epilogue.bias {
+        add_bias::<T>(values, &bias[first..][..width]);
+    }
+    let mask = epilogue.dropout.as_ref().map(|dropout| {
+        let row = dropout.row_index(row, outputs, rows_per_sample);
+        (dropout, row + first as u64)
+    });
+    match (epilogue.activation, derivative) {
+        (Some(activation), Some(derivative)) => {
+            activate_row_with_derivative::<T>(values, activation, mask, derivative);
         }
-        let mask = self.dropout.as_ref().map(|dropout| {
-            let row = dropout.row_index(row, outputs, self.rows_per_sample);
-            (dropout, row + first as u64)
-        });
-        match (self.activation, derivative) {
-            (Some(activation), Some(derivative)) => {
-                activate_row_with_derivative::<T>(values, activation, mask, derivative);
+        (activation, _) => {
+            if let Some(activation) = activation {
+                activate_row(values, activation);
             }
-            (activation, _) => {
-                if let Some(activation) = activation {
-                    activate_row(values, activation);
-                }
-                if let Some((dropout, index)) = mask {
-                    dropout_row(values, dropout, index);
-                }
+            if let Some((dropout, index)) = mask {
+                dropout_row(values, dropout, index);
             }
         }
-        if let Some(residual) = self.residual {
-            add_bias::<T>(values, &residual[row * outputs + first..][..width]);
-        }
+    }
+    if let Some(residual) = epilogue.residual {
+        add_bias::<T>(values, &residual[row * outputs + first..][..width]);
     }
 }
 
 /// `dx = dy·w`, times the derivative of what made the input, if there is one.
-pub(crate) fn grad_input<T: Number>(
+fn grad_input<T: Number>(
     dy: &[T],
     w: &[T],
     dx: &mut [T],
@@ -156,7 +152,7 @@ pub(crate) fn grad_input<T: Number>(
     let rows = dx.len() / inputs;
     let dy = Matrix::row_major(dy, rows, outputs);
     let w = Matrix::row_major(w, outputs, inputs);
-    let grid = Grid::new::<T>(rows, inputs);
+    let grid = BlockGrid::new::<T>(rows, inputs);
     product(dy, w.into(), &grid, grid.cut(dx), |dx, block| {
         let (rows, columns) = (block.rows(), block.columns());
         compute(&block, dx, |i, values| {
@@ -169,7 +165,7 @@ pub(crate) fn grad_input<T: Number>(
 }
 
 /// `dw += dyᵀ·x`
-pub(crate) fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
+fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
     dy: &[T],
     x: &[T],
     dw: &mut [S],
@@ -182,7 +178,7 @@ pub(crate) fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
     let rows = dy.len() / outputs;
     let (dy, x) = (Matrix::row_major(dy, rows, outputs), Matrix::row_major(x, rows, inputs));
     if inputs <= outputs {
-        let grid = Grid::new::<T>(outputs, inputs);
+        let grid = BlockGrid::new::<T>(outputs, inputs);
         product(dy.transposed(), x.into(), &grid, grid.cut(dw), |dw, block| {
             match dw.of_type::<T::Acc>() {
                 Ok(mut dw) => block.multiply(&mut dw, true),
@@ -196,14 +192,14 @@ pub(crate) fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
         return;
     }
     // The narrower matrix is the one to pack whole: the transpose is computed.
-    let grid = Grid::new::<T>(inputs, outputs);
+    let grid = BlockGrid::new::<T>(inputs, outputs);
     product(x.transposed(), dy.into(), &grid, grid.cut_transposed(dw), |mut dw, block| {
         with_block(&block, |values| accumulate_transposed(&mut dw, values));
     });
 }
 
 /// Runs `work` on a block, dense.
-fn with_block<T: Number>(block: &Block<'_, T>, work: impl FnOnce(&[T::Acc])) {
+fn with_block<T: Number>(block: &ResultBlock<'_, T>, work: impl FnOnce(&[T::Acc])) {
     let (rows, columns) = (block.rows().len(), block.columns().len());
     with_scratch(rows * columns, |values| {
         block.multiply(&mut MatrixMut::new(values, [rows, columns], columns), false);
@@ -237,17 +233,17 @@ simd! {
 }
 
 /// `db += Σ dy` over the rows.
-pub(crate) fn grad_bias<T: Number, S: Number<Acc = T::Acc>>(dy: &[T], db: &mut [S]) {
+fn grad_bias<T: Number, S: Number<Acc = T::Acc>>(dy: &[T], db: &mut [S]) {
     let sums = sum_rows(dy, db.len());
     accumulate(db, &sums);
 }
 
 /// A batch of strided matrices.
 #[derive(Clone, Copy)]
-pub(crate) struct Batched<'a, T> {
-    pub(crate) values: &'a [T],
-    pub(crate) shape: &'a [usize],
-    pub(crate) strides: &'a [usize],
+struct Batched<'a, T> {
+    values: &'a [T],
+    shape: &'a [usize],
+    strides: &'a [usize],
 }
 
 impl<'a, T: Number> Batched<'a, T> {
@@ -259,7 +255,7 @@ impl<'a, T: Number> Batched<'a, T> {
 }
 
 /// `c[b] = a[b]·b[b]`
-pub(crate) fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T]) {
+fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T]) {
     let (m, n) = (a.shape[1], b.shape[2]);
     if c.is_empty() {
         return;
@@ -272,7 +268,102 @@ pub(crate) fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T
                 store::<T>(values, c);
             });
         }
-        let grid = Grid::new::<T>(m, n);
+        let grid = BlockGrid::new::<T>(m, n);
         product(a, b.into(), &grid, grid.cut(c), |c, block| compute(&block, c, |_, _| ()));
     });
+}
+
+impl Products for CpuBackend {
+    fn linear(
+        &self,
+        x_tensor: &Tensor,
+        w_tensor: &Tensor,
+        epilogue: &Epilogue<'_>,
+        derivative: Option<&Tensor>,
+        y: &Tensor,
+    ) -> Result<()> {
+        with_float!(y.dtype(), T => {
+            let bias = epilogue.bias.map(read::<T>);
+            let residual = epilogue.residual.map(read::<T>);
+            let epilogue = Epilogue {
+                bias: bias.as_deref(),
+                activation: epilogue.activation,
+                dropout: epilogue.dropout,
+                residual: residual.as_deref(),
+            };
+            let mut derivative = derivative.map(write::<T>);
+            let (x, w) = (read::<T>(x_tensor), read::<T>(w_tensor));
+            let (inputs, outputs) = (x_tensor.dims().last(), y.dims().last());
+            let packed = packed_weight(w_tensor, |buffer| {
+                pack_weight::<T>(&w, [outputs, inputs], buffer)
+            });
+            let packed = packed.as_deref().map(Buffer::bytes);
+            let weight = Weight { values: &w, outputs, inputs, packed };
+            let derivative = derivative.as_deref_mut();
+            forward(&x, &weight, &epilogue, rows_per_sample(y), derivative, &mut write(y));
+        });
+        Ok(())
+    }
+
+    fn linear_grad_input(&self, dy: &Tensor, w: &Tensor, dx: &Tensor) -> Result<()> {
+        let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
+        with_float!(dx.dtype(), T => {
+            grad_input::<T>(&read(dy), &read(w), &mut write(dx), [outputs, inputs], None);
+        });
+        Ok(())
+    }
+
+    fn linear_grad_activated(
+        &self,
+        dy: &Tensor,
+        w: &Tensor,
+        derivative: &Tensor,
+        dpre: &Tensor,
+    ) -> Result<()> {
+        let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
+        with_float!(dpre.dtype(), T => {
+            let (derivative, mut dpre) = (read(derivative), write(dpre));
+            let extents = [outputs, inputs];
+            grad_input::<T>(&read(dy), &read(w), &mut dpre, extents, Some(&derivative));
+        });
+        Ok(())
+    }
+
+    fn linear_grad_weight(
+        &self,
+        dy: &Tensor,
+        x: &Tensor,
+        dw: &Tensor,
+        db: Option<&Tensor>,
+    ) -> Result<()> {
+        let &[outputs, inputs] = dw.shape() else { unreachable!("`ops` gives a matrix") };
+        with_float!(dy.dtype(), T => {
+            let (dy, x) = (read::<T>(dy), read::<T>(x));
+            with_sum!(dw.dtype(), T, S => {
+                grad_weight::<T, S>(&dy, &x, &mut write(dw), outputs, inputs);
+            });
+            if let Some(db) = db {
+                with_sum!(db.dtype(), T, S => grad_bias::<T, S>(&dy, &mut write(db)));
+            }
+        });
+        Ok(())
+    }
+
+    fn matmul(&self, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<()> {
+        with_float!(c.dtype(), T => {
+            let (left, right) = (read::<T>(a), read::<T>(b));
+            let left = Batched { values: &left, shape: a.shape(), strides: a.strides() };
+            let right = Batched { values: &right, shape: b.shape(), strides: b.strides() };
+            matmul(left, right, &mut write(c));
+        });
+        Ok(())
+    }
+}
+
+/// Rows (all axes but first and last) of one sample.
+fn rows_per_sample(t: &Tensor) -> usize {
+    match t.shape() {
+        [_, middle @ .., _] => middle.iter().product(),
+        _ => 1,
+    }
 }

@@ -3,7 +3,7 @@
 
 use num_traits::Float;
 
-use super::product::{self, Kernels};
+use super::product::{self, MicroKernels};
 use super::transpose::{self, Square};
 use crate::dtype::Element;
 use crate::{Activation, bf16};
@@ -22,6 +22,9 @@ pub(crate) trait Real: Number<Acc = Self> + Float + std::iter::Sum {
     }
 }
 
+/// The type that arithmetic on a stored type is done in.
+pub(crate) type Acc<T> = <T as Number>::Acc;
+
 /// A type that tensors store.
 pub(crate) trait Number: Element {
     /// The type for arithmetic.
@@ -33,7 +36,7 @@ pub(crate) trait Number: Element {
     /// The bits of two values side by side, the first lower: a word of the products that take pairs of `bf16`.
     fn pair(first: Self, second: Self) -> Self::Acc;
     /// How this machine multiplies matrices of this type.
-    fn kernels() -> &'static Kernels<Self::Acc>;
+    fn kernels() -> &'static MicroKernels<Self::Acc>;
 }
 
 impl Number for f32 {
@@ -49,7 +52,7 @@ impl Number for f32 {
     fn pair(_: Self, _: Self) -> Self {
         unreachable!("no kernel takes pairs of this type")
     }
-    fn kernels() -> &'static Kernels<Self> {
+    fn kernels() -> &'static MicroKernels<Self> {
         product::f32_kernels()
     }
 }
@@ -67,7 +70,7 @@ impl Number for f64 {
     fn pair(_: Self, _: Self) -> Self {
         unreachable!("no kernel takes pairs of this type")
     }
-    fn kernels() -> &'static Kernels<Self> {
+    fn kernels() -> &'static MicroKernels<Self> {
         product::f64_kernels()
     }
 }
@@ -90,7 +93,7 @@ impl Number for bf16 {
     fn pair(first: Self, second: Self) -> f32 {
         f32::from_bits(u32::from(first.to_bits()) | u32::from(second.to_bits()) << 16)
     }
-    fn kernels() -> &'static Kernels<f32> {
+    fn kernels() -> &'static MicroKernels<f32> {
         product::bf16_kernels()
     }
 }

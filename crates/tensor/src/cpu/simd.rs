@@ -36,7 +36,7 @@ pub(crate) fn level() -> Simd {
 
 /// The best set that this machine has.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn detected() -> Simd {
+fn detected() -> Simd {
     use std::arch::is_x86_feature_detected as has;
     if !(has!("avx2") && has!("fma")) {
         Simd::Portable
@@ -56,7 +56,7 @@ fn pairs_are_fast() -> bool {
 
 /// The best set that this machine has.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn detected() -> Simd {
+fn detected() -> Simd {
     Simd::Portable
 }
 

@@ -1,9 +1,35 @@
 //! Activation functions and dropout, with their gradients.
 
 use super::{check_dropout, expect_shape, same_float};
-use crate::backend::Activation;
 use crate::error::Result;
 use crate::{Dropout, Tensor};
+
+/// The function after a linear layer's product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `x·Φ(x)` with the normal distribution function Φ (Hendrycks and Gimpel 2016, equation 1).
+    GeluErf,
+    /// `x/2·(1 + tanh(√(2/π)(x + 0.044715x³)))` (the same paper, section 2).
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+/// Activation functions and dropout.
+pub trait Activations {
+    /// `y = activation(x)`.
+    fn activate(&self, x: &Tensor, activation: Activation, y: &Tensor) -> Result<()>;
+    /// `dx = dy · activation′(x)`.
+    fn activate_grad(
+        &self,
+        x: &Tensor,
+        activation: Activation,
+        dy: &Tensor,
+        dx: &Tensor,
+    ) -> Result<()>;
+    /// `y = x · mask`. It is its own gradient.
+    fn dropout(&self, x: &Tensor, dropout: Dropout, y: &Tensor) -> Result<()>;
+}
 
 impl Tensor {
     /// `activation(x)`, element by element.

@@ -1,9 +1,64 @@
 //! Scaled dot-product attention over many heads (Vaswani et al. 2017, section 3.2), with its gradients.
 
 use super::{check_dropout, expect_accumulator, expect_shape, same_device, same_float};
-use crate::backend::{Attention, AttentionGrads, AttentionInputs};
 use crate::error::{Error, Result};
-use crate::{DType, Device, Shape, Tensor};
+use crate::{DType, Device, Dropout, Shape, Tensor};
+
+/// How the heads of an attention lie in memory, and what it is to do.
+#[derive(Clone, Copy)]
+pub struct Attention<'a> {
+    /// Number of heads H; the width D of queries is H times the head's.
+    pub heads: usize,
+    /// `[B]` of `i64`: keys at and past this position get no weight. `None`: all count.
+    pub valid_lens: Option<&'a Tensor>,
+    /// Dropout on the attention weights. Weight `(b, h, i, j)` has the index `((b·H + h)·max(Q, K) + i)·K + j`, so
+    /// that a run over the first queries alone draws the masks of the full one.
+    pub dropout: Option<Dropout>,
+}
+
+/// Where queries, keys and values (or their gradients) are. The last axis is dense in each.
+#[derive(Clone, Copy)]
+pub struct AttentionInputs<'a> {
+    /// `[B, Q, D]`, strided.
+    pub query: &'a Tensor,
+    /// `[B, K, D]`, strided.
+    pub key: &'a Tensor,
+    /// `[B, K, D]`, strided.
+    pub value: &'a Tensor,
+}
+
+/// Where attention writes gradients.
+#[derive(Clone, Copy)]
+pub enum AttentionGrads<'a> {
+    /// One tensor `[B, N, 3D]`: queries, keys, values side by side.
+    Packed(&'a Tensor),
+    /// Queries `[B, Q, D]`, and keys beside values `[B, K, 2D]`.
+    Split(&'a Tensor, &'a Tensor),
+}
+
+/// Scaled dot-product attention.
+pub trait Attentions {
+    /// Scaled dot-product attention; `y [B, Q, D]`, `log_sums [B, H, Q]` (of the accumulator's type) receives the
+    /// logarithm of each softmax's denominator.
+    fn attention(
+        &self,
+        inputs: &AttentionInputs<'_>,
+        attention: &Attention<'_>,
+        y: &Tensor,
+        log_sums: &Tensor,
+    ) -> Result<()>;
+    /// The gradients of attention. The weights are computed again from `log_sums`, so memory stays linear in the
+    /// number of tokens.
+    fn attention_grad(
+        &self,
+        inputs: &AttentionInputs<'_>,
+        attention: &Attention<'_>,
+        y: &Tensor,
+        log_sums: &Tensor,
+        dy: &Tensor,
+        grads: &AttentionGrads<'_>,
+    ) -> Result<()>;
+}
 
 /// What attention gives: the result, and what its gradient needs.
 pub struct AttentionOutput {

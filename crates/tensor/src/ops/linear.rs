@@ -1,9 +1,82 @@
 //! The linear layer's product with its epilogue, its gradients, and the batched matrix product.
 
 use super::{check_dropout, expect_shape, expect_sum, expect_writable, same_float};
-use crate::backend::Epilogue;
+use crate::backend::{Activation, Arithmetic, Storage};
 use crate::error::{Error, Result};
-use crate::{Shape, Tensor};
+use crate::{Dropout, Shape, Tensor, composed};
+
+/// What a linear layer does after its product, in this order: bias, activation, dropout, residual.
+///
+/// `T` is what holds the values: a tensor, or a variable of a tape.
+pub struct Epilogue<'a, T: ?Sized = Tensor> {
+    /// `[O]`, added to each row.
+    pub bias: Option<&'a T>,
+    /// Applied to each element.
+    pub activation: Option<Activation>,
+    /// Applied to each element, which is numbered in the output's order.
+    pub dropout: Option<Dropout>,
+    /// Of the output's shape, added last.
+    pub residual: Option<&'a T>,
+}
+
+impl<T: ?Sized> Clone for Epilogue<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: ?Sized> Copy for Epilogue<'_, T> {}
+
+impl<T: ?Sized> Default for Epilogue<'_, T> {
+    fn default() -> Self {
+        Self { bias: None, activation: None, dropout: None, residual: None }
+    }
+}
+
+impl<'a, T: ?Sized> Epilogue<'a, T> {
+    /// The same with what `of` finds in each value.
+    pub fn map<U: ?Sized>(&self, of: impl Fn(&'a T) -> &'a U) -> Epilogue<'a, U> {
+        let Self { bias, activation, dropout, residual } = *self;
+        Epilogue { bias: bias.map(&of), activation, dropout, residual: residual.map(&of) }
+    }
+}
+
+/// Matrix products: the linear layer with its gradients, and batches.
+pub trait Products: Storage + Arithmetic {
+    /// `y = epilogue(x·wᵀ)`: x `[.., I]`, w `[O, I]`, y `[.., O]`. With `derivative` (of y's shape; there is an
+    /// activation), that of `dropout(activation(·))` at each element is written there too: `mask · activation′(·)`.
+    fn linear(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        epilogue: &Epilogue<'_>,
+        derivative: Option<&Tensor>,
+        y: &Tensor,
+    ) -> Result<()>;
+    /// `dx = dy·w`.
+    fn linear_grad_input(&self, dy: &Tensor, w: &Tensor, dx: &Tensor) -> Result<()>;
+    /// `dpre = (dy·w) · derivative`: the gradient for the value before what made the input, of which `derivative`, of
+    /// dpre's shape, is the derivative. A backend that does not fuse the two parts need not override this.
+    fn linear_grad_activated(
+        &self,
+        dy: &Tensor,
+        w: &Tensor,
+        derivative: &Tensor,
+        dpre: &Tensor,
+    ) -> Result<()> {
+        composed::linear_grad_activated(self, dy, w, derivative, dpre)
+    }
+    /// `dw += dyᵀ·x`, and `db += Σ dy` over the rows. Each of dw and db may have the accumulator's type.
+    fn linear_grad_weight(
+        &self,
+        dy: &Tensor,
+        x: &Tensor,
+        dw: &Tensor,
+        db: Option<&Tensor>,
+    ) -> Result<()>;
+    /// `c[b] = a[b]·b[b]`: `[B, M, K]` by `[B, K, N]`, both strided, c dense.
+    fn matmul(&self, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<()>;
+}
 
 impl Tensor {
     /// `y = epilogue(x·wᵀ)`: x `[.., I]`, weight `[O, I]`, y `[.., O]`.

@@ -1,18 +1,28 @@
 //! The safe operations on tensors: every check of shapes, types and devices is made here, once, and then the backend
-//! is called. One file an operation, with its gradient beside it.
+//! is called. One file a topic: the trait of the backend's methods, the structs that they take, and the methods of
+//! [`Tensor`] that check and call them, each beside its gradient.
 
 mod activation;
+mod arithmetic;
 mod attention;
-mod concat;
-mod cross_entropy;
-mod elementwise;
-mod embed;
-mod layer_norm;
+mod convolution;
+mod embedding;
 mod linear;
-mod optimizer;
-mod softmax;
+mod losses;
+mod movement;
+mod norms;
+mod optimizers;
 
-pub use attention::AttentionOutput;
+pub use activation::{Activation, Activations};
+pub use arithmetic::{Arithmetic, Binary};
+pub use attention::{Attention, AttentionGrads, AttentionInputs, AttentionOutput, Attentions};
+pub use convolution::{Convolutions, Windows};
+pub use embedding::Embeddings;
+pub use linear::{Epilogue, Products};
+pub use losses::Losses;
+pub use movement::Movement;
+pub use norms::{LayerNormGrads, Norms};
+pub use optimizers::{AdamWStep, Optimizers, ParameterGroup, SgdStep};
 
 use crate::error::{Error, Result};
 use crate::{Device, Tensor};

@@ -1,23 +1,12 @@
-//! Patches, class token and positions.
+//! Class token and positions.
 
-use vitrine_tensor::{DType, Result};
+use vitrine_tensor::Result;
 
 use super::mask;
 use crate::case::Case;
 use crate::compare::Comparison;
-use crate::inputs::{Layout, Setup, random};
+use crate::inputs::{Layout, Setup};
 use crate::reference::embed as reference;
-
-/// Images and patches.
-const IMAGES: [([usize; 4], (usize, usize)); 7] = [
-    ([1, 1, 1, 1], (1, 1)),
-    ([2, 3, 4, 6], (2, 3)),
-    ([2, 3, 4, 6], (4, 1)),
-    ([0, 1, 4, 4], (2, 2)),
-    ([3, 1, 6, 6], (6, 6)),
-    ([2, 2, 10, 15], (5, 5)),
-    ([130, 1, 28, 28], (7, 4)),
-];
 
 /// Batch, patches, width.
 const TOKENS: [[usize; 3]; 6] =
@@ -25,21 +14,6 @@ const TOKENS: [[usize; 3]; 6] =
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (shape, patch) in IMAGES {
-        for layout in Layout::ALL {
-            let name = format!("{shape:?} in {patch:?}, {layout:?}");
-            cases.push(Case::new("patchify", name.clone(), move |s| {
-                patchify(s, shape, patch, layout)
-            }));
-            cases.push(Case::new("unpatchify", name, move |s| unpatchify(s, shape, patch, layout)));
-        }
-    }
-    cases.push(Case::new("patchify", "of bytes", |s| {
-        let values = random(1, &[2, 3, 4, 6]).mapv(|v| (v.abs() * 60.0).floor().min(255.0));
-        let images = s.placed_as(&values, Layout::Dense, DType::U8)?;
-        let expected = reference::patchify(&values, (2, 2));
-        Ok(vec![Comparison::new("patches", &images.tensor.patchify((2, 2))?, &expected)?.exact()])
-    }));
     for shape in TOKENS {
         for layout in Layout::ALL {
             for with_class in [false, true] {
@@ -57,30 +31,6 @@ pub(super) fn cases() -> Vec<Case> {
         embed_tokens(s, [3, 4, 70], Layout::Dense, true, true, Some(1000))
     }));
     cases
-}
-
-pub(crate) fn patchify(
-    s: &Setup,
-    shape: [usize; 4],
-    patch: (usize, usize),
-    layout: Layout,
-) -> Result<Vec<Comparison>> {
-    let images = s.laid_out(1, &shape, layout)?;
-    let expected = reference::patchify(&images.values, patch);
-    let patches = images.tensor.patchify(patch)?;
-    Ok(vec![Comparison::new("patches", &patches, &expected)?.exact()])
-}
-
-pub(crate) fn unpatchify(
-    s: &Setup,
-    shape: [usize; 4],
-    patch: (usize, usize),
-    layout: Layout,
-) -> Result<Vec<Comparison>> {
-    let patches = s.placed(&reference::patchify(&random(1, &shape), patch), layout)?;
-    let expected = reference::unpatchify(&patches.values, patch, &shape);
-    let images = patches.tensor.unpatchify(patch, &shape)?;
-    Ok(vec![Comparison::new("images", &images, &expected)?.exact()])
 }
 
 pub(crate) fn embed_tokens(

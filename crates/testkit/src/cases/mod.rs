@@ -2,6 +2,7 @@
 
 pub(crate) mod activation;
 pub(crate) mod attention;
+pub(crate) mod convolution;
 pub(crate) mod cross_entropy;
 pub(crate) mod elementwise;
 pub(crate) mod embed;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Case> {
         softmax::cases,
         attention::cases,
         cross_entropy::cases,
+        convolution::cases,
         embed::cases,
         optimizer::cases,
     ];

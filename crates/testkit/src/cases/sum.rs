@@ -54,7 +54,7 @@ pub(crate) fn over_all(s: &Setup, shape: &[usize], layout: Layout) -> Result<Vec
         value: array(&[], vec![x.values.sum()]),
         terms: array(&[], vec![x.values.mapv(f64::abs).sum()]),
     };
-    Ok(vec![Comparison::of_sum("y", &x.tensor.sum_all()?, &expected)?])
+    Ok(vec![Comparison::of_sum("y", &x.tensor.sum()?, &expected)?])
 }
 
 pub(crate) fn to_shape(s: &Setup, from: &[usize], to: &[usize]) -> Result<Vec<Comparison>> {

@@ -1,33 +1,8 @@
-//! Patches, class token and positions.
+//! Class token and positions.
 
 use vitrine_tensor::Dropout;
 
 use super::{Array, philox, zeros};
-
-/// Images `[B, C, H, W]` to patches `[B, (H/p)·(W/q), C·p·q]`.
-pub fn patchify(images: &Array, (p, q): (usize, usize)) -> Array {
-    let &[batch, channels, height, width] = images.shape() else { panic!("images have 4 axes") };
-    let mut patches = zeros(&[batch, height / p * (width / q), channels * p * q]);
-    for ((b, m, e), value) in indexed3(&mut patches) {
-        let (row, column) = (m / (width / q), m % (width / q));
-        let (channel, y, x) = (e / (p * q), e / q % p, e % q);
-        *value = images[[b, channel, row * p + y, column * q + x]];
-    }
-    patches
-}
-
-/// Patches back to images `[B, C, H, W]`.
-pub fn unpatchify(patches: &Array, (p, q): (usize, usize), shape: &[usize]) -> Array {
-    let mut images = zeros(shape);
-    let (channels, width) = (shape[1], shape[3]);
-    for (b, m, e) in indices3(patches.shape()) {
-        let (row, column) = (m / (width / q), m % (width / q));
-        let (channel, y, x) = (e / (p * q), e / q % p, e % q);
-        debug_assert!(channel < channels);
-        images[[b, channel, row * p + y, column * q + x]] = patches[[b, m, e]];
-    }
-    images
-}
 
 fn indices3(shape: &[usize]) -> impl Iterator<Item = (usize, usize, usize)> + use<> {
     let [b, m, e] = [shape[0], shape[1], shape[2]];

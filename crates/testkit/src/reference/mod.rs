@@ -3,6 +3,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod convolution;
 pub mod cross_entropy;
 pub mod elementwise;
 pub mod embed;

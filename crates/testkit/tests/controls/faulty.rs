@@ -88,47 +88,57 @@ impl Faulty {
     }
 }
 
-/// Implements the trait: each operation with its arguments, and what it writes.
+impl Storage for Faulty {
+    fn name(&self) -> String {
+        format!("cpu with {:?} in {}", self.fault, self.op)
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Memory> {
+        self.inner.allocate(bytes)
+    }
+
+    fn upload(&self, bytes: &[u8], to: &Tensor) -> Result<()> {
+        self.run("upload", &[Some(to)], || self.inner.upload(bytes, to))
+    }
+
+    fn download(&self, from: &Tensor, bytes: &mut [u8]) -> Result<()> {
+        if self.op != "download" || bytes.is_empty() {
+            return self.inner.download(from, bytes);
+        }
+        match self.fault {
+            Fault::Skip => {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+            }
+            Fault::Perturb(0) => {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                self.inner.download(from, bytes)?;
+                bytes[0] ^= 1;
+            }
+            Fault::Perturb(_) => self.inner.download(from, bytes)?,
+        }
+        Ok(())
+    }
+
+    fn poison(&self) {
+        self.inner.poison();
+    }
+}
+
+impl Backend for Faulty {}
+
+/// Implements the topics: each operation with its arguments, and what it writes.
 macro_rules! operations {
-    ($($name:ident($($arg:ident: $type:ty),*) writes [$($result:expr),*];)*) => {
+    ($($topic:ident {
+        $($name:ident($($arg:ident: $type:ty),*) writes [$($result:expr),*];)*
+    })*) => {
         /// All operations that can have a fault.
-        pub const OPERATIONS: &[&str] = &["download", $(stringify!($name)),*];
+        pub const OPERATIONS: &[&str] = &["upload", "download", $($(stringify!($name)),*),*];
 
-        impl Backend for Faulty {
-            fn name(&self) -> String {
-                format!("cpu with {:?} in {}", self.fault, self.op)
-            }
-
-            fn allocate(&self, bytes: usize) -> Result<Memory> {
-                self.inner.allocate(bytes)
-            }
-
-            fn poison(&self) {
-                self.inner.poison();
-            }
-
-            fn download(&self, from: &Tensor, bytes: &mut [u8]) -> Result<()> {
-                if self.op != "download" || bytes.is_empty() {
-                    return self.inner.download(from, bytes);
-                }
-                match self.fault {
-                    Fault::Skip => {
-                        self.hits.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Fault::Perturb(0) => {
-                        self.hits.fetch_add(1, Ordering::Relaxed);
-                        self.inner.download(from, bytes)?;
-                        bytes[0] ^= 1;
-                    }
-                    Fault::Perturb(_) => self.inner.download(from, bytes)?,
-                }
-                Ok(())
-            }
-
+        $(impl $topic for Faulty {
             $(fn $name(&self, $($arg: $type),*) -> Result<()> {
                 self.run(stringify!($name), &[$($result),*], || self.inner.$name($($arg),*))
             })*
-        }
+        })*
     };
 }
 
@@ -141,58 +151,87 @@ fn of_attention<'a>(grads: &AttentionGrads<'a>) -> [Option<&'a Tensor>; 2] {
 }
 
 operations! {
-    upload(bytes: &[u8], to: &Tensor) writes [Some(to)];
-    copy(from: &Tensor, to: &Tensor) writes [Some(to)];
-    fill(to: &Tensor, value: f64) writes [Some(to)];
-    add_scaled(from: &Tensor, factor: f64, to: &Tensor) writes [Some(to)];
-    binary(op: Binary, a: &Tensor, b: &Tensor, to: &Tensor) writes [Some(to)];
-    sum(from: &Tensor, to: &Tensor) writes [Some(to)];
-    linear(
-        x: &Tensor, w: &Tensor, epilogue: &Epilogue<'_>, derivative: Option<&Tensor>, y: &Tensor
-    ) writes [Some(y), derivative];
-    linear_grad_input(dy: &Tensor, w: &Tensor, dx: &Tensor) writes [Some(dx)];
-    linear_grad_activated(dy: &Tensor, w: &Tensor, derivative: &Tensor, dpre: &Tensor)
-        writes [Some(dpre)];
-    linear_grad_weight(dy: &Tensor, x: &Tensor, dw: &Tensor, db: Option<&Tensor>)
-        writes [Some(dw), db];
-    matmul(a: &Tensor, b: &Tensor, c: &Tensor) writes [Some(c)];
-    activate(x: &Tensor, activation: Activation, y: &Tensor) writes [Some(y)];
-    activate_grad(x: &Tensor, activation: Activation, dy: &Tensor, dx: &Tensor) writes [Some(dx)];
-    dropout(x: &Tensor, dropout: Dropout, y: &Tensor) writes [Some(y)];
-    layer_norm(
-        x: &Tensor, scale: &Tensor, shift: &Tensor, epsilon: f64, y: &Tensor, statistics: &Tensor
-    ) writes [Some(y), Some(statistics)];
-    layer_norm_grad(
-        x: &Tensor, scale: &Tensor, statistics: &Tensor, dy: &Tensor, grads: &LayerNormGrads<'_>
-    ) writes [Some(grads.input), Some(grads.scale), Some(grads.shift)];
-    softmax(x: &Tensor, y: &Tensor) writes [Some(y)];
-    softmax_grad(y: &Tensor, dy: &Tensor, dx: &Tensor) writes [Some(dx)];
-    attention(
-        inputs: &AttentionInputs<'_>, attention: &Attention<'_>, y: &Tensor, log_sums: &Tensor
-    ) writes [Some(y), Some(log_sums)];
-    attention_grad(
-        inputs: &AttentionInputs<'_>, attention: &Attention<'_>, y: &Tensor, log_sums: &Tensor,
-        dy: &Tensor, grads: &AttentionGrads<'_>
-    ) writes [of_attention(grads)[0], of_attention(grads)[1]];
-    cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64, loss: &Tensor)
-        writes [Some(loss)];
-    cross_entropy_grad(
-        logits: &Tensor, labels: &Tensor, smoothing: f64, dloss: &Tensor, dlogits: &Tensor
-    ) writes [Some(dlogits)];
-    patchify(images: &Tensor, patch: (usize, usize), patches: &Tensor) writes [Some(patches)];
-    unpatchify(patches: &Tensor, patch: (usize, usize), images: &Tensor) writes [Some(images)];
-    embed_tokens(
-        patches: &Tensor, class: Option<&Tensor>, positions: &Tensor, dropout: Option<Dropout>,
-        y: &Tensor
-    ) writes [Some(y)];
-    sgd(
-        parameters: &Tensor, grads: &Tensor, velocity: Option<&Tensor>, step: &SgdStep,
-        undecayed: &[Range<usize>]
-    ) writes [Some(parameters), velocity];
-    adamw(
-        parameters: &Tensor, grads: &Tensor, first_moment: &Tensor, second_moment: &Tensor,
-        step: &AdamWStep, undecayed: &[Range<usize>]
-    ) writes [Some(parameters), Some(first_moment), Some(second_moment)];
-    sum_squares(x: &Tensor, to: &Tensor) writes [Some(to)];
-    clip_norm(x: &Tensor, sum_squares: &Tensor, max_norm: f64) writes [Some(x)];
+    Movement {
+        copy(from: &Tensor, to: &Tensor) writes [Some(to)];
+        fill(to: &Tensor, value: f64) writes [Some(to)];
+    }
+    Arithmetic {
+        add_scaled(from: &Tensor, factor: f64, to: &Tensor) writes [Some(to)];
+        binary(op: Binary, a: &Tensor, b: &Tensor, to: &Tensor) writes [Some(to)];
+        sum(from: &Tensor, to: &Tensor) writes [Some(to)];
+    }
+    Activations {
+        activate(x: &Tensor, activation: Activation, y: &Tensor) writes [Some(y)];
+        activate_grad(x: &Tensor, activation: Activation, dy: &Tensor, dx: &Tensor)
+            writes [Some(dx)];
+        dropout(x: &Tensor, dropout: Dropout, y: &Tensor) writes [Some(y)];
+    }
+    Products {
+        linear(
+            x: &Tensor, w: &Tensor, epilogue: &Epilogue<'_>, derivative: Option<&Tensor>, y: &Tensor
+        ) writes [Some(y), derivative];
+        linear_grad_input(dy: &Tensor, w: &Tensor, dx: &Tensor) writes [Some(dx)];
+        linear_grad_activated(dy: &Tensor, w: &Tensor, derivative: &Tensor, dpre: &Tensor)
+            writes [Some(dpre)];
+        linear_grad_weight(dy: &Tensor, x: &Tensor, dw: &Tensor, db: Option<&Tensor>)
+            writes [Some(dw), db];
+        matmul(a: &Tensor, b: &Tensor, c: &Tensor) writes [Some(c)];
+    }
+    Convolutions {
+        unfold(images: &Tensor, windows: &Windows, to: &Tensor) writes [Some(to)];
+        fold(from: &Tensor, windows: &Windows, images: &Tensor) writes [Some(images)];
+        convolution(
+            x: &Tensor, w: &Tensor, bias: Option<&Tensor>, windows: &Windows, y: &Tensor
+        ) writes [Some(y)];
+        convolution_grad_input(dy: &Tensor, w: &Tensor, windows: &Windows, dx: &Tensor)
+            writes [Some(dx)];
+        convolution_grad_weight(
+            dy: &Tensor, x: &Tensor, windows: &Windows, dw: &Tensor, db: Option<&Tensor>
+        ) writes [Some(dw), db];
+    }
+    Norms {
+        layer_norm(
+            x: &Tensor, scale: &Tensor, shift: &Tensor, epsilon: f64, y: &Tensor,
+            statistics: &Tensor
+        ) writes [Some(y), Some(statistics)];
+        layer_norm_grad(
+            x: &Tensor, scale: &Tensor, statistics: &Tensor, dy: &Tensor, grads: &LayerNormGrads<'_>
+        ) writes [Some(grads.input), Some(grads.scale), Some(grads.shift)];
+        softmax(x: &Tensor, y: &Tensor) writes [Some(y)];
+        softmax_grad(y: &Tensor, dy: &Tensor, dx: &Tensor) writes [Some(dx)];
+    }
+    Attentions {
+        attention(
+            inputs: &AttentionInputs<'_>, attention: &Attention<'_>, y: &Tensor, log_sums: &Tensor
+        ) writes [Some(y), Some(log_sums)];
+        attention_grad(
+            inputs: &AttentionInputs<'_>, attention: &Attention<'_>, y: &Tensor, log_sums: &Tensor,
+            dy: &Tensor, grads: &AttentionGrads<'_>
+        ) writes [of_attention(grads)[0], of_attention(grads)[1]];
+    }
+    Losses {
+        cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64, loss: &Tensor)
+            writes [Some(loss)];
+        cross_entropy_grad(
+            logits: &Tensor, labels: &Tensor, smoothing: f64, dloss: &Tensor, dlogits: &Tensor
+        ) writes [Some(dlogits)];
+    }
+    Embeddings {
+        embed_tokens(
+            patches: &Tensor, class: Option<&Tensor>, positions: &Tensor, dropout: Option<Dropout>,
+            y: &Tensor
+        ) writes [Some(y)];
+    }
+    Optimizers {
+        sgd(
+            parameters: &Tensor, grads: &Tensor, velocity: Option<&Tensor>, step: &SgdStep,
+            undecayed: &[Range<usize>]
+        ) writes [Some(parameters), velocity];
+        adamw(
+            parameters: &Tensor, grads: &Tensor, first_moment: &Tensor, second_moment: &Tensor,
+            step: &AdamWStep, undecayed: &[Range<usize>]
+        ) writes [Some(parameters), Some(first_moment), Some(second_moment)];
+        sum_squares(x: &Tensor, to: &Tensor) writes [Some(to)];
+        clip_norm(x: &Tensor, sum_squares: &Tensor, max_norm: f64) writes [Some(x)];
+    }
 }

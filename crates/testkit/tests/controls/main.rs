@@ -11,7 +11,8 @@ use vitrine_testkit::{Case, cases};
 
 /// Whether leaving out the operation changes nothing in this case.
 fn does_nothing(case: &Case, fault: Fault) -> bool {
-    let adds_nothing = ["linear_grad_weight", "layer_norm_grad"].contains(&case.op)
+    let adds_nothing = ["linear_grad_weight", "layer_norm_grad", "convolution_grad_weight"]
+        .contains(&case.op)
         && case.name.starts_with("[0, ");
     let keeps = case.op == "clip_norm" && case.name.ends_with("left alone");
     fault == Fault::Skip && (adds_nothing || keeps)

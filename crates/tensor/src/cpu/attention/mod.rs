@@ -9,15 +9,18 @@ use std::ops::Range;
 use num_traits::Float;
 use rayon::prelude::*;
 
+use super::CpuBackend;
 use super::activation::dropout_factors;
-use super::elementwise::multiply_by;
+use super::arithmetic::multiply_by;
+use super::dispatch::with_float;
+use super::memory::{read, write};
+use super::norms::{masked_softmax, masked_softmax_again};
 use super::number::{Number, Real, sum_of};
 use super::product::{MatrixMut, SLACK_COLUMNS, SLACK_ROWS, Small, cut};
 use super::scratch::with_scratch;
 use super::simd::simd;
-use super::softmax::{masked_softmax, masked_softmax_again};
-use crate::Dropout;
-use crate::backend::{Attention, AttentionInputs};
+use crate::backend::{Attention, AttentionGrads, AttentionInputs, Attentions};
+use crate::{Dropout, Result, Tensor};
 use words::Words;
 
 /// Query rows whose scores are held at a time: an even number, so that a block begins with a whole pair.
@@ -49,7 +52,7 @@ impl<'a> Plan<'a> {
         attention: &Attention<'_>,
         valid_lens: Option<&'a [i64]>,
     ) -> Self {
-        let of = |t: &crate::Tensor| [t.strides()[0], t.strides()[1]];
+        let of = |t: &Tensor| [t.strides()[0], t.strides()[1]];
         Self {
             queries: inputs.query.shape()[1],
             keys: inputs.key.shape()[1],
@@ -394,4 +397,51 @@ fn with_parts<A: Real, const N: usize>(sizes: [usize; N], work: impl FnOnce([&mu
             part
         }));
     });
+}
+
+impl Attentions for CpuBackend {
+    fn attention(
+        &self,
+        inputs: &AttentionInputs<'_>,
+        attention: &Attention<'_>,
+        y: &Tensor,
+        log_sums: &Tensor,
+    ) -> Result<()> {
+        with_float!(y.dtype(), T => {
+            let (q, k, v) = (read::<T>(inputs.query), read(inputs.key), read(inputs.value));
+            let lens = attention.valid_lens.map(read::<i64>);
+            let plan = Plan::new(inputs, attention, lens.as_deref());
+            plan.forward::<T>([&q, &k, &v], &mut write(y), &mut write(log_sums));
+        });
+        Ok(())
+    }
+
+    fn attention_grad(
+        &self,
+        inputs: &AttentionInputs<'_>,
+        attention: &Attention<'_>,
+        y: &Tensor,
+        log_sums: &Tensor,
+        dy: &Tensor,
+        grads: &AttentionGrads<'_>,
+    ) -> Result<()> {
+        with_float!(y.dtype(), T => {
+            let (q, k, v) = (read::<T>(inputs.query), read(inputs.key), read(inputs.value));
+            let lens = attention.valid_lens.map(read::<i64>);
+            let plan = Plan::new(inputs, attention, lens.as_deref());
+            let saved = Saved {
+                inputs: [&q, &k, &v],
+                y: &read(y),
+                log_sums: &read(log_sums),
+                dy: &read(dy),
+            };
+            match grads {
+                AttentionGrads::Packed(qkv) => plan.grad_packed::<T>(&saved, &mut write(qkv)),
+                AttentionGrads::Split(q, kv) => {
+                    plan.grad_split::<T>(&saved, &mut write(q), &mut write(kv));
+                }
+            }
+        });
+        Ok(())
+    }
 }

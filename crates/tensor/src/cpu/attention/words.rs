@@ -5,7 +5,7 @@
 use std::marker::PhantomData;
 
 use super::super::number::{Number, Real};
-use super::super::product::{Kernels, Small, pack_along, small_product, turn_rows};
+use super::super::product::{MicroKernels, Small, pack_along, small_product, turn_rows};
 use super::super::simd::simd;
 use super::super::transpose::SIDE;
 
@@ -15,7 +15,7 @@ const PAIRS_FROM: usize = 16;
 /// How one head's operands are made and multiplied.
 #[derive(Clone, Copy)]
 pub(super) struct Words<T: Number> {
-    kernels: &'static Kernels<T::Acc>,
+    kernels: &'static MicroKernels<T::Acc>,
     of: PhantomData<T>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{Kernel, Operands, Tile, check};
+use super::micro_kernel::{MicroKernel, Operands, Tile, check};
 
 /// Numbers in a register.
 const LANES: usize = 8;
@@ -10,13 +10,13 @@ const ROWS: usize = 6;
 const VECTORS: usize = 2;
 
 /// The kernel for `f32`.
-pub(crate) fn f32_kernel() -> Kernel<f32> {
+pub(crate) fn f32_kernel() -> MicroKernel<f32> {
     fn tile(o: Operands<'_, f32>, t: Tile<'_, f32>) {
         check(&o, &t, ROWS, VECTORS * LANES);
         // SAFETY: `check` holds; the kernel is handed out only where AVX2 and FMA were found.
         unsafe { f32_tile(&o, t) }
     }
-    Kernel { rows: ROWS, columns: VECTORS * LANES, pairs: false, tile, short: Vec::new() }
+    MicroKernel { rows: ROWS, columns: VECTORS * LANES, pairs: false, tile, short: Vec::new() }
 }
 
 /// # Safety

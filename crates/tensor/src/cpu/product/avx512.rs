@@ -2,17 +2,17 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{Kernel, Operands, Tile, TileFunction, check};
+use super::micro_kernel::{MicroKernel, Operands, Tile, TileFunction, check};
 
 /// Numbers in a register.
 const LANES: usize = 16;
 
 /// A tile of `ROWS` rows by `VECTORS` registers of `f32`. 14 by 2, 8 by 3 and 6 by 4 fill the 32 registers.
-pub(crate) fn f32_kernel<const ROWS: usize, const VECTORS: usize>() -> Kernel<f32> {
+pub(crate) fn f32_kernel<const ROWS: usize, const VECTORS: usize>() -> MicroKernel<f32> {
     let short = [f32_function::<4, VECTORS>(), f32_function::<10, VECTORS>()];
     let short = short.into_iter().filter(|&(rows, _)| rows < ROWS).collect();
     let tile = f32_function::<ROWS, VECTORS>().1;
-    Kernel { rows: ROWS, columns: VECTORS * LANES, pairs: false, tile, short }
+    MicroKernel { rows: ROWS, columns: VECTORS * LANES, pairs: false, tile, short }
 }
 
 fn f32_function<const ROWS: usize, const VECTORS: usize>() -> (usize, TileFunction<f32>) {
@@ -25,11 +25,11 @@ fn f32_function<const ROWS: usize, const VECTORS: usize>() -> (usize, TileFuncti
 }
 
 /// As [`f32_kernel`], where a word is two `bf16`. Products are exact, sums `f32`.
-pub(crate) fn bf16_kernel<const ROWS: usize, const VECTORS: usize>() -> Kernel<f32> {
+pub(crate) fn bf16_kernel<const ROWS: usize, const VECTORS: usize>() -> MicroKernel<f32> {
     let short = [bf16_function::<4, VECTORS>(), bf16_function::<10, VECTORS>()];
     let short = short.into_iter().filter(|&(rows, _)| rows < ROWS).collect();
     let tile = bf16_function::<ROWS, VECTORS>().1;
-    Kernel { rows: ROWS, columns: VECTORS * LANES, pairs: true, tile, short }
+    MicroKernel { rows: ROWS, columns: VECTORS * LANES, pairs: true, tile, short }
 }
 
 fn bf16_function<const ROWS: usize, const VECTORS: usize>() -> (usize, TileFunction<f32>) {

@@ -9,9 +9,9 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod grid;
-mod kernel;
+mod block_grid;
 mod matrix;
+mod micro_kernel;
 mod one_row;
 mod panels;
 mod select;
@@ -23,13 +23,13 @@ use rayon::prelude::*;
 
 use super::number::{Number, Real};
 use super::scratch::with_scratch;
-pub(crate) use grid::{Grid, cut};
-use kernel::{Kernel, Operands, Tile};
+pub(crate) use block_grid::{BlockGrid, cut};
 pub(crate) use matrix::{Matrix, MatrixMut};
+use micro_kernel::{MicroKernel, Operands, Tile};
 pub(crate) use one_row::one_row;
 use panels::Left;
 pub(crate) use panels::{pack_along, turn_rows};
-pub(crate) use select::Kernels;
+pub(crate) use select::MicroKernels;
 pub(super) use select::{bf16_kernels, f32_kernels, f64_kernels};
 
 /// Panels of the right operand that one task packs.
@@ -40,7 +40,7 @@ const KEPT_PARTS: usize = 3;
 
 /// The right operand of a product, packed: parts of the inner axis one after the other, each in panels of columns.
 struct Packed<'a, A> {
-    kernel: &'a Kernel<A>,
+    kernel: &'a MicroKernel<A>,
     words: &'a [A],
     inner: usize,
     columns: usize,
@@ -72,7 +72,7 @@ impl<A> Packed<'_, A> {
 }
 
 /// A block of a product that is to be computed.
-pub(crate) struct Block<'a, T: Number> {
+pub(crate) struct ResultBlock<'a, T: Number> {
     a: Matrix<'a, T>,
     /// The block's rows of `a`, if they are packed already: part by part.
     left: Option<&'a [T::Acc]>,
@@ -81,7 +81,7 @@ pub(crate) struct Block<'a, T: Number> {
     columns: Range<usize>,
 }
 
-impl<T: Number> Block<'_, T> {
+impl<T: Number> ResultBlock<'_, T> {
     pub(crate) fn rows(&self) -> Range<usize> {
         self.rows.clone()
     }
@@ -122,14 +122,14 @@ impl<T: Number> Block<'_, T> {
 }
 
 /// The product `a·b` in parallel, block by block: `work` gets a part, of which there is one for each block as
-/// [`Grid::cut`] orders them, and computes the block to where it wants it. What it does to it then is done while it is
-/// in cache.
+/// [`BlockGrid::cut`] orders them, and computes the block to where it wants it. What it does to it then is done while
+/// it is in cache.
 pub(crate) fn product<T: Number, P: Send>(
     a: Matrix<'_, T>,
     b: Right<'_, T>,
-    grid: &Grid,
+    grid: &BlockGrid,
     parts: impl IntoIterator<Item = P, IntoIter: Send>,
-    work: impl Fn(P, Block<'_, T>) + Sync,
+    work: impl Fn(P, ResultBlock<'_, T>) + Sync,
 ) {
     assert_eq!(a.columns, b.matrix.rows, "inner extents of a product");
     assert_eq!([a.rows, b.matrix.columns], grid.extents(), "extents of a product");
@@ -149,7 +149,7 @@ pub(crate) fn product<T: Number, P: Send>(
                 let left = kept.then_some(&*words);
                 for (i, part) in task.into_iter().enumerate() {
                     let [rows, columns] = grid.block(first + i);
-                    work(part, Block { a, left, b, rows, columns });
+                    work(part, ResultBlock { a, left, b, rows, columns });
                 }
             });
         });
@@ -233,7 +233,7 @@ fn with_packed<T: Number>(b: Right<'_, T>, work: impl FnOnce(&Packed<'_, T::Acc>
 }
 
 /// Values of the inner axis that are packed, and multiplied, together.
-fn part_len<A>(kernel: &Kernel<A>) -> usize {
+fn part_len<A>(kernel: &MicroKernel<A>) -> usize {
     panels::DEPTH * if kernel.pairs { 2 } else { 1 }
 }
 
@@ -293,7 +293,7 @@ pub(crate) struct Small<'a, A> {
 /// of `out` are `stride` apart; the columns of b are dense. Reads up to [`SLACK_ROWS`] rows of a and [`SLACK_COLUMNS`]
 /// columns of b past their ends.
 pub(crate) fn small_product<A: Real>(
-    kernels: &Kernels<A>,
+    kernels: &MicroKernels<A>,
     a: Small<'_, A>,
     b: Small<'_, A>,
     [m, k, n]: [usize; 3],

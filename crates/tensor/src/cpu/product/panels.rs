@@ -7,8 +7,8 @@ use num_traits::Zero;
 use super::super::number::{Number, Real};
 use super::super::simd::{Near, prefetch, simd};
 use super::super::transpose::SIDE;
-use super::kernel::Kernel;
 use super::matrix::Matrix;
+use super::micro_kernel::MicroKernel;
 
 /// Words of the inner axis that are multiplied at a time: a panel of either operand stays in the first-level cache.
 pub(super) const DEPTH: usize = 256;
@@ -25,12 +25,12 @@ const ROW_STRIDE: usize = DEPTH + RUN;
 const AHEAD: usize = 16;
 
 /// Words that hold `values` values of the inner axis.
-pub(super) fn words<A>(kernel: &Kernel<A>, values: usize) -> usize {
+pub(super) fn words<A>(kernel: &MicroKernel<A>, values: usize) -> usize {
     if kernel.pairs { values.div_ceil(2) } else { values }
 }
 
 /// Words that [`left`] needs for that many rows.
-pub(super) fn left_len<A>(kernel: &Kernel<A>, rows: usize) -> usize {
+pub(super) fn left_len<A>(kernel: &MicroKernel<A>, rows: usize) -> usize {
     rows.next_multiple_of(kernel.rows) * ROW_STRIDE + RUN
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Left {
 }
 
 /// How [`left`] packs such a matrix.
-pub(super) fn left_layout<A, T>(kernel: &Kernel<A>, a: Matrix<'_, T>) -> Left {
+pub(super) fn left_layout<A, T>(kernel: &MicroKernel<A>, a: Matrix<'_, T>) -> Left {
     match columns_are_dense(a) {
         // Tiles with the inner axis outermost.
         true => Left { tile_stride: kernel.rows * DEPTH + RUN, strides: [1, kernel.rows] },
@@ -56,7 +56,7 @@ fn columns_are_dense<T>(a: Matrix<'_, T>) -> bool {
 
 /// Packs rows and a part of the inner axis of the left operand. What lies past its last row keeps any content.
 pub(super) fn left<T: Number>(
-    kernel: &Kernel<T::Acc>,
+    kernel: &MicroKernel<T::Acc>,
     a: Matrix<'_, T>,
     rows: Range<usize>,
     inner: Range<usize>,
@@ -98,14 +98,14 @@ pub(super) fn left_comes<T: Copy>(
 }
 
 /// Words that one panel of the right operand takes.
-pub(super) fn panel_len<A>(kernel: &Kernel<A>, inner: usize) -> usize {
+pub(super) fn panel_len<A>(kernel: &MicroKernel<A>, inner: usize) -> usize {
     words(kernel, inner) * kernel.columns + RUN
 }
 
 /// Packs panels of the right operand: a part of the inner axis, columns from `first` on, as many as fit into `to`.
 /// Within a panel the inner axis is outermost; columns past the matrix are filled with zeros.
 pub(super) fn pack<T: Number>(
-    kernel: &Kernel<T::Acc>,
+    kernel: &MicroKernel<T::Acc>,
     b: Matrix<'_, T>,
     inner: Range<usize>,
     first: usize,
@@ -129,7 +129,7 @@ pub(super) fn pack<T: Number>(
 
 /// Packs one panel from the transpose, whose rows are the panel's columns.
 fn pack_turned<T: Number>(
-    kernel: &Kernel<T::Acc>,
+    kernel: &MicroKernel<T::Acc>,
     from: Matrix<'_, T>,
     inner: Range<usize>,
     columns: Range<usize>,

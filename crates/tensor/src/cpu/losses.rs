@@ -2,18 +2,23 @@
 
 use num_traits::{Float, Zero};
 
-use super::number::{Number, Real};
+use super::CpuBackend;
+use super::dispatch::with_float;
+use super::memory::{read, write};
+use super::number::{Acc, Number, Real};
+use crate::Tensor;
+use crate::backend::Losses;
 use crate::error::{Error, Result};
 
 /// Labels that were checked against the number of classes.
-pub(crate) struct Labels {
+struct Labels {
     labels: Vec<usize>,
     classes: usize,
     smoothing: f64,
 }
 
 impl Labels {
-    pub(crate) fn new(labels: &[i64], classes: usize, smoothing: f64) -> Result<Self> {
+    fn new(labels: &[i64], classes: usize, smoothing: f64) -> Result<Self> {
         let check = |(sample, &label): (usize, &i64)| {
             usize::try_from(label).ok().filter(|&l| l < classes).ok_or(Error::Label {
                 sample,
@@ -42,7 +47,7 @@ fn log_sum<T: Number>(row: &[T]) -> (T::Acc, T::Acc) {
 }
 
 /// `−1/B · Σ_b Σ_k target·(logit − top − log_sum)`
-pub(crate) fn forward<T: Number>(logits: &[T], labels: &Labels) -> T::Acc {
+fn forward<T: Number>(logits: &[T], labels: &Labels) -> T::Acc {
     let (hit, spread) = labels.targets();
     let (hit, spread) = (T::Acc::of(hit - spread), T::Acc::of(spread));
     let mut total = T::Acc::zero();
@@ -59,7 +64,7 @@ pub(crate) fn forward<T: Number>(logits: &[T], labels: &Labels) -> T::Acc {
 }
 
 /// `dlogits = dloss/B · (softmax(logits) − target)`
-pub(crate) fn grad<T: Number>(logits: &[T], labels: &Labels, dloss: T::Acc, dlogits: &mut [T]) {
+fn grad<T: Number>(logits: &[T], labels: &Labels, dloss: T::Acc, dlogits: &mut [T]) {
     let (hit, spread) = labels.targets();
     let factor = dloss / T::Acc::of(labels.labels.len() as f64);
     let rows = logits.chunks_exact(labels.classes).zip(dlogits.chunks_exact_mut(labels.classes));
@@ -70,5 +75,39 @@ pub(crate) fn grad<T: Number>(logits: &[T], labels: &Labels, dloss: T::Acc, dlog
             let probability = (x.widen() - top - log_sum).exponential();
             *dx = T::narrow(factor * (probability - target));
         }
+    }
+}
+
+impl Losses for CpuBackend {
+    fn cross_entropy(
+        &self,
+        logits: &Tensor,
+        labels: &Tensor,
+        smoothing: f64,
+        loss: &Tensor,
+    ) -> Result<()> {
+        let classes = logits.dims().last();
+        let labels = Labels::new(&read(labels), classes, smoothing)?;
+        with_float!(logits.dtype(), T => {
+            write::<Acc<T>>(loss)[0] = forward::<T>(&read(logits), &labels);
+        });
+        Ok(())
+    }
+
+    fn cross_entropy_grad(
+        &self,
+        logits: &Tensor,
+        labels: &Tensor,
+        smoothing: f64,
+        dloss: &Tensor,
+        dlogits: &Tensor,
+    ) -> Result<()> {
+        let classes = logits.dims().last();
+        let labels = Labels::new(&read(labels), classes, smoothing)?;
+        with_float!(logits.dtype(), T => {
+            let dloss = read::<Acc<T>>(dloss)[0];
+            grad::<T>(&read(logits), &labels, dloss, &mut write(dlogits));
+        });
+        Ok(())
     }
 }

@@ -3,10 +3,7 @@
 
 use std::hint::black_box;
 
-use super::simd::{Simd, detected};
-
-/// A loop of multiply-adds in registers, for one instruction of this machine; see
-/// [`CpuBackend::peaks`](super::CpuBackend::peaks).
+/// A loop of multiply-adds in registers, for one instruction of this machine; see [`peaks`].
 #[derive(Clone, Copy, Debug)]
 pub struct Peak {
     /// The element type and the instruction set.
@@ -27,12 +24,14 @@ impl Peak {
 /// sixteen registers of AVX2.
 const SUMS: usize = 12;
 
-/// The loops for all that the machine has, whatever `VITRINE_SIMD` says.
-pub(crate) fn peaks() -> Vec<Peak> {
+/// Loops of nothing but multiply-adds, one for each instruction of this machine that does them, whatever `VITRINE_SIMD`
+/// says: the pace that no product can exceed.
+pub fn peaks() -> Vec<Peak> {
     let flops = |lanes: usize| (2 * SUMS * lanes) as u64;
     let mut peaks = vec![Peak { name: "f32_portable", flops: flops(4), rounds: portable }];
     #[cfg(target_arch = "x86_64")]
     {
+        use std::arch::is_x86_feature_detected as has;
         // SAFETY: each loop is listed only where its instructions were found.
         let avx2: fn(u64) = |rounds| unsafe { x86::f32_avx2(rounds) };
         // SAFETY: as above.
@@ -40,12 +39,11 @@ pub(crate) fn peaks() -> Vec<Peak> {
         // SAFETY: as above.
         let pairs: fn(u64) = |rounds| unsafe { x86::bf16_avx512(rounds) };
         let all = [
-            (Simd::Avx2, "f32_avx2", flops(8), avx2),
-            (Simd::Avx512, "f32_avx512", flops(16), avx512),
-            (Simd::Avx512Bf16, "bf16_avx512", flops(32), pairs),
+            (has!("avx2") && has!("fma"), "f32_avx2", flops(8), avx2),
+            (has!("avx512f"), "f32_avx512", flops(16), avx512),
+            (has!("avx512f") && has!("avx512bf16"), "bf16_avx512", flops(32), pairs),
         ];
-        let has = |set: &Simd| *set <= detected();
-        let found = all.into_iter().filter(|(set, ..)| has(set));
+        let found = all.into_iter().filter(|(has, ..)| *has);
         peaks.extend(found.map(|(_, name, flops, rounds)| Peak { name, flops, rounds }));
     }
     peaks

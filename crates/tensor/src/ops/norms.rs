@@ -1,9 +1,46 @@
-//! Layer normalisation over the last axis (Ba, Kiros and Hinton 2016, equation 4), with its gradients.
+//! Layer normalisation (Ba, Kiros and Hinton 2016, equation 4) and softmax over the last axis, with their gradients.
 
 use super::{expect_accumulator, expect_shape, expect_sum, expect_writable, same_float};
-use crate::backend::LayerNormGrads;
 use crate::error::{Error, Result};
 use crate::{Shape, Tensor};
+
+/// The statistics of a row that layer norm saves, and the gradients it gives.
+pub struct LayerNormGrads<'a> {
+    /// `[.., D]`
+    pub input: &'a Tensor,
+    /// `[D]`, added to; may have the accumulator's type.
+    pub scale: &'a Tensor,
+    /// `[D]`, added to; may have the accumulator's type.
+    pub shift: &'a Tensor,
+}
+
+/// Normalisations over the last axis.
+pub trait Norms {
+    /// `y = (x − mean)/√(variance + ε)·scale + shift` over the last axis; `statistics [rows, 2]` (of the
+    /// accumulator's type) receives the mean and the reciprocal of the root.
+    fn layer_norm(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        shift: &Tensor,
+        epsilon: f64,
+        y: &Tensor,
+        statistics: &Tensor,
+    ) -> Result<()>;
+    /// The gradients of layer norm.
+    fn layer_norm_grad(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        statistics: &Tensor,
+        dy: &Tensor,
+        grads: &LayerNormGrads<'_>,
+    ) -> Result<()>;
+    /// Softmax over the last axis.
+    fn softmax(&self, x: &Tensor, y: &Tensor) -> Result<()>;
+    /// `dx = y·(dy − Σ dy·y)` over the last axis.
+    fn softmax_grad(&self, y: &Tensor, dy: &Tensor, dx: &Tensor) -> Result<()>;
+}
 
 impl Tensor {
     /// `(x − mean)/√(variance + ε)·scale + shift` over the last axis: x `[.., D]`, scale and shift `[D]`.
@@ -58,6 +95,26 @@ impl Tensor {
         let (x, scale, dy) = (self.contiguous()?, scale.contiguous()?, dy.contiguous()?);
         let grads = LayerNormGrads { input: &dx, scale: dscale, shift: dshift };
         device.backend().layer_norm_grad(&x, &scale, &statistics.contiguous()?, &dy, &grads)?;
+        Ok(dx)
+    }
+}
+
+impl Tensor {
+    /// `exp(x) / Σ exp(x)` over the last axis, computed from the distance to the largest element.
+    pub fn softmax(&self) -> Result<Self> {
+        let device = same_float("softmax", self, &[])?;
+        let y = Self::uninitialised(self.dims(), self.dtype(), device)?;
+        device.backend().softmax(&self.contiguous()?, &y)?;
+        Ok(y)
+    }
+
+    /// The gradient of softmax for `self` as its result: `y·(dy − Σ dy·y)`.
+    pub fn softmax_grad(&self, dy: &Self) -> Result<Self> {
+        const OP: &str = "softmax_grad";
+        let device = same_float(OP, self, &[dy])?;
+        expect_shape(OP, dy, self.shape(), "y and dy must have one shape")?;
+        let dx = Self::uninitialised(self.dims(), self.dtype(), device)?;
+        device.backend().softmax_grad(&self.contiguous()?, &dy.contiguous()?, &dx)?;
         Ok(dx)
     }
 }

@@ -13,14 +13,14 @@ const ROWS: usize = 126;
 const LAST_ROWS: usize = 42;
 
 /// How a result is cut into blocks.
-pub(crate) struct Grid {
+pub(crate) struct BlockGrid {
     rows: Vec<Range<usize>>,
     columns: Vec<Range<usize>>,
     /// Whether the blocks that lie side by side make one task. Else each is one.
     side_by_side: bool,
 }
 
-impl Grid {
+impl BlockGrid {
     /// For a result of that many rows and columns: blocks as large as the cache allows, and at least four a thread.
     pub(crate) fn new<T: Number>(rows: usize, columns: usize) -> Self {
         let kernel = &T::kernels().large;
@@ -43,7 +43,7 @@ impl Grid {
         if self.side_by_side { self.columns.len() } else { 1 }
     }
 
-    /// Rows and columns of a block, in the order of [`Grid::cut`].
+    /// Rows and columns of a block, in the order of [`BlockGrid::cut`].
     pub(super) fn block(&self, i: usize) -> [Range<usize>; 2] {
         let across = self.columns.len();
         [self.rows[i / across].clone(), self.columns[i % across].clone()]
@@ -60,7 +60,7 @@ impl Grid {
         MatrixMut::new(values, [rows, columns], columns).cut(&self.rows, &self.columns)
     }
 
-    /// Cuts the transpose of such a matrix: blocks are in the order of [`Grid::cut`].
+    /// Cuts the transpose of such a matrix: blocks are in the order of [`BlockGrid::cut`].
     pub(crate) fn cut_transposed<'a, T: Copy + 'static>(
         &self,
         values: &'a mut [T],
@@ -86,9 +86,9 @@ pub(crate) fn cut(len: usize, size: impl Fn(usize) -> usize) -> Vec<Range<usize>
 mod tests {
     use super::*;
 
-    fn grid(threads: usize, rows: usize, columns: usize) -> Grid {
+    fn grid(threads: usize, rows: usize, columns: usize) -> BlockGrid {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| Grid::new::<f32>(rows, columns))
+        pool.install(|| BlockGrid::new::<f32>(rows, columns))
     }
 
     #[test]

@@ -1,118 +1,25 @@
-//! Copies, element-wise arithmetic and sums, for tensors with and without gaps.
+//! Element-wise arithmetic and sums, for tensors with and without gaps.
 
 use num_traits::Zero;
 use rayon::prelude::*;
 
+use super::CpuBackend;
+use super::dispatch::with_float;
+use super::memory::{read, write};
+use super::movement::{last, row_offset};
 use super::number::{Number, Real, sum_of};
 use super::simd::simd;
-use crate::backend::Binary;
-use crate::dtype::Element;
-use crate::{DType, Shape, Tensor, bf16};
+use crate::backend::{Arithmetic, Binary};
+use crate::{Result, Shape, Tensor};
 
 /// Elements that one task works on.
 const BLOCK: usize = 16 * 1024;
 
 /// An input of an element-wise operation.
 #[derive(Clone, Copy)]
-pub(crate) struct Operand<'a, T> {
-    pub(crate) values: &'a [T],
-    pub(crate) strides: &'a [usize],
-}
-
-/// Where row `row` (an index over all axes but the last) starts.
-fn row_offset(mut row: usize, shape: &[usize], strides: &[usize]) -> usize {
-    let mut offset = 0;
-    for axis in (0..shape.len().saturating_sub(1)).rev() {
-        offset += row % shape[axis] * strides[axis];
-        row /= shape[axis];
-    }
-    offset
-}
-
-fn last(values: &[usize]) -> usize {
-    values.last().copied().unwrap_or(1)
-}
-
-/// Copies strided elements into a strided destination, converting the type.
-pub(crate) fn copy<S: Element, T: Element>(
-    from: &[S],
-    from_strides: &[usize],
-    to: &mut [T],
-    to_tensor: &Tensor,
-) {
-    let shape = to_tensor.shape();
-    if to_tensor.elements() == 0 {
-        return;
-    }
-    let dense = Shape::from_valid(shape).row_major_strides();
-    if to_tensor.is_contiguous() && from_strides == dense.as_slice() {
-        let blocks = to.par_chunks_mut(BLOCK).zip(from.par_chunks(BLOCK));
-        return blocks.for_each(|(to, from)| convert_run(from, to));
-    }
-    let (columns, from_step, to_step) =
-        (last(shape), last(from_strides), last(to_tensor.strides()));
-    let copy_row = |row: usize, to: &mut [T]| {
-        let from = &from[row_offset(row, shape, from_strides)..];
-        if from_step == 1 && to_step == 1 {
-            convert_run(&from[..columns], &mut to[..columns]);
-            return;
-        }
-        match bytemuck::try_cast_slice::<S, T>(from) {
-            Ok(from) if S::DTYPE == T::DTYPE => {
-                for i in 0..columns {
-                    to[i * to_step] = from[i * from_step];
-                }
-            }
-            _ => {
-                for i in 0..columns {
-                    to[i * to_step] = T::from_f64(from[i * from_step].to_f64());
-                }
-            }
-        }
-    };
-    if to_tensor.is_contiguous() {
-        let rows = (BLOCK / columns).max(1);
-        to.par_chunks_mut(rows * columns).enumerate().for_each(|(block, to)| {
-            for (i, to) in to.chunks_exact_mut(columns).enumerate() {
-                copy_row(block * rows + i, to);
-            }
-        });
-    } else {
-        for row in 0..to_tensor.rows() {
-            copy_row(row, &mut to[row_offset(row, shape, to_tensor.strides())..]);
-        }
-    }
-}
-
-/// Copies elements that stand side by side, converting the type.
-fn convert_run<S: Element, T: Element>(from: &[S], to: &mut [T]) {
-    use bytemuck::{cast_slice, cast_slice_mut};
-    match (S::DTYPE, T::DTYPE) {
-        (from_type, to_type) if from_type == to_type => to.copy_from_slice(cast_slice(from)),
-        (DType::F32, DType::BF16) => store::<bf16>(cast_slice(from), cast_slice_mut(to)),
-        (DType::BF16, DType::F32) => load::<bf16>(cast_slice(from), cast_slice_mut(to)),
-        _ => {
-            for (to, from) in to.iter_mut().zip(from) {
-                *to = T::from_f64(from.to_f64());
-            }
-        }
-    }
-}
-
-/// Sets every element of a strided destination.
-pub(crate) fn fill<T: Element>(to: &mut [T], tensor: &Tensor, value: f64) {
-    let value = T::from_f64(value);
-    if tensor.is_contiguous() {
-        to.par_chunks_mut(BLOCK).for_each(|block| block.fill(value));
-        return;
-    }
-    let (columns, step) = (last(tensor.shape()), last(tensor.strides()));
-    for row in 0..tensor.rows() {
-        let start = row_offset(row, tensor.shape(), tensor.strides());
-        for i in 0..columns {
-            to[start + i * step] = value;
-        }
-    }
+struct Operand<'a, T> {
+    values: &'a [T],
+    strides: &'a [usize],
 }
 
 simd! {
@@ -124,7 +31,7 @@ simd! {
 }
 
 /// `to += factor · from`
-pub(crate) fn add_scaled<T: Number>(from: &[T], factor: f64, to: &mut [T]) {
+fn add_scaled<T: Number>(from: &[T], factor: f64, to: &mut [T]) {
     to.par_chunks_mut(BLOCK)
         .zip(from.par_chunks(BLOCK))
         .for_each(|(to, from)| add_scaled_block(from, T::Acc::of(factor), to));
@@ -159,7 +66,7 @@ simd! {
 
 simd! {
     /// `to = values`, in the arithmetic type.
-    fn load<T: Number>(values: &[T], to: &mut [T::Acc]) {
+    pub(crate) fn load<T: Number>(values: &[T], to: &mut [T::Acc]) {
         for (to, value) in to.iter_mut().zip(values) {
             *to = value.widen();
         }
@@ -195,7 +102,7 @@ simd! {
 }
 
 /// `to = op(a, b)` for operands with any strides, also 0; `to` is dense.
-pub(crate) fn binary<T: Number>(
+fn binary<T: Number>(
     op: Binary,
     a: Operand<'_, T>,
     b: Operand<'_, T>,
@@ -240,7 +147,7 @@ simd! {
 }
 
 /// Sums `[outer, reduced, inner]` over its middle axis.
-pub(crate) fn sum<T: Number>(from: &[T], reduced: usize, inner: usize, to: &mut [T]) {
+fn sum<T: Number>(from: &[T], reduced: usize, inner: usize, to: &mut [T]) {
     if reduced == 0 {
         to.fill(T::narrow(T::Acc::zero()));
         return;
@@ -293,4 +200,31 @@ pub(crate) fn sum_rows<T: Number>(from: &[T], columns: usize) -> Vec<T::Acc> {
         }
     }
     total
+}
+
+impl Arithmetic for CpuBackend {
+    fn add_scaled(&self, from: &Tensor, factor: f64, to: &Tensor) -> Result<()> {
+        with_float!(to.dtype(), T => {
+            add_scaled::<T>(&read(from), factor, &mut write(to));
+        });
+        Ok(())
+    }
+
+    fn binary(&self, op: Binary, a: &Tensor, b: &Tensor, to: &Tensor) -> Result<()> {
+        with_float!(to.dtype(), T => {
+            let (left, right) = (read::<T>(a), read::<T>(b));
+            let left = Operand { values: &left, strides: a.strides() };
+            let right = Operand { values: &right, strides: b.strides() };
+            binary(op, left, right, &mut write(to), to.shape());
+        });
+        Ok(())
+    }
+
+    fn sum(&self, from: &Tensor, to: &Tensor) -> Result<()> {
+        let &[_, reduced, inner] = from.shape() else { unreachable!("`ops` gives three axes") };
+        with_float!(to.dtype(), T => {
+            sum::<T>(&read(from), reduced, inner, &mut write(to));
+        });
+        Ok(())
+    }
 }

@@ -4,6 +4,28 @@ use super::{expect_accumulator, expect_shape, same_device, same_float};
 use crate::error::{Error, Result};
 use crate::{DType, Shape, Tensor};
 
+/// Losses: means over a batch.
+pub trait Losses {
+    /// The mean cross-entropy of `logits [B, K]` with `labels [B]` (`i64`) into the scalar `loss` of the
+    /// accumulator's type. A share `smoothing` of each target is spread over all classes.
+    fn cross_entropy(
+        &self,
+        logits: &Tensor,
+        labels: &Tensor,
+        smoothing: f64,
+        loss: &Tensor,
+    ) -> Result<()>;
+    /// `dlogits` for the gradient `dloss` of the mean.
+    fn cross_entropy_grad(
+        &self,
+        logits: &Tensor,
+        labels: &Tensor,
+        smoothing: f64,
+        dloss: &Tensor,
+        dlogits: &Tensor,
+    ) -> Result<()>;
+}
+
 impl Tensor {
     /// The mean over the batch of `−Σ_k t_k·log softmax(logits)_k`: logits `[B, K]`, labels `[B]` of `i64`.
     ///

@@ -1,5 +1,5 @@
-//! Micro-kernels: one tile of a product, held in registers. [`Kernel`] says what a tile looks like; the portable one is
-//! here, those of x86-64 are in `avx2` and `avx512`. How matrices become tiles is in `panels` and the module above.
+//! Micro-kernels: one tile of a product, held in registers. [`MicroKernel`] says what a tile looks like; the portable one
+//! is here, those of x86-64 are in `avx2` and `avx512`. How matrices become tiles is in `panels` and the module above.
 
 use super::super::number::Real;
 use super::super::simd::simd;
@@ -28,7 +28,7 @@ pub(crate) struct Tile<'a, A> {
 }
 
 /// A way to compute one tile of `rows` by `columns` numbers.
-pub(crate) struct Kernel<A> {
+pub(crate) struct MicroKernel<A> {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
     /// Whether a word is two `bf16`.
@@ -43,7 +43,7 @@ pub(crate) struct Kernel<A> {
 /// Computes one tile.
 pub(crate) type TileFunction<A> = fn(Operands<'_, A>, Tile<'_, A>);
 
-impl<A: Real> Kernel<A> {
+impl<A: Real> MicroKernel<A> {
     /// Computes one tile with the shortest function that has its rows.
     pub(super) fn run(&self, operands: Operands<'_, A>, tile: Tile<'_, A>) {
         let short = self.short.iter().find(|(rows, _)| tile.to.rows() <= *rows);
@@ -73,9 +73,9 @@ pub(super) fn check<A: Real>(
 const PORTABLE: (usize, usize) = (6, 8);
 
 /// The kernel of machines without one of their own.
-pub(crate) fn portable<A: Real>() -> Kernel<A> {
+pub(crate) fn portable<A: Real>() -> MicroKernel<A> {
     let (rows, columns) = PORTABLE;
-    Kernel { rows, columns, pairs: false, tile: portable_tile::<A>, short: Vec::new() }
+    MicroKernel { rows, columns, pairs: false, tile: portable_tile::<A>, short: Vec::new() }
 }
 
 simd! {

@@ -1,9 +1,31 @@
 //! Element-wise arithmetic with broadcasting, sums over axes, and accumulation in place.
 
 use super::{expect_shape, expect_writable, same_float};
-use crate::backend::Binary;
 use crate::error::Result;
 use crate::{Shape, Tensor};
+
+/// An element-wise function of two tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binary {
+    /// `a + b`
+    Add,
+    /// `a − b`
+    Sub,
+    /// `a · b`
+    Mul,
+    /// `a / b`
+    Div,
+}
+
+/// Element-wise arithmetic and sums.
+pub trait Arithmetic {
+    /// `to += factor · from`, dense.
+    fn add_scaled(&self, from: &Tensor, factor: f64, to: &Tensor) -> Result<()>;
+    /// `to = op(a, b)`; `a` and `b` strided, broadcast to the shape of `to` (stride 0).
+    fn binary(&self, op: Binary, a: &Tensor, b: &Tensor, to: &Tensor) -> Result<()>;
+    /// Sums `from [outer, reduced, inner]` over its middle axis into `to [outer, inner]`.
+    fn sum(&self, from: &Tensor, to: &Tensor) -> Result<()>;
+}
 
 impl Tensor {
     /// `a + b`, broadcast.
@@ -53,17 +75,6 @@ impl Tensor {
         device.backend().add_scaled(&other.contiguous()?, factor, self)
     }
 
-    /// Copies `other` over this tensor, converting the element type, for every view of this memory.
-    pub fn copy_(&self, other: &Self) -> Result<()> {
-        const OP: &str = "copy_";
-        super::same_device(OP, self, &[other])?;
-        expect_shape(OP, other, self.shape(), "both must have one shape")?;
-        if self.shares_memory_with(other) {
-            return Err(crate::Error::Aliased { op: OP });
-        }
-        self.device().backend().copy(other, self)
-    }
-
     /// The sum over one axis, which is dropped.
     pub fn sum_axis(&self, axis: usize) -> Result<Self> {
         const OP: &str = "sum_axis";
@@ -81,7 +92,7 @@ impl Tensor {
     }
 
     /// The sum of all elements, a scalar.
-    pub fn sum_all(&self) -> Result<Self> {
+    pub fn sum(&self) -> Result<Self> {
         self.reshape(&[self.elements()])?.sum_axis(0)
     }
 

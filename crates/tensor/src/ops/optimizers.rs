@@ -3,9 +3,80 @@
 use std::ops::Range;
 
 use super::{expect_accumulator, expect_shape, expect_writable, same_float};
-use crate::backend::{AdamWStep, SgdStep};
 use crate::error::{Error, Result};
 use crate::{DType, Shape, Tensor};
+
+/// A range of flat parameters that an optimizer treats alike.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParameterGroup {
+    /// Which elements.
+    pub range: Range<usize>,
+    /// Whether weight decay applies.
+    pub decay: bool,
+    /// A factor on the learning rate.
+    pub rate_scale: f64,
+    /// Whether nothing is updated.
+    pub frozen: bool,
+}
+
+/// One step of stochastic gradient descent, as PyTorch's `torch.optim.SGD` defines it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdStep {
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// μ in `v = μv + g`. The velocity is used when this is not 0.
+    pub momentum: f64,
+    /// Use `g + μv` in place of `v`.
+    pub nesterov: bool,
+    /// λ in `g + λw`.
+    pub weight_decay: f64,
+}
+
+/// One step of AdamW (Loshchilov and Hutter 2019, algorithm 2), as `torch.optim.AdamW` defines it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWStep {
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// λ in `w − learning_rate·λ·w`.
+    pub weight_decay: f64,
+    /// The number of this step, from 1: the moments' bias is corrected with it.
+    pub step: u64,
+}
+
+/// Updates of flat buffers that hold many parameters.
+pub trait Optimizers {
+    /// Updates `parameters` (dense) in place; `velocity` is used with momentum only. Weight decay leaves out the
+    /// elements of `undecayed`, ranges in ascending order.
+    fn sgd(
+        &self,
+        parameters: &Tensor,
+        grads: &Tensor,
+        velocity: Option<&Tensor>,
+        step: &SgdStep,
+        undecayed: &[Range<usize>],
+    ) -> Result<()>;
+    /// Updates `parameters` (dense) and both moments in place. Weight decay leaves out the elements of `undecayed`,
+    /// ranges in ascending order.
+    fn adamw(
+        &self,
+        parameters: &Tensor,
+        grads: &Tensor,
+        first_moment: &Tensor,
+        second_moment: &Tensor,
+        step: &AdamWStep,
+        undecayed: &[Range<usize>],
+    ) -> Result<()>;
+    /// The scalar `to` (`f64` if x is, else `f32`) `= Σ x²`.
+    fn sum_squares(&self, x: &Tensor, to: &Tensor) -> Result<()>;
+    /// `x *= min(1, max_norm / (√sum_squares + 1e-6))`, as `torch.nn.utils.clip_grad_norm_` does.
+    fn clip_norm(&self, x: &Tensor, sum_squares: &Tensor, max_norm: f64) -> Result<()>;
+}
 
 impl Tensor {
     /// One SGD step on these parameters. `velocity` is needed with momentum, and is updated. Weight decay leaves out

@@ -1,33 +1,16 @@
-//! Sums over an axis, and sums over rows that are added to a gradient.
+//! Element-wise arithmetic, sums over an axis, and sums over rows that are added to a gradient.
 
+use vitrine_tensor::backend::{Arithmetic, Binary};
 use vitrine_tensor::{DType, Result, Tensor};
 
+use crate::arguments::Walk;
 use crate::backend::CudaBackend;
-use crate::memory::Block;
+use crate::memory::DeviceBlock;
 
 /// Columns that a block of threads sums.
 const COLUMNS: usize = 32;
 /// Rows that a partial sum covers. It depends on no property of the card, so neither does the result.
 pub(crate) const ROWS: usize = 64;
-
-/// Sums `from [outer, reduced, inner]` over its middle axis.
-pub(crate) fn sum(backend: &CudaBackend, from: &Tensor, to: &Tensor) -> Result<()> {
-    let &[outer, reduced, inner] = from.shape() else { unreachable!("`ops` gives three axes") };
-    if inner == 1 {
-        let kernel = float_kernel("sum_last", to.dtype())?;
-        let launch = backend.launch("sum", &kernel)?.grid([blocks(backend, outer)?, 1, 1]);
-        return launch.moves(&[from, to]).tensor(from).tensor(to).value(reduced as u64).launch();
-    }
-    backend
-        .launch_for("sum", to.dtype())?
-        .moves(&[from, to])
-        .grid([blocks(backend, outer * inner.div_ceil(COLUMNS))?, 1, 1])
-        .tensor(from)
-        .tensor(to)
-        .value(reduced as u64)
-        .value(inner as u32)
-        .launch()
-}
 
 /// `to [O] += Σ` over the rows of `from [.., O]`. `to` may be `f32` where `from` is `bf16`.
 pub(crate) fn add_columns(
@@ -55,7 +38,7 @@ pub(crate) fn add_columns(
 pub(crate) fn add_partial(
     backend: &CudaBackend,
     op: &'static str,
-    partial: &Block,
+    partial: &DeviceBlock,
     [count, stride]: [usize; 2],
     first: usize,
     to: &Tensor,
@@ -89,5 +72,60 @@ pub(crate) fn blocks(backend: &CudaBackend, count: usize) -> Result<u32> {
     match count {
         0..=0x7fff_ffff => Ok(count as u32),
         _ => Err(backend.error("launch", format!("{count} blocks; a grid has {most} at most"))),
+    }
+}
+
+impl Arithmetic for CudaBackend {
+    fn add_scaled(&self, from: &Tensor, factor: f64, to: &Tensor) -> Result<()> {
+        let elements = to.elements() as u64;
+        self.launch_for("add_scaled", to.dtype())?
+            .moves(&[from, to, to])
+            .over(elements)
+            .tensor(from)
+            .value(factor as f32)
+            .tensor(to)
+            .value(elements)
+            .launch()
+    }
+
+    fn binary(&self, op: Binary, a: &Tensor, b: &Tensor, to: &Tensor) -> Result<()> {
+        let walk = Walk::new("binary", to.shape(), &[a.strides(), b.strides(), to.strides()])?;
+        let number: u32 = match op {
+            Binary::Add => 0,
+            Binary::Sub => 1,
+            Binary::Mul => 2,
+            Binary::Div => 3,
+        };
+        self.launch_for("binary", to.dtype())?
+            .moves(&[a, b, to])
+            .over(walk.elements())
+            .value(number)
+            .tensor(a)
+            .tensor(b)
+            .tensor(to)
+            .value(walk)
+            .launch()
+    }
+
+    fn sum(&self, from: &Tensor, to: &Tensor) -> Result<()> {
+        let &[outer, reduced, inner] = from.shape() else { unreachable!("`ops` gives three axes") };
+        if inner == 1 {
+            let kernel = float_kernel("sum_last", to.dtype())?;
+            let launch = self.launch("sum", &kernel)?.grid([blocks(self, outer)?, 1, 1]);
+            return launch
+                .moves(&[from, to])
+                .tensor(from)
+                .tensor(to)
+                .value(reduced as u64)
+                .launch();
+        }
+        self.launch_for("sum", to.dtype())?
+            .moves(&[from, to])
+            .grid([blocks(self, outer * inner.div_ceil(COLUMNS))?, 1, 1])
+            .tensor(from)
+            .tensor(to)
+            .value(reduced as u64)
+            .value(inner as u32)
+            .launch()
     }
 }

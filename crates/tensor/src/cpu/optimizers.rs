@@ -5,19 +5,19 @@ use std::ops::Range;
 use num_traits::Float;
 use rayon::prelude::*;
 
-use super::number::{Number, Real, sum_of};
+use super::CpuBackend;
+use super::dispatch::with_float;
+use super::memory::{read, write};
+use super::number::{Acc, Number, Real, sum_of};
 use super::simd::simd;
-use crate::backend::{AdamWStep, SgdStep};
+use crate::backend::{AdamWStep, Optimizers, SgdStep};
+use crate::{Result, Tensor};
 
 /// Elements that one task works on.
 const BLOCK: usize = 16 * 1024;
 
 /// The runs of `0..len` to which weight decay applies or, in `undecayed`, does not; one run where there is none.
-pub(crate) fn runs(
-    len: usize,
-    undecayed: &[Range<usize>],
-    weight_decay: f64,
-) -> Vec<(Range<usize>, bool)> {
+fn runs(len: usize, undecayed: &[Range<usize>], weight_decay: f64) -> Vec<(Range<usize>, bool)> {
     if weight_decay == 0.0 {
         return vec![(0..len, true)];
     }
@@ -59,7 +59,7 @@ simd! {
 }
 
 /// `w −= rate·direction`, with the direction of [`SgdStep`].
-pub(crate) fn sgd<T: Number>(w: &mut [T], g: &[T], velocity: Option<&mut [T]>, step: &SgdStep) {
+fn sgd<T: Number>(w: &mut [T], g: &[T], velocity: Option<&mut [T]>, step: &SgdStep) {
     let blocks = w.par_chunks_mut(BLOCK).zip(g.par_chunks(BLOCK));
     match velocity.filter(|_| step.momentum != 0.0) {
         None => blocks.for_each(|(w, g)| sgd_block(w, g, None, step)),
@@ -92,12 +92,7 @@ simd! {
 }
 
 /// One step of AdamW; `moments` are the first and the second.
-pub(crate) fn adamw<T: Number>(
-    w: &mut [T],
-    g: &[T],
-    moments: (&mut [T], &mut [T]),
-    step: &AdamWStep,
-) {
+fn adamw<T: Number>(w: &mut [T], g: &[T], moments: (&mut [T], &mut [T]), step: &AdamWStep) {
     w.par_chunks_mut(BLOCK)
         .zip(g.par_chunks(BLOCK))
         .zip(moments.0.par_chunks_mut(BLOCK))
@@ -112,13 +107,13 @@ simd! {
 }
 
 /// `Σ x²`: sums of blocks, added in `f64` in their order.
-pub(crate) fn sum_squares<T: Number>(x: &[T]) -> T::Acc {
+fn sum_squares<T: Number>(x: &[T]) -> T::Acc {
     let blocks: Vec<T::Acc> = x.par_chunks(BLOCK).map(squares_of).collect();
     T::Acc::of(blocks.into_iter().map(crate::Element::to_f64).sum())
 }
 
 /// `x *= min(1, max_norm/(norm + 1e-6))`
-pub(crate) fn clip<T: Number>(x: &mut [T], norm: f64, max_norm: f64) {
+fn clip<T: Number>(x: &mut [T], norm: f64, max_norm: f64) {
     let factor = max_norm / (norm + 1e-6);
     // A NaN norm leaves the gradients as they are: the caller sees it in the loss.
     if factor < 1.0 {
@@ -128,5 +123,65 @@ pub(crate) fn clip<T: Number>(x: &mut [T], norm: f64, max_norm: f64) {
                 *value = T::narrow(value.widen() * factor);
             }
         });
+    }
+}
+
+impl Optimizers for CpuBackend {
+    fn sgd(
+        &self,
+        parameters: &Tensor,
+        grads: &Tensor,
+        velocity: Option<&Tensor>,
+        step: &SgdStep,
+        undecayed: &[Range<usize>],
+    ) -> Result<()> {
+        with_float!(parameters.dtype(), T => {
+            let (mut parameters, grads) = (write::<T>(parameters), read::<T>(grads));
+            let mut velocity = velocity.map(write::<T>);
+            for (run, decays) in runs(parameters.len(), undecayed, step.weight_decay) {
+                let weight_decay = if decays { step.weight_decay } else { 0.0 };
+                let step = SgdStep { weight_decay, ..*step };
+                let velocity = velocity.as_mut().map(|velocity| &mut velocity[run.clone()]);
+                sgd::<T>(&mut parameters[run.clone()], &grads[run], velocity, &step);
+            }
+        });
+        Ok(())
+    }
+
+    fn adamw(
+        &self,
+        parameters: &Tensor,
+        grads: &Tensor,
+        first_moment: &Tensor,
+        second_moment: &Tensor,
+        step: &AdamWStep,
+        undecayed: &[Range<usize>],
+    ) -> Result<()> {
+        with_float!(parameters.dtype(), T => {
+            let (mut parameters, grads) = (write::<T>(parameters), read::<T>(grads));
+            let (mut first, mut second) = (write::<T>(first_moment), write::<T>(second_moment));
+            for (run, decays) in runs(parameters.len(), undecayed, step.weight_decay) {
+                let weight_decay = if decays { step.weight_decay } else { 0.0 };
+                let step = AdamWStep { weight_decay, ..*step };
+                let moments = (&mut first[run.clone()], &mut second[run.clone()]);
+                adamw::<T>(&mut parameters[run.clone()], &grads[run], moments, &step);
+            }
+        });
+        Ok(())
+    }
+
+    fn sum_squares(&self, x: &Tensor, to: &Tensor) -> Result<()> {
+        with_float!(x.dtype(), T => {
+            write::<Acc<T>>(to)[0] = sum_squares::<T>(&read(x));
+        });
+        Ok(())
+    }
+
+    fn clip_norm(&self, x: &Tensor, sum_squares: &Tensor, max_norm: f64) -> Result<()> {
+        with_float!(x.dtype(), T => {
+            let norm = crate::Element::to_f64(read::<Acc<T>>(sum_squares)[0]).sqrt();
+            clip::<T>(&mut write(x), norm, max_norm);
+        });
+        Ok(())
     }
 }

@@ -3,6 +3,12 @@
 use std::fmt;
 
 use serde::Serialize;
+use vitrine_tensor::Result;
+use vitrine_tensor::backend::Storage;
+
+use crate::backend::CudaBackend;
+use crate::limits::Limits;
+use crate::profile::{KernelFigures, Work};
 
 /// Figures of all kernels in a step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -32,6 +38,31 @@ pub struct KernelRow {
     pub floor_us: Option<f64>,
     /// The time that it took, in microseconds.
     pub time_us: Option<f64>,
+}
+
+impl CudaBackend {
+    /// What each kernel did in a step since [`CudaBackend::start_profile`], on average over `steps` steps, with times if
+    /// the kernels were `timed`. Waits for the device.
+    pub fn kernel_report(&self, steps: usize, timed: bool) -> Result<KernelReport> {
+        let (figures, here) = (self.finish_profile()?, self.limits()?);
+        let each = |total: f64| total / steps.max(1) as f64;
+        let row = |figures: KernelFigures| {
+            let Work { bytes, operations } = figures.work;
+            let bf16 = figures.kernel.contains("bf16");
+            let floor = |limits: Limits| each(1e6 * limits.floor(bytes, operations, bf16));
+            KernelRow {
+                h100_floor_us: floor(Limits::H100),
+                floor_us: timed.then(|| floor(here)),
+                time_us: timed.then(|| each(1e3 * figures.milliseconds)),
+                launches: each(figures.launches as f64),
+                bytes: each(bytes as f64),
+                operations: each(operations as f64),
+                kernel: figures.kernel,
+            }
+        };
+        let kernels = figures.into_iter().map(row).collect();
+        Ok(KernelReport { device: self.name(), timed, kernels })
+    }
 }
 
 /// A table in Markdown, the kernels with the largest floor first.

@@ -1,0 +1,89 @@
+// Windows of images: cutting them out, and adding them up again.
+#include "element.cuh"
+
+// images [B, C, H, W] and windows [B, M, C·p·q]. Mirrors `Cut` in src/ops/convolution.rs.
+struct Cut {
+    uint32_t channels, height, width;
+    uint32_t kernel[2], stride[2], padding[2];
+    uint32_t rows, columns;  // of windows
+};
+
+// Each element of each window: a pixel, or 0 in the padding.
+template <class T>
+__device__ void unfold(const T* images, T* windows, const Cut& cut, uint64_t elements) {
+    for (uint64_t i = thread_number(); i < elements; i += thread_count()) {
+        uint64_t rest = i;
+        uint32_t inner_x = uint32_t(rest % cut.kernel[1]);
+        rest /= cut.kernel[1];
+        uint32_t inner_y = uint32_t(rest % cut.kernel[0]);
+        rest /= cut.kernel[0];
+        uint32_t channel = uint32_t(rest % cut.channels);
+        rest /= cut.channels;
+        uint32_t column = uint32_t(rest % cut.columns);
+        rest /= cut.columns;
+        uint32_t row = uint32_t(rest % cut.rows);
+        uint64_t image = rest / cut.rows;
+        // Left of the image or above it these wrap around, to more than its extents.
+        uint32_t y = row * cut.stride[0] + inner_y - cut.padding[0];
+        uint32_t x = column * cut.stride[1] + inner_x - cut.padding[1];
+        bool inside = y < cut.height && x < cut.width;
+        windows[i] = inside ? images[((image * cut.channels + channel) * cut.height + y) * cut.width + x] : T(0);
+    }
+}
+
+// Each pixel: `add` takes what each window has of it in turn, row by row.
+template <class T, class Add>
+__device__ void for_each_window(uint64_t pixel, const T* windows, const Cut& cut, Add add) {
+    uint32_t x = uint32_t(pixel % cut.width) + cut.padding[1];
+    pixel /= cut.width;
+    uint32_t y = uint32_t(pixel % cut.height) + cut.padding[0];
+    pixel /= cut.height;
+    uint32_t channel = uint32_t(pixel % cut.channels);
+    uint64_t image = pixel / cut.channels;
+    uint32_t above = y < cut.kernel[0] ? 0 : (y - cut.kernel[0]) / cut.stride[0] + 1;
+    uint32_t left = x < cut.kernel[1] ? 0 : (x - cut.kernel[1]) / cut.stride[1] + 1;
+    for (uint32_t row = above; row < cut.rows && row * cut.stride[0] <= y; row++) {
+        for (uint32_t column = left; column < cut.columns && column * cut.stride[1] <= x; column++) {
+            uint64_t at = ((image * cut.rows + row) * cut.columns + column) * cut.channels + channel;
+            at = (at * cut.kernel[0] + y - row * cut.stride[0]) * cut.kernel[1] + x - column * cut.stride[1];
+            add(windows[at]);
+        }
+    }
+}
+
+// Windows that are apart: moving needs the size of an element only.
+template <class T>
+__device__ void fold_bits(const T* windows, T* images, const Cut& cut, uint64_t elements) {
+    for (uint64_t i = thread_number(); i < elements; i += thread_count()) {
+        T bits = 0;
+        for_each_window(i, windows, cut, [&](T value) { bits = value; });
+        images[i] = bits;
+    }
+}
+
+template <class T>
+__device__ void fold(const T* windows, T* images, const Cut& cut, uint64_t elements) {
+    for (uint64_t i = thread_number(); i < elements; i += thread_count()) {
+        float sum = 0.0f;
+        for_each_window(i, windows, cut, [&](T value) { sum += to_float(value); });
+        images[i] = from_float<T>(sum);
+    }
+}
+
+#define DEFINE_MOVES(T, NAME)                                                                                        \
+    extern "C" __global__ void unfold_##NAME(const T* images, T* windows, Cut cut, uint64_t elements) {              \
+        unfold(images, windows, cut, elements);                                                                      \
+    }                                                                                                                \
+    extern "C" __global__ void fold_##NAME(const T* windows, T* images, Cut cut, uint64_t elements) {                \
+        fold_bits(windows, images, cut, elements);                                                                   \
+    }
+DEFINE_MOVES(uint8_t, u8)
+DEFINE_MOVES(uint16_t, u16)
+DEFINE_MOVES(uint32_t, u32)
+DEFINE_MOVES(uint64_t, u64)
+
+#define DEFINE(T, NAME)                                                                                              \
+    extern "C" __global__ void fold_##NAME(const T* windows, T* images, Cut cut, uint64_t elements) {                \
+        fold(windows, images, cut, elements);                                                                        \
+    }
+FOR_FLOAT_TYPES(DEFINE)

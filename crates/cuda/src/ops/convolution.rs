@@ -1,0 +1,72 @@
+//! Windows of images: cutting them out, and adding them up again.
+
+use bytemuck::NoUninit;
+use vitrine_tensor::backend::{Convolutions, Windows};
+use vitrine_tensor::{Result, Tensor};
+
+use super::arithmetic::float_kernel;
+use super::linear::sizes;
+use super::movement::moved_as;
+use crate::backend::CudaBackend;
+
+/// How images are cut, as `Cut` in `kernels/convolution.cu`.
+#[derive(Clone, Copy, NoUninit)]
+#[repr(C)]
+struct Cut {
+    channels: u32,
+    height: u32,
+    width: u32,
+    kernel: [u32; 2],
+    stride: [u32; 2],
+    padding: [u32; 2],
+    rows: u32,
+    columns: u32,
+}
+
+impl CudaBackend {
+    /// Launches a kernel with a thread for each element of `to`.
+    fn move_pixels(
+        &self,
+        op: &'static str,
+        kernel: &str,
+        [from, to]: [&Tensor; 2],
+        windows: &Windows,
+        images: &Tensor,
+    ) -> Result<()> {
+        let &[_, channels, height, width] = images.shape() else {
+            unreachable!("`ops` gives [B, C, H, W]")
+        };
+        let (rows, columns) = windows.count(height, width).expect("`ops` admits windows that fit");
+        let pair = |(first, second): (usize, usize)| sizes(self, op, [first, second]);
+        let Windows { kernel: size, stride, padding } = *windows;
+        pair((height + 2 * padding.0, width + 2 * padding.1))?;
+        let [channels, height, width, rows, columns] =
+            sizes(self, op, [channels, height, width, rows, columns])?;
+        let (size, stride, padding) = (pair(size)?, pair(stride)?, pair(padding)?);
+        let cut = Cut { channels, height, width, kernel: size, stride, padding, rows, columns };
+        let elements = to.elements() as u64;
+        self.launch(op, kernel)?
+            .moves(&[from, to])
+            .over(elements)
+            .tensor(from)
+            .tensor(to)
+            .value(cut)
+            .value(elements)
+            .launch()
+    }
+}
+
+impl Convolutions for CudaBackend {
+    fn unfold(&self, images: &Tensor, windows: &Windows, to: &Tensor) -> Result<()> {
+        let kernel = format!("unfold_{}", moved_as(to.dtype()));
+        self.move_pixels("unfold", &kernel, [images, to], windows, images)
+    }
+
+    fn fold(&self, from: &Tensor, windows: &Windows, images: &Tensor) -> Result<()> {
+        let kernel = match windows.are_apart() {
+            true => format!("fold_{}", moved_as(images.dtype())),
+            false => float_kernel("fold", images.dtype())?,
+        };
+        self.move_pixels("fold", &kernel, [from, images], windows, images)
+    }
+}
