@@ -22,6 +22,10 @@ pub struct Arguments {
     /// unless the compiler is not here and cannot be fetched]
     #[arg(long, value_name = "WHERE", value_enum)]
     cuda: Option<Cuda>,
+    /// Only the operations on the CPU, at every size from 1 to 300 on each axis, with each set of
+    /// vector instructions
+    #[arg(long, conflicts_with = "cuda")]
+    sweep: bool,
 }
 
 /// The features that put an emulated device behind the CUDA backend: code that no other step compiles.
@@ -61,6 +65,7 @@ struct Machine {
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let nvcc = || Environment::of_this_process().provide();
     let (steps, left_out) = match arguments.cuda {
+        _ if arguments.sweep => (vec![whole_sweep()], Vec::new()),
         Some(Cuda::None) => all_but_cuda(),
         Some(cuda) => {
             nvcc()?;
@@ -137,6 +142,14 @@ fn steps(machine: &Machine) -> Vec<Step> {
     steps
 }
 
+/// The sweep over sizes with nothing left out.
+fn whole_sweep() -> Step {
+    let package = ["test", "--package", "vitrine-tensor"];
+    let mut whole = step("every size", &package, &[], &["--test", "sweep"]);
+    whole.command.env("VITRINE_SWEEP", "whole");
+    whole
+}
+
 /// The kernels, then the tests of what runs them, on the driver that is asked for.
 fn cuda_steps(cuda: Cuda) -> Vec<Step> {
     let driver = if cuda == Cuda::Device { "system" } else { "emulated" };
@@ -154,9 +167,10 @@ fn cuda_steps(cuda: Cuda) -> Vec<Step> {
         tests("CUDA backend", "vitrine-cuda", "emulator", &["--tests"]),
     ];
     if cuda == Cuda::Emulated {
-        let which = ["--test", "conformance", "--test", "products", "--test", "attention"];
+        let which = ["conformance", "products", "attention", "sweep"];
+        let which = which.map(|test| ["--test", test]);
         let name = "CUDA backend, another order and other approximations";
-        let mut drawn = tests(name, "vitrine-cuda", "emulator", &which);
+        let mut drawn = tests(name, "vitrine-cuda", "emulator", which.as_flattened());
         drawn.command.env("VITRINE_CUDA_EMULATED_CHECKS", "all,approximate=1,schedule=1");
         drawn.command.env("VITRINE_CUDA_EMULATED_STREAMS", "shuffled=1");
         steps.push(drawn);
@@ -292,9 +306,15 @@ mod tests {
         let drawn = "VITRINE_CUDA_DRIVER=emulated \
              VITRINE_CUDA_EMULATED_CHECKS=all,approximate=1,schedule=1 \
              VITRINE_CUDA_EMULATED_STREAMS=shuffled=1 cargo test --package vitrine-cuda \
-             --features emulator --test conformance --test products --test attention";
+             --features emulator --test conformance --test products --test attention --test sweep";
         let [backend, train] = under(emulated);
         assert_eq!(lines(Cuda::Emulated), [kernels, backend, drawn.to_owned(), train]);
+    }
+
+    #[test]
+    fn the_whole_sweep_is_asked_for_by_a_variable() {
+        let line = "VITRINE_SWEEP=whole cargo test --package vitrine-tensor --test sweep";
+        assert_eq!(process::shown(&whole_sweep().command), line);
     }
 
     #[cfg(unix)]

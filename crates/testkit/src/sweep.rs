@@ -17,7 +17,7 @@ use crate::inputs::{Layout, Setup};
 /// How many sizes are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Some twenty shapes an operation, for a slow device.
+    /// Some sixty shapes an operation, for a slow device.
     Few,
     /// Sizes up to 20, the edges of blocks, and a hundred random shapes.
     Edges,
@@ -26,7 +26,7 @@ pub enum Reach {
 }
 
 /// Shapes of [`Reach::Few`], half of them random.
-const FEW: usize = 20;
+const FEW: usize = 60;
 
 impl Reach {
     /// Sizes up to this are tried on each axis.

@@ -101,8 +101,8 @@ impl<T: Number> Words<T> {
         }
     }
 
-    /// As [`Words::round_along`] for rows that are the inner axis themselves, into `to`; gives where the words are, with
-    /// what [`Words::multiply`] reads past them.
+    /// As [`Words::round_along`] for rows that are the inner axis themselves, into `to`; gives where the words are,
+    /// and what [`Words::multiply`] reads past them.
     pub(super) fn round_across<'w>(
         self,
         (values, stride): (&'w [T::Acc], usize),
