@@ -191,14 +191,17 @@ fn a_limited_dataset_is_its_own_beginning() {
 }
 
 #[test]
-fn gray_becomes_three_equal_channels() {
+fn gray_becomes_as_many_equal_channels() {
     let gray = Loader::new(dataset(10), config(0, 0)).unwrap();
-    let preprocessing = Preprocessing::new(3, (12, 10));
-    let rgb = Loader::new(dataset(10), LoaderConfig { preprocessing, ..config(1, 1) }).unwrap();
-    assert_eq!(rgb.image_shape(), [3, 12, 10]);
-    for (gray, rgb) in collect(&gray, 0, 0).iter().zip(collect(&rgb, 0, 0)) {
-        for (gray, rgb) in gray.images.chunks(120).zip(rgb.images.chunks(360)) {
-            assert_eq!([gray, gray, gray].concat(), rgb);
+    for channels in [2, 3, 5] {
+        let preprocessing = Preprocessing::new(channels, (12, 10));
+        let many =
+            Loader::new(dataset(10), LoaderConfig { preprocessing, ..config(1, 1) }).unwrap();
+        assert_eq!(many.image_shape(), [channels, 12, 10]);
+        for (gray, many) in collect(&gray, 0, 0).iter().zip(collect(&many, 0, 0)) {
+            for (gray, many) in gray.images.chunks(120).zip(many.images.chunks(channels * 120)) {
+                assert_eq!(gray.repeat(channels), many);
+            }
         }
     }
 }

@@ -227,7 +227,7 @@ fn pictures_that_do_not_fit_their_shape_are_refused() {
         let error = fault(Own { read: Box::new(picture(bytes, shape)), ..own(5) }, 3);
         assert_names(&error, 2, &format!("{shape:?} does not have {bytes} bytes"));
     }
-    for (from, to) in [(2, 3), (2, 1), (4, 3), (3, 2), (1, 2)] {
+    for (from, to) in [(2, 3), (2, 1), (4, 3), (3, 2)] {
         let read = picture(from * 4, [from, 2, 2]);
         let samples = Own { read: Box::new(move |_, image| read(2, image)), ..own(5) };
         assert_names(&fault(samples, to), 0, "channels");

@@ -206,56 +206,26 @@ impl Key {
 /// What can be wrong with a setting, in words that name the key, the value and what is allowed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum SettingError {
     /// No section has this key.
     #[error("{origin}: unknown key `{key}`{}", hint(.suggestion))]
-    UnknownKey {
-        /// Where the key was given.
-        origin: String,
-        /// The key as given.
-        key: String,
-        /// The nearest known key, if one is near.
-        suggestion: Option<String>,
-    },
+    UnknownKey { origin: String, key: String, suggestion: Option<String> },
     /// A value is of the wrong type or outside its range.
     #[error("{origin}: `{key} = {value}` is not allowed: it must be {allowed}")]
-    Value {
-        /// Where the value was given.
-        origin: String,
-        /// The key.
-        key: String,
-        /// The value as given.
-        value: String,
-        /// What is allowed.
-        allowed: String,
-    },
+    Value { origin: String, key: String, value: String, allowed: String },
     /// Two keys contradict each other.
     #[error("`{key} = {value}` is not allowed: {reason}")]
-    Conflict {
-        /// The key to change.
-        key: &'static str,
-        /// Its value.
-        value: String,
-        /// What it contradicts, and what would be allowed.
-        reason: String,
-    },
+    Conflict { key: &'static str, value: String, reason: String },
     /// A key without a default was not given.
     #[error(
         "the recipe states no `{key}` ({about}): state it, or start from another recipe with `base = \"d2l\"`{}",
         if key.starts_with("model.") { ", or name a `model.preset`" } else { "" }
     )]
-    Missing {
-        /// The key.
-        key: &'static str,
-        /// What the key means.
-        about: &'static str,
-    },
+    Missing { key: &'static str, about: &'static str },
     /// Settings could not be written as TOML or read back from it.
     #[error("cannot convert settings to or from TOML: {message}")]
-    Convert {
-        /// The converter's message.
-        message: String,
-    },
+    Convert { message: String },
 }
 
 /// Longer values are cut in a message.

@@ -293,8 +293,20 @@ fn moves(reach: Reach) -> Vec<Case> {
         let (shape, windows) = image(shape, turn);
         convolution::fold(s, shape, windows, pick(turn / 2, &Layout::ALL))
     }));
+    for (i, op) in CONVOLUTIONS.into_iter().enumerate() {
+        cases.extend(sweep(reach, op, &axes, move |s, shape, turn| {
+            let (shape, windows) = image(shape, turn);
+            let layouts = [pick(turn, &Layout::ALL), pick(turn / 2, &Layout::ALL)];
+            let three = convolution::all(String::new(), shape, 1 + turn % 5, windows, layouts);
+            three[i].run(&s.device, s.dtype)
+        }));
+    }
     cases
 }
+
+/// As [`convolution::all`] gives them.
+const CONVOLUTIONS: [&str; 3] =
+    ["convolution", "convolution_grad_input", "convolution_grad_weight"];
 
 /// What works on flat buffers: optimizers, the norm of the gradient.
 fn updates(reach: Reach) -> Vec<Case> {
@@ -329,7 +341,9 @@ mod tests {
         let ops = |cases: Vec<Case>| cases.iter().map(|case| case.op).collect::<BTreeSet<_>>();
         let mut table = ops(crate::cases::all());
         // They move bytes between host and device, whatever the shape.
-        ["upload", "download"].map(|op| assert!(table.remove(op)));
+        for op in ["upload", "download"] {
+            assert!(table.remove(op));
+        }
         assert_eq!(ops(cases(Reach::Few)), table);
     }
 

@@ -9,23 +9,14 @@ use thiserror::Error;
 
 /// Why a file could not be written. The file still has its old content.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum AtomicWriteError {
     /// The path does not end in a file's name.
     #[error("cannot write {}: the path names no file", path.display())]
-    NoFileName {
-        /// The path as given.
-        path: PathBuf,
-    },
+    NoFileName { path: PathBuf },
     /// The system refused one of the steps.
     #[error("cannot write {}: {step} failed: {source}{}", path.display(), advice(.source))]
-    Failed {
-        /// The file that was to be written.
-        path: PathBuf,
-        /// The step that failed.
-        step: WriteStep,
-        /// What the system said.
-        source: io::Error,
-    },
+    Failed { path: PathBuf, step: WriteStep, source: io::Error },
 }
 
 /// The steps of an atomic write, in order.

@@ -24,81 +24,40 @@ const DESCRIPTION: &str = "config.json";
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum CheckpointError {
     /// A file could not be written.
     #[error(transparent)]
     Write(#[from] AtomicWriteError),
     /// A folder or file could not be worked on.
     #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was tried, as a verb.
-        action: &'static str,
-        /// The folder or file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    Io { action: &'static str, path: PathBuf, source: io::Error },
     /// There is none.
     #[error("there is no checkpoint in {}", path.display())]
-    Missing {
-        /// The folder.
-        path: PathBuf,
-    },
+    Missing { path: PathBuf },
     /// A file is truncated or no safetensors file.
     #[error("{} is truncated or no safetensors file: {message}", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What the reader found.
-        message: String,
-    },
+    Format { path: PathBuf, message: String },
     /// The position's or the description's file is damaged.
     #[error("{} is damaged: {source}", path.display())]
-    Position {
-        /// The file.
-        path: PathBuf,
-        /// What the parser found.
-        source: serde_json::Error,
-    },
+    Position { path: PathBuf, source: serde_json::Error },
     /// The file is of another model.
     #[error("{} is of another model: {difference}", path.display())]
-    OtherModel {
-        /// The file.
-        path: PathBuf,
-        /// The first difference.
-        difference: String,
-    },
+    OtherModel { path: PathBuf, difference: String },
     /// The checkpoint is of another optimizer.
     #[error(
         "{} is of the optimizer {found}, the recipe says {expected}", path.display()
     )]
-    OtherOptimizer {
-        /// The file.
-        path: PathBuf,
-        /// The optimizer in the checkpoint.
-        found: String,
-        /// The recipe's.
-        expected: &'static str,
-    },
+    OtherOptimizer { path: PathBuf, found: String, expected: &'static str },
     /// A weight is NaN or infinite.
     #[error("{}: `{name}` holds a number that is not finite; the weights are of no use", path.display())]
-    NotFinite {
-        /// The file.
-        path: PathBuf,
-        /// The parameter.
-        name: String,
-    },
+    NotFinite { path: PathBuf, name: String },
     /// A weight or a buffer of the optimizer has become NaN or infinite.
     #[error(
         "`{name}` has become a number that is not finite, so no checkpoint was written to {}; the one before it is \
          kept. A lower learning rate, warm-up or clip_norm may help", folder.display()
     )]
-    Diverged {
-        /// The checkpoint's folder.
-        folder: PathBuf,
-        /// The parameter or buffer.
-        name: String,
-    },
+    Diverged { folder: PathBuf, name: String },
     /// Values could not be moved between the file and the device.
     #[error(transparent)]
     Model(#[from] vitrine_nn::Error),

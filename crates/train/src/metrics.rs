@@ -64,72 +64,34 @@ pub fn best_epoch(epochs: &[EpochMetrics]) -> Option<&EpochMetrics> {
 
 /// Why metrics could not be read or written.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum MetricsError {
     /// The file could not be read.
     #[error("cannot read the metrics {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// A line is no epoch.
     #[error("{}, line {line}: these are not the metrics of an epoch: {source}", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// The parser's message.
-        source: serde_json::Error,
-    },
+    Line { path: PathBuf, line: usize, source: serde_json::Error },
     /// Epochs are out of order.
     #[error(
         "{}: epoch {epoch} follows epoch {previous}; epochs must count up from 1", path.display()
     )]
-    Order {
-        /// The file.
-        path: PathBuf,
-        /// The epoch that does not fit.
-        epoch: u64,
-        /// The epoch before it; 0 if there is none.
-        previous: u64,
-    },
+    Order { path: PathBuf, epoch: u64, previous: u64 },
     /// The file ends before the epoch that the run is to go on from.
     #[error(
         "{} ends with epoch {last}, but the checkpoint has completed epoch {completed}; \
          the two are not from the same run", path.display()
     )]
-    TooShort {
-        /// The file.
-        path: PathBuf,
-        /// The last epoch in the file; 0 if there is none.
-        last: u64,
-        /// The epochs that the checkpoint has completed.
-        completed: u64,
-    },
+    TooShort { path: PathBuf, last: u64, completed: u64 },
     /// A new run would write over the metrics of another.
     #[error("{} exists already: choose another folder, or resume that run", path.display())]
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
+    Exists { path: PathBuf },
     /// A figure is NaN or infinite, which JSON cannot hold.
     #[error("the metrics of epoch {epoch} cannot be written: `{field}` is not a finite number")]
-    NotFinite {
-        /// The epoch.
-        epoch: u64,
-        /// The figure.
-        field: &'static str,
-    },
+    NotFinite { epoch: u64, field: &'static str },
     /// The figures could not be put into JSON.
     #[error("the metrics of epoch {epoch} cannot be put into JSON: {source}")]
-    Encode {
-        /// The epoch.
-        epoch: u64,
-        /// The encoder's message.
-        source: serde_json::Error,
-    },
+    Encode { epoch: u64, source: serde_json::Error },
     /// The file could not be written.
     #[error(transparent)]
     Write(#[from] AtomicWriteError),

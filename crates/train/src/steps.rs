@@ -74,31 +74,3 @@ impl Sink for StepLog {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_resumed_log_goes_on_where_the_checkpoint_was() {
-        let folder = std::env::temp_dir().join(format!("vitrine-steps-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("steps.jsonl");
-        let mut log = StepLog::resume(path.clone(), 0).unwrap();
-        for step in 1..=3 {
-            log.take(Event::Step { step, figures: &[("train/loss", step as f64 / 4.0)] }).unwrap();
-        }
-        assert_eq!(fs::read_to_string(&path).unwrap(), "", "not before a checkpoint");
-        log.take(Event::Checkpoint).unwrap();
-        let line =
-            |step: u64| format!("{{\"step\":{step},\"train/loss\":{:?}}}\n", step as f64 / 4.0);
-        let three = line(1) + &line(2) + &line(3);
-        assert_eq!(fs::read_to_string(&path).unwrap(), three);
-        fs::write(&path, three.clone() + "{\"step\":4,\"tra").unwrap();
-        StepLog::resume(path.clone(), 9).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), three, "a torn line is dropped");
-        StepLog::resume(path.clone(), 2).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), line(1) + &line(2));
-        fs::remove_dir_all(&folder).unwrap();
-    }
-}

@@ -257,3 +257,32 @@ fn a_recipe_changed_in_code_is_checked_too() {
     bad.training.run.seed = u64::MAX;
     assert!(bad.validate().is_err());
 }
+
+#[test]
+fn slips_aliases_and_wrong_sections_lead_to_the_key() {
+    let suggested = |given: &str| {
+        let error = Overrides::new().set(&format!("{given}=1")).err();
+        let Some(RecipeError::Setting(SettingError::UnknownKey { suggestion, .. })) = error else {
+            panic!("{given}")
+        };
+        suggestion
+    };
+    for (given, key) in [
+        ("model.head", "model.heads"),
+        ("model.haeds", "model.heads"),
+        ("model.mlp-width", "model.mlp_width"),
+        ("optimizer.lr", "optimizer.learning_rate"),
+        ("lr", "optimizer.learning_rate"),
+        ("run.learning_rate", "optimizer.learning_rate"),
+        ("epoch", "run.epochs"),
+        ("Run.Epochs", "run.epochs"),
+        ("data.name", "data.dataset"),
+        ("model.num_layers", "model.depth"),
+        ("optimiser.momentum", "optimizer.momentum"),
+        ("schedule.warmup_epoch", "schedule.warmup_epochs"),
+    ] {
+        assert_eq!(suggested(given).as_deref(), Some(key), "{given}");
+    }
+    assert_eq!(suggested("model.quaternion"), None);
+    assert_eq!(suggested(&"x".repeat(100_000)), None);
+}

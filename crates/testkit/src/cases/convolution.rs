@@ -48,7 +48,7 @@ pub(super) fn cases() -> Vec<Case> {
             (19, [Layout::Narrowed, Layout::Transposed]),
         ] {
             let name = format!("{shape:?} to {outputs} in {windows:?}, {layouts:?}");
-            cases.extend(convolution(name, shape, outputs, windows, layouts));
+            cases.extend(all(name, shape, outputs, windows, layouts));
         }
     }
     cases.push(Case::new("unfold", "of bytes, and fold", |s| {
@@ -95,7 +95,7 @@ pub(crate) fn fold(
 }
 
 /// A convolution with its gradients.
-fn convolution(
+pub(crate) fn all(
     name: String,
     shape: [usize; 4],
     outputs: usize,

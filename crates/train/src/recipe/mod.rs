@@ -1,8 +1,7 @@
 //! Recipes: what decides a training run, read from TOML, built-in recipes and the command line.
 //!
-//! A recipe is built in layers: the defaults of [`keys`], the recipe's base (and its base), the
-//! recipe itself, and the command line's [`Overrides`]. A layer that names a `model.preset` first
-//! takes the preset's keys, then its own.
+//! A recipe is built in layers: the defaults of [`keys`], the recipe's base (and its base), the recipe itself, and the
+//! command line's [`Overrides`]. A layer that names a `model.preset` first takes the preset's keys, then its own.
 //!
 //! ```
 //! use vitrine_train::recipe::{Overrides, Recipe};

@@ -67,8 +67,7 @@ impl Overrides {
     }
 }
 
-/// Text that is no TOML value is taken as a string, so that the check of the key can refuse it in
-/// its own words.
+/// Text that is no TOML value is taken as a string, so that the check of the key can refuse it in its own words.
 fn read_value(key: &Key, text: &str) -> Value {
     let parsed = format!("value = {text}").parse::<toml::Table>().ok();
     let parsed = parsed.filter(|table| table.len() == 1).and_then(|mut t| t.remove("value"));
