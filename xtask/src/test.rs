@@ -55,7 +55,7 @@ struct LeftOut {
 }
 
 /// What the machine has beside cargo.
-struct Machine {
+struct Tools {
     rustfmt: bool,
     clippy: bool,
     openblas: bool,
@@ -99,9 +99,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 /// What this machine can check beside CUDA, and what it cannot.
 fn all_but_cuda() -> (Vec<Step>, Vec<LeftOut>) {
     let has = |task| process::output_of(process::cargo().args([task, "--version"])).is_some();
-    let machine =
-        Machine { rustfmt: has("fmt"), clippy: has("clippy"), openblas: openblas::found() };
-    (steps(&machine), left_out(&machine))
+    let tools = Tools { rustfmt: has("fmt"), clippy: has("clippy"), openblas: openblas::found() };
+    (steps(&tools), left_out(&tools))
 }
 
 /// The vector instructions that the tests of whole models are forced to use, one after the other. Those that a machine
@@ -113,15 +112,15 @@ const INSTRUCTION_SETS: [(&str, &str); 4] = [
     ("golden files and gradients, AVX-512 with BF16", "avx512bf16"),
 ];
 
-fn steps(machine: &Machine) -> Vec<Step> {
-    let linalg: &[&str] = if machine.openblas { &LINALG } else { &[] };
+fn steps(tools: &Tools) -> Vec<Step> {
+    let linalg: &[&str] = if tools.openblas { &LINALG } else { &[] };
     let others = ["test", "--workspace", "--exclude", "xtask"];
     let mut steps = Vec::new();
-    if machine.rustfmt {
+    if tools.rustfmt {
         steps.push(step("formatting", &["fmt", "--all", "--check"], &[], &[]));
     }
     steps.push(step("tidy and xtask", &["test", "--package", "xtask"], &[], &[]));
-    if machine.clippy {
+    if tools.clippy {
         let deny = ["--", "-D", "warnings"];
         let clippy = ["clippy", "--workspace", "--all-targets"];
         steps.push(step("lints", &clippy, linalg, &deny));
@@ -186,16 +185,16 @@ fn step(name: &'static str, args: &[&str], features: &[&str], last: &[&str]) -> 
     Step { name, command }
 }
 
-fn left_out(machine: &Machine) -> Vec<LeftOut> {
+fn left_out(tools: &Tools) -> Vec<LeftOut> {
     let all = [
         (
-            machine.rustfmt,
+            tools.rustfmt,
             "formatting (this toolchain has no rustfmt)",
             "rustup component add rustfmt",
         ),
-        (machine.clippy, "lints (this toolchain has no clippy)", "rustup component add clippy"),
+        (tools.clippy, "lints (this toolchain has no clippy)", "rustup component add clippy"),
         (
-            machine.openblas,
+            tools.openblas,
             "the code and tests behind the feature `linalg` (OpenBLAS was not found)",
             openblas::MEND,
         ),
@@ -245,11 +244,11 @@ fn summary(passed: usize, failed: usize, left_out: usize) -> String {
 mod tests {
     use super::*;
 
-    const EVERYTHING: Machine = Machine { rustfmt: true, clippy: true, openblas: true };
-    const NOTHING: Machine = Machine { rustfmt: false, clippy: false, openblas: false };
+    const EVERYTHING: Tools = Tools { rustfmt: true, clippy: true, openblas: true };
+    const NOTHING: Tools = Tools { rustfmt: false, clippy: false, openblas: false };
 
-    fn lines(machine: &Machine) -> Vec<String> {
-        steps(machine).iter().map(|step| process::shown(&step.command)).collect()
+    fn lines(tools: &Tools) -> Vec<String> {
+        steps(tools).iter().map(|step| process::shown(&step.command)).collect()
     }
 
     fn program(program: &'static str) -> Step {

@@ -39,22 +39,6 @@ impl EpochMetrics {
     pub fn better_than(&self, other: &Self) -> bool {
         self.val_accuracy > other.val_accuracy
     }
-
-    /// The first figure that is no finite number, by name.
-    fn not_finite(&self) -> Option<&'static str> {
-        [
-            ("train_loss", self.train_loss),
-            ("train_accuracy", self.train_accuracy),
-            ("val_loss", self.val_loss),
-            ("val_accuracy", self.val_accuracy),
-            ("learning_rate", self.learning_rate),
-            ("images_per_second", self.images_per_second),
-            ("seconds", self.seconds),
-        ]
-        .into_iter()
-        .find(|(_, value)| !value.is_finite())
-        .map(|(name, _)| name)
-    }
 }
 
 /// The best of some epochs by [`EpochMetrics::better_than`].
@@ -88,7 +72,7 @@ pub enum MetricsError {
     Exists { path: PathBuf },
     /// A figure is NaN or infinite, which JSON cannot hold.
     #[error("the metrics of epoch {epoch} cannot be written: `{field}` is not a finite number")]
-    NotFinite { epoch: u64, field: &'static str },
+    NotFinite { epoch: u64, field: String },
     /// The figures could not be put into JSON.
     #[error("the metrics of epoch {epoch} cannot be put into JSON: {source}")]
     Encode { epoch: u64, source: serde_json::Error },
@@ -155,11 +139,13 @@ impl MetricsLog {
     fn write(&self, epochs: &[EpochMetrics]) -> Result<(), MetricsError> {
         let mut text = String::new();
         for epoch in epochs {
-            if let Some(field) = epoch.not_finite() {
+            let encoded = |source| MetricsError::Encode { epoch: epoch.epoch, source };
+            let line = serde_json::to_string(epoch).map_err(encoded)?;
+            // What is not finite has become null.
+            if let Some((before, _)) = line.split_once("\":null") {
+                let field = before.rsplit('"').next().unwrap_or_default().to_owned();
                 return Err(MetricsError::NotFinite { epoch: epoch.epoch, field });
             }
-            let line = serde_json::to_string(epoch)
-                .map_err(|source| MetricsError::Encode { epoch: epoch.epoch, source })?;
             text.push_str(&line);
             text.push('\n');
         }

@@ -60,31 +60,12 @@ impl Progress {
     }
 
     fn new(display: Display) -> Self {
-        let state = State {
-            epoch: 0,
-            total_epochs: 0,
-            batches: 0,
-            batches_done: 0,
-            batches_skipped: 0,
-            images: 0,
-            loss: None,
-            started: Instant::now(),
-        };
-        Self { display, state }
+        Self { display, state: State::of(0, 0, 0) }
     }
 
     /// Begins an epoch, counted from 1, of so many batches.
-    pub fn start_epoch(&mut self, epoch: u64, total_epochs: u64, batches: u64) {
-        self.state = State {
-            epoch,
-            total_epochs,
-            batches,
-            batches_done: 0,
-            batches_skipped: 0,
-            images: 0,
-            loss: None,
-            started: Instant::now(),
-        };
+    fn start_epoch(&mut self, epoch: u64, total_epochs: u64, batches: u64) {
+        self.state = State::of(epoch, total_epochs, batches);
         match &mut self.display {
             Display::Bar(bar) => {
                 bar.reset();
@@ -99,7 +80,7 @@ impl Progress {
     }
 
     /// Passes over batches that an earlier part of the run has done; they do not count for speed.
-    pub fn skip(&mut self, batches: u64) {
+    fn skip(&mut self, batches: u64) {
         self.state.batches_done += batches;
         self.state.batches_skipped += batches;
         if let Display::Bar(bar) = &self.display {
@@ -108,7 +89,7 @@ impl Progress {
     }
 
     /// One batch of so many images is done.
-    pub fn batch(&mut self, images: u64) {
+    fn batch(&mut self, images: u64) {
         let state = &mut self.state;
         state.batches_done += 1;
         state.images += images;
@@ -136,7 +117,7 @@ impl Progress {
     }
 
     /// Ends the epoch with its figures.
-    pub fn finish_epoch(&mut self, metrics: &EpochMetrics) {
+    fn finish_epoch(&mut self, metrics: &EpochMetrics) {
         let line = epoch_line(metrics, self.state.total_epochs);
         if let Display::Bar(bar) = &self.display {
             bar.disable_steady_tick();
@@ -186,6 +167,13 @@ impl Drop for Progress {
 }
 
 impl State {
+    /// An epoch that begins.
+    fn of(epoch: u64, total_epochs: u64, batches: u64) -> Self {
+        let (batches_done, batches_skipped, images) = (0, 0, 0);
+        let (loss, started) = (None, Instant::now());
+        Self { epoch, total_epochs, batches, batches_done, batches_skipped, images, loss, started }
+    }
+
     fn figures(&self, elapsed: Duration) -> String {
         let loss = self.loss.map_or_else(|| "—".into(), |loss| format!("{loss:.3}"));
         let seconds = elapsed.as_secs_f64();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use crate::atomic::{AtomicWriteError, WriteStep, write_atomic};
+use crate::atomic::{AtomicWriteError, write_atomic};
 use crate::error::Result;
 use crate::sink::{Event, Sink};
 
@@ -24,7 +24,7 @@ impl StepLog {
     pub fn resume(path: PathBuf, steps: u64) -> Result<Self> {
         let failed = |source| AtomicWriteError::Failed {
             path: path.clone(),
-            step: WriteStep::Write,
+            step: "reading what is there",
             source,
         };
         let text = match fs::read_to_string(&path) {
@@ -60,7 +60,7 @@ impl Sink for StepLog {
                         file.write_all(self.waiting.as_bytes())?;
                         file.sync_all()
                     });
-                let step = WriteStep::Write;
+                let step = "adding to it";
                 let path = || self.path.clone();
                 written.map_err(|source| AtomicWriteError::Failed {
                     path: path(),

@@ -383,14 +383,13 @@ impl Trainer {
         if !val.loss.is_finite() {
             return Err(self.not_finite(val.loss, self.position.batches, sink));
         }
-        let share = |count: u64, of: u64| count as f64 / of.max(1) as f64;
         let metrics = EpochMetrics {
             epoch: self.position.epochs + 1,
             step: self.position.steps,
             train_loss: train.loss / train.images.max(1) as f64,
-            train_accuracy: share(train.correct, train.images),
-            val_loss: val.loss / val.images.max(1) as f64,
-            val_accuracy: share(val.correct, val.images),
+            train_accuracy: train.correct as f64 / train.images.max(1) as f64,
+            val_loss: val.loss,
+            val_accuracy: val.top1,
             learning_rate,
             images_per_second: train.images as f64 / train_seconds,
             seconds: before + started.elapsed().as_secs_f64(),

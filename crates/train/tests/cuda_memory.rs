@@ -13,7 +13,7 @@ use vitrine_train::trainer::Trainer;
 #[test]
 fn a_step_that_finds_no_memory_leaves_a_checkpoint() {
     let test = "a_step_that_finds_no_memory_leaves_a_checkpoint";
-    if vitrine_cuda_driver::status() != Ok(vitrine_cuda_driver::Kind::Emulated) {
+    if vitrine_cuda_driver::status() != Ok(vitrine_cuda_driver::DriverKind::Emulated) {
         return left_out(test, "only the emulated device can be made so small");
     }
     // Room for the model and for the buffers of uploads, not for what the MLPs of a batch of 256 keep.

@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use vitrine_data::{Locator, Split};
+use vitrine_train::TrainError;
 use vitrine_train::build;
-use vitrine_train::evaluate::{Evaluation, evaluate_classes};
+use vitrine_train::evaluate::{Evaluation, evaluate};
 use vitrine_train::threads::with_threads;
 
 use super::arguments::EvalArguments;
@@ -36,11 +37,13 @@ pub fn run(arguments: EvalArguments) -> Result<ExitCode> {
     let figures = with_threads(training.run.threads, || {
         // Draws nothing where the standard error is no terminal.
         let bar = ProgressBar::new(loader.batches_per_epoch() as u64);
-        let figures =
-            evaluate_classes(model.as_ref(), &parameters, &loader, |done| bar.set_position(done));
+        let figures = evaluate(model.as_ref(), &parameters, &loader, |done| bar.set_position(done));
         bar.finish_and_clear();
         figures
     })??;
+    if !figures.loss.is_finite() {
+        return Err(TrainError::NotFiniteOutput { what: "loss" }.into());
+    }
     let weights = weights.display().to_string();
     let report = Report { dataset: dataset.name(), weights, figures: &figures };
     match arguments.json {
