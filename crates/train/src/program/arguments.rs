@@ -181,7 +181,7 @@ impl Args for RecipeArguments {
         let flags = keys().filter_map(|key| Some((key, key.flag?)));
         flags
             .fold(command.arg(recipe.help(help)), |command, (key, flag)| {
-                let name = key.leaf().to_uppercase();
+                let name = if key.kind.is_text() { "NAME" } else { "N" };
                 let help = format!("{}: {}", capitalised(key.about), key.kind.allowed());
                 command.arg(Arg::new(flag).long(&flag[2..]).value_name(name).help(help))
             })
