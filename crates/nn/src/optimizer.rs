@@ -89,7 +89,7 @@ impl Optimizer for Sgd {
         };
         let step = SgdStep { learning_rate, momentum, nesterov, weight_decay: self.weight_decay };
         let (values, grads) = (parameters.values(), parameters.grads());
-        values.sgd_(grads, velocity.as_ref(), &step, &parameters.undecayed())?;
+        values.sgd_(grads, velocity.as_ref(), &step, &parameters.groups())?;
         self.steps += 1;
         Ok(())
     }
@@ -148,7 +148,7 @@ impl Optimizer for AdamW {
             step: self.steps + 1,
         };
         let (values, grads) = (parameters.values(), parameters.grads());
-        values.adamw_(grads, &first, &second, &step, &parameters.undecayed())?;
+        values.adamw_(grads, &first, &second, &step, &parameters.groups())?;
         self.steps += 1;
         Ok(())
     }

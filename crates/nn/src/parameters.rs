@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use vitrine_tensor::{DType, Device, StreamKey, Tensor};
+use vitrine_tensor::{DType, Device, ParameterGroup, StreamKey, Tensor};
 
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -237,15 +237,13 @@ impl Parameters {
         Ok(self.grads.sum_squares()?)
     }
 
-    /// The parts of the flat buffers that weight decay leaves out, in ascending order.
-    pub(crate) fn undecayed(&self) -> Vec<Range<usize>> {
-        let mut parts: Vec<Range<usize>> = Vec::new();
-        for info in self.infos.iter().filter(|info| !info.decays) {
-            match parts.last_mut() {
-                Some(part) if part.end == info.range.start => part.end = info.range.end,
-                _ => parts.push(info.range.clone()),
-            }
-        }
-        parts
+    /// The parts of the flat buffers that weight decay leaves out, for the optimizers.
+    pub(crate) fn groups(&self) -> Vec<ParameterGroup> {
+        let undecayed = self.infos.iter().filter(|info| !info.decays);
+        let group = |info: &ParameterInfo| ParameterGroup {
+            decay: false,
+            ..ParameterGroup::plain(info.range.clone())
+        };
+        undecayed.map(group).collect()
     }
 }

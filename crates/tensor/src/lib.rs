@@ -37,7 +37,7 @@ mod tensor;
 
 pub use backend::{
     Activation, AdamWStep, Attention, AttentionInputs, AttentionOutput, Backend, Binary, Epilogue,
-    SgdStep, Windows,
+    ParameterGroup, SgdStep, Windows,
 };
 pub use cpu::CpuBackend;
 pub use device::Device;

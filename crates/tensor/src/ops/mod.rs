@@ -22,7 +22,7 @@ pub use linear::{Epilogue, Products};
 pub use losses::Losses;
 pub use movement::Movement;
 pub use norms::{LayerNormGrads, Norms};
-pub use optimizers::{AdamWStep, Optimizers, SgdStep};
+pub use optimizers::{AdamWStep, Optimizers, ParameterGroup, SgdStep};
 
 use crate::error::{Error, Result};
 use crate::{Device, Tensor};
