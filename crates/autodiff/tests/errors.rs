@@ -146,6 +146,7 @@ fn errors_of_operations_name_the_operation_and_record_nothing() {
         x.self_attention(&Default::default()),
         x.attention(&y, &Default::default()),
         x.cross_entropy(y.value(), 0.0),
+        x.soft_target_cross_entropy(y.value()),
         Var::concat(&[], 0),
         Var::concat(&[&x, &y], 1),
     ];

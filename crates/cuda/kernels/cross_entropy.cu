@@ -1,4 +1,4 @@
-// Mean cross-entropy with smoothed labels, with its gradient. A warp works on a row.
+// Mean cross-entropy with smoothed labels or with shares of classes, with its gradient. A warp works on a row.
 #include "element.cuh"
 #include "reduce.cuh"
 
@@ -37,8 +37,8 @@ __device__ void cross_entropy(const T* logits, const int64_t* labels, float hit,
 
 constexpr int MEAN_THREADS = 256;
 
-// The mean of the losses, and into fault [sample, label, classes] the first label that is no class, if there is one and
-// none was found before. One block.
+// The mean of the losses, and into fault [sample, label, classes] the first label that is no class, if there are labels,
+// such a one among them, and none was found before. One block.
 extern "C" __global__ void __launch_bounds__(MEAN_THREADS)
     cross_entropy_mean(const float* losses, const int64_t* labels, float* mean, int64_t* fault, uint64_t rows,
                        uint32_t classes) {
@@ -48,7 +48,7 @@ extern "C" __global__ void __launch_bounds__(MEAN_THREADS)
     uint64_t first = rows;
     for (uint64_t row = threadIdx.x; row < rows; row += MEAN_THREADS) {
         sum += losses[row];
-        if (first == rows && (labels[row] < 0 || labels[row] >= classes)) first = row;
+        if (labels && first == rows && (labels[row] < 0 || labels[row] >= classes)) first = row;
     }
     sums[threadIdx.x] = sum;
     wrong[threadIdx.x] = first;
@@ -88,6 +88,43 @@ __device__ void cross_entropy_grad(const T* logits, const int64_t* labels, float
     }
 }
 
+// losses[row] = −Σ_k target·(logit − top − log_sum).
+template <class T>
+__device__ void soft_target_cross_entropy(const T* logits, const float* targets, float* losses, uint64_t rows,
+                                          uint32_t classes) {
+    uint64_t row = thread_number() / 32;
+    if (row >= rows) return;
+    logits += row * classes;
+    targets += row * classes;
+    float2 parts = log_sum(logits, classes);
+    float loss = 0.0f;
+    for (uint32_t i = threadIdx.x % 32; i < classes; i += 32) {
+        loss += targets[i] * (parts.y - (to_float(logits[i]) - parts.x));
+    }
+    loss = warp_sum(loss);
+    if (threadIdx.x % 32 == 0) losses[row] = loss;
+}
+
+// dlogits = dloss/rows · (Σtarget·softmax(logits) − target)
+template <class T>
+__device__ void soft_target_cross_entropy_grad(const T* logits, const float* targets, const float* dloss, T* dlogits,
+                                               uint64_t rows, uint32_t classes) {
+    uint64_t row = thread_number() / 32;
+    if (row >= rows) return;
+    logits += row * classes;
+    targets += row * classes;
+    dlogits += row * classes;
+    float2 parts = log_sum(logits, classes);
+    float total = 0.0f;
+    for (uint32_t i = threadIdx.x % 32; i < classes; i += 32) total += targets[i];
+    total = warp_sum(total);
+    float factor = *dloss / float(rows);
+    for (uint32_t i = threadIdx.x % 32; i < classes; i += 32) {
+        float probability = expf(to_float(logits[i]) - parts.x - parts.y);
+        dlogits[i] = from_float<T>(factor * (total * probability - targets[i]));
+    }
+}
+
 #define DEFINE(T, NAME)                                                                                              \
     extern "C" __global__ void cross_entropy_##NAME(const T* logits, const int64_t* labels, float hit, float spread, \
                                                     float* losses, uint64_t rows, uint32_t classes) {                \
@@ -97,5 +134,14 @@ __device__ void cross_entropy_grad(const T* logits, const int64_t* labels, float
                                                          float spread, const float* dloss, T* dlogits,               \
                                                          uint64_t rows, uint32_t classes) {                          \
         cross_entropy_grad(logits, labels, hit, spread, dloss, dlogits, rows, classes);                              \
+    }                                                                                                                \
+    extern "C" __global__ void soft_target_cross_entropy_##NAME(const T* logits, const float* targets,               \
+                                                                float* losses, uint64_t rows, uint32_t classes) {    \
+        soft_target_cross_entropy(logits, targets, losses, rows, classes);                                           \
+    }                                                                                                                \
+    extern "C" __global__ void soft_target_cross_entropy_grad_##NAME(const T* logits, const float* targets,          \
+                                                                     const float* dloss, T* dlogits, uint64_t rows,  \
+                                                                     uint32_t classes) {                             \
+        soft_target_cross_entropy_grad(logits, targets, dloss, dlogits, rows, classes);                              \
     }
 FOR_FLOAT_TYPES(DEFINE)

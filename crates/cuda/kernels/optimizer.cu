@@ -2,33 +2,44 @@
 #include "element.cuh"
 #include "reduce.cuh"
 
-// Whether weight decay applies to an element: the ascending borders lie where it ends and begins again, in turn.
-__device__ bool decays(uint64_t element, const uint64_t* borders, uint32_t count) {
-    uint32_t below = 0;  // borders at or below the element
-    for (uint32_t end = count; below < end;) {
-        uint32_t middle = (below + end) / 2;
-        if (borders[middle] <= element) {
-            below = middle + 1;
+// Elements up to `end` that are treated alike. Made in src/ops/optimizers.rs.
+struct Run {
+    uint64_t end;
+    float rate_scale;
+    uint32_t flags;
+};
+constexpr uint32_t DECAYS = 1, FROZEN = 2;
+
+// The run of an element, given all runs in order; none: every element decays at the plain rate.
+__device__ Run run_of(uint64_t element, const Run* runs, uint32_t count) {
+    if (count == 0) return {0, 1.0f, DECAYS};
+    uint32_t first = 0;  // runs that end at or before the element
+    for (uint32_t end = count - 1; first < end;) {
+        uint32_t middle = (first + end) / 2;
+        if (runs[middle].end <= element) {
+            first = middle + 1;
         } else {
             end = middle;
         }
     }
-    return below % 2 == 0;
+    return runs[first];
 }
 
 // w −= rate·direction (torch.optim.SGD); velocity is used if momentum is not 0.
 template <class T>
 __device__ void sgd(T* w, const T* g, T* velocity, float rate, float momentum, uint32_t nesterov, float decay,
-                    const uint64_t* borders, uint32_t count, uint64_t elements) {
+                    const Run* runs, uint32_t count, uint64_t elements) {
     for (uint64_t i = thread_number(); i < elements; i += thread_count()) {
+        Run run = run_of(i, runs, count);
+        if (run.flags & FROZEN) continue;
         float weight = to_float(w[i]);
-        float direction = to_float(g[i]) + (decays(i, borders, count) ? decay : 0.0f) * weight;
+        float direction = to_float(g[i]) + (run.flags & DECAYS ? decay : 0.0f) * weight;
         if (momentum != 0.0f) {
             float updated = momentum * to_float(velocity[i]) + direction;
             velocity[i] = from_float<T>(updated);
             direction = nesterov ? direction + momentum * updated : updated;
         }
-        w[i] = from_float<T>(weight - rate * direction);
+        w[i] = from_float<T>(weight - rate * run.rate_scale * direction);
     }
 }
 
@@ -42,16 +53,20 @@ struct AdamW {
 
 // Loshchilov and Hutter 2019, algorithm 2.
 template <class T>
-__device__ void adamw(T* w, const T* g, T* first, T* second, const AdamW& step, const uint64_t* borders, uint32_t count,
+__device__ void adamw(T* w, const T* g, T* first, T* second, const AdamW& step, const Run* runs, uint32_t count,
                       uint64_t elements) {
     for (uint64_t i = thread_number(); i < elements; i += thread_count()) {
+        Run run = run_of(i, runs, count);
+        if (run.flags & FROZEN) continue;
         float grad = to_float(g[i]);
         float m = step.beta1 * to_float(first[i]) + step.rest1 * grad;
         float v = step.beta2 * to_float(second[i]) + step.rest2 * grad * grad;
         first[i] = from_float<T>(m);
         second[i] = from_float<T>(v);
-        float keep = decays(i, borders, count) ? step.keep : 1.0f;
-        w[i] = from_float<T>(keep * to_float(w[i]) - step.rate * m / (sqrtf(v) * step.root + step.epsilon));
+        // With a scale of 1 this is `keep` itself: both differences are exact.
+        float keep = run.flags & DECAYS ? 1.0f - run.rate_scale * (1.0f - step.keep) : 1.0f;
+        float rate = step.rate * run.rate_scale;
+        w[i] = from_float<T>(keep * to_float(w[i]) - rate * m / (sqrtf(v) * step.root + step.epsilon));
     }
 }
 
@@ -96,13 +111,13 @@ __device__ void clip_norm(T* x, const float* sum_squares, float max_norm, uint64
 
 #define DEFINE(T, NAME)                                                                                              \
     extern "C" __global__ void sgd_##NAME(T* w, const T* g, T* velocity, float rate, float momentum,                 \
-                                          uint32_t nesterov, float decay, const uint64_t* borders, uint32_t count,   \
+                                          uint32_t nesterov, float decay, const Run* runs, uint32_t count,           \
                                           uint64_t elements) {                                                       \
-        sgd(w, g, velocity, rate, momentum, nesterov, decay, borders, count, elements);                              \
+        sgd(w, g, velocity, rate, momentum, nesterov, decay, runs, count, elements);                                 \
     }                                                                                                                \
     extern "C" __global__ void adamw_##NAME(T* w, const T* g, T* first, T* second, AdamW step,                       \
-                                            const uint64_t* borders, uint32_t count, uint64_t elements) {            \
-        adamw(w, g, first, second, step, borders, count, elements);                                                  \
+                                            const Run* runs, uint32_t count, uint64_t elements) {                    \
+        adamw(w, g, first, second, step, runs, count, elements);                                                     \
     }                                                                                                                \
     extern "C" __global__ void __launch_bounds__(256)                                                                \
         sum_squares_##NAME(const T* x, float* partial, uint64_t elements) {                                          \

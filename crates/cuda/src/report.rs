@@ -41,8 +41,8 @@ pub struct KernelRow {
 }
 
 impl CudaBackend {
-    /// What each kernel did in a step since [`CudaBackend::start_profile`], on average over `steps` steps, with times if
-    /// the kernels were `timed`. Waits for the device.
+    /// What each kernel did since [`CudaBackend::start_profile`], on average over `steps` steps, with times if the
+    /// kernels were `timed`. Waits for the device.
     pub fn kernel_report(&self, steps: usize, timed: bool) -> Result<KernelReport> {
         let (figures, here) = (self.finish_profile()?, self.limits()?);
         let each = |total: f64| total / steps.max(1) as f64;

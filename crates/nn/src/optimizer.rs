@@ -89,7 +89,7 @@ impl Optimizer for Sgd {
         };
         let step = SgdStep { learning_rate, momentum, nesterov, weight_decay: self.weight_decay };
         let (values, grads) = (parameters.values(), parameters.grads()?);
-        values.sgd_(grads, velocity.as_ref(), &step, &undecayed(parameters))?;
+        values.sgd_(grads, velocity.as_ref(), &step, &parameters.groups())?;
         self.steps += 1;
         Ok(())
     }
@@ -148,7 +148,7 @@ impl Optimizer for AdamW {
             step: self.steps + 1,
         };
         let (values, grads) = (parameters.values(), parameters.grads()?);
-        values.adamw_(grads, &first, &second, &step, &undecayed(parameters))?;
+        values.adamw_(grads, &first, &second, &step, &parameters.groups())?;
         self.steps += 1;
         Ok(())
     }
@@ -172,8 +172,4 @@ impl Optimizer for AdamW {
     fn set_steps(&mut self, steps: u64) {
         self.steps = steps;
     }
-}
-
-fn undecayed(parameters: &Parameters) -> Vec<std::ops::Range<usize>> {
-    parameters.groups().into_iter().filter(|g| !g.decay).map(|g| g.range).collect()
 }

@@ -360,15 +360,18 @@ fn arguments_that_make_no_sense() {
     argument(Tensor::concat(&[], 0), "concat", "number of tensors", "0");
     let step = SgdStep { momentum: 0.9, ..SGD };
     argument(x.sgd_(&zeros(&[2, 2]), None, &step, &[]), "sgd_", "velocity", "missing");
-    let part = |start, end| Range { start, end };
-    let wrong = [
-        vec![part(3, 2)],
-        vec![part(0, 2), part(1, 3)],
-        vec![part(2, 3), part(0, 1)],
-        vec![part(0, 5)],
-    ];
-    for undecayed in &wrong {
-        argument(x.sgd_(&zeros(&[2, 2]), None, &SGD, undecayed), "sgd_", "undecayed", "ascend");
+    let part = |start, end| ParameterGroup::plain(Range { start, end });
+    let scaled = |rate_scale| ParameterGroup { rate_scale, ..part(0, 1) };
+    for (wrong, shown) in [
+        (vec![part(3, 2)], "3..2"),
+        (vec![part(0, 2), part(1, 3)], "1..3"),
+        (vec![part(2, 3), part(0, 1)], "0..1"),
+        (vec![part(0, 5)], "0..5"),
+        (vec![scaled(-0.5)], "-0.5"),
+        (vec![scaled(f64::NAN)], "NaN"),
+        (vec![scaled(f64::INFINITY)], "inf"),
+    ] {
+        argument(x.sgd_(&zeros(&[2, 2]), None, &SGD, &wrong), "sgd_", "parameter groups", shown);
     }
 }
 
@@ -387,6 +390,19 @@ fn labels_out_of_range() {
     let labels = of(DType::I64, &[2]);
     mismatch(logits.cross_entropy(&labels, 0.0), "cross_entropy", &[2], &[3]);
     error(logits.cross_entropy(&zeros(&[3]), 0.0), &["cross_entropy", "f32", "i64 labels"]);
+}
+
+#[test]
+fn shares_of_classes_that_do_not_fit() {
+    let (logits, dloss) = (zeros(&[3, 4]), zeros(&[]));
+    let (op, grad) = ("soft_target_cross_entropy", "soft_target_cross_entropy_grad");
+    mismatch(logits.soft_target_cross_entropy(&zeros(&[3, 5])), op, &[3, 5], &[3, 4]);
+    let targets = of(DType::BF16, &[3, 4]);
+    error(targets.soft_target_cross_entropy(&targets), &[op, "bf16", "f32"]);
+    error(logits.soft_target_cross_entropy_grad(&targets, &dloss), &[grad, "bf16", "f32"]);
+    let none = zeros(&[0, 4]);
+    error(none.soft_target_cross_entropy(&none), &[op, "[0, 4]", "not empty"]);
+    mismatch(logits.soft_target_cross_entropy_grad(&logits, &none), grad, &[0, 4], &[]);
 }
 
 #[test]

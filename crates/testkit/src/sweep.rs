@@ -208,6 +208,11 @@ fn rows(reach: Reach) -> Vec<Case> {
     cases.extend(sweep(reach, "cross_entropy_grad", &axes, |s, shape, turn| {
         cross_entropy::gradient(s, shape, pick(turn, &LAYOUTS), pick(turn, &[0.0, 0.1]), 1.0)
     }));
+    for (i, op) in SOFT_TARGETS.into_iter().enumerate() {
+        cases.extend(sweep(reach, op, &axes, move |s, shape, turn| {
+            cross_entropy::soft_targets(shape, pick(turn, &LAYOUTS), 1.0)[i].run(&s.device, s.dtype)
+        }));
+    }
     let axes = [Axis::new(3, ROWS), Axis::new(5, ROWS), Axis::new(7, WIDTH)];
     cases.extend(sweep(reach, "sum", &axes, |s, shape, turn| {
         sum::over_axis(s, &shape, turn % 3, pick(turn / 3, &LAYOUTS))
@@ -304,6 +309,9 @@ fn moves(reach: Reach) -> Vec<Case> {
     cases
 }
 
+/// As [`cross_entropy::soft_targets`] gives them.
+const SOFT_TARGETS: [&str; 2] = ["soft_target_cross_entropy", "soft_target_cross_entropy_grad"];
+
 /// As [`convolution::all`] gives them.
 const CONVOLUTIONS: [&str; 3] =
     ["convolution", "convolution_grad_input", "convolution_grad_weight"];
@@ -311,17 +319,21 @@ const CONVOLUTIONS: [&str; 3] =
 /// What works on flat buffers: optimizers, the norm of the gradient.
 fn updates(reach: Reach) -> Vec<Case> {
     let axes = [Axis::new(1, FLAT)];
-    let undecayed = |n, turn| if turn % 2 == 0 { optimizer::undecayed(n) } else { Vec::new() };
+    let groups = |n, turn| match optimizer::groups(n) {
+        _ if turn % 3 == 0 => Vec::new(),
+        [(_, undecayed), _] if turn % 3 == 1 => undecayed,
+        [_, (_, mixed)] => mixed,
+    };
     let mut cases = sweep(reach, "sgd", &axes, move |s, [n], turn| {
         let (momentum, nesterov) = pick(turn, &[(0.0, false), (0.9, false), (0.9, true)]);
         let step = SgdStep { learning_rate: 0.1, momentum, nesterov, weight_decay: 0.05 };
-        optimizer::sgd(s, n, &step, &undecayed(n, turn))
+        optimizer::sgd(s, n, &step, &groups(n, turn))
     });
     cases.extend(sweep(reach, "adamw", &axes, move |s, [n], turn| {
         let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
         let (learning_rate, weight_decay, step) = (1e-2, 0.05, 1 + turn as u64);
         let step = AdamWStep { learning_rate, beta1, beta2, epsilon, weight_decay, step };
-        optimizer::adamw(s, n, &step, &undecayed(n, turn))
+        optimizer::adamw(s, n, &step, &groups(n, turn))
     }));
     cases.extend(sweep(reach, "sum_squares", &axes, |s, [n], turn| {
         optimizer::sum_squares(s, n, pick(turn, &Layout::ALL))

@@ -1,4 +1,4 @@
-//! Mean cross-entropy with integer labels.
+//! Mean cross-entropy with integer labels, or with shares of classes.
 
 use vitrine_tensor::Tensor;
 
@@ -30,5 +30,29 @@ impl Var {
 impl CrossEntropy {
     pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
         flow.add(inputs[0], self.logits.cross_entropy_grad(&self.labels, self.smoothing, &dy)?)
+    }
+}
+
+/// Saves logits and targets.
+pub(crate) struct SoftTargetCrossEntropy {
+    logits: Tensor,
+    targets: Tensor,
+}
+
+impl Var {
+    /// The mean cross-entropy of `self [B, K]` with shares of classes `[B, K]` of the accumulator's type, a scalar; see
+    /// [`Tensor::soft_target_cross_entropy`].
+    pub fn soft_target_cross_entropy(&self, targets: &Tensor) -> Result<Self> {
+        let value = self.value().soft_target_cross_entropy(targets)?;
+        Self::record("soft_target_cross_entropy", value, &[self], || {
+            let (logits, targets) = (self.value().clone(), targets.clone());
+            Op::SoftTargetCrossEntropy(SoftTargetCrossEntropy { logits, targets })
+        })
+    }
+}
+
+impl SoftTargetCrossEntropy {
+    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
+        flow.add(inputs[0], self.logits.soft_target_cross_entropy_grad(&self.targets, &dy)?)
     }
 }

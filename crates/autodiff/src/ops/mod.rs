@@ -74,6 +74,7 @@ operations! {
     Softmax => softmax::Softmax,
     Attention => attention::AttentionOp,
     CrossEntropy => cross_entropy::CrossEntropy,
+    SoftTargetCrossEntropy => cross_entropy::SoftTargetCrossEntropy,
     Unfold => convolution::Unfold,
     Convolution => convolution::Convolution,
     EmbedTokens => embed::EmbedTokens,

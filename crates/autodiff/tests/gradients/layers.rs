@@ -3,7 +3,7 @@
 use vitrine_autodiff::Var;
 use vitrine_tensor::Dropout;
 
-use crate::check::{Case, PassThrough, ProductAndCube, case, integers};
+use crate::check::{Case, PassThrough, ProductAndCube, case, integers, normal};
 use crate::linear::{ACTIVATIONS, mask};
 
 pub fn cases() -> Vec<Case> {
@@ -95,6 +95,10 @@ fn cross_entropy() -> Vec<Case> {
     cases.push(case("CrossEntropy", "of transposed logits, scaled", &[&[4, 5]], |x| {
         let logits = x[0].permute(&[1, 0])?;
         logits.cross_entropy(&integers(&[0, 3, 3, 1, 2]), 0.2)?.scale(-2.5)
+    }));
+    cases.push(case("SoftTargetCrossEntropy", "targets of any sum", &[&[4, 5]], |x| {
+        let targets = normal(9, &[4, 5]);
+        x[0].soft_target_cross_entropy(&targets.mul(&targets)?)?.scale(-2.5)
     }));
     cases
 }

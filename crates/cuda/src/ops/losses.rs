@@ -1,5 +1,5 @@
-//! Mean cross-entropy with smoothed labels, with its gradient; and labels that are no classes, which only the device
-//! sees.
+//! Mean cross-entropy with smoothed labels or with shares of classes, with its gradient; and labels that are no classes,
+//! which only the device sees.
 
 use parking_lot::Mutex;
 use vitrine_tensor::backend::Losses;
@@ -34,6 +34,29 @@ pub(crate) fn check_labels(backend: &CudaBackend) -> Result<()> {
     }
 }
 
+impl CudaBackend {
+    /// The mean of the losses of all rows. With `labels`, those that are no classes are noted at `fault`.
+    fn mean_loss(
+        &self,
+        op: &'static str,
+        losses: &DeviceBlock,
+        labels: Option<&Tensor>,
+        fault: u64,
+        [rows, classes]: [usize; 2],
+        loss: &Tensor,
+    ) -> Result<()> {
+        self.launch(op, "cross_entropy_mean")?
+            .grid([1; 3])
+            .value(losses.address())
+            .optional(labels)
+            .tensor(loss)
+            .value(fault)
+            .value(rows as u64)
+            .value(classes as u32)
+            .launch()
+    }
+}
+
 impl Losses for CudaBackend {
     fn cross_entropy(
         &self,
@@ -64,15 +87,7 @@ impl Losses for CudaBackend {
             *fault = Some(block);
         }
         let fault = fault.as_ref().map_or(0, DeviceBlock::address);
-        self.launch(OP, "cross_entropy_mean")?
-            .grid([1; 3])
-            .value(losses.address())
-            .tensor(labels)
-            .tensor(loss)
-            .value(fault)
-            .value(rows as u64)
-            .value(classes as u32)
-            .launch()
+        self.mean_loss(OP, &losses, Some(labels), fault, [rows, classes], loss)
     }
 
     fn cross_entropy_grad(
@@ -92,6 +107,47 @@ impl Losses for CudaBackend {
             .tensor(labels)
             .value(hit)
             .value(spread)
+            .tensor(dloss)
+            .tensor(dlogits)
+            .value(rows as u64)
+            .value(classes as u32)
+            .launch()
+    }
+
+    fn soft_target_cross_entropy(
+        &self,
+        logits: &Tensor,
+        targets: &Tensor,
+        loss: &Tensor,
+    ) -> Result<()> {
+        const OP: &str = "soft_target_cross_entropy";
+        let &[rows, classes] = logits.shape() else { unreachable!("`ops` gives [B, K]") };
+        let losses = self.scratch(rows * size_of::<f32>())?;
+        self.launch_for(OP, logits.dtype())?
+            .moves(&[logits, targets])
+            .over_rows(rows)
+            .tensor(logits)
+            .tensor(targets)
+            .value(losses.address())
+            .value(rows as u64)
+            .value(classes as u32)
+            .launch()?;
+        self.mean_loss(OP, &losses, None, 0, [rows, classes], loss)
+    }
+
+    fn soft_target_cross_entropy_grad(
+        &self,
+        logits: &Tensor,
+        targets: &Tensor,
+        dloss: &Tensor,
+        dlogits: &Tensor,
+    ) -> Result<()> {
+        let &[rows, classes] = logits.shape() else { unreachable!("`ops` gives [B, K]") };
+        self.launch_for("soft_target_cross_entropy_grad", logits.dtype())?
+            .moves(&[logits, targets, dlogits])
+            .over_rows(rows)
+            .tensor(logits)
+            .tensor(targets)
             .tensor(dloss)
             .tensor(dlogits)
             .value(rows as u64)

@@ -1,9 +1,7 @@
 //! Optimizer updates over flat buffers, and the norm of the gradient.
 
-use std::ops::Range;
-
 use bytemuck::NoUninit;
-use vitrine_tensor::backend::Optimizers;
+use vitrine_tensor::backend::{Optimizers, ParameterGroup};
 use vitrine_tensor::{AdamWStep, Result, SgdStep, Tensor};
 
 use super::arithmetic::blocks;
@@ -42,20 +40,26 @@ impl AdamW {
     }
 }
 
-/// The address and the number of the borders between elements that decay and, from the first border on, those that do
-/// not, in turn.
-fn borders(
+/// Runs of elements on the device, as `Run` in `kernels/optimizer.cu`: their address and their number, 0 if all elements
+/// are plain.
+fn runs(
     backend: &CudaBackend,
-    undecayed: &[Range<usize>],
+    groups: &[ParameterGroup],
+    elements: usize,
     weight_decay: f64,
 ) -> Result<(u64, u32)> {
-    if weight_decay == 0.0 || undecayed.is_empty() {
+    const DECAYS: u64 = 1;
+    const FROZEN: u64 = 2;
+    let groups = ParameterGroup::covering(groups, elements, weight_decay);
+    if groups.iter().all(|group| *group == ParameterGroup::plain(group.range.clone())) {
         return Ok((0, 0));
     }
-    let borders: Vec<u64> =
-        undecayed.iter().flat_map(|part| [part.start as u64, part.end as u64]).collect();
-    let count = borders.len() as u32;
-    Ok((backend.table(borders)?, count))
+    let numbers = groups.iter().flat_map(|group| {
+        let flags = DECAYS * u64::from(group.decay) + FROZEN * u64::from(group.frozen);
+        let scale = u64::from((group.rate_scale as f32).to_bits());
+        [group.range.end as u64, flags << 32 | scale]
+    });
+    Ok((backend.table(numbers.collect())?, groups.len() as u32))
 }
 
 impl Optimizers for CudaBackend {
@@ -65,9 +69,9 @@ impl Optimizers for CudaBackend {
         grads: &Tensor,
         velocity: Option<&Tensor>,
         step: &SgdStep,
-        undecayed: &[Range<usize>],
+        groups: &[ParameterGroup],
     ) -> Result<()> {
-        let (borders, count) = borders(self, undecayed, step.weight_decay)?;
+        let (runs, count) = runs(self, groups, parameters.elements(), step.weight_decay)?;
         let elements = parameters.elements() as u64;
         self.launch_for("sgd", parameters.dtype())?
             .moves(&[parameters, grads, parameters])
@@ -80,7 +84,7 @@ impl Optimizers for CudaBackend {
             .value(step.momentum as f32)
             .value(u32::from(step.nesterov))
             .value(step.weight_decay as f32)
-            .value(borders)
+            .value(runs)
             .value(count)
             .value(elements)
             .launch()
@@ -93,9 +97,9 @@ impl Optimizers for CudaBackend {
         first_moment: &Tensor,
         second_moment: &Tensor,
         step: &AdamWStep,
-        undecayed: &[Range<usize>],
+        groups: &[ParameterGroup],
     ) -> Result<()> {
-        let (borders, count) = borders(self, undecayed, step.weight_decay)?;
+        let (runs, count) = runs(self, groups, parameters.elements(), step.weight_decay)?;
         let elements = parameters.elements() as u64;
         self.launch_for("adamw", parameters.dtype())?
             .moves(&[parameters, grads, parameters])
@@ -106,7 +110,7 @@ impl Optimizers for CudaBackend {
             .tensor(first_moment)
             .tensor(second_moment)
             .value(AdamW::new(step))
-            .value(borders)
+            .value(runs)
             .value(count)
             .value(elements)
             .launch()

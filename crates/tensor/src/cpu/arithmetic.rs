@@ -6,7 +6,6 @@ use rayon::prelude::*;
 use super::CpuBackend;
 use super::dispatch::with_float;
 use super::memory::{read, write};
-use super::movement::{last, row_offset};
 use super::number::{Number, Real, sum_of};
 use super::simd::simd;
 use crate::backend::{Arithmetic, Binary};
@@ -20,6 +19,20 @@ const BLOCK: usize = 16 * 1024;
 struct Operand<'a, T> {
     values: &'a [T],
     strides: &'a [usize],
+}
+
+/// Where row `row` (an index over all axes but the last) starts.
+fn row_offset(mut row: usize, shape: &[usize], strides: &[usize]) -> usize {
+    let mut offset = 0;
+    for axis in (0..shape.len().saturating_sub(1)).rev() {
+        offset += row % shape[axis] * strides[axis];
+        row /= shape[axis];
+    }
+    offset
+}
+
+fn last(values: &[usize]) -> usize {
+    values.last().copied().unwrap_or(1)
 }
 
 simd! {

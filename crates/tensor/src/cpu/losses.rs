@@ -1,6 +1,7 @@
-//! Mean cross-entropy with smoothed labels, with its gradient.
+//! Mean cross-entropy with smoothed labels or with shares of classes, with its gradient.
 
 use num_traits::{Float, Zero};
+use rayon::prelude::*;
 
 use super::CpuBackend;
 use super::dispatch::with_float;
@@ -78,6 +79,39 @@ fn grad<T: Number>(logits: &[T], labels: &Labels, dloss: T::Acc, dlogits: &mut [
     }
 }
 
+/// `−1/B · Σ_b Σ_k target·(logit − top − log_sum)`: the losses of the rows are added in order.
+fn soft_forward<T: Number>(logits: &[T], targets: &[T::Acc], classes: usize) -> T::Acc {
+    let rows = logits.par_chunks_exact(classes).zip(targets.par_chunks_exact(classes));
+    let losses = rows.map(|(row, targets)| {
+        let (top, log_sum) = log_sum(row);
+        let terms = row.iter().zip(targets);
+        terms.map(|(x, &target)| target * (log_sum - (x.widen() - top))).sum()
+    });
+    let losses: Vec<T::Acc> = losses.collect();
+    let count = T::Acc::of(losses.len() as f64);
+    losses.into_iter().sum::<T::Acc>() / count
+}
+
+/// `dlogits = dloss/B · (Σtarget·softmax(logits) − target)`
+fn soft_grad<T: Number>(
+    logits: &[T],
+    targets: &[T::Acc],
+    classes: usize,
+    dloss: T::Acc,
+    dlogits: &mut [T],
+) {
+    let factor = dloss / T::Acc::of((logits.len() / classes) as f64);
+    let rows = logits.par_chunks_exact(classes).zip(targets.par_chunks_exact(classes));
+    rows.zip(dlogits.par_chunks_exact_mut(classes)).for_each(|((row, targets), drow)| {
+        let (top, log_sum) = log_sum(row);
+        let total: T::Acc = targets.iter().copied().sum();
+        for ((x, &target), dx) in row.iter().zip(targets).zip(drow) {
+            let probability = (x.widen() - top - log_sum).exponential();
+            *dx = T::narrow(factor * (total * probability - target));
+        }
+    });
+}
+
 impl Losses for CpuBackend {
     fn cross_entropy(
         &self,
@@ -107,6 +141,34 @@ impl Losses for CpuBackend {
         with_float!(logits.dtype(), T => {
             let dloss = read::<Acc<T>>(dloss)[0];
             grad::<T>(&read(logits), &labels, dloss, &mut write(dlogits));
+        });
+        Ok(())
+    }
+
+    fn soft_target_cross_entropy(
+        &self,
+        logits: &Tensor,
+        targets: &Tensor,
+        loss: &Tensor,
+    ) -> Result<()> {
+        with_float!(logits.dtype(), T => {
+            let value = soft_forward::<T>(&read(logits), &read(targets), logits.dims().last());
+            write::<Acc<T>>(loss)[0] = value;
+        });
+        Ok(())
+    }
+
+    fn soft_target_cross_entropy_grad(
+        &self,
+        logits: &Tensor,
+        targets: &Tensor,
+        dloss: &Tensor,
+        dlogits: &Tensor,
+    ) -> Result<()> {
+        let classes = logits.dims().last();
+        with_float!(logits.dtype(), T => {
+            let dloss = read::<Acc<T>>(dloss)[0];
+            soft_grad::<T>(&read(logits), &read(targets), classes, dloss, &mut write(dlogits));
         });
         Ok(())
     }

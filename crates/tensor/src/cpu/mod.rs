@@ -1,5 +1,6 @@
 //! The CPU backend. Each topic's file has its kernels and, at the end, the operations that call them: they lock the
-//! tensors' memory, pick the element type, and call one generic kernel. Work is split in blocks of fixed size, never by the number of threads, so results are the same on any number.
+//! tensors' memory, pick the element type, and call one generic kernel. Work is split in blocks of fixed size, never by
+//! the number of threads, so results are the same on any number.
 
 mod activation;
 mod arithmetic;

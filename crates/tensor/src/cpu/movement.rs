@@ -1,4 +1,6 @@
-//! Copies and fills, for tensors with and without gaps.
+//! Copies and fills, for tensors with and without gaps, on all threads. Work is split by the axes of the destination.
+
+use std::cmp::Reverse;
 
 use rayon::prelude::*;
 
@@ -6,75 +8,147 @@ use super::CpuBackend;
 use super::arithmetic::{load, store};
 use super::dispatch::with_element;
 use super::memory::{read, write};
+use super::transpose::{SIDE, Square, transpose, transpose_f32};
 use crate::backend::Movement;
 use crate::dtype::Element;
-use crate::{DType, Result, Shape, Tensor, bf16};
+use crate::{DType, Result, Tensor, bf16};
 
 /// Elements that one task works on.
 const BLOCK: usize = 16 * 1024;
 
-/// Where row `row` (an index over all axes but the last) starts.
-pub(super) fn row_offset(mut row: usize, shape: &[usize], strides: &[usize]) -> usize {
-    let mut offset = 0;
-    for axis in (0..shape.len().saturating_sub(1)).rev() {
-        offset += row % shape[axis] * strides[axis];
-        row /= shape[axis];
-    }
-    offset
+/// An axis of a copy: its extent, and the strides of both tensors.
+#[derive(Clone, Copy)]
+struct Axis {
+    extent: usize,
+    from: usize,
+    to: usize,
 }
 
-pub(super) fn last(values: &[usize]) -> usize {
-    values.last().copied().unwrap_or(1)
+/// The axes in the order in which they lie in the destination; those that are one axis in both tensors are merged.
+fn axes_of(shape: &[usize], from: &[usize], to: &[usize]) -> Vec<Axis> {
+    let axis = |i: usize| Axis { extent: shape[i], from: from[i], to: to[i] };
+    let mut axes: Vec<Axis> = (0..shape.len()).map(axis).filter(|axis| axis.extent != 1).collect();
+    axes.sort_by_key(|axis| Reverse(axis.to));
+    let mut merged: Vec<Axis> = Vec::with_capacity(axes.len());
+    for Axis { extent, from, to } in axes {
+        match merged.last_mut() {
+            Some(outer) if [outer.from, outer.to] == [from * extent, to * extent] => {
+                *outer = Axis { extent: outer.extent * extent, from, to };
+            }
+            _ => merged.push(Axis { extent, from, to }),
+        }
+    }
+    merged
+}
+
+fn elements(axes: &[Axis]) -> usize {
+    axes.iter().map(|axis| axis.extent).product()
+}
+
+/// Cuts the first axis of a destination into blocks of `count` entries, and runs `work` on each from its first entry
+/// on, in parallel where there is enough of it.
+fn in_blocks<T: Send>(
+    axes: &[Axis],
+    count: usize,
+    to: &mut [T],
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let (axis, inner) = (axes[0], &axes[1..]);
+    let reach: usize = inner.iter().map(|axis| (axis.extent - 1) * axis.to).sum();
+    let blocks = axis.extent.div_ceil(count);
+    if elements(axes) <= BLOCK || axis.to <= reach {
+        return (0..blocks)
+            .for_each(|block| work(block * count, &mut to[block * count * axis.to..]));
+    }
+    let at_least = BLOCK / (count * elements(inner)).max(1);
+    to.par_chunks_mut(count * axis.to)
+        .take(blocks)
+        .enumerate()
+        .with_min_len(at_least.max(1))
+        .for_each(|(block, to)| work(block * count, to));
 }
 
 /// Copies strided elements into a strided destination, converting the type.
-fn copy<S: Element, T: Element>(
-    from: &[S],
-    from_strides: &[usize],
-    to: &mut [T],
-    to_tensor: &Tensor,
-) {
-    let shape = to_tensor.shape();
-    if to_tensor.elements() == 0 {
-        return;
-    }
-    let dense = Shape::from_valid(shape).row_major_strides();
-    if to_tensor.is_contiguous() && from_strides == dense.as_slice() {
-        let blocks = to.par_chunks_mut(BLOCK).zip(from.par_chunks(BLOCK));
-        return blocks.for_each(|(to, from)| convert_run(from, to));
-    }
-    let (columns, from_step, to_step) =
-        (last(shape), last(from_strides), last(to_tensor.strides()));
-    let copy_row = |row: usize, to: &mut [T]| {
-        let from = &from[row_offset(row, shape, from_strides)..];
-        if from_step == 1 && to_step == 1 {
-            convert_run(&from[..columns], &mut to[..columns]);
-            return;
+fn copy<S: Element, T: Element>(axes: &[Axis], from: &[S], to: &mut [T]) {
+    match axes {
+        [] => convert_run(&from[..1], &mut to[..1]),
+        [axis] => in_blocks(axes, BLOCK, to, |first, to| {
+            let axis = Axis { extent: BLOCK.min(axis.extent - first), ..*axis };
+            copy_run(axis, &from[first * axis.from..], to);
+        }),
+        [rows, inner @ .., columns] if rows.from == 1 && columns.to == 1 => {
+            let count = (BLOCK / elements(&axes[1..])).max(1).next_multiple_of(SIDE);
+            in_blocks(axes, count, to, |first, to| {
+                let rows = Axis { extent: count.min(rows.extent - first), ..*rows };
+                copy_turned([rows, *columns], inner, &from[first..], to);
+            });
         }
-        match bytemuck::try_cast_slice::<S, T>(from) {
+        [axis, inner @ ..] => in_blocks(axes, 1, to, |i, to| {
+            copy(inner, &from[i * axis.from..], to);
+        }),
+    }
+}
+
+/// Copies elements along one axis.
+fn copy_run<S: Element, T: Element>(axis: Axis, from: &[S], to: &mut [T]) {
+    let Axis { extent, from: from_step, to: to_step } = axis;
+    match (from_step, to_step) {
+        (1, 1) => convert_run(&from[..extent], &mut to[..extent]),
+        (0, 1) => {
+            convert_run(&from[..1], &mut to[..1]);
+            let value = to[0];
+            to[..extent].fill(value);
+        }
+        _ => match bytemuck::try_cast_slice::<S, T>(from) {
             Ok(from) if S::DTYPE == T::DTYPE => {
-                for i in 0..columns {
+                for i in 0..extent {
                     to[i * to_step] = from[i * from_step];
                 }
             }
             _ => {
-                for i in 0..columns {
+                for i in 0..extent {
                     to[i * to_step] = T::from_f64(from[i * from_step].to_f64());
                 }
             }
+        },
+    }
+}
+
+/// Copies where the rows of the destination are columns of the source, square by square; `others` are the axes between.
+fn copy_turned<S: Element, T: Element>(
+    [rows, columns]: [Axis; 2],
+    others: &[Axis],
+    from: &[S],
+    to: &mut [T],
+) {
+    if let [axis, inner @ ..] = others {
+        for i in 0..axis.extent {
+            copy_turned([rows, columns], inner, &from[i * axis.from..], &mut to[i * axis.to..]);
         }
-    };
-    if to_tensor.is_contiguous() {
-        let rows = (BLOCK / columns).max(1);
-        to.par_chunks_mut(rows * columns).enumerate().for_each(|(block, to)| {
-            for (i, to) in to.chunks_exact_mut(columns).enumerate() {
-                copy_row(block * rows + i, to);
+        return;
+    }
+    let mut square = [[S::default(); SIDE]; SIDE];
+    for row in (0..rows.extent).step_by(SIDE) {
+        let height = SIDE.min(rows.extent - row);
+        for column in (0..columns.extent).step_by(SIDE) {
+            let width = SIDE.min(columns.extent - column);
+            for (i, line) in square.iter_mut().enumerate().take(width) {
+                let start = (column + i) * columns.from + row;
+                line[..height].copy_from_slice(&from[start..start + height]);
             }
-        });
-    } else {
-        for row in 0..to_tensor.rows() {
-            copy_row(row, &mut to[row_offset(row, shape, to_tensor.strides())..]);
+            turn(&mut square);
+            for (i, line) in square.iter().enumerate().take(height) {
+                convert_run(&line[..width], &mut to[(row + i) * rows.to + column..][..width]);
+            }
         }
+    }
+}
+
+/// Exchanges rows and columns.
+fn turn<S: Element>(square: &mut Square<S>) {
+    match S::DTYPE {
+        DType::F32 => transpose_f32(bytemuck::cast_mut(square)),
+        _ => transpose(square),
     }
 }
 
@@ -93,32 +167,24 @@ fn convert_run<S: Element, T: Element>(from: &[S], to: &mut [T]) {
     }
 }
 
-/// Sets every element of a strided destination.
-fn fill<T: Element>(to: &mut [T], tensor: &Tensor, value: f64) {
-    let value = T::from_f64(value);
-    if tensor.is_contiguous() {
-        to.par_chunks_mut(BLOCK).for_each(|block| block.fill(value));
-        return;
-    }
-    let (columns, step) = (last(tensor.shape()), last(tensor.strides()));
-    for row in 0..tensor.rows() {
-        let start = row_offset(row, tensor.shape(), tensor.strides());
-        for i in 0..columns {
-            to[start + i * step] = value;
-        }
-    }
-}
-
 impl Movement for CpuBackend {
     fn copy(&self, from: &Tensor, to: &Tensor) -> Result<()> {
-        with_element!(from.dtype(), S => with_element!(to.dtype(), T => {
-            copy::<S, T>(&read(from), from.strides(), &mut write(to), to);
-        }));
+        if to.elements() > 0 {
+            let axes = axes_of(to.shape(), from.strides(), to.strides());
+            with_element!(from.dtype(), S => with_element!(to.dtype(), T => {
+                copy::<S, T>(&axes, &read(from), &mut write(to));
+            }));
+        }
         Ok(())
     }
 
     fn fill(&self, to: &Tensor, value: f64) -> Result<()> {
-        with_element!(to.dtype(), T => fill::<T>(&mut write(to), to, value));
+        if to.elements() > 0 {
+            let axes = axes_of(to.shape(), &vec![0; to.rank()], to.strides());
+            with_element!(to.dtype(), T => {
+                copy(&axes, &[T::from_f64(value)], &mut write::<T>(to));
+            });
+        }
         Ok(())
     }
 }

@@ -10,27 +10,11 @@ use super::dispatch::with_float;
 use super::memory::{read, write};
 use super::number::{Acc, Number, Real, sum_of};
 use super::simd::simd;
-use crate::backend::{AdamWStep, Optimizers, SgdStep};
+use crate::backend::{AdamWStep, Optimizers, ParameterGroup, SgdStep};
 use crate::{Result, Tensor};
 
 /// Elements that one task works on.
 const BLOCK: usize = 16 * 1024;
-
-/// The runs of `0..len` to which weight decay applies or, in `undecayed`, does not; one run where there is none.
-fn runs(len: usize, undecayed: &[Range<usize>], weight_decay: f64) -> Vec<(Range<usize>, bool)> {
-    if weight_decay == 0.0 {
-        return vec![(0..len, true)];
-    }
-    let mut runs = Vec::new();
-    let mut from = 0;
-    for range in undecayed {
-        runs.extend([(from..range.start, true), (range.clone(), false)]);
-        from = range.end;
-    }
-    runs.push((from..len, true));
-    runs.retain(|(run, _)| !run.is_empty());
-    runs
-}
 
 simd! {
     fn sgd_block<T: Number>(w: &mut [T], g: &[T], velocity: Option<&mut [T]>, step: &SgdStep) {
@@ -126,6 +110,20 @@ fn clip<T: Number>(x: &mut [T], norm: f64, max_norm: f64) {
     }
 }
 
+/// The runs of elements that are updated, each with its learning rate and weight decay.
+fn runs(
+    groups: &[ParameterGroup],
+    elements: usize,
+    learning_rate: f64,
+    weight_decay: f64,
+) -> impl Iterator<Item = (Range<usize>, f64, f64)> {
+    let groups = ParameterGroup::covering(groups, elements, weight_decay).into_iter();
+    groups.filter(|group| !group.frozen).map(move |group| {
+        let weight_decay = if group.decay { weight_decay } else { 0.0 };
+        (group.range, learning_rate * group.rate_scale, weight_decay)
+    })
+}
+
 impl Optimizers for CpuBackend {
     fn sgd(
         &self,
@@ -133,14 +131,15 @@ impl Optimizers for CpuBackend {
         grads: &Tensor,
         velocity: Option<&Tensor>,
         step: &SgdStep,
-        undecayed: &[Range<usize>],
+        groups: &[ParameterGroup],
     ) -> Result<()> {
         with_float!(parameters.dtype(), T => {
             let (mut parameters, grads) = (write::<T>(parameters), read::<T>(grads));
             let mut velocity = velocity.map(write::<T>);
-            for (run, decays) in runs(parameters.len(), undecayed, step.weight_decay) {
-                let weight_decay = if decays { step.weight_decay } else { 0.0 };
-                let step = SgdStep { weight_decay, ..*step };
+            for (run, learning_rate, weight_decay) in
+                runs(groups, parameters.len(), step.learning_rate, step.weight_decay)
+            {
+                let step = SgdStep { learning_rate, weight_decay, ..*step };
                 let velocity = velocity.as_mut().map(|velocity| &mut velocity[run.clone()]);
                 sgd::<T>(&mut parameters[run.clone()], &grads[run], velocity, &step);
             }
@@ -155,14 +154,15 @@ impl Optimizers for CpuBackend {
         first_moment: &Tensor,
         second_moment: &Tensor,
         step: &AdamWStep,
-        undecayed: &[Range<usize>],
+        groups: &[ParameterGroup],
     ) -> Result<()> {
         with_float!(parameters.dtype(), T => {
             let (mut parameters, grads) = (write::<T>(parameters), read::<T>(grads));
             let (mut first, mut second) = (write::<T>(first_moment), write::<T>(second_moment));
-            for (run, decays) in runs(parameters.len(), undecayed, step.weight_decay) {
-                let weight_decay = if decays { step.weight_decay } else { 0.0 };
-                let step = AdamWStep { weight_decay, ..*step };
+            for (run, learning_rate, weight_decay) in
+                runs(groups, parameters.len(), step.learning_rate, step.weight_decay)
+            {
+                let step = AdamWStep { learning_rate, weight_decay, ..*step };
                 let moments = (&mut first[run.clone()], &mut second[run.clone()]);
                 adamw::<T>(&mut parameters[run.clone()], &grads[run], moments, &step);
             }

@@ -1,4 +1,4 @@
-//! Mean cross-entropy with integer labels and label smoothing, with its gradient.
+//! Mean cross-entropy, with integer labels and label smoothing or with shares of classes, with its gradient.
 
 use super::{expect_accumulator, expect_shape, same_device, same_float};
 use crate::error::{Error, Result};
@@ -24,6 +24,22 @@ pub trait Losses {
         dloss: &Tensor,
         dlogits: &Tensor,
     ) -> Result<()>;
+    /// The mean cross-entropy of `logits [B, K]` with `targets [B, K]` of the accumulator's type into the scalar `loss`
+    /// of that type.
+    fn soft_target_cross_entropy(
+        &self,
+        logits: &Tensor,
+        targets: &Tensor,
+        loss: &Tensor,
+    ) -> Result<()>;
+    /// `dlogits` for the gradient `dloss` of the mean.
+    fn soft_target_cross_entropy_grad(
+        &self,
+        logits: &Tensor,
+        targets: &Tensor,
+        dloss: &Tensor,
+        dlogits: &Tensor,
+    ) -> Result<()>;
 }
 
 impl Tensor {
@@ -44,22 +60,62 @@ impl Tensor {
     pub fn cross_entropy_grad(&self, labels: &Self, smoothing: f64, dloss: &Self) -> Result<Self> {
         const OP: &str = "cross_entropy_grad";
         check(OP, self, labels, smoothing)?;
-        expect_shape(OP, dloss, &[], "the loss' gradient must be a scalar")?;
-        expect_accumulator(OP, dloss, self)?;
+        check_loss_grad(OP, self, dloss)?;
         let dlogits = Self::uninitialised(self.dims(), self.dtype(), self.device())?;
         let (logits, labels) = (self.contiguous()?, labels.contiguous()?);
         let backend = self.device().backend();
         backend.cross_entropy_grad(&logits, &labels, smoothing, dloss, &dlogits)?;
         Ok(dlogits)
     }
+
+    /// The mean over the batch of `−Σ_k t_k·log softmax(logits)_k`: logits `[B, K]`, targets t `[B, K]` of the
+    /// accumulator's type, not negative, of any sum (timm's `SoftTargetCrossEntropy`).
+    pub fn soft_target_cross_entropy(&self, targets: &Self) -> Result<Self> {
+        const OP: &str = "soft_target_cross_entropy";
+        check_targets(OP, self, targets)?;
+        let dtype = self.dtype().accumulator();
+        let loss = Self::uninitialised(Shape::from_valid(&[]), dtype, self.device())?;
+        let (logits, targets) = (self.contiguous()?, targets.contiguous()?);
+        self.device().backend().soft_target_cross_entropy(&logits, &targets, &loss)?;
+        Ok(loss)
+    }
+
+    /// The gradient of [`Tensor::soft_target_cross_entropy`] for `self` as logits, `dloss` being the scalar's gradient:
+    /// `dloss/B·(Σt·softmax(logits) − t)`.
+    pub fn soft_target_cross_entropy_grad(&self, targets: &Self, dloss: &Self) -> Result<Self> {
+        const OP: &str = "soft_target_cross_entropy_grad";
+        check_targets(OP, self, targets)?;
+        check_loss_grad(OP, self, dloss)?;
+        let dlogits = Self::uninitialised(self.dims(), self.dtype(), self.device())?;
+        let (logits, targets) = (self.contiguous()?, targets.contiguous()?);
+        let backend = self.device().backend();
+        backend.soft_target_cross_entropy_grad(&logits, &targets, dloss, &dlogits)?;
+        Ok(dlogits)
+    }
+}
+
+fn check_logits(op: &'static str, logits: &Tensor) -> Result<()> {
+    same_float(op, logits, &[])?;
+    match logits.rank() == 2 && logits.elements() > 0 {
+        true => Ok(()),
+        false => Err(logits.shape_error(op, "logits must be [B, K] and not empty")),
+    }
+}
+
+fn check_targets(op: &'static str, logits: &Tensor, targets: &Tensor) -> Result<()> {
+    check_logits(op, logits)?;
+    expect_shape(op, targets, logits.shape(), "targets must be [B, K], as the logits")?;
+    expect_accumulator(op, targets, logits)
+}
+
+fn check_loss_grad(op: &'static str, logits: &Tensor, dloss: &Tensor) -> Result<()> {
+    expect_shape(op, dloss, &[], "the loss' gradient must be a scalar")?;
+    expect_accumulator(op, dloss, logits)
 }
 
 fn check(op: &'static str, logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<()> {
-    same_float(op, logits, &[])?;
+    check_logits(op, logits)?;
     same_device(op, logits, &[labels])?;
-    if logits.rank() != 2 || logits.elements() == 0 {
-        return Err(logits.shape_error(op, "logits must be [B, K] and not empty"));
-    }
     expect_shape(op, labels, &logits.shape()[..1], "labels must be [B]")?;
     if labels.dtype() != DType::I64 {
         return Err(Error::DType { op, dtype: labels.dtype(), expected: "i64 labels" });

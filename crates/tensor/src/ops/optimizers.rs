@@ -6,19 +6,6 @@ use super::{expect_accumulator, expect_shape, expect_writable, same_float};
 use crate::error::{Error, Result};
 use crate::{DType, Shape, Tensor};
 
-/// A range of flat parameters that an optimizer treats alike.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ParameterGroup {
-    /// Which elements.
-    pub range: Range<usize>,
-    /// Whether weight decay applies.
-    pub decay: bool,
-    /// A factor on the learning rate.
-    pub rate_scale: f64,
-    /// Whether nothing is updated.
-    pub frozen: bool,
-}
-
 /// One step of stochastic gradient descent, as PyTorch's `torch.optim.SGD` defines it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdStep {
@@ -49,20 +36,62 @@ pub struct AdamWStep {
     pub step: u64,
 }
 
+/// Elements of flat buffers that an optimizer treats in a way of their own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParameterGroup {
+    /// Which elements.
+    pub range: Range<usize>,
+    /// Whether weight decay applies.
+    pub decay: bool,
+    /// The learning rate is multiplied by it, in AdamW's weight decay too.
+    pub rate_scale: f64,
+    /// Whether the elements, and the moments that belong to them, stay as they are.
+    pub frozen: bool,
+}
+
+impl ParameterGroup {
+    /// Elements that are treated as those of no group: with decay, at the plain learning rate.
+    pub fn plain(range: Range<usize>) -> Self {
+        Self { range, decay: true, rate_scale: 1.0, frozen: false }
+    }
+
+    /// For backends: the `groups` and those between them, in ascending order, so that all elements of a buffer are
+    /// covered. None is empty, and neighbours differ; without weight decay, all have `decay`.
+    pub fn covering(groups: &[Self], elements: usize, weight_decay: f64) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        let mut add = |mut group: Self| {
+            group.decay |= weight_decay == 0.0;
+            match all.last_mut() {
+                _ if group.range.is_empty() => {}
+                Some(last) if *last == (Self { range: last.range.clone(), ..group.clone() }) => {
+                    last.range.end = group.range.end;
+                }
+                _ => all.push(group),
+            }
+        };
+        let mut end = 0;
+        for group in groups {
+            add(Self::plain(end..group.range.start));
+            add(group.clone());
+            end = group.range.end;
+        }
+        add(Self::plain(end..elements));
+        all
+    }
+}
+
 /// Updates of flat buffers that hold many parameters.
 pub trait Optimizers {
-    /// Updates `parameters` (dense) in place; `velocity` is used with momentum only. Weight decay leaves out the
-    /// elements of `undecayed`, ranges in ascending order.
+    /// Updates `parameters` (dense) in place; `velocity` is used with momentum only. The groups ascend and do not overlap.
     fn sgd(
         &self,
         parameters: &Tensor,
         grads: &Tensor,
         velocity: Option<&Tensor>,
         step: &SgdStep,
-        undecayed: &[Range<usize>],
+        groups: &[ParameterGroup],
     ) -> Result<()>;
-    /// Updates `parameters` (dense) and both moments in place. Weight decay leaves out the elements of `undecayed`,
-    /// ranges in ascending order.
+    /// Updates `parameters` (dense) and both moments in place, with groups as for `sgd`.
     fn adamw(
         &self,
         parameters: &Tensor,
@@ -70,7 +99,7 @@ pub trait Optimizers {
         first_moment: &Tensor,
         second_moment: &Tensor,
         step: &AdamWStep,
-        undecayed: &[Range<usize>],
+        groups: &[ParameterGroup],
     ) -> Result<()>;
     /// The scalar `to` (`f64` if x is, else `f32`) `= Σ x²`.
     fn sum_squares(&self, x: &Tensor, to: &Tensor) -> Result<()>;
@@ -79,19 +108,19 @@ pub trait Optimizers {
 }
 
 impl Tensor {
-    /// One SGD step on these parameters. `velocity` is needed with momentum, and is updated. Weight decay leaves out
-    /// the elements of `undecayed`, ranges in ascending order that do not overlap.
+    /// One SGD step on these parameters. `velocity` is needed with momentum, and is updated. The groups must ascend, not
+    /// overlap, and lie inside the parameters; elements of none are treated as [`ParameterGroup::plain`] ones.
     pub fn sgd_(
         &self,
         grads: &Self,
         velocity: Option<&Self>,
         step: &SgdStep,
-        undecayed: &[Range<usize>],
+        groups: &[ParameterGroup],
     ) -> Result<()> {
         const OP: &str = "sgd_";
         let mut others = vec![grads];
         others.extend(velocity);
-        check(OP, self, &others, undecayed)?;
+        check(OP, self, &others, groups)?;
         if step.momentum != 0.0 && velocity.is_none() {
             return Err(Error::Argument {
                 op: OP,
@@ -100,22 +129,21 @@ impl Tensor {
                 rule: "momentum needs one",
             });
         }
-        self.device().backend().sgd(self, grads, velocity, step, undecayed)
+        self.device().backend().sgd(self, grads, velocity, step, groups)
     }
 
-    /// One AdamW step on these parameters; both moments are updated. Weight decay leaves out the elements of
-    /// `undecayed`, ranges in ascending order that do not overlap.
+    /// One AdamW step on these parameters; both moments are updated. Groups are as for [`Tensor::sgd_`].
     pub fn adamw_(
         &self,
         grads: &Self,
         first_moment: &Self,
         second_moment: &Self,
         step: &AdamWStep,
-        undecayed: &[Range<usize>],
+        groups: &[ParameterGroup],
     ) -> Result<()> {
-        check("adamw_", self, &[grads, first_moment, second_moment], undecayed)?;
+        check("adamw_", self, &[grads, first_moment, second_moment], groups)?;
         let backend = self.device().backend();
-        backend.adamw(self, grads, first_moment, second_moment, step, undecayed)
+        backend.adamw(self, grads, first_moment, second_moment, step, groups)
     }
 
     /// `Σ x²`, a scalar of `f64` if x is, else of `f32`.
@@ -143,16 +171,22 @@ fn check(
     op: &'static str,
     parameters: &Tensor,
     others: &[&Tensor],
-    undecayed: &[Range<usize>],
+    groups: &[ParameterGroup],
 ) -> Result<()> {
     let mut from = 0;
-    for range in undecayed {
-        if range.start < from || range.end < range.start || range.end > parameters.elements() {
+    for group in groups {
+        let ParameterGroup { range, rate_scale, .. } = group;
+        let inside = from <= range.start && range.start <= range.end;
+        if !inside
+            || range.end > parameters.elements()
+            || !(0.0..f64::INFINITY).contains(rate_scale)
+        {
             return Err(Error::Argument {
                 op,
-                name: "undecayed",
-                value: format!("{range:?}"),
-                rule: "ranges must ascend, not overlap, and lie inside the parameters",
+                name: "parameter groups",
+                value: format!("{group:?}"),
+                rule: "ranges must ascend, not overlap, and lie inside the parameters; \
+                       a scale must be finite and not negative",
             });
         }
         from = range.end;

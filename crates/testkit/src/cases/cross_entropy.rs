@@ -1,10 +1,10 @@
-//! Cross-entropy and its gradient.
+//! Cross-entropy and its gradient, with labels and with shares of classes.
 
 use vitrine_tensor::{Result, Tensor};
 
 use crate::case::Case;
 use crate::compare::Comparison;
-use crate::inputs::{Layout, Setup, random};
+use crate::inputs::{Input, Layout, Setup, random};
 use crate::reference::{array, cross_entropy as reference};
 
 const SHAPES: [[usize; 2]; 6] = [[1, 1], [1, 10], [7, 3], [128, 10], [700, 37], [3, 1000]];
@@ -31,6 +31,11 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(Case::new("cross_entropy_grad", name, move |s| {
                 gradient(s, shape, layout, smoothing, spread)
             }));
+        }
+        for (layout, spread) in
+            [(Layout::Dense, 1.0), (Layout::Transposed, 1.0), (Layout::Narrowed, 50.0)]
+        {
+            cases.extend(soft_targets(shape, layout, spread));
         }
     }
     cases
@@ -68,4 +73,32 @@ pub(crate) fn gradient(
     let terms = expected.mapv(|_| (1.0 + spread) * 1.75 / shape[0] as f64);
     let accumulator = s.dtype.accumulator();
     Ok(vec![Comparison::new("dlogits", &grad, &expected)?.loosened(accumulator, &terms)])
+}
+
+/// Shares of classes: none for some, and of any sum.
+pub(crate) fn soft_targets(shape: [usize; 2], layout: Layout, spread: f64) -> [Case; 2] {
+    let name = format!("{shape:?}, {layout:?}, logits × {spread}");
+    let inputs = move |s: &Setup| {
+        let logits = s.placed(&(random(1, &shape) * spread), layout)?;
+        let shares = random(2, &shape).mapv(|share| share.max(0.0));
+        Ok((logits, s.placed_as(&shares, layout, s.dtype.accumulator())?))
+    };
+    let forward = Case::new("soft_target_cross_entropy", name.clone(), move |s| {
+        let (logits, targets): (Input, Input) = inputs(s)?;
+        let loss = logits.tensor.soft_target_cross_entropy(&targets.tensor)?;
+        let expected = reference::soft_target_cross_entropy(&logits.values, &targets.values);
+        Ok(vec![Comparison::of_sum("loss", &loss, &expected)?])
+    });
+    let gradient = Case::new("soft_target_cross_entropy_grad", name, move |s| {
+        let (logits, targets): (Input, Input) = inputs(s)?;
+        let dloss = array(&[], vec![1.75]);
+        let dloss = s.placed_as(&dloss, Layout::Offset, s.dtype.accumulator())?.tensor;
+        let grad = logits.tensor.soft_target_cross_entropy_grad(&targets.tensor, &dloss)?;
+        let mut expected =
+            reference::soft_target_cross_entropy_grad(&logits.values, &targets.values, 1.75);
+        // The logits' spread is lost to rounding.
+        expected.terms *= 1.0 + spread;
+        Ok(vec![Comparison::of_sum("dlogits", &grad, &expected)?])
+    });
+    [forward, gradient]
 }

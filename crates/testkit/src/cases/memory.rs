@@ -39,6 +39,10 @@ pub(super) fn cases() -> Vec<Case> {
         }
     }
     cases.extend(views());
+    for dtype in DTYPES {
+        cases
+            .extend([[2, 0, 1], [1, 2, 0], [0, 2, 1], [2, 1, 0]].map(|order| turned(dtype, order)));
+    }
     cases
 }
 
@@ -86,6 +90,23 @@ pub(crate) fn from_dtype(
     let to = s.laid_out(2, shape, to_layout)?;
     to.tensor.copy_(&from.tensor)?;
     Ok(vec![Comparison::new("copy_", &to.tensor, &values)?.exact()])
+}
+
+/// More elements than a task takes, with the axes of both tensors in other orders, and gaps in the destination.
+fn turned(dtype: DType, order: [usize; 3]) -> Case {
+    Case::new("copy", format!("[37, 70, 13] as {order:?} into a part, {dtype}"), move |s| {
+        let values = random(1, &[37, 70, 13]).mapv(|v| (v.abs() * 40.0).floor().min(255.0));
+        let x = s.placed(&values, Layout::Dense)?.tensor.permute(&order)?;
+        let shape = [x.shape()[2], x.shape()[0], x.shape()[1] + 3];
+        let whole = Tensor::full(&shape, 7.0, dtype, &s.device)?;
+        let part = whole.narrow(2, 1, x.shape()[1])?.permute(&[1, 2, 0])?;
+        part.copy_(&x)?;
+        let mut expected = zeros(&shape) + 7.0;
+        let inside = ndarray::Slice::from(1..shape[2] - 2);
+        let mut slot = expected.slice_axis_mut(ndarray::Axis(2), inside);
+        slot.assign(&values.permuted_axes(order.to_vec()).permuted_axes(vec![2, 0, 1]));
+        Ok(vec![Comparison::new("copy_", &whole, &expected)?.exact()])
+    })
 }
 
 /// Views read through a copy.

@@ -1,8 +1,6 @@
 //! Optimizer updates, the norm of the gradient, and clipping.
 
-use std::ops::Range;
-
-use vitrine_tensor::{AdamWStep, Result, SgdStep};
+use vitrine_tensor::{AdamWStep, ParameterGroup, Result, SgdStep};
 
 use crate::case::Case;
 use crate::compare::Comparison;
@@ -24,10 +22,11 @@ pub(super) fn cases() -> Vec<Case> {
         ] {
             let step = SgdStep { learning_rate: 0.1, momentum, nesterov, weight_decay };
             cases.push(Case::new("sgd", format!("{n}, {step:?}"), move |s| sgd(s, n, &step, &[])));
-            let undecayed = undecayed(n);
-            cases.push(Case::new("sgd", format!("{n} but {undecayed:?}, {step:?}"), move |s| {
-                sgd(s, n, &step, &undecayed)
-            }));
+            for (what, groups) in groups(n) {
+                cases.push(Case::new("sgd", format!("{n} with {what}, {step:?}"), move |s| {
+                    sgd(s, n, &step, &groups)
+                }));
+            }
         }
         for (step, weight_decay) in [(1, 0.0), (1, 0.05), (2, 0.05), (1000, 0.05)] {
             let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
@@ -35,10 +34,11 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(Case::new("adamw", format!("{n}, {step:?}"), move |s| {
                 adamw(s, n, &step, &[])
             }));
-            let undecayed = undecayed(n);
-            cases.push(Case::new("adamw", format!("{n} but {undecayed:?}, {step:?}"), move |s| {
-                adamw(s, n, &step, &undecayed)
-            }));
+            for (what, groups) in groups(n) {
+                cases.push(Case::new("adamw", format!("{n} with {what}, {step:?}"), move |s| {
+                    adamw(s, n, &step, &groups)
+                }));
+            }
         }
         for layout in [Layout::Dense, Layout::Offset, Layout::Narrowed] {
             let name = format!("{n}, {layout:?}");
@@ -53,15 +53,30 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Parts of a buffer that weight decay leaves out: at the start, single elements, none, and up to the end.
-pub(crate) fn undecayed(n: usize) -> Vec<Range<usize>> {
+/// Groups at the start of a buffer, of single elements, of none, and up to the end.
+pub(crate) fn groups(n: usize) -> [(&'static str, Vec<ParameterGroup>); 2] {
     let at = |share: usize| n * share / 8;
-    vec![0..at(1), at(2)..at(2) + usize::from(n > 8), at(3)..at(3), at(4)..at(5), at(7)..n]
+    let ranges =
+        [0..at(1), at(2)..at(2) + usize::from(n > 8), at(3)..at(3), at(4)..at(5), at(7)..n];
+    let groups = ranges.map(ParameterGroup::plain);
+    let undecayed = groups.clone().map(|group| ParameterGroup { decay: false, ..group });
+    let mut mixed = groups;
+    (mixed[0].rate_scale, mixed[0].decay) = (0.0, false);
+    mixed[1].frozen = true;
+    mixed[3].frozen = true;
+    mixed[4].rate_scale = 0.3;
+    [("parts without decay", undecayed.into()), ("scaled and frozen parts", mixed.into())]
 }
 
-/// The weight decay of an element.
-fn decay_of(i: usize, weight_decay: f64, undecayed: &[Range<usize>]) -> f64 {
-    if undecayed.iter().any(|range| range.contains(&i)) { 0.0 } else { weight_decay }
+/// The group of an element.
+fn group_of(i: usize, groups: &[ParameterGroup]) -> ParameterGroup {
+    let group = groups.iter().find(|group| group.range.contains(&i));
+    group.cloned().unwrap_or(ParameterGroup {
+        range: 0..0,
+        decay: true,
+        rate_scale: 1.0,
+        frozen: false,
+    })
 }
 
 pub(crate) fn sum_squares(s: &Setup, n: usize, layout: Layout) -> Result<Vec<Comparison>> {
@@ -84,16 +99,23 @@ pub(crate) fn sgd(
     s: &Setup,
     n: usize,
     step: &SgdStep,
-    undecayed: &[Range<usize>],
+    groups: &[ParameterGroup],
 ) -> Result<Vec<Comparison>> {
     let (w, v, g) = (s.destination(1, &[n])?, s.destination(2, &[n])?, s.normal(3, &[n])?);
     let moving = step.momentum != 0.0;
-    w.tensor.sgd_(&g.tensor, moving.then_some(&v.tensor), step, undecayed)?;
+    w.tensor.sgd_(&g.tensor, moving.then_some(&v.tensor), step, groups)?;
     let (mut new_w, mut new_v, mut terms) = (w.before.clone(), v.before.clone(), v.before.clone());
     for i in 0..n {
         let (weight, velocity, grad) = (w.before[[i]], v.before[[i]], g.values[[i]]);
-        let weight_decay = decay_of(i, step.weight_decay, undecayed);
-        let step = SgdStep { weight_decay, ..*step };
+        let group = group_of(i, groups);
+        if group.frozen {
+            continue;
+        }
+        let step = SgdStep {
+            learning_rate: step.learning_rate * group.rate_scale,
+            weight_decay: if group.decay { step.weight_decay } else { 0.0 },
+            ..*step
+        };
         (new_w[[i]], new_v[[i]]) = reference::sgd(weight, grad, velocity, &step);
         terms[[i]] = weight.abs() + velocity.abs() + grad.abs();
     }
@@ -108,18 +130,25 @@ pub(crate) fn adamw(
     s: &Setup,
     n: usize,
     step: &AdamWStep,
-    undecayed: &[Range<usize>],
+    groups: &[ParameterGroup],
 ) -> Result<Vec<Comparison>> {
     let (w, m, g) = (s.destination(1, &[n])?, s.destination(2, &[n])?, s.normal(3, &[n])?);
     let v = s.destination_of(&random(4, &[n]).mapv(|v| v * v))?;
-    w.tensor.adamw_(&g.tensor, &m.tensor, &v.tensor, step, undecayed)?;
+    w.tensor.adamw_(&g.tensor, &m.tensor, &v.tensor, step, groups)?;
     let mut new = [w.before.clone(), m.before.clone(), v.before.clone()];
     let mut terms = [(); 3].map(|()| w.before.mapv(f64::abs));
     for i in 0..n {
         let (weight, grad) = (w.before[[i]], g.values[[i]]);
         let (first, second) = (m.before[[i]], v.before[[i]]);
-        let weight_decay = decay_of(i, step.weight_decay, undecayed);
-        let step = AdamWStep { weight_decay, ..*step };
+        let group = group_of(i, groups);
+        if group.frozen {
+            continue;
+        }
+        let step = AdamWStep {
+            learning_rate: step.learning_rate * group.rate_scale,
+            weight_decay: if group.decay { step.weight_decay } else { 0.0 },
+            ..*step
+        };
         let (a, b, c) = reference::adamw(weight, grad, first, second, &step);
         for (new, value) in new.iter_mut().zip([a, b, c]) {
             new[[i]] = value;

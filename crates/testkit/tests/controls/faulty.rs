@@ -1,6 +1,5 @@
 //! [`Faulty`]: the CPU backend with one fault in one operation.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -215,6 +214,11 @@ operations! {
         cross_entropy_grad(
             logits: &Tensor, labels: &Tensor, smoothing: f64, dloss: &Tensor, dlogits: &Tensor
         ) writes [Some(dlogits)];
+        soft_target_cross_entropy(logits: &Tensor, targets: &Tensor, loss: &Tensor)
+            writes [Some(loss)];
+        soft_target_cross_entropy_grad(
+            logits: &Tensor, targets: &Tensor, dloss: &Tensor, dlogits: &Tensor
+        ) writes [Some(dlogits)];
     }
     Embeddings {
         embed_tokens(
@@ -225,11 +229,11 @@ operations! {
     Optimizers {
         sgd(
             parameters: &Tensor, grads: &Tensor, velocity: Option<&Tensor>, step: &SgdStep,
-            undecayed: &[Range<usize>]
+            groups: &[ParameterGroup]
         ) writes [Some(parameters), velocity];
         adamw(
             parameters: &Tensor, grads: &Tensor, first_moment: &Tensor, second_moment: &Tensor,
-            step: &AdamWStep, undecayed: &[Range<usize>]
+            step: &AdamWStep, groups: &[ParameterGroup]
         ) writes [Some(parameters), Some(first_moment), Some(second_moment)];
         sum_squares(x: &Tensor, to: &Tensor) writes [Some(to)];
         clip_norm(x: &Tensor, sum_squares: &Tensor, max_norm: f64) writes [Some(x)];
