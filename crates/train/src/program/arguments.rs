@@ -181,8 +181,11 @@ impl Args for RecipeArguments {
         let flags = keys().filter_map(|key| Some((key, key.flag?)));
         flags
             .fold(command.arg(recipe.help(help)), |command, (key, flag)| {
-                let name = if key.kind.is_text() { "NAME" } else { "N" };
-                let help = format!("{}: {}", capitalised(key.about), key.kind.allowed());
+                let about = capitalised(key.about);
+                let (name, help) = match key.kind.is_text() {
+                    true => ("NAME", format!("{about}: {}", key.kind.allowed())),
+                    false => ("N", about),
+                };
                 command.arg(Arg::new(flag).long(&flag[2..]).value_name(name).help(help))
             })
             .arg(set)
