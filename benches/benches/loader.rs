@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use vitrine_benches::{BATCH, SEED, textbook};
-use vitrine_data::{DataError, Dataset, Loader, LoaderConfig};
+use vitrine_data::{DataError, Dataset, Loader, LoaderConfig, Preprocessing};
 
 /// Enough that starting the workers does not count.
 const BATCHES: usize = 16;
@@ -31,9 +31,9 @@ fn loader(criterion: &mut Criterion) {
             shuffle: true,
             seed: SEED,
             workers,
-            ..LoaderConfig::new(BATCH, config.image_size)
+            ..LoaderConfig::new(BATCH, Preprocessing::new(config.channels, config.image_size))
         };
-        let loader = Loader::new(Arc::clone(&dataset), settings).unwrap();
+        let loader = Loader::new(dataset.clone(), settings).unwrap();
         let mut epoch = 0;
         group.bench_function(BenchmarkId::new("workers", workers), |bencher| {
             bencher.iter(|| {

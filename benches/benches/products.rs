@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use vitrine_benches::{BATCH, Product, flops, normal, peaks, textbook};
+use vitrine_benches::{BATCH, ProductShape, flops, normal, peaks, textbook};
 use vitrine_tensor::{DType, Device, Epilogue, Result, Tensor};
 
 /// Multiply-adds in registers, for each instruction that does them.
@@ -21,11 +21,11 @@ fn peak(criterion: &mut Criterion) {
 
 fn linear(criterion: &mut Criterion, dtype: DType) -> Result<()> {
     let config = textbook();
-    let mut products = vec![(Product::of_patches(&config), config.patches())];
-    products.extend(Product::of_block(&config).map(|product| (product, config.tokens())));
+    let mut products = vec![(ProductShape::of_patches(&config), config.patches())];
+    products.extend(ProductShape::of_block(&config).map(|product| (product, config.tokens())));
     let mut group = criterion.benchmark_group(format!("products_{dtype}"));
     for (product, tokens) in products {
-        let Product { name, inputs, outputs } = product;
+        let ProductShape { name, inputs, outputs } = product;
         let x = normal(0, &[BATCH, tokens, inputs])?.to_dtype(dtype)?;
         let dy = normal(1, &[BATCH, tokens, outputs])?.to_dtype(dtype)?;
         let weight = normal(2, &[outputs, inputs])?.to_dtype(dtype)?;

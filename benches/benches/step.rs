@@ -9,7 +9,7 @@ use criterion::{
 };
 use vitrine_benches::{BATCH, SEED, SMALL_BATCH, labels, textbook, uniform};
 use vitrine_models::{VisionTransformer, VitConfig};
-use vitrine_nn::{Optimizer, ParameterBuilder, Parameters, Pass, Result, Sgd};
+use vitrine_nn::{Model, Optimizer, ParameterBuilder, Parameters, Pass, Result, Sgd};
 use vitrine_tensor::{DType, Device, Tensor};
 
 /// The `d2l` recipe's.
@@ -43,14 +43,14 @@ impl Training {
     /// Logits without dropout and without a record.
     fn forward(&self) -> Result<Tensor> {
         let pass = Pass::inference(&self.parameters);
-        Ok(self.model.forward(&pass, &pass.constant(self.images.clone()))?.into_value())
+        Ok(self.model.forward(&pass, &pass.constant(self.images.clone()))?.logits.into_value())
     }
 
     /// Forward, cross-entropy, backward, plain SGD; gives the loss.
     fn train(&mut self) -> Result<Tensor> {
         self.parameters.zero_grads()?;
         let pass = Pass::training(&self.parameters, SEED, self.steps);
-        let logits = self.model.forward(&pass, &pass.constant(self.images.clone()))?;
+        let logits = self.model.forward(&pass, &pass.constant(self.images.clone()))?.logits;
         let loss = logits.cross_entropy(&self.labels, 0.0)?;
         pass.backward(&loss)?;
         self.optimizer.step(&self.parameters, LEARNING_RATE)?;

@@ -2,10 +2,10 @@
 //! The benchmarks themselves are in `benches/`, one file a group.
 //!
 //! ```
-//! use vitrine_benches::{BATCH, Product, normal, textbook};
+//! use vitrine_benches::{BATCH, ProductShape, normal, textbook};
 //!
 //! let config = textbook();
-//! let [qkv, ..] = Product::of_block(&config);
+//! let [qkv, ..] = ProductShape::of_block(&config);
 //! assert_eq!((qkv.inputs, qkv.outputs), (512, 1536));
 //! assert_eq!(BATCH * config.tokens(), 128 * 37);
 //! assert_eq!(normal(1, &[2, 3])?.to_vec::<f32>()?, normal(1, &[2, 3])?.to_vec::<f32>()?);
@@ -34,7 +34,7 @@ pub fn textbook() -> VitConfig {
 
 /// One of the four linear layers of a block, or the one before all blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Product {
+pub struct ProductShape {
     /// The layer's name in the model, `qkv`, `proj`, `fc1` or `fc2`; or `patch`.
     pub name: &'static str,
     /// The width I of its input.
@@ -43,7 +43,7 @@ pub struct Product {
     pub outputs: usize,
 }
 
-impl Product {
+impl ProductShape {
     /// The four products of a block, in the order in which it makes them.
     pub fn of_block(config: &VitConfig) -> [Self; 4] {
         let (width, hidden) = (config.width, config.mlp_width);
@@ -122,7 +122,7 @@ mod tests {
         VisionTransformer::new(&mut builder.scope(""), &config).unwrap();
         let parameters = builder.build(DType::F32, &Device::cpu()).unwrap();
         let names = ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"];
-        for (product, name) in Product::of_block(&config).iter().zip(names) {
+        for (product, name) in ProductShape::of_block(&config).iter().zip(names) {
             assert!(name.ends_with(product.name));
             let weight = parameters.find(&format!("blocks.0.{name}.weight")).unwrap();
             let weight = parameters.value(weight).unwrap();
@@ -135,9 +135,9 @@ mod tests {
         // 1.44 GFLOP an image for a training step, matrix products only, forward ×3.
         let config = textbook();
         let (tokens, width) = (config.tokens(), config.width);
-        let block: u64 = Product::of_block(&config).iter().map(|p| p.flops(tokens)).sum();
+        let block: u64 = ProductShape::of_block(&config).iter().map(|p| p.flops(tokens)).sum();
         let attention = 2 * flops(tokens, width, tokens);
-        let patches = Product::of_patches(&config).flops(config.patches());
+        let patches = ProductShape::of_patches(&config).flops(config.patches());
         let rest = patches + flops(1, width, config.classes);
         let step = 3 * (config.depth as u64 * (block + attention) + rest);
         assert_eq!((step as f64 / 1e7).round(), 144.0);

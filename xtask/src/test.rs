@@ -22,6 +22,10 @@ pub struct Arguments {
     /// unless the compiler is not here and cannot be fetched]
     #[arg(long, value_name = "WHERE", value_enum)]
     cuda: Option<Cuda>,
+    /// Only the operations on the CPU, at every size from 1 to 300 on each axis, with each set of
+    /// vector instructions
+    #[arg(long, conflicts_with = "cuda")]
+    sweep: bool,
 }
 
 /// The features that put an emulated device behind the CUDA backend: code that no other step compiles.
@@ -51,7 +55,7 @@ struct LeftOut {
 }
 
 /// What the machine has beside cargo.
-struct Machine {
+struct Tools {
     rustfmt: bool,
     clippy: bool,
     openblas: bool,
@@ -61,6 +65,7 @@ struct Machine {
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let nvcc = || Environment::of_this_process().provide();
     let (steps, left_out) = match arguments.cuda {
+        _ if arguments.sweep => (vec![whole_sweep()], Vec::new()),
         Some(Cuda::None) => all_but_cuda(),
         Some(cuda) => {
             nvcc()?;
@@ -94,9 +99,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 /// What this machine can check beside CUDA, and what it cannot.
 fn all_but_cuda() -> (Vec<Step>, Vec<LeftOut>) {
     let has = |task| process::output_of(process::cargo().args([task, "--version"])).is_some();
-    let machine =
-        Machine { rustfmt: has("fmt"), clippy: has("clippy"), openblas: openblas::found() };
-    (steps(&machine), left_out(&machine))
+    let tools = Tools { rustfmt: has("fmt"), clippy: has("clippy"), openblas: openblas::found() };
+    (steps(&tools), left_out(&tools))
 }
 
 /// The vector instructions that the tests of whole models are forced to use, one after the other. Those that a machine
@@ -108,15 +112,15 @@ const INSTRUCTION_SETS: [(&str, &str); 4] = [
     ("golden files and gradients, AVX-512 with BF16", "avx512bf16"),
 ];
 
-fn steps(machine: &Machine) -> Vec<Step> {
-    let linalg: &[&str] = if machine.openblas { &LINALG } else { &[] };
+fn steps(tools: &Tools) -> Vec<Step> {
+    let linalg: &[&str] = if tools.openblas { &LINALG } else { &[] };
     let others = ["test", "--workspace", "--exclude", "xtask"];
     let mut steps = Vec::new();
-    if machine.rustfmt {
+    if tools.rustfmt {
         steps.push(step("formatting", &["fmt", "--all", "--check"], &[], &[]));
     }
     steps.push(step("tidy and xtask", &["test", "--package", "xtask"], &[], &[]));
-    if machine.clippy {
+    if tools.clippy {
         let deny = ["--", "-D", "warnings"];
         let clippy = ["clippy", "--workspace", "--all-targets"];
         steps.push(step("lints", &clippy, linalg, &deny));
@@ -137,6 +141,14 @@ fn steps(machine: &Machine) -> Vec<Step> {
     steps
 }
 
+/// The sweep over sizes with nothing left out.
+fn whole_sweep() -> Step {
+    let package = ["test", "--package", "vitrine-tensor"];
+    let mut whole = step("every size", &package, &[], &["--test", "sweep"]);
+    whole.command.env("VITRINE_SWEEP", "whole");
+    whole
+}
+
 /// The kernels, then the tests of what runs them, on the driver that is asked for.
 fn cuda_steps(cuda: Cuda) -> Vec<Step> {
     let driver = if cuda == Cuda::Device { "system" } else { "emulated" };
@@ -154,9 +166,10 @@ fn cuda_steps(cuda: Cuda) -> Vec<Step> {
         tests("CUDA backend", "vitrine-cuda", "emulator", &["--tests"]),
     ];
     if cuda == Cuda::Emulated {
-        let which = ["--test", "conformance", "--test", "products", "--test", "attention"];
+        let which = ["conformance", "products", "attention", "sweep"];
+        let which = which.map(|test| ["--test", test]);
         let name = "CUDA backend, another order and other approximations";
-        let mut drawn = tests(name, "vitrine-cuda", "emulator", &which);
+        let mut drawn = tests(name, "vitrine-cuda", "emulator", which.as_flattened());
         drawn.command.env("VITRINE_CUDA_EMULATED_CHECKS", "all,approximate=1,schedule=1");
         drawn.command.env("VITRINE_CUDA_EMULATED_STREAMS", "shuffled=1");
         steps.push(drawn);
@@ -172,16 +185,16 @@ fn step(name: &'static str, args: &[&str], features: &[&str], last: &[&str]) -> 
     Step { name, command }
 }
 
-fn left_out(machine: &Machine) -> Vec<LeftOut> {
+fn left_out(tools: &Tools) -> Vec<LeftOut> {
     let all = [
         (
-            machine.rustfmt,
+            tools.rustfmt,
             "formatting (this toolchain has no rustfmt)",
             "rustup component add rustfmt",
         ),
-        (machine.clippy, "lints (this toolchain has no clippy)", "rustup component add clippy"),
+        (tools.clippy, "lints (this toolchain has no clippy)", "rustup component add clippy"),
         (
-            machine.openblas,
+            tools.openblas,
             "the code and tests behind the feature `linalg` (OpenBLAS was not found)",
             openblas::MEND,
         ),
@@ -231,11 +244,11 @@ fn summary(passed: usize, failed: usize, left_out: usize) -> String {
 mod tests {
     use super::*;
 
-    const EVERYTHING: Machine = Machine { rustfmt: true, clippy: true, openblas: true };
-    const NOTHING: Machine = Machine { rustfmt: false, clippy: false, openblas: false };
+    const EVERYTHING: Tools = Tools { rustfmt: true, clippy: true, openblas: true };
+    const NOTHING: Tools = Tools { rustfmt: false, clippy: false, openblas: false };
 
-    fn lines(machine: &Machine) -> Vec<String> {
-        steps(machine).iter().map(|step| process::shown(&step.command)).collect()
+    fn lines(tools: &Tools) -> Vec<String> {
+        steps(tools).iter().map(|step| process::shown(&step.command)).collect()
     }
 
     fn program(program: &'static str) -> Step {
@@ -292,9 +305,15 @@ mod tests {
         let drawn = "VITRINE_CUDA_DRIVER=emulated \
              VITRINE_CUDA_EMULATED_CHECKS=all,approximate=1,schedule=1 \
              VITRINE_CUDA_EMULATED_STREAMS=shuffled=1 cargo test --package vitrine-cuda \
-             --features emulator --test conformance --test products --test attention";
+             --features emulator --test conformance --test products --test attention --test sweep";
         let [backend, train] = under(emulated);
         assert_eq!(lines(Cuda::Emulated), [kernels, backend, drawn.to_owned(), train]);
+    }
+
+    #[test]
+    fn the_whole_sweep_is_asked_for_by_a_variable() {
+        let line = "VITRINE_SWEEP=whole cargo test --package vitrine-tensor --test sweep";
+        assert_eq!(process::shown(&whole_sweep().command), line);
     }
 
     #[cfg(unix)]

@@ -43,7 +43,7 @@ impl Choice {
 
 /// The driver in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum DriverKind {
     /// A driver library.
     System {
         /// The name or path it was opened by.
@@ -173,7 +173,7 @@ pub(crate) fn driver() -> Result<&'static Driver, &'static DriverError> {
 /// # Errors
 ///
 /// Where a driver is in use already that was chosen otherwise, and as for [`status`].
-pub fn choose(choice: Choice) -> Result<Kind, DriverError> {
+pub fn choose(choice: Choice) -> Result<DriverKind, DriverError> {
     let decision = DECISION.get_or_init(|| decide(choice.clone()));
     if decision.choice != choice {
         return Err(DriverError::AlreadyChosen { used: decision.choice.clone(), asked: choice });
@@ -199,14 +199,14 @@ fn decide(choice: Choice) -> Decision {
 /// # Errors
 ///
 /// No driver could be opened, or it does not tell its version.
-pub fn status() -> Result<Kind, DriverError> {
+pub fn status() -> Result<DriverKind, DriverError> {
     match driver() {
         Ok(Driver::System(system)) => {
             let version = crate::version::of_driver()?;
-            Ok(Kind::System { path: system.path.clone(), version })
+            Ok(DriverKind::System { path: system.path.clone(), version })
         }
         #[cfg(feature = "emulator")]
-        Ok(Driver::Emulated) => Ok(Kind::Emulated),
+        Ok(Driver::Emulated) => Ok(DriverKind::Emulated),
         Err(error) => Err(error.clone()),
     }
 }

@@ -28,17 +28,17 @@
 //! # Example
 //!
 //! ```
-//! use vitrine_cuda_driver::{Kind, devices, status};
+//! use vitrine_cuda_driver::{DriverKind, devices, status};
 //!
 //! match status() {
-//!     Ok(Kind::System { path, version }) => {
+//!     Ok(DriverKind::System { path, version }) => {
 //!         println!("{}, up to CUDA {version}", path.display());
 //!         match devices() {
 //!             Ok(count) => println!("{count} devices"),
 //!             Err(error) => println!("{error}"),
 //!         }
 //!     }
-//!     Ok(Kind::Emulated) => println!("the emulated device"),
+//!     Ok(DriverKind::Emulated) => println!("the emulated device"),
 //!     Err(error) => println!("{error}"), // no CUDA driver: libcuda.so.1 could not be opened ...
 //! }
 //! ```
@@ -55,6 +55,6 @@ mod system;
 pub mod types;
 mod version;
 
-pub use choice::{Choice, DriverError, Kind, VARIABLE, choose, status};
+pub use choice::{Choice, DriverError, DriverKind, VARIABLE, choose, status};
 pub use codes::last_unmapped_code;
-pub use version::{Kernels, Version, devices, require};
+pub use version::{KernelForm, Version, devices, require};

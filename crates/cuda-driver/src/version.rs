@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::api;
-use crate::choice::{DriverError, Kind, driver, status};
+use crate::choice::{DriverError, DriverKind, driver, status};
 use crate::codes::{CUDA_SUCCESS, last_unmapped_code};
 use crate::types::CUresult;
 
@@ -48,7 +48,7 @@ impl fmt::Display for Version {
 
 /// The form in which kernels are given to the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kernels {
+pub enum KernelForm {
     /// PTX, which the driver compiles: it must know the PTX version of the toolkit.
     Ptx,
     /// Machine code (cubin): a driver of the toolkit's major version, or of a later one, loads it.
@@ -58,9 +58,9 @@ pub enum Kernels {
 /// Checks that the driver in use can load kernels that the toolkit of this version has built.
 ///
 /// ```
-/// use vitrine_cuda_driver::{Kernels, Version, require};
+/// use vitrine_cuda_driver::{KernelForm, Version, require};
 ///
-/// if let Err(reason) = require(Kernels::Ptx, Version::new(13, 0)) {
+/// if let Err(reason) = require(KernelForm::Ptx, Version::new(13, 0)) {
 ///     println!("{reason}");
 /// }
 /// ```
@@ -68,12 +68,12 @@ pub enum Kernels {
 /// # Errors
 ///
 /// As for [`status`], and [`DriverError::TooOld`].
-pub fn require(kernels: Kernels, toolkit: Version) -> Result<Kind, DriverError> {
+pub fn require(kernels: KernelForm, toolkit: Version) -> Result<DriverKind, DriverError> {
     let kind = status()?;
     let found = of_driver()?;
     let (needed, kernels) = match kernels {
-        Kernels::Ptx => (toolkit, "PTX"),
-        Kernels::Native => (Version::new(toolkit.major(), 0), "machine code"),
+        KernelForm::Ptx => (toolkit, "PTX"),
+        KernelForm::Native => (Version::new(toolkit.major(), 0), "machine code"),
     };
     if found < needed {
         return Err(DriverError::TooOld { found, needed, kernels });

@@ -6,7 +6,7 @@ mod stub;
 use std::process::Command;
 
 use vitrine_cuda_driver::codes::CUDA_ERROR_NO_DEVICE;
-use vitrine_cuda_driver::{Choice, DriverError, Kernels, Version, choose};
+use vitrine_cuda_driver::{Choice, DriverError, KernelForm, Version, choose};
 use vitrine_cuda_driver::{api, devices, require, status};
 
 /// Set in the processes that the tests start.
@@ -57,7 +57,7 @@ fn without_a_driver_calls_fail_and_the_reason_is_said() {
         // SAFETY: the call succeeded.
         let text = unsafe { std::ffi::CStr::from_ptr(text) }.to_string_lossy().into_owned();
         assert_eq!(status().expect_err("no driver"), devices().expect_err("no driver"));
-        format!("{first} {text} | {}", shown(require(Kernels::Ptx, Version::new(13, 0))))
+        format!("{first} {text} | {}", shown(require(KernelForm::Ptx, Version::new(13, 0))))
     };
     let Some(said) = in_a_process(test, &environment, report) else { return };
     let (calls, reason) = said.split_once(" | ").expect("both");
@@ -100,10 +100,10 @@ fn a_driver_tells_its_version_and_devices() {
         [
             shown(status()),
             shown(devices()),
-            format!("{}", require(Kernels::Ptx, Version::new(13, 1)).is_ok()),
-            format!("{}", require(Kernels::Native, Version::new(13, 2)).is_ok()),
-            shown(require(Kernels::Ptx, Version::new(13, 2))),
-            shown(require(Kernels::Native, Version::new(14, 0))),
+            format!("{}", require(KernelForm::Ptx, Version::new(13, 1)).is_ok()),
+            format!("{}", require(KernelForm::Native, Version::new(13, 2)).is_ok()),
+            shown(require(KernelForm::Ptx, Version::new(13, 2))),
+            shown(require(KernelForm::Native, Version::new(14, 0))),
         ]
         .join("\n")
     };
@@ -122,7 +122,7 @@ fn an_old_driver_is_named_with_the_one_to_install() {
     let test = "an_old_driver_is_named_with_the_one_to_install";
     let Some(path) = stub_path() else { return };
     let environment = [("VITRINE_CUDA_DRIVER", &*path), ("STUB_VERSION", "12040")];
-    let report = || shown(require(Kernels::Native, Version::new(13, 0)));
+    let report = || shown(require(KernelForm::Native, Version::new(13, 0)));
     let Some(said) = in_a_process(test, &environment, report) else { return };
     assert_eq!(
         said,

@@ -7,7 +7,7 @@ mod device;
 use std::ffi::{CString, c_void};
 use std::ptr::null_mut;
 
-use device::{Device, call, code, get, parameter};
+use device::{EmulatedDevice, call, code, get, parameter};
 use vitrine_cuda_driver::codes::*;
 use vitrine_cuda_driver::emulator::{self, Checks, StreamMode};
 use vitrine_cuda_driver::types::*;
@@ -74,14 +74,14 @@ const KERNELS: &str = "
 }
 ";
 
-fn start() -> (Device, CUmodule) {
-    let device = Device::start(StreamMode::Synchronous);
+fn start() -> (EmulatedDevice, CUmodule) {
+    let device = EmulatedDevice::start(StreamMode::Synchronous);
     let module = device.module(KERNELS);
     (device, module)
 }
 
 /// Launches `load` with one thread.
-fn load(device: &Device, module: CUmodule, mut to: u64, mut from: u64) -> CUresult {
+fn load(device: &EmulatedDevice, module: CUmodule, mut to: u64, mut from: u64) -> CUresult {
     let function = device.function(module, "load");
     let mut parameters = [parameter(&mut to), parameter(&mut from)];
     device.launch(function, (1, 1), DEFAULT, &mut parameters)
@@ -265,7 +265,7 @@ fn a_module_stays_until_its_launches_are_done() {
 
 #[test]
 fn images_that_are_no_ptx_are_refused() {
-    let device = Device::start(StreamMode::Synchronous);
+    let device = EmulatedDevice::start(StreamMode::Synchronous);
     let load = |image: &[u8]| {
         let mut module = null_mut();
         let image = CString::new(image).expect("no zero inside");
@@ -290,7 +290,7 @@ fn images_that_are_no_ptx_are_refused() {
 
 #[test]
 fn the_compilers_log_says_what_is_wrong() {
-    let _device = Device::start(StreamMode::Synchronous);
+    let _device = EmulatedDevice::start(StreamMode::Synchronous);
     let wrong = KERNELS.replace("mad.lo.s32", "mad.low.s32");
     let image = CString::new(wrong).expect("no zero inside");
     let mut log = [0x55_u8; 200];

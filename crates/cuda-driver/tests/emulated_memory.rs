@@ -6,13 +6,13 @@ mod device;
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::null_mut;
 
-use device::{Device, call, code, get};
+use device::{EmulatedDevice, call, code, get};
 use vitrine_cuda_driver::codes::*;
 use vitrine_cuda_driver::emulator::{self, Allocation, StreamMode, UninitialisedDownload};
 use vitrine_cuda_driver::types::*;
 
-fn start() -> Device {
-    Device::start(StreamMode::Synchronous)
+fn start() -> EmulatedDevice {
+    EmulatedDevice::start(StreamMode::Synchronous)
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn ranges_outside_of_an_allocation_are_refused() {
 
 #[test]
 fn memory_runs_out_and_comes_back() {
-    let device = Device::with_memory(StreamMode::Synchronous, 1 << 20);
+    let device = EmulatedDevice::with_memory(StreamMode::Synchronous, 1 << 20);
     let info = || {
         let (mut free, mut total) = (0_usize, 0_usize);
         call!(cuMemGetInfo_v2(&mut free, &mut total));

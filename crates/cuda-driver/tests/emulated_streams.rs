@@ -7,7 +7,7 @@ mod device;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
-use device::{Device, call, code, get};
+use device::{EmulatedDevice, call, code, get};
 use vitrine_cuda_driver::codes::*;
 use vitrine_cuda_driver::emulator::{self, StreamMode};
 use vitrine_cuda_driver::types::*;
@@ -16,8 +16,8 @@ use vitrine_cuda_driver::types::*;
 const NON_BLOCKING: u32 = 1;
 const DEFAULT: CUstream = null_mut();
 
-fn start() -> Device {
-    Device::start(StreamMode::Deferred)
+fn start() -> EmulatedDevice {
+    EmulatedDevice::start(StreamMode::Deferred)
 }
 
 /// Enqueues a copy of host memory to the device.
@@ -206,7 +206,7 @@ fn each_way_of_waiting_has_the_work_done() {
 
 #[test]
 fn in_the_synchronous_mode_nothing_waits() {
-    let device = Device::start(StreamMode::Synchronous);
+    let device = EmulatedDevice::start(StreamMode::Synchronous);
     let stream = device.stream(NON_BLOCKING);
     let (target, source) = (device.pinned(&[0]), device.upload(&[1]));
     let event = device.event();
@@ -240,7 +240,7 @@ fn events_take_times() {
 
 #[test]
 fn memory_is_freed_in_the_order_of_the_stream() {
-    let device = Device::with_memory(StreamMode::Deferred, 1 << 20);
+    let device = EmulatedDevice::with_memory(StreamMode::Deferred, 1 << 20);
     let (stream, other) = (device.stream(NON_BLOCKING), device.stream(NON_BLOCKING));
     let address: CUdeviceptr = get!(cuMemAllocAsync(800 << 10, stream));
     let output = device.upload(&[0]);
@@ -288,7 +288,7 @@ fn host_functions_are_called_in_order() {
 #[test]
 fn drawn_orders_keep_what_streams_and_events_demand() {
     for seed in 0..40 {
-        let device = Device::start(StreamMode::Shuffled(seed));
+        let device = EmulatedDevice::start(StreamMode::Shuffled(seed));
         let (copies, compute) = (device.stream(NON_BLOCKING), device.stream(NON_BLOCKING));
         let staging = device.pinned(&[0]);
         let (input, sums) = (device.upload(&[0]), device.upload(&[0; 8]));
@@ -314,7 +314,7 @@ fn drawn_orders_show_that_memory_is_overwritten_too_early() {
     // The stream of copies does not wait until the input has been used. Doing the work as late as
     // possible does not show this; some of the drawn orders do.
     let outcome = |mode| {
-        let device = Device::start(mode);
+        let device = EmulatedDevice::start(mode);
         let (copies, compute) = (device.stream(NON_BLOCKING), device.stream(NON_BLOCKING));
         let (input, output) = (device.upload(&[1]), device.upload(&[0]));
         copy(output, input, compute);

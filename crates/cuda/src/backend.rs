@@ -7,7 +7,7 @@ use cust::device::DeviceAttribute;
 use cust::error::{CudaError, CudaResult};
 use cust::stream::{Stream, StreamFlags};
 use parking_lot::Mutex;
-use vitrine_cuda_driver::{Kind, Version, require};
+use vitrine_cuda_driver::{DriverKind, Version, require};
 use vitrine_tensor::backend::{Backend, Memory, Storage};
 use vitrine_tensor::{DType, Result, Tensor};
 
@@ -107,7 +107,7 @@ impl Context {
     }
 
     fn new(ordinal: u32) -> Result<Self, Error> {
-        let kind = require(vitrine_cuda_driver::Kernels::Native, TOOLKIT)?;
+        let kind = require(vitrine_cuda_driver::KernelForm::Native, TOOLKIT)?;
         let count = vitrine_cuda_driver::devices()? as u32;
         if ordinal >= count {
             return Err(Error::NoDevice { ordinal, count });
@@ -123,7 +123,7 @@ impl Context {
             return Err(Error::TooOldCard { ordinal, name, major, minor });
         }
         let context = cust::context::Context::new(device).map_err(failed("making a context"))?;
-        let kernels = Kernels::load(ordinal, (major, minor), kind == Kind::Emulated)?;
+        let kernels = Kernels::load(ordinal, (major, minor), kind == DriverKind::Emulated)?;
         Ok(Self { ordinal, device, capability: (major, minor), context, kernels })
     }
 

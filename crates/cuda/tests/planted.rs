@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use vitrine_ptx_emulator::{Checks, Fault, FaultKind, LaunchConfig, Memory, Program, launch};
+use vitrine_ptx_emulator::{
+    Checks, DeviceMemory, Fault, FaultKind, LaunchConfig, PtxProgram, launch,
+};
 
 /// Sums over rows: global and shared memory, a loop, a barrier.
 const KERNEL: &str = "sum_f32";
@@ -34,8 +36,8 @@ fn planted(edit: impl Fn(&str) -> Option<String>) -> String {
 
 /// Sums a matrix of ones, three, … with the kernel.
 fn run(ptx: &str, checks: &Checks) -> Result<Vec<f32>, Fault> {
-    let mut program = Program::load(ptx).unwrap();
-    let mut memory = Memory::new(1 << 20);
+    let mut program = PtxProgram::load(ptx).unwrap();
+    let mut memory = DeviceMemory::new(1 << 20);
     program.place_globals(&mut memory).unwrap();
     let values: Vec<f32> = (0..ROWS * COLUMNS).map(|i| (i % 7) as f32).collect();
     let from = memory.alloc((4 * values.len()) as u64).unwrap();

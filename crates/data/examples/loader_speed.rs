@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use vitrine_data::{DataError, Dataset, Loader, LoaderConfig};
+use vitrine_data::{DataError, Dataset, Loader, LoaderConfig, Preprocessing};
 
 fn main() -> Result<(), DataError> {
     let dataset = Arc::new(Dataset::synthetic(20_000, [1, 28, 28], 10, 0)?);
     for workers in [0, 1, 2] {
-        let config = LoaderConfig { shuffle: true, workers, ..LoaderConfig::new(128, (96, 96)) };
-        let loader = Loader::new(Arc::clone(&dataset), config)?;
+        let preprocessing = Preprocessing::new(1, (96, 96));
+        let config =
+            LoaderConfig { shuffle: true, workers, ..LoaderConfig::new(128, preprocessing) };
+        let loader = Loader::new(dataset.clone(), config)?;
         for recycle in [false, true] {
             let start = Instant::now();
             for batch in loader.epoch(0, 0) {

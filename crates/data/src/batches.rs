@@ -1,5 +1,5 @@
-//! One epoch on its way to the caller: the iterator, its worker threads, and the bound on how far
-//! ahead they are. Which samples are in which batch is settled in [`crate::loader`].
+//! One epoch on its way to the caller: the iterator, its worker threads, and the bound on how far ahead they are. Which
+//! samples are in which batch is settled in [`crate::loader`].
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -12,13 +12,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::DataError;
-use crate::dataset::Dataset;
 use crate::loader::{Batch, UsedBatches};
+use crate::samples::{Image, Samples, check_label};
 use crate::transform::{SampleAddress, Scratch, Transform};
 
 /// All that a batch depends on.
-pub(crate) struct Recipe {
-    pub(crate) dataset: Arc<Dataset>,
+pub(crate) struct EpochPlan {
+    pub(crate) dataset: Arc<dyn Samples>,
     pub(crate) transform: Arc<dyn Transform>,
     pub(crate) used: Arc<UsedBatches>,
     pub(crate) seed: u64,
@@ -27,18 +27,24 @@ pub(crate) struct Recipe {
     pub(crate) epoch: u64,
 }
 
-impl Recipe {
-    /// Makes one batch. A panic becomes an error. Gives `None` if `stop` is set before the batch is
-    /// done.
+/// What a worker keeps from one picture to the next.
+#[derive(Default)]
+struct Workspace {
+    image: Image,
+    scratch: Scratch,
+}
+
+impl EpochPlan {
+    /// Makes one batch. A panic becomes an error. Gives `None` if `stop` is set before the batch is done.
     fn make(
         &self,
         index: usize,
-        scratch: &mut Scratch,
+        workspace: &mut Workspace,
         stop: &AtomicBool,
     ) -> Option<Result<Batch, DataError>> {
-        // After a panic nothing reads what it may have left half done: the batch is lost, the
-        // scratch has no meaning.
-        catch_unwind(AssertUnwindSafe(|| self.fill(index, scratch, stop).transpose()))
+        // After a panic nothing reads what it may have left half done: the batch is lost, the workspace is not used
+        // again.
+        catch_unwind(AssertUnwindSafe(|| self.fill(index, workspace, stop).transpose()))
             .unwrap_or_else(|panic| {
                 let message = panic_message(panic.as_ref());
                 Some(Err(DataError::WorkerPanicked { epoch: self.epoch, batch: index, message }))
@@ -48,7 +54,7 @@ impl Recipe {
     fn fill(
         &self,
         index: usize,
-        scratch: &mut Scratch,
+        Workspace { image, scratch }: &mut Workspace,
         stop: &AtomicBool,
     ) -> Result<Option<Batch>, DataError> {
         let first = index * self.batch_size;
@@ -60,6 +66,7 @@ impl Recipe {
         batch.images.resize(samples.len() * pixels, 0.0);
         batch.shape = [samples.len(), channels, height, width];
         batch.labels.clear();
+        batch.shares.clear();
         batch.samples.clear();
         batch.samples.extend_from_slice(samples);
         batch.epoch = self.epoch;
@@ -69,18 +76,49 @@ impl Recipe {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
+            self.add_target(sample, &mut batch.labels, &mut batch.shares)?;
+            self.dataset.read(sample, image.cleared())?;
+            image.check().map_err(|reason| self.fault(sample, reason))?;
             let address = SampleAddress { seed: self.seed, epoch: self.epoch, sample };
-            self.transform.apply(address, self.dataset.image(sample), scratch, out)?;
-            batch.labels.push(self.dataset.labels()[sample]);
+            let written = self.transform.apply(address, image, scratch, out);
+            written.map_err(|error| self.fault(sample, error.to_string()))?;
         }
         Ok(Some(batch))
+    }
+
+    /// Adds a sample's label and soft target to those of a batch, after every check.
+    fn add_target(
+        &self,
+        index: usize,
+        labels: &mut Vec<i64>,
+        shares: &mut Vec<f32>,
+    ) -> Result<(), DataError> {
+        let (label, classes) = (self.dataset.label(index), self.dataset.class_names().len());
+        check_label(self.dataset.name(), classes, index, label)?;
+        labels.push(label);
+        let start = shares.len();
+        shares.resize(start + classes, 0.0);
+        if !self.dataset.shares(index, &mut shares[start..]) {
+            shares.truncate(start);
+        }
+        let row = &shares[start..];
+        let whole =
+            row.iter().all(|&share| share >= 0.0) && (row.iter().sum::<f32>() - 1.0).abs() < 1e-3;
+        if shares.is_empty() || (whole && shares.len() == labels.len() * classes) {
+            return Ok(());
+        }
+        let reason = "soft targets are for all samples or for none, not negative, and add up to 1";
+        Err(self.fault(index, reason.to_owned()))
+    }
+
+    fn fault(&self, index: usize, reason: String) -> DataError {
+        DataError::Sample { dataset: self.dataset.name().to_owned(), index, reason }
     }
 }
 
 /// The batches of one epoch, in order. Made by [`Loader::epoch`](crate::Loader::epoch).
 ///
-/// After an error it ends. Dropping it stops the workers, at the latest after the image that each
-/// is busy with.
+/// After an error it ends. Dropping it stops the workers, at the latest after the image that each is busy with.
 pub struct Batches {
     source: Source,
     rest: Range<usize>,
@@ -89,8 +127,8 @@ pub struct Batches {
 enum Source {
     /// The caller's thread makes the batches.
     Inline {
-        recipe: Box<Recipe>,
-        scratch: Scratch,
+        plan: Box<EpochPlan>,
+        workspace: Workspace,
     },
     Workers {
         shared: Arc<Shared>,
@@ -102,7 +140,7 @@ enum Source {
 
 /// What the caller and the workers share.
 struct Shared {
-    recipe: Recipe,
+    plan: EpochPlan,
     prefetch: usize,
     end: usize,
     stop: AtomicBool,
@@ -120,17 +158,17 @@ struct Progress {
 
 impl Batches {
     pub(crate) fn start(
-        recipe: Recipe,
+        plan: EpochPlan,
         range: Range<usize>,
         workers: usize,
         prefetch: usize,
     ) -> Self {
         if workers == 0 {
-            let source = Source::Inline { recipe: Box::new(recipe), scratch: Scratch::default() };
+            let source = Source::Inline { plan: Box::new(plan), workspace: Workspace::default() };
             return Self { source, rest: range };
         }
         let shared = Arc::new(Shared {
-            recipe,
+            plan,
             prefetch,
             end: range.end,
             stop: AtomicBool::new(false),
@@ -189,9 +227,9 @@ impl Shared {
 
     /// A worker's life: claim the next batch, make it, hand it over.
     fn work(&self) {
-        let mut scratch = Scratch::default();
+        let mut workspace = Workspace::default();
         while let Some(index) = self.claim() {
-            let Some(made) = self.recipe.make(index, &mut scratch, &self.stop) else { return };
+            let Some(made) = self.plan.make(index, &mut workspace, &self.stop) else { return };
             let failed = made.is_err();
             self.lock().ready.insert(index, made);
             self.changed.notify_all();
@@ -245,8 +283,8 @@ impl Iterator for Batches {
     fn next(&mut self) -> Option<Self::Item> {
         let index = self.rest.next()?;
         let made = match &mut self.source {
-            Source::Inline { recipe, scratch } => {
-                recipe.make(index, scratch, &AtomicBool::new(false))?
+            Source::Inline { plan, workspace } => {
+                plan.make(index, workspace, &AtomicBool::new(false))?
             }
             Source::Workers { shared, .. } => shared.receive(),
             Source::Ended(error) => Err(error.take()?),

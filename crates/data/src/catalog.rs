@@ -1,5 +1,4 @@
-//! The datasets that Vitrine knows: their files, sums, classes and origins. How they are read is in
-//! [`crate::locate`].
+//! The datasets that Vitrine knows: their files, sums, classes and origins. How they are read is in [`crate::locate`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -67,6 +66,10 @@ pub struct FileSpec {
     pub md5: &'static str,
 }
 
+const fn file(name: &'static str, md5: &'static str) -> FileSpec {
+    FileSpec { name, md5 }
+}
+
 static FASHION_MNIST: IdxSpec = IdxSpec {
     name: "fashion-mnist",
     title: "Fashion-MNIST",
@@ -85,25 +88,13 @@ static FASHION_MNIST: IdxSpec = IdxSpec {
     image_size: (28, 28),
     train: SplitSpec {
         samples: 60_000,
-        images: FileSpec {
-            name: "train-images-idx3-ubyte",
-            md5: "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-        },
-        labels: FileSpec {
-            name: "train-labels-idx1-ubyte",
-            md5: "9018921c3c673c538a1fc5bad174d6f9",
-        },
+        images: file("train-images-idx3-ubyte", "f4a8712d7a061bf5bd6d2ca38dc4d50a"),
+        labels: file("train-labels-idx1-ubyte", "9018921c3c673c538a1fc5bad174d6f9"),
     },
     test: SplitSpec {
         samples: 10_000,
-        images: FileSpec {
-            name: "t10k-images-idx3-ubyte",
-            md5: "8181f5470baa50b63fa0f6fddb340f0a",
-        },
-        labels: FileSpec {
-            name: "t10k-labels-idx1-ubyte",
-            md5: "15d484375f8d13e6eb1aabb0c3f46965",
-        },
+        images: file("t10k-images-idx3-ubyte", "8181f5470baa50b63fa0f6fddb340f0a"),
+        labels: file("t10k-labels-idx1-ubyte", "15d484375f8d13e6eb1aabb0c3f46965"),
     },
     debian_package: Some("dataset-fashion-mnist"),
     addresses: &[
@@ -119,25 +110,13 @@ static MNIST: IdxSpec = IdxSpec {
     image_size: (28, 28),
     train: SplitSpec {
         samples: 60_000,
-        images: FileSpec {
-            name: "train-images-idx3-ubyte",
-            md5: "6bbc9ace898e44ae57da46a324031adb",
-        },
-        labels: FileSpec {
-            name: "train-labels-idx1-ubyte",
-            md5: "a25bea736e30d166cdddb491f175f624",
-        },
+        images: file("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb"),
+        labels: file("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624"),
     },
     test: SplitSpec {
         samples: 10_000,
-        images: FileSpec {
-            name: "t10k-images-idx3-ubyte",
-            md5: "2646ac647ad5339dbf082846283269ea",
-        },
-        labels: FileSpec {
-            name: "t10k-labels-idx1-ubyte",
-            md5: "27ae3e4e09519cfbb04c329615203637",
-        },
+        images: file("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea"),
+        labels: file("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637"),
     },
     debian_package: None,
     addresses: &[

@@ -9,57 +9,33 @@ use crate::idx::IdxError;
 /// Anything that can go wrong between a file on disk and a batch in memory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum DataError {
     /// The operating system refused an operation on a file or folder.
     #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was tried, as a verb: "read", "create".
-        action: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    Io { action: &'static str, path: PathBuf, source: io::Error },
 
     /// A folder lacks one of a dataset's files.
     #[error(
         "{file} is missing: the folder {} holds neither {file} nor {file}.gz",
         dir.display()
     )]
-    MissingFile {
-        /// The folder that was searched.
-        dir: PathBuf,
-        /// The file's name, without `.gz`.
-        file: String,
-    },
+    MissingFile { dir: PathBuf, file: String },
 
     /// A folder that should hold a dataset is not there.
     #[error("there is no folder {}", dir.display())]
-    MissingFolder {
-        /// The folder.
-        dir: PathBuf,
-    },
+    MissingFolder { dir: PathBuf },
 
     /// The gzip stream of a file is cut short or damaged.
     #[error(
         "{}: the gzip data is truncated or damaged ({source}); fetch the file again",
         path.display()
     )]
-    Gzip {
-        /// The file.
-        path: PathBuf,
-        /// What the decoder found.
-        source: io::Error,
-    },
+    Gzip { path: PathBuf, source: io::Error },
 
     /// A file is not a well-formed IDX file.
     #[error("{}: {source}", path.display())]
-    Idx {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: IdxError,
-    },
+    Idx { path: PathBuf, source: IdxError },
 
     /// A well-formed IDX file holds another shape than the dataset's.
     #[error(
@@ -67,14 +43,7 @@ pub enum DataError {
          is it a file of another dataset?",
         path.display()
     )]
-    WrongShape {
-        /// The file.
-        path: PathBuf,
-        /// The dataset's shape.
-        expected: Vec<usize>,
-        /// The file's shape.
-        actual: Vec<usize>,
-    },
+    WrongShape { path: PathBuf, expected: Vec<usize>, actual: Vec<usize> },
 
     /// A file has the right form but other contents than the published one.
     #[error(
@@ -82,49 +51,26 @@ pub enum DataError {
          the file is damaged or belongs to another dataset, fetch it again",
         path.display()
     )]
-    Checksum {
-        /// The file.
-        path: PathBuf,
-        /// The published sum, in hexadecimal.
-        expected: String,
-        /// The sum of the file, in hexadecimal.
-        actual: String,
-    },
+    Checksum { path: PathBuf, expected: String, actual: String },
 
     /// A sample's label is not the number of a class.
     #[error(
-        "{dataset}: sample {sample} has label {label}, but the {classes} classes are numbered 0 to \
-         {}",
-        classes - 1
+        "{dataset}: sample {sample} has label {label}, but there are {classes} classes, numbered \
+         from 0"
     )]
-    LabelOutOfRange {
-        /// The dataset's name.
-        dataset: String,
-        /// The sample's index.
-        sample: usize,
-        /// Its label.
-        label: i64,
-        /// The number of classes.
-        classes: usize,
-    },
+    LabelOutOfRange { dataset: String, sample: usize, label: i64, classes: usize },
 
     /// The parts of a dataset do not fit together.
     #[error("dataset {dataset}: {reason}")]
-    BadParts {
-        /// The dataset's name.
-        dataset: String,
-        /// What does not fit.
-        reason: String,
-    },
+    BadParts { dataset: String, reason: String },
+
+    /// A sample cannot be had, or the loader finds fault with it.
+    #[error("{dataset}: sample {index}: {reason}")]
+    Sample { dataset: String, index: usize, reason: String },
 
     /// No dataset has this name.
     #[error("unknown dataset \"{name}\"; the datasets are: {}", known.join(", "))]
-    UnknownDataset {
-        /// The name that was asked for.
-        name: String,
-        /// The names that exist.
-        known: Vec<&'static str>,
-    },
+    UnknownDataset { name: String, known: Vec<&'static str> },
 
     /// A dataset is in none of the usual places and could not be fetched.
     #[error("{0}")]
@@ -132,39 +78,19 @@ pub enum DataError {
 
     /// A setting of the loader or of a transform makes no sense.
     #[error("loader setting {setting}: {reason}")]
-    BadSetting {
-        /// The setting's name.
-        setting: &'static str,
-        /// Why it is refused.
-        reason: String,
-    },
+    BadSetting { setting: &'static str, reason: String },
 
     /// Making a batch panicked. The panic was caught in the worker.
     #[error("a loader worker panicked while making batch {batch} of epoch {epoch}: {message}")]
-    WorkerPanicked {
-        /// The epoch.
-        epoch: u64,
-        /// The batch's index in the epoch.
-        batch: usize,
-        /// The panic's message.
-        message: String,
-    },
+    WorkerPanicked { epoch: u64, batch: usize, message: String },
 
     /// The system gave no thread for a worker.
     #[error("cannot start a loader worker: {source}; set workers to 0 to do without")]
-    Thread {
-        /// The system's reason.
-        source: io::Error,
-    },
+    Thread { source: io::Error },
 
     /// An image file could not be decoded.
     #[error("{name}: cannot decode the image: {source}")]
-    Decode {
-        /// The file, or a word for a stream.
-        name: String,
-        /// What the decoder found.
-        source: image::ImageError,
-    },
+    Decode { name: String, source: image::ImageError },
 }
 
 impl DataError {

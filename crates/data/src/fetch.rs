@@ -1,6 +1,5 @@
-//! Fetching a dataset into a folder: from Debian's package, or from the publisher's address.
-//! Nothing here needs root. Whatever arrives is checked in a temporary folder before any of it
-//! reaches its place.
+//! Fetching a dataset into a folder: from Debian's package, or from the publisher's address. Nothing here needs root.
+//! Whatever arrives is checked in a temporary folder before any of it reaches its place.
 
 use std::fs;
 use std::io;
@@ -17,8 +16,7 @@ type Notify = dyn Fn(&str) + Send + Sync;
 /// A way to fetch a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FetchMethod {
-    /// Debian's package, downloaded with `apt-get` and unpacked with `dpkg-deb` into a temporary
-    /// folder.
+    /// Debian's package, downloaded with `apt-get` and unpacked with `dpkg-deb` into a temporary folder.
     Apt,
     /// The addresses of the dataset's publisher.
     Https,
@@ -61,8 +59,7 @@ impl Attempt {
     }
 }
 
-/// Runs `get`, which puts the files somewhere in a temporary folder and says where; checks them;
-/// copies them.
+/// Runs `get`, which puts the files somewhere in a temporary folder and says where; checks them; copies them.
 fn staged(
     spec: &IdxSpec,
     target: &Path,
@@ -74,8 +71,8 @@ fn staged(
     files::install(&fetched, spec, target).map_err(|e| e.to_string())
 }
 
-/// Downloads and unpacks a Debian package. If the machine has no package lists yet, fresh ones are
-/// fetched into the temporary folder, because the system's own need root.
+/// Downloads and unpacks a Debian package. If the machine has no package lists yet, fresh ones are fetched into the
+/// temporary folder, because the system's own need root.
 fn from_package(package: &str, spec: &IdxSpec, staging: &Path) -> Result<PathBuf, String> {
     let lists = staging.join("lists");
     let cache = staging.join("cache");

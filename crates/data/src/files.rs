@@ -1,5 +1,5 @@
-//! A dataset's files in one folder: reading and checking them, and copying them safely into another
-//! folder. Which folder, and how the files get there, is in [`crate::locate`].
+//! A dataset's files in one folder: reading and checking them, and copying them safely into another folder. Which
+//! folder, and how the files get there, is in [`crate::locate`].
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -38,8 +38,7 @@ pub(crate) fn install(from: &Path, spec: &IdxSpec, to: &Path) -> Result<(), Data
         let [plain, gz] = names(to, file);
         let (path, other) = if bytes.starts_with(&GZIP_MAGIC) { (gz, plain) } else { (plain, gz) };
         write_atomically(&path, &bytes)?;
-        // What lay there under the other name was missing or damaged, or nothing would have been
-        // fetched.
+        // What lay there under the other name was missing or damaged, or nothing would have been fetched.
         match fs::remove_file(&other) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(DataError::io("remove", other, e));
@@ -87,7 +86,7 @@ fn read_array(dir: &Path, file: &FileSpec, expected: &[usize]) -> Result<Vec<u8>
             actual: array.shape,
         });
     }
-    let actual = md5_hex(&bytes);
+    let actual = hex(&Md5::digest(&bytes));
     if actual != file.md5 {
         return Err(DataError::Checksum { path, expected: file.md5.to_owned(), actual });
     }
@@ -99,8 +98,7 @@ fn read(path: &Path) -> Result<Vec<u8>, DataError> {
     fs::read(path).map_err(|e| DataError::io("read", path, e))
 }
 
-/// The contents of a file without its gzip layer, if it has one, but no more than `limit` bytes of
-/// them.
+/// The contents of a file without its gzip layer, if it has one, but no more than `limit` bytes of them.
 fn decompress(path: &Path, bytes: Vec<u8>, limit: usize) -> Result<Vec<u8>, DataError> {
     if !bytes.starts_with(&GZIP_MAGIC) {
         return Ok(bytes);
@@ -113,12 +111,12 @@ fn decompress(path: &Path, bytes: Vec<u8>, limit: usize) -> Result<Vec<u8>, Data
     Ok(plain)
 }
 
-fn md5_hex(bytes: &[u8]) -> String {
-    Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes a file under a temporary name in the same folder, then renames it. Other processes see
-/// all of it or none.
+/// Writes a file under a temporary name in the same folder, then renames it. Other processes see all of it or none.
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {

@@ -1,5 +1,4 @@
-//! The IDX container of the MNIST family: a parser that checks all of it. It knows no file names
-//! and no sums.
+//! The IDX container of the MNIST family: a parser that checks all of it. It knows no file names and no sums.
 //!
 //! ```text
 //! 00 00 08 nn   magic: two zeros, element type 0x08 (unsigned byte), number of dimensions
@@ -19,15 +18,11 @@ pub struct Idx<'a> {
 /// What can be wrong with an IDX file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum IdxError {
     /// The file ends inside its header.
     #[error("truncated IDX header: the file has {actual} bytes, its header needs {expected}")]
-    TruncatedHeader {
-        /// Bytes that the header needs.
-        expected: usize,
-        /// Bytes that the file has.
-        actual: usize,
-    },
+    TruncatedHeader { expected: usize, actual: usize },
     /// The first two bytes are not zero.
     #[error(
         "not an IDX file: it starts with {0:02x?}, an IDX file of bytes starts with [00, 00, 08]"
@@ -43,18 +38,10 @@ pub enum IdxError {
     #[error(
         "truncated IDX file: the header promises {expected} bytes of data, the file has {actual}"
     )]
-    Truncated {
-        /// Bytes that the header promises.
-        expected: usize,
-        /// Bytes that follow the header.
-        actual: usize,
-    },
+    Truncated { expected: usize, actual: usize },
     /// Bytes follow the last element.
     #[error("IDX file that goes on after the {expected} bytes of data that its header promises")]
-    TrailingData {
-        /// Bytes that the header promises.
-        expected: usize,
-    },
+    TrailingData { expected: usize },
 }
 
 /// Parses an IDX file of unsigned bytes. Never panics, whatever the bytes are.

@@ -1,20 +1,21 @@
 //! Image datasets, transforms and a deterministic batch loader.
 //!
-//! This crate brings images from files into batches of `f32` on the host. It knows no model, no
-//! tensor and no device, and depends on no other crate of Vitrine.
+//! This crate brings images from files into batches of `f32` on the host. It knows no model, no tensor and no device,
+//! and depends on no other crate of Vitrine.
 //!
 //! # From a dataset to batches
 //!
-//! A [`Dataset`] is a set of labelled images in memory, as bytes. A [`Loader`] gives it out in
-//! batches: shuffled, resized, scaled to [0, 1], `[B, C, H, W]`.
+//! A [`Dataset`] is a set of labelled images in memory, as bytes. A [`Loader`] gives it out in batches: shuffled, and
+//! with the [`Preprocessing`] that a model needs (channels, size, mean and standard deviation), `[B, C, H, W]`.
 //!
 //! ```
 //! use std::sync::Arc;
-//! use vitrine_data::{Dataset, Loader, LoaderConfig};
+//! use vitrine_data::{Dataset, Loader, LoaderConfig, Preprocessing};
 //!
 //! // 100 images of 1 × 28 × 28 in 10 classes, made up on the spot.
 //! let dataset = Arc::new(Dataset::synthetic(100, [1, 28, 28], 10, 0)?);
-//! let config = LoaderConfig { shuffle: true, seed: 1, ..LoaderConfig::new(32, (96, 96)) };
+//! let preprocessing = Preprocessing::new(1, (96, 96));
+//! let config = LoaderConfig { shuffle: true, seed: 1, ..LoaderConfig::new(32, preprocessing) };
 //! let loader = Loader::new(dataset, config)?;
 //!
 //! let mut seen = 0;
@@ -32,12 +33,11 @@
 //!
 //! # Real data
 //!
-//! [`DatasetName`] lists the datasets that Vitrine knows. A [`Locator`] finds their files, or
-//! fetches them into the user's cache folder; nothing needs root. Each time a file is read, its
-//! form and its MD5 are checked.
+//! [`DatasetName`] lists the datasets that Vitrine knows. A [`Locator`] finds their files, or fetches them into the
+//! user's cache folder; nothing needs root. Each time a file is read, its form and its MD5 are checked.
 //!
 //! ```no_run
-//! use vitrine_data::{DatasetName, Locator, Split};
+//! use vitrine_data::{DatasetName, Locator, Samples, Split};
 //!
 //! let locator = Locator::from_env(None).on_notice(|line| eprintln!("{line}"));
 //! let train = locator.load(DatasetName::FashionMnist.spec(), Split::Train)?.limit(12_800);
@@ -45,28 +45,61 @@
 //! # Ok::<(), vitrine_data::DataError>(())
 //! ```
 //!
+//! # A dataset of your own
+//!
+//! [`Samples`] is all that the loader knows of a dataset. Its pictures may come from anywhere, and differ in size and
+//! in channels; the workers read them.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use vitrine_data::{DataError, Image, Loader, LoaderConfig, Preprocessing, Samples};
+//!
+//! /// Grey pictures of growing size, dark or bright.
+//! struct Squares(Vec<String>);
+//!
+//! impl Samples for Squares {
+//!     fn name(&self) -> &str { "squares" }
+//!     fn class_names(&self) -> &[String] { &self.0 }
+//!     fn len(&self) -> usize { 20 }
+//!     fn label(&self, index: usize) -> i64 { index as i64 % 2 }
+//!     fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
+//!         let side = index + 1;
+//!         image.shape = [1, side, side];
+//!         image.pixels.clear();
+//!         image.pixels.resize(side * side, [30, 220][index % 2]);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let samples = Arc::new(Squares(vec!["dark".to_owned(), "bright".to_owned()]));
+//! let loader = Loader::new(samples, LoaderConfig::new(20, Preprocessing::new(3, (8, 8))))?;
+//! assert_eq!(loader.epoch(0, 0).next().unwrap()?.shape, [20, 3, 8, 8]);
+//! # Ok::<(), DataError>(())
+//! ```
+//!
+//! [`Image::decode`] is for pictures in files, [`Samples::shares`] for soft targets. [`Samples::fingerprint`] tells one
+//! dataset from another.
+//!
 //! # What can be relied on
 //!
-//! - **A batch is a function of its address.** It depends on the dataset, the transform, the seed,
-//!   the epoch and its index; not on the number of workers, how far they are ahead, or where in the
-//!   epoch the run began. A run that goes on at batch `k` ([`Loader::epoch`]`(epoch, k)`) sees
-//!   exactly the batches that were left.
-//! - **Resizing gives what Pillow gives**, and so torchvision's `Resize` on PIL images, to the byte
-//!   and on every machine. (Pillow 13 differs by one grey level where the height shrinks far more
-//!   than the width.) See [`Resizer`].
-//! - **No failure is silent.** A damaged file, a label out of range, a panic in a worker: each is a
-//!   [`DataError`] that names the file or the sample.
-//! - **Memory stays small.** The images are kept as bytes in their own size and resized for each
-//!   batch; at most `prefetch` batches wait.
+//! - **A batch is a function of its address.** It depends on the dataset, the transform, the seed, the epoch and its
+//!   index; not on the number of workers, how far they are ahead, or where in the epoch the run began. A run that goes
+//!   on at batch `k` ([`Loader::epoch`]`(epoch, k)`) sees exactly the batches that were left.
+//! - **Resizing gives what Pillow gives**, and so torchvision's `Resize` on PIL images, to the byte and on every
+//!   machine. (Pillow 13 differs by one grey level where the height shrinks far more than the width.) See [`Resizer`].
+//! - **No failure is silent.** A damaged file, a label out of range, a panic in a worker: each is a [`DataError`] that
+//!   names the file or the sample.
+//! - **Memory stays small.** Each worker holds one picture as bytes, in its own size; at most `prefetch` batches wait.
 //!
 //! # A transform of your own
 //!
-//! [`Transform`] turns one image of bytes into one of floats. It is told the [`SampleAddress`]
-//! (seed, epoch, sample), so that a random one can be a function of it.
+//! [`Transform`] turns one picture of bytes, of any shape, into one of floats. It is told the [`SampleAddress`] (seed,
+//! epoch, sample), so that a random one can be a function of it. It may change the picture and hand it to
+//! [`Preprocessing`].
 //!
 //! # Single pictures
 //!
-//! [`load_image`] and [`decode_image`] bring a PNG or JPEG file into the form of a model's input.
+//! [`load_image`] and [`decode_image`] bring a PNG or JPEG file into the form of a model's input, as the loader does.
 
 mod batches;
 mod catalog;
@@ -80,16 +113,20 @@ mod locate;
 mod order;
 mod philox;
 mod picture;
+mod preprocessing;
 mod resize;
+mod samples;
 mod transform;
 
 pub use batches::Batches;
 pub use catalog::{DatasetName, FileSpec, IdxSpec, Split, SplitSpec};
-pub use dataset::{Dataset, ImageView};
+pub use dataset::Dataset;
 pub use error::{Attempt, DataError, NotFound};
 pub use fetch::FetchMethod;
 pub use loader::{Batch, Loader, LoaderConfig};
 pub use locate::Locator;
 pub use picture::{decode_image, load_image};
+pub use preprocessing::Preprocessing;
 pub use resize::Resizer;
-pub use transform::{ResizeToUnit, SampleAddress, Scratch, Transform};
+pub use samples::{Image, Samples};
+pub use transform::{SampleAddress, Scratch, Transform};

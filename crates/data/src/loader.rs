@@ -1,31 +1,28 @@
-//! The loader: settings, checks, and the epochs it gives out. The threads are in
-//! [`crate::batches`].
+//! The loader: settings, checks, and the epochs it gives out. The threads are in [`crate::batches`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::batches::{Batches, Recipe};
-use crate::dataset::Dataset;
-use crate::transform::{ResizeToUnit, Transform};
+use crate::batches::{Batches, EpochPlan};
+use crate::preprocessing::Preprocessing;
+use crate::samples::Samples;
+use crate::transform::Transform;
 use crate::{DataError, order};
 
 /// How a [`Loader`] makes batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LoaderConfig {
     /// Samples in a batch. The last batch of an epoch may be shorter.
     pub batch_size: usize,
-    /// The images' size in the batch, (height, width).
-    pub image_size: (usize, usize),
-    /// The images' channels in the batch. `None`: as in the dataset. One channel can be repeated.
-    pub channels: Option<usize>,
-    /// Whether each epoch visits the samples in an order of its own. Otherwise: in the dataset's
-    /// order.
+    /// What becomes of the pictures.
+    pub preprocessing: Preprocessing,
+    /// Whether each epoch visits the samples in an order of its own. Otherwise: in the dataset's order.
     pub shuffle: bool,
     /// Addresses the order and the random transforms, together with epoch and sample.
     pub seed: u64,
     /// Threads that make batches. 0: the caller's thread makes each one when it asks for it.
     pub workers: usize,
-    /// How many batches the workers may be ahead of the caller, those in the making included. Not
-    /// read if there are no workers.
+    /// How many batches the workers may be ahead of the caller, those in the making included. Not read if there are no
+    /// workers.
     pub prefetch: usize,
     /// Whether to leave out a last batch that is shorter than the others.
     pub drop_last: bool,
@@ -33,11 +30,10 @@ pub struct LoaderConfig {
 
 impl LoaderConfig {
     /// Batches in the dataset's order, made by one worker that is up to 2 batches ahead.
-    pub fn new(batch_size: usize, image_size: (usize, usize)) -> Self {
+    pub fn new(batch_size: usize, preprocessing: Preprocessing) -> Self {
         Self {
             batch_size,
-            image_size,
-            channels: None,
+            preprocessing,
             shuffle: false,
             seed: 0,
             workers: 1,
@@ -48,7 +44,7 @@ impl LoaderConfig {
 }
 
 /// Some samples, ready for a model.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
     /// `[B, C, H, W]`, row-major.
     pub images: Vec<f32>,
@@ -56,6 +52,8 @@ pub struct Batch {
     pub shape: [usize; 4],
     /// The label of each sample.
     pub labels: Vec<i64>,
+    /// The soft targets, `[B, K]`, row-major. Empty if the dataset has none.
+    pub shares: Vec<f32>,
     /// The index of each sample in the dataset.
     pub samples: Vec<usize>,
     /// The epoch that the batch belongs to.
@@ -66,30 +64,25 @@ pub struct Batch {
 
 /// Gives out a dataset in batches, epoch by epoch.
 ///
-/// What is in a batch depends on the dataset, the transform, and the settings other than `workers`
-/// and `prefetch`: not on the number of threads, nor on their timing, nor on where in the epoch the
-/// caller starts.
+/// What is in a batch depends on the dataset, the transform, and the settings other than `workers` and `prefetch`: not
+/// on the number of threads, nor on their timing, nor on where in the epoch the caller starts.
 pub struct Loader {
-    dataset: Arc<Dataset>,
+    dataset: Arc<dyn Samples>,
     transform: Arc<dyn Transform>,
     config: LoaderConfig,
     used: Arc<UsedBatches>,
 }
 
 impl Loader {
-    /// A loader that resizes the images and scales them to [0, 1].
-    pub fn new(dataset: Arc<Dataset>, config: LoaderConfig) -> Result<Self, DataError> {
-        let input = dataset.image_shape();
-        let (height, width) = config.image_size;
-        let output = [config.channels.unwrap_or(input[0]), height, width];
-        let transform = ResizeToUnit::new(input, output)?;
-        Self::with_transform(dataset, config, Arc::new(transform))
+    /// A loader that does the preprocessing and nothing else.
+    pub fn new(dataset: Arc<dyn Samples>, config: LoaderConfig) -> Result<Self, DataError> {
+        let transform = Arc::new(config.preprocessing.clone());
+        Self::with_transform(dataset, config, transform)
     }
 
-    /// A loader with a transform of your own, whose output must have the shape that `config` asks
-    /// for.
+    /// A loader with a transform of your own, whose output must have the shape that `config` asks for.
     pub fn with_transform(
-        dataset: Arc<Dataset>,
+        dataset: Arc<dyn Samples>,
         config: LoaderConfig,
         transform: Arc<dyn Transform>,
     ) -> Result<Self, DataError> {
@@ -112,16 +105,12 @@ impl Loader {
             );
             return bad("drop_last", reason);
         }
-        let (height, width) = config.image_size;
-        let expected = [config.channels.unwrap_or(dataset.image_shape()[0]), height, width];
-        let actual = transform.output_shape();
+        config.preprocessing.check()?;
+        let (actual, expected) = (transform.output_shape(), config.preprocessing.output_shape());
         if actual != expected {
             let reason =
                 format!("the transform gives {actual:?}, the settings ask for {expected:?}");
             return bad("transform", reason);
-        }
-        if actual.contains(&0) {
-            return bad("image_size", format!("an image of shape {actual:?} has no pixel"));
         }
         // A batch that the caller holds, those that are ready, and one in each worker's hands.
         let capacity = 1 + config.prefetch + config.workers;
@@ -130,7 +119,7 @@ impl Loader {
     }
 
     /// The dataset.
-    pub fn dataset(&self) -> &Arc<Dataset> {
+    pub fn dataset(&self) -> &Arc<dyn Samples> {
         &self.dataset
     }
 
@@ -164,19 +153,17 @@ impl Loader {
         }
     }
 
-    /// The batches of an epoch from `start_batch` on: 0 for all of them, or the place where a run
-    /// was interrupted.
+    /// The batches of an epoch from `start_batch` on: 0 for all of them, or the place where a run was interrupted.
     ///
-    /// `start_batch` may be the number of batches, which gives none. If it is larger, the first
-    /// item is an error. After an error the iterator ends. Dropping it stops the workers and waits
-    /// for them.
+    /// `start_batch` may be the number of batches, which gives none. If it is larger, the first item is an error. After
+    /// an error the iterator ends. Dropping it stops the workers and waits for them.
     pub fn epoch(&self, epoch: u64, start_batch: usize) -> Batches {
         let batches = self.batches_per_epoch();
         if start_batch > batches {
             let reason = format!("batch {start_batch} is past the end: an epoch has {batches}");
             return Batches::failed(DataError::BadSetting { setting: "start_batch", reason });
         }
-        let recipe = Recipe {
+        let plan = EpochPlan {
             dataset: Arc::clone(&self.dataset),
             transform: Arc::clone(&self.transform),
             used: Arc::clone(&self.used),
@@ -185,18 +172,16 @@ impl Loader {
             order: self.order(epoch),
             epoch,
         };
-        Batches::start(recipe, start_batch..batches, self.config.workers, self.config.prefetch)
+        Batches::start(plan, start_batch..batches, self.config.workers, self.config.prefetch)
     }
 
-    /// Takes back a batch that is no longer needed. Later batches, of this epoch or another, use
-    /// its memory.
+    /// Takes back a batch that is no longer needed. Later batches, of this epoch or another, use its memory.
     pub fn recycle(&self, batch: Batch) {
         self.used.give(batch);
     }
 }
 
-/// Batches whose memory is free to be used again. Fresh memory costs page faults, as much time as
-/// the work itself.
+/// Batches whose memory is free to be used again. Fresh memory costs page faults, as much time as the work itself.
 pub(crate) struct UsedBatches {
     capacity: usize,
     batches: Mutex<Vec<Batch>>,
@@ -212,14 +197,6 @@ impl UsedBatches {
 
     /// An old batch with old contents, or an empty one.
     pub(crate) fn take(&self) -> Batch {
-        let old = self.batches.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        old.unwrap_or_else(|| Batch {
-            images: Vec::new(),
-            shape: [0; 4],
-            labels: Vec::new(),
-            samples: Vec::new(),
-            epoch: 0,
-            index: 0,
-        })
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 }

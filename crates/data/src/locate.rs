@@ -1,5 +1,5 @@
-//! Where a dataset is: the folders that are searched, in order, and what happens when none has it.
-//! How files are fetched is in [`crate::fetch`], how they are checked in `files`.
+//! Where a dataset is: the folders that are searched, in order, and what happens when none has it. How files are
+//! fetched is in [`crate::fetch`], how they are checked in `files`.
 
 use std::env;
 use std::fmt;
@@ -13,10 +13,10 @@ use crate::{DataError, Dataset, files};
 
 /// Finds datasets, and fetches them when they are nowhere.
 ///
-/// The order: the explicit folder; else the folder of `$VITRINE_DATA`; else the user's cache
-/// folder; else `/usr/share/datasets`; else the dataset is fetched into the cache. A folder that
-/// the user named is the only one that is looked at: what is missing or wrong there is an error. In
-/// every other place a missing or damaged file means that the search goes on.
+/// The order: the explicit folder; else the folder of `$VITRINE_DATA`; else the user's cache folder; else
+/// `/usr/share/datasets`; else the dataset is fetched into the cache. A folder that the user named is the only one that
+/// is looked at: what is missing or wrong there is an error. In every other place a missing or damaged file means that
+/// the search goes on.
 ///
 /// Wherever a file comes from, its form and its MD5 are checked each time it is read.
 pub struct Locator {
@@ -131,8 +131,7 @@ impl Locator {
     fn lock(&self, dir: &Path, spec: &IdxSpec) -> Result<File, DataError> {
         let path = dir.join(".lock");
         let file = File::create(&path).map_err(|e| DataError::io("create", &path, e))?;
-        // Where the file system knows no locks, two processes fetch the same files, each one
-        // atomically.
+        // Where the file system knows no locks, two processes fetch the same files, each one atomically.
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             (self.notify)(&format!("waiting for another process that fetches {}", spec.title));
             file.lock().map_err(|e| DataError::io("lock", &path, e))?;
@@ -153,8 +152,7 @@ impl fmt::Debug for Locator {
     }
 }
 
-/// The folder itself if it holds one of the files, else its folder of the dataset's name if there
-/// is one.
+/// The folder itself if it holds one of the files, else its folder of the dataset's name if there is one.
 fn folder_in(root: &Path, spec: &IdxSpec) -> PathBuf {
     let inner = root.join(spec.name);
     let here = spec.files().iter().any(|file| files::holds(root, file));

@@ -1,5 +1,4 @@
-//! Philox 4x32-10, the counter-based generator: a random number is a function of its address. No
-//! state is shared.
+//! Philox 4x32-10, the counter-based generator: a random number is a function of its address. No state is shared.
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
@@ -63,8 +62,7 @@ impl Stream {
         u64::from(self.next_u32()) | u64::from(self.next_u32()) << 32
     }
 
-    /// A number below `bound`, each equally likely: Lemire's multiply and reject. `bound` must not
-    /// be 0.
+    /// A number below `bound`, each equally likely: Lemire's multiply and reject. `bound` must not be 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         debug_assert!(bound > 0);
         // The first 2^64 mod bound low parts would make some results likelier than others.

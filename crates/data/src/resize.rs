@@ -1,11 +1,10 @@
-//! Bilinear resize with antialiasing that gives the bytes that Pillow gives, and so torchvision's
-//! `Resize` on PIL images. One plane of bytes in, one out; colour, scaling to floats and files are
-//! elsewhere.
+//! Bilinear resize with antialiasing that gives the bytes that Pillow gives, and so torchvision's `Resize` on PIL
+//! images. One plane of bytes in, one out; colour, scaling to floats and files are elsewhere.
 //!
-//! The filter is a triangle whose width grows with the factor of a reduction. Both passes (first
-//! along the rows, then along the columns) work in fixed point with 22 fractional bits and round to
-//! a byte in between, as Pillow does. Pillow 13 takes the columns first where the height shrinks
-//! far more than the width; there the two may differ by one grey level.
+//! The filter is a triangle whose width grows with the factor of a reduction. Both passes (first along the rows, then
+//! along the columns) work in fixed point with 22 fractional bits and round to a byte in between, as Pillow does.
+//! Pillow 13 takes the columns first where the height shrinks far more than the width; there the two may differ by one
+//! grey level.
 
 use crate::DataError;
 
@@ -22,8 +21,7 @@ pub struct Resizer {
     columns: Option<Axis>,
 }
 
-/// For each output position along an axis: the first input position, and its weights at
-/// `start..end` of `weights`.
+/// For each output position along an axis: the first input position, and its weights at `start..end` of `weights`.
 #[derive(Debug, Clone)]
 struct Axis {
     taps: Vec<Taps>,
@@ -40,13 +38,8 @@ struct Taps {
 impl Resizer {
     /// Prepares a resize between two sizes (height, width). A side has 1 to 65,535 pixels.
     pub fn new(from: (usize, usize), to: (usize, usize)) -> Result<Self, DataError> {
-        for (setting, size) in [("source image size", from), ("image size", to)] {
-            let sides = 1..=MAX_SIDE;
-            if !sides.contains(&size.0) || !sides.contains(&size.1) {
-                let reason = format!("{} x {}: a side has 1 to {MAX_SIDE} pixels", size.0, size.1);
-                return Err(DataError::BadSetting { setting, reason });
-            }
-        }
+        check_size("source image size", from)?;
+        check_size("image size", to)?;
         Ok(Self {
             from,
             to,
@@ -65,8 +58,7 @@ impl Resizer {
         self.to
     }
 
-    /// Resizes one row-major plane. `scratch` is working memory: pass the same one again to
-    /// allocate nothing.
+    /// Resizes one row-major plane. `scratch` is working memory: pass the same one again to allocate nothing.
     ///
     /// # Panics
     /// If `source` or `target` has not as many bytes as the sizes say.
@@ -89,6 +81,16 @@ impl Resizer {
             }
         }
     }
+}
+
+/// Refuses a size (height, width) that a resize cannot have.
+pub(crate) fn check_size(setting: &'static str, size: (usize, usize)) -> Result<(), DataError> {
+    let sides = 1..=MAX_SIDE;
+    if sides.contains(&size.0) && sides.contains(&size.1) {
+        return Ok(());
+    }
+    let reason = format!("{} x {}: a side has 1 to {MAX_SIDE} pixels", size.0, size.1);
+    Err(DataError::BadSetting { setting, reason })
 }
 
 impl Axis {
@@ -131,8 +133,7 @@ impl Axis {
 
     /// Filters each column, changing the number of rows.
     fn across_rows(&self, source: &[u8], target: &mut [u8], width: usize) {
-        // A block of sums stays in registers, so the compiler turns the inner loops into vector
-        // code.
+        // A block of sums stays in registers, so the compiler turns the inner loops into vector code.
         const BLOCK: usize = 16;
         for (out, taps) in target.chunks_exact_mut(width).zip(&self.taps) {
             let weights = &self.weights[taps.start..taps.end];
@@ -157,8 +158,7 @@ impl Axis {
     }
 }
 
-/// From fixed point to a byte. Weights are positive and sum to 1, so only a rounding error can
-/// exceed 255.
+/// From fixed point to a byte. Weights are positive and sum to 1, so only a rounding error can exceed 255.
 fn round(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).min(255) as u8
 }

@@ -1,21 +1,42 @@
 //! The loader: what is in the batches, that threads do not matter, and that failures reach the
 //! caller.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use vitrine_data::{
-    Batch, DataError, Dataset, ImageView, Loader, LoaderConfig, SampleAddress, Scratch, Transform,
+    Batch, DataError, Dataset, Image, Loader, LoaderConfig, Preprocessing, SampleAddress, Samples,
+    Scratch, Transform,
 };
 
 fn dataset(samples: usize) -> Arc<Dataset> {
     Arc::new(Dataset::synthetic(samples, [1, 8, 6], 4, 3).unwrap())
 }
 
+/// Batches of `batch_size` images of `channels` × 8 × 6, the size of the pictures.
+fn plain(batch_size: usize, channels: usize) -> LoaderConfig {
+    LoaderConfig::new(batch_size, Preprocessing::new(channels, (8, 6)))
+}
+
 fn config(workers: usize, prefetch: usize) -> LoaderConfig {
-    LoaderConfig { shuffle: true, seed: 9, workers, prefetch, ..LoaderConfig::new(8, (12, 10)) }
+    let preprocessing = Preprocessing::new(1, (12, 10));
+    LoaderConfig {
+        shuffle: true,
+        seed: 9,
+        workers,
+        prefetch,
+        ..LoaderConfig::new(8, preprocessing)
+    }
+}
+
+/// A sample's picture.
+fn picture(samples: &dyn Samples, index: usize) -> Image {
+    let mut image = Image::default();
+    samples.read(index, &mut image).unwrap();
+    image
 }
 
 fn collect(loader: &Loader, epoch: u64, start: usize) -> Vec<Batch> {
@@ -40,12 +61,12 @@ impl<F: Fn(SampleAddress) -> Result<(), DataError> + Send + Sync> Transform for 
     fn apply(
         &self,
         address: SampleAddress,
-        image: ImageView<'_>,
+        image: &mut Image,
         _: &mut Scratch,
         out: &mut [f32],
     ) -> Result<(), DataError> {
         (self.0)(address)?;
-        for (value, &byte) in out.iter_mut().zip(image.pixels) {
+        for (value, &byte) in out.iter_mut().zip(&image.pixels) {
             *value = byte.into();
         }
         Ok(())
@@ -56,16 +77,15 @@ fn hooked(
     workers: usize,
     hook: impl Fn(SampleAddress) -> Result<(), DataError> + Send + Sync + 'static,
 ) -> Loader {
-    let config = LoaderConfig { workers, prefetch: 3, ..LoaderConfig::new(8, (8, 6)) };
+    let config = LoaderConfig { workers, prefetch: 3, ..plain(8, 1) };
     Loader::with_transform(dataset(100), config, Arc::new(Hook(hook))).unwrap()
 }
 
 #[test]
 fn batches_hold_the_samples_they_name() {
     let dataset = dataset(43);
-    let loader =
-        Loader::new(Arc::clone(&dataset), LoaderConfig { image_size: (8, 6), ..config(2, 3) })
-            .unwrap();
+    let config = LoaderConfig { preprocessing: plain(8, 1).preprocessing, ..config(2, 3) };
+    let loader = Loader::new(dataset.clone(), config).unwrap();
     assert_eq!((loader.batches_per_epoch(), loader.samples_per_epoch()), (6, 43));
     let batches = collect(&loader, 4, 0);
     let sizes: Vec<_> = batches.iter().map(|batch| batch.shape).collect();
@@ -75,8 +95,8 @@ fn batches_hold_the_samples_they_name() {
         assert_eq!((batch.index, batch.epoch), (index, 4));
         assert_eq!(batch.images.len(), batch.shape.iter().product::<usize>());
         for (i, &sample) in batch.samples.iter().enumerate() {
-            let (image, label) = dataset.get(sample).unwrap();
-            assert_eq!(batch.labels[i], label);
+            assert_eq!(batch.labels[i], dataset.label(sample));
+            let image = picture(&*dataset, sample);
             let expected: Vec<f32> = image.pixels.iter().map(|&v| f32::from(v) / 255.0).collect();
             assert_eq!(batch.images[i * 48..(i + 1) * 48], expected);
         }
@@ -90,9 +110,30 @@ fn batches_hold_the_samples_they_name() {
     assert_ne!(order, loader.order(5));
 }
 
+/// Every one of the 24 orders of four samples comes equally often, over the epochs.
+#[test]
+fn all_orders_are_equally_likely() {
+    let loader = Loader::new(dataset(4), config(0, 0)).unwrap();
+    let mut counts = BTreeMap::new();
+    for epoch in 0..24_000 {
+        *counts.entry(loader.order(epoch)).or_insert(0u32) += 1;
+    }
+    assert_eq!(counts.len(), 24);
+    // The standard deviation of each count is 31.
+    assert!(counts.values().all(|&c| c.abs_diff(1000) < 180), "{counts:?}");
+}
+
+#[test]
+fn the_order_depends_on_the_seed() {
+    let order =
+        |seed| Loader::new(dataset(100), LoaderConfig { seed, ..config(0, 0) }).unwrap().order(1);
+    assert_eq!(order(1), order(1));
+    assert_ne!(order(1), order(2));
+}
+
 #[test]
 fn without_shuffle_the_order_is_the_datasets() {
-    let loader = Loader::new(dataset(20), LoaderConfig::new(6, (8, 6))).unwrap();
+    let loader = Loader::new(dataset(20), plain(6, 1)).unwrap();
     let samples: Vec<_> = collect(&loader, 3, 0).into_iter().flat_map(|b| b.samples).collect();
     assert_eq!(samples, (0..20).collect::<Vec<_>>());
 }
@@ -100,11 +141,11 @@ fn without_shuffle_the_order_is_the_datasets() {
 #[test]
 fn threads_prefetch_and_recycling_do_not_matter() {
     let dataset = dataset(203);
-    let reference = Loader::new(Arc::clone(&dataset), config(0, 0)).unwrap();
+    let reference = Loader::new(dataset.clone(), config(0, 0)).unwrap();
     for epoch in [0, 1] {
         let expected = collect(&reference, epoch, 0);
         for (workers, prefetch) in [(1, 1), (1, 4), (2, 1), (2, 3), (4, 2), (4, 40)] {
-            let loader = Loader::new(Arc::clone(&dataset), config(workers, prefetch)).unwrap();
+            let loader = Loader::new(dataset.clone(), config(workers, prefetch)).unwrap();
             assert_eq!(collect(&loader, epoch, 0), expected, "{workers} workers, {prefetch} ahead");
             for (batch, expected) in loader.epoch(epoch, 0).zip(&expected) {
                 let batch = batch.unwrap();
@@ -119,7 +160,7 @@ fn threads_prefetch_and_recycling_do_not_matter() {
 fn an_epoch_can_begin_at_any_batch() {
     let dataset = dataset(43);
     for workers in [0, 2] {
-        let loader = Loader::new(Arc::clone(&dataset), config(workers, 2)).unwrap();
+        let loader = Loader::new(dataset.clone(), config(workers, 2)).unwrap();
         let whole = collect(&loader, 7, 0);
         for start in 0..=6 {
             assert_eq!(collect(&loader, 7, start), whole[start..], "from batch {start}");
@@ -150,13 +191,17 @@ fn a_limited_dataset_is_its_own_beginning() {
 }
 
 #[test]
-fn gray_becomes_three_equal_channels() {
+fn gray_becomes_as_many_equal_channels() {
     let gray = Loader::new(dataset(10), config(0, 0)).unwrap();
-    let rgb = Loader::new(dataset(10), LoaderConfig { channels: Some(3), ..config(1, 1) }).unwrap();
-    assert_eq!(rgb.image_shape(), [3, 12, 10]);
-    for (gray, rgb) in collect(&gray, 0, 0).iter().zip(collect(&rgb, 0, 0)) {
-        for (gray, rgb) in gray.images.chunks(120).zip(rgb.images.chunks(360)) {
-            assert_eq!([gray, gray, gray].concat(), rgb);
+    for channels in [2, 3, 5] {
+        let preprocessing = Preprocessing::new(channels, (12, 10));
+        let many =
+            Loader::new(dataset(10), LoaderConfig { preprocessing, ..config(1, 1) }).unwrap();
+        assert_eq!(many.image_shape(), [channels, 12, 10]);
+        for (gray, many) in collect(&gray, 0, 0).iter().zip(collect(&many, 0, 0)) {
+            for (gray, many) in gray.images.chunks(120).zip(many.images.chunks(channels * 120)) {
+                assert_eq!(gray.repeat(channels), many);
+            }
         }
     }
 }
@@ -164,14 +209,15 @@ fn gray_becomes_three_equal_channels() {
 #[test]
 fn colour_planes_are_resized_each() {
     let rgb = Arc::new(Dataset::synthetic(3, [3, 8, 6], 2, 1).unwrap());
-    let loader = Loader::new(Arc::clone(&rgb), LoaderConfig::new(3, (12, 10))).unwrap();
+    let loader =
+        Loader::new(rgb.clone(), LoaderConfig::new(3, Preprocessing::new(3, (12, 10)))).unwrap();
     let batch = collect(&loader, 0, 0).remove(0);
     assert_eq!(batch.shape, [3, 3, 12, 10]);
     for plane in 0..9 {
-        let pixels = rgb.get(plane / 3).unwrap().0.pixels[plane % 3 * 48..][..48].to_vec();
+        let pixels = picture(&*rgb, plane / 3).pixels[plane % 3 * 48..][..48].to_vec();
         let names = vec!["only".to_owned()];
         let one = Dataset::from_parts("plane", pixels, vec![0], [1, 8, 6], names).unwrap();
-        let alone = Loader::new(Arc::new(one), LoaderConfig::new(1, (12, 10))).unwrap();
+        let alone = Loader::new(Arc::new(one), config(0, 0)).unwrap();
         let alone = collect(&alone, 0, 0).remove(0).images;
         assert_eq!(batch.images[plane * 120..][..120], alone, "plane {plane}");
     }
@@ -184,7 +230,7 @@ fn a_transform_is_told_the_address() {
         sender.send(address).unwrap();
         Ok(())
     };
-    let config = LoaderConfig { image_size: (8, 6), ..config(2, 2) };
+    let config = LoaderConfig { preprocessing: plain(8, 1).preprocessing, ..config(2, 2) };
     let loader = Loader::with_transform(dataset(20), config, Arc::new(Hook(hook))).unwrap();
     collect(&loader, 5, 0);
     drop(loader);
@@ -290,18 +336,25 @@ fn senseless_settings_are_refused() {
         let error = Loader::new(dataset(samples), config).err().expect(setting);
         assert!(error.to_string().contains(setting), "{error}");
     };
-    let good = config(1, 1);
-    refuse(5, LoaderConfig { batch_size: 0, ..good }, "batch_size");
-    refuse(5, LoaderConfig { prefetch: 0, ..good }, "prefetch");
-    refuse(5, LoaderConfig { image_size: (0, 9), ..good }, "image size");
-    refuse(5, LoaderConfig { image_size: (9, 1 << 40), ..good }, "image size");
-    refuse(5, LoaderConfig { channels: Some(0), ..good }, "channels");
-    refuse(5, LoaderConfig { drop_last: true, ..good }, "drop_last");
-    refuse(0, good, "no samples");
-    let other_shape = Loader::with_transform(dataset(5), good, Arc::new(Hook(|_| Ok(()))));
+    let good = || config(1, 1);
+    refuse(5, LoaderConfig { batch_size: 0, ..good() }, "batch_size");
+    refuse(5, LoaderConfig { prefetch: 0, ..good() }, "prefetch");
+    refuse(5, LoaderConfig { drop_last: true, ..good() }, "drop_last");
+    refuse(0, good(), "no samples");
+    let whole = Preprocessing::new(1, (9, 9));
+    for (preprocessing, setting) in [
+        (Preprocessing::new(1, (0, 9)), "image size"),
+        (Preprocessing::new(1, (9, 1 << 40)), "image size"),
+        (Preprocessing::new(0, (9, 9)), "preprocessing"),
+        (Preprocessing { mean: vec![0.5; 3], ..whole.clone() }, "preprocessing"),
+        (Preprocessing { mean: vec![f32::NAN], ..whole.clone() }, "preprocessing"),
+        (Preprocessing { std: vec![], ..whole.clone() }, "preprocessing"),
+        (Preprocessing { std: vec![0.0], ..whole.clone() }, "preprocessing"),
+        (Preprocessing { std: vec![f32::INFINITY], ..whole }, "preprocessing"),
+    ] {
+        refuse(5, LoaderConfig { preprocessing, ..good() }, &format!("setting {setting}"));
+    }
+    let other_shape = Loader::with_transform(dataset(5), good(), Arc::new(Hook(|_| Ok(()))));
     let error = other_shape.err().expect("shapes differ");
     assert!(error.to_string().contains("[1, 8, 6]"), "{error}");
-    let rgb = Arc::new(Dataset::synthetic(5, [3, 8, 6], 2, 0).unwrap());
-    let error = Loader::new(rgb, LoaderConfig { channels: Some(1), ..good }).err().expect("3 to 1");
-    assert!(error.to_string().contains("channels"), "{error}");
 }

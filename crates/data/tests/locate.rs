@@ -13,7 +13,7 @@ use std::thread;
 
 use idx_files::{TRAIN_IMAGES, contents, gzip, leak, spec, write_all};
 use tempfile::tempdir;
-use vitrine_data::{DataError, DatasetName, FetchMethod, IdxSpec, Locator, Split};
+use vitrine_data::{DataError, DatasetName, FetchMethod, IdxSpec, Locator, Samples, Split};
 
 /// A web server on this machine that answers with `answer(file name)`, or 404. Gives its address
 /// and counts requests.

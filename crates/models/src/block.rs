@@ -2,11 +2,20 @@
 
 use vitrine_autodiff::Var;
 use vitrine_nn::{
-    AttentionConfig, LayerNorm, Mlp, MlpConfig, MultiHeadAttention, Pass, Result, Scope,
+    AttentionConfig, LayerNorm, Mlp, MlpConfig, MultiHeadAttention, Pass, Result, Scope, recompute,
 };
 use vitrine_tensor::Tensor;
 
 use crate::config::VitConfig;
+
+/// What a block is computed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tokens {
+    /// All tokens.
+    All,
+    /// The first alone.
+    First,
+}
 
 /// `x = x + attention(norm1(x))`, `x = x + mlp(norm2(x))` (Dosovitskiy et al. 2021, equations 2 and 3).
 #[derive(Clone, Debug)]
@@ -33,7 +42,7 @@ impl Block {
         let mlp = MlpConfig {
             width: config.width,
             hidden: config.mlp_width,
-            activation: config.activation,
+            activation: config.activation(),
             dropout: config.dropout,
             weight,
             bias,
@@ -44,6 +53,19 @@ impl Block {
             norm2: LayerNorm::new(&mut scope.scope("norm2"), config.width, config.layer_norm_eps),
             mlp: Mlp::new(&mut scope.scope("mlp"), &mlp)?,
         })
+    }
+
+    /// `[B, N, D]` to `[B, N, D]`, or to `[B, 1, D]` for the first token. If it `recomputes`, nothing but `x` is kept for
+    /// backward.
+    pub fn run(&self, pass: &Pass<'_>, x: &Var, tokens: Tokens, recomputes: bool) -> Result<Var> {
+        if recomputes {
+            let block = self.clone();
+            return recompute(pass, x, move |pass, x| block.run(pass, x, tokens, false));
+        }
+        match tokens {
+            Tokens::All => self.forward(pass, x, None),
+            Tokens::First => self.forward_first(pass, x),
+        }
     }
 
     /// `[B, N, D]` to `[B, N, D]`; keys at and past `valid_lens [B]` get no weight.

@@ -1,7 +1,7 @@
-//! Vision Transformer models, under the parameter names and layouts of timm.
+//! Models for images, under the parameter names and layouts of timm, and the registry of those that can be built by name.
 //!
 //! ```
-//! use vitrine_nn::{ParameterBuilder, Pass};
+//! use vitrine_nn::{Model, ParameterBuilder, Pass};
 //! use vitrine_tensor::{DType, Device, Tensor};
 //! use vitrine_models::{VisionTransformer, VitConfig};
 //!
@@ -13,8 +13,8 @@
 //!
 //! let images = Tensor::zeros(&[2, 1, 8, 8], DType::F32, &Device::cpu())?;
 //! let pass = Pass::inference(&parameters);
-//! let logits = model.forward(&pass, &pass.constant(images))?;
-//! assert_eq!(logits.shape(), [2, 10]);
+//! let output = model.forward(&pass, &pass.constant(images))?;
+//! assert_eq!(output.logits.shape(), [2, 10]);
 //! # Ok::<(), vitrine_nn::Error>(())
 //! ```
 //!
@@ -22,9 +22,10 @@
 
 mod block;
 mod config;
-mod recompute;
+mod registry;
 mod vision_transformer;
 
-pub use block::Block;
-pub use config::{Initialisation, Pool, VitConfig};
+pub use block::{Block, Tokens};
+pub use config::{Gelu, Initialisation, Pool, VitConfig};
+pub use registry::{FAMILY, ModelConfig, keys, preset, preset_names};
 pub use vision_transformer::VisionTransformer;

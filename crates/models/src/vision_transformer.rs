@@ -2,12 +2,13 @@
 
 use vitrine_autodiff::Var;
 use vitrine_nn::{
-    Dropout, Error, Init, LayerNorm, Linear, ParameterId, Pass, PatchEmbedding, Result, Scope,
+    Dropout, Init, InputSpec, LayerNorm, Linear, Model, Output, ParameterId, Pass, PatchEmbedding,
+    Result, Scope, Table,
 };
 
-use crate::block::Block;
+use crate::block::{Block, Tokens};
 use crate::config::{Pool, VitConfig};
-use crate::recompute::Tokens;
+use crate::registry::ModelConfig;
 
 /// A Vision Transformer.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ pub struct VisionTransformer {
 impl VisionTransformer {
     /// Declares all parameters under timm's names, in timm's order.
     pub fn new(scope: &mut Scope<'_>, config: &VitConfig) -> Result<Self> {
-        check(config)?;
+        config.validate()?;
         let (width, weight, bias) = (config.width, config.weight_init(), config.bias_init());
         let class_token = (config.pool == Pool::ClassToken)
             .then(|| scope.vector("cls_token", &[1, 1, width], &Init::ZEROS, width));
@@ -73,9 +74,23 @@ impl VisionTransformer {
         &self.config
     }
 
-    /// Images `[B, C, H, W]`, scaled to [0, 1], to logits `[B, K]`. What lies between has the type that the parameters
-    /// are computed in; logits have its accumulator's, `f32` for `bf16`.
-    pub fn forward(&self, pass: &Pass<'_>, images: &Var) -> Result<Var> {
+    fn saves_last_block(&self) -> bool {
+        self.config.last_block_saving && self.config.pool == Pool::ClassToken
+    }
+}
+
+impl Model for VisionTransformer {
+    fn input(&self) -> InputSpec {
+        let VitConfig { channels, image_size: size, classes, ref mean, ref std, .. } = self.config;
+        InputSpec { channels, size, mean: mean.clone(), std: std.clone(), classes }
+    }
+
+    fn settings(&self) -> Result<Table> {
+        Ok(ModelConfig::Vit(self.config.clone()).table()?)
+    }
+
+    /// What lies between images and logits has the type that the parameters are computed in.
+    fn forward(&self, pass: &Pass<'_>, images: &Var) -> Result<Output> {
         let rounded = match images.value().dtype() == pass.dtype().accumulator() {
             true => Some(images.to_dtype(pass.dtype())?),
             false => None, // Of the pass's type, or none that fits: the first product tells.
@@ -87,20 +102,10 @@ impl VisionTransformer {
         let mask = pass.mask(&self.embedding_dropout);
         let mut x = patches.embed_tokens(class.as_ref(), &positions, mask)?; // [B, N, D]
         drop(patches);
-        let full = match self.saves_last_block() {
-            true => &self.blocks[..self.blocks.len() - 1],
-            false => self.blocks.as_slice(),
-        };
-        let recomputes = self.config.recompute && pass.tape().is_recording();
-        let run = |block: &Block, x: &Var, tokens| match recomputes {
-            true => block.run_recomputed(pass, x, tokens),
-            false => block.run(pass, x, tokens),
-        };
-        for block in full {
-            x = run(block, &x, Tokens::All)?;
-        }
-        if let Some(last) = self.blocks.get(full.len()) {
-            x = run(last, &x, Tokens::First)?; // [B, 1, D]
+        for (i, block) in (1..).zip(&self.blocks) {
+            let last = i == self.blocks.len();
+            let tokens = if last && self.saves_last_block() { Tokens::First } else { Tokens::All };
+            x = block.run(pass, &x, tokens, self.config.recompute)?; // [B, N, D], at last [B, 1, D]
         }
         let batch = x.shape()[0];
         let pooled = match self.config.pool {
@@ -109,32 +114,6 @@ impl VisionTransformer {
         }; // [B, D]
         let normed = self.norm.forward(pass, &pooled)?;
         let logits = self.head.forward(pass, &normed)?; // [B, K]
-        Ok(logits.to_dtype(pass.dtype().accumulator())?)
-    }
-
-    fn saves_last_block(&self) -> bool {
-        self.config.last_block_saving
-            && self.config.pool == Pool::ClassToken
-            && self.config.depth > 0
-    }
-}
-
-/// Sizes that no layer checks by itself.
-fn check(config: &VitConfig) -> Result<()> {
-    let sizes = [
-        ("width", config.width),
-        ("number of classes", config.classes),
-        ("number of channels", config.channels),
-        ("number of blocks", config.depth),
-        ("MLP width", config.mlp_width),
-    ];
-    match sizes.into_iter().find(|&(_, size)| size == 0) {
-        None => Ok(()),
-        Some((what, size)) => Err(Error::Config {
-            layer: "vision transformer",
-            what,
-            value: size.to_string(),
-            rule: "it must be at least 1",
-        }),
+        Ok(logits.to_dtype(pass.dtype().accumulator())?.into())
     }
 }

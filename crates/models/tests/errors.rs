@@ -1,7 +1,8 @@
 //! A model that makes no sense, or images of another size, are refused with a typed error.
 
 use vitrine_models::{VisionTransformer, VitConfig};
-use vitrine_nn::{Error, ParameterBuilder, Parameters, Pass};
+use vitrine_nn::settings::SettingError;
+use vitrine_nn::{Error, Model, ParameterBuilder, Parameters, Pass};
 use vitrine_tensor::{DType, Device, Error as TensorError, Tensor};
 
 fn small() -> VitConfig {
@@ -24,10 +25,17 @@ fn build(config: &VitConfig) -> Result<(VisionTransformer, Parameters), Error> {
     Ok((model, builder.build(DType::F32, &Device::cpu())?))
 }
 
-/// Which layer and setting is refused, and the message.
-fn refused(config: &VitConfig) -> (&'static str, &'static str, String) {
+/// Which key is refused, and the message.
+fn refused(config: &VitConfig) -> (String, String) {
     match build(config) {
-        Err(error @ Error::Config { layer, what, .. }) => (layer, what, error.to_string()),
+        Err(Error::Setting(error)) => {
+            let message = error.to_string();
+            match error {
+                SettingError::Value { key, .. } => (key, message),
+                SettingError::Conflict { key, .. } => (key.to_owned(), message),
+                other => panic!("another error: {other}"),
+            }
+        }
         Err(other) => panic!("another error: {other}"),
         Ok(_) => panic!("this should have been refused: {config:?}"),
     }
@@ -39,58 +47,66 @@ fn the_model_itself_is_accepted() {
 }
 
 #[test]
-fn a_size_of_zero_is_refused() {
-    for (what, config) in [
-        ("width", VitConfig { width: 0, ..small() }),
-        ("number of classes", VitConfig { classes: 0, ..small() }),
-        ("number of channels", VitConfig { channels: 0, ..small() }),
-        ("number of blocks", VitConfig { depth: 0, ..small() }),
-        ("MLP width", VitConfig { mlp_width: 0, ..small() }),
+fn numbers_out_of_range_are_refused() {
+    for (key, config) in [
+        ("model.width", VitConfig { width: 0, ..small() }),
+        ("model.classes", VitConfig { classes: 0, ..small() }),
+        ("model.channels", VitConfig { channels: 0, ..small() }),
+        ("model.depth", VitConfig { depth: 0, ..small() }),
+        ("model.mlp_width", VitConfig { mlp_width: 0, ..small() }),
+        ("model.heads", VitConfig { heads: 0, ..small() }),
+        ("model.patch_size", VitConfig { patch_size: (0, 4), ..small() }),
+        ("model.patch_size", VitConfig { patch_size: (4, 0), ..small() }),
+        ("model.image_size", VitConfig { image_size: (0, 12), ..small() }),
+        ("model.std", VitConfig { std: vec![0.0], ..small() }),
+        ("model.mean", VitConfig { mean: vec![], ..small() }),
     ] {
-        let (layer, found, message) = refused(&config);
-        assert_eq!((layer, found), ("vision transformer", what));
-        assert!(message.contains("at least 1"), "{message}");
+        let (found, message) = refused(&config);
+        assert_eq!(found, key);
+        assert!(message.contains("is not allowed: it must be"), "{message}");
     }
 }
 
 #[test]
 fn heads_must_divide_the_width() {
-    for heads in [0, 3, 16] {
-        let (layer, what, message) = refused(&VitConfig { heads, ..small() });
-        assert_eq!((layer, what), ("attention", "number of heads"));
-        assert!(message.contains(&format!("{heads} for a width of 8")), "{message}");
+    for heads in [3, 16] {
+        let (key, message) = refused(&VitConfig { heads, ..small() });
+        assert_eq!(key, "model.heads");
+        assert!(message.contains("the heads must divide `model.width = 8`"), "{message}");
     }
 }
 
 #[test]
 fn patches_must_divide_the_image() {
-    for (image_size, patch_size) in [
-        ((8, 12), (3, 4)),
-        ((8, 12), (4, 5)),
-        ((8, 12), (0, 4)),
-        ((8, 12), (4, 0)),
-        ((8, 12), (16, 12)),
-        ((0, 12), (4, 4)),
-        ((28, 28), (16, 16)),
-    ] {
-        let (layer, what, message) = refused(&VitConfig { image_size, patch_size, ..small() });
-        assert_eq!((layer, what), ("patch embedding", "patch size"));
-        assert!(message.contains(&format!("{}x{}", patch_size.0, patch_size.1)), "{message}");
+    for (image_size, patch_size) in
+        [((8, 12), (3, 4)), ((8, 12), (4, 5)), ((8, 12), (16, 12)), ((28, 28), (16, 16))]
+    {
+        let (key, message) = refused(&VitConfig { image_size, patch_size, ..small() });
+        assert_eq!(key, "model.patch_size");
+        assert!(message.contains("in both directions"), "{message}");
     }
 }
 
 #[test]
 fn dropout_must_be_a_probability_below_one() {
     for p in [-0.1, 1.0, f64::NAN] {
-        for config in [
-            VitConfig { dropout: p, ..small() },
-            VitConfig { attention_dropout: p, ..small() },
-            VitConfig { embedding_dropout: p, ..small() },
+        for (key, config) in [
+            ("model.dropout", VitConfig { dropout: p, ..small() }),
+            ("model.attention_dropout", VitConfig { attention_dropout: p, ..small() }),
+            ("model.embedding_dropout", VitConfig { embedding_dropout: p, ..small() }),
         ] {
-            let (layer, what, _) = refused(&config);
-            assert_eq!((layer, what), ("dropout", "probability"));
+            assert_eq!(refused(&config).0, key);
         }
     }
+}
+
+#[test]
+fn mean_and_std_are_one_number_or_one_a_channel() {
+    let three = VitConfig { mean: vec![0.4, 0.5, 0.6], std: vec![0.2; 3], ..small() };
+    build(&three).unwrap();
+    let (key, message) = refused(&VitConfig { mean: vec![0.1; 2], ..small() });
+    assert_eq!(key, "model.mean");
+    assert!(message.contains("one for each of `model.channels = 3`"), "{message}");
 }
 
 #[test]
@@ -99,7 +115,7 @@ fn images_of_another_size_are_refused_and_both_shapes_named() {
     for pass in [Pass::training(&parameters, 0, 0), Pass::inference(&parameters)] {
         let forward = |shape: &[usize]| {
             let images = Tensor::zeros(shape, DType::F32, &Device::cpu()).unwrap();
-            model.forward(&pass, &pass.constant(images))
+            model.forward(&pass, &pass.constant(images)).map(|output| output.logits)
         };
         assert_eq!(forward(&[2, 3, 8, 12]).unwrap().shape(), [2, 5]);
         for shape in [
@@ -129,7 +145,7 @@ fn images_of_another_element_type_are_refused() {
     let pass = Pass::inference(&parameters);
     for dtype in [DType::F64, DType::BF16, DType::U8] {
         let images = Tensor::zeros(&[2, 3, 8, 12], dtype, &Device::cpu()).unwrap();
-        let error = model.forward(&pass, &pass.constant(images)).unwrap_err();
+        let error = model.forward(&pass, &pass.constant(images)).err().unwrap();
         assert!(matches!(error, Error::Tensor(_) | Error::Autodiff(_)), "{dtype}: {error}");
     }
 }
@@ -139,6 +155,6 @@ fn an_empty_batch_gives_no_logits() {
     let (model, parameters) = build(&small()).unwrap();
     let pass = Pass::inference(&parameters);
     let images = Tensor::zeros(&[0, 3, 8, 12], DType::F32, &Device::cpu()).unwrap();
-    let logits = model.forward(&pass, &pass.constant(images)).unwrap();
+    let logits = model.forward(&pass, &pass.constant(images)).unwrap().logits;
     assert_eq!(logits.shape(), [0, 5]);
 }

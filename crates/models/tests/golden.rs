@@ -8,8 +8,8 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::Value;
 use vitrine_autodiff::Var;
-use vitrine_models::{Initialisation, Pool, VisionTransformer, VitConfig};
-use vitrine_nn::{Activation, Optimizer, ParameterBuilder, Parameters, Pass, Sgd};
+use vitrine_models::{Gelu, Pool, VisionTransformer, VitConfig};
+use vitrine_nn::{Model, Optimizer, ParameterBuilder, Parameters, Pass, Sgd};
 use vitrine_tensor::{DType, Device, Tensor};
 
 struct Golden {
@@ -82,15 +82,14 @@ impl Golden {
                 "mean" => Pool::Mean,
                 other => panic!("{other}"),
             },
-            activation: match self.config["gelu"].as_str().unwrap() {
-                "erf" => Activation::GeluErf,
-                "tanh" => Activation::GeluTanh,
+            gelu: match self.config["gelu"].as_str().unwrap() {
+                "erf" => Gelu::Erf,
+                "tanh" => Gelu::Tanh,
                 other => panic!("{other}"),
             },
             layer_norm_eps: self.config["layer_norm_eps"].as_f64().unwrap(),
-            initialisation: Initialisation::Torch,
             last_block_saving,
-            recompute: false,
+            ..VitConfig::preset("d2l").unwrap()
         }
     }
 
@@ -142,7 +141,7 @@ fn forward(
     dtype: DType,
 ) -> (Var, Var) {
     let images = pass.constant(golden.tensor("input", dtype));
-    let logits = model.forward(pass, &images).unwrap();
+    let logits = model.forward(pass, &images).unwrap().logits;
     let loss = logits.cross_entropy(&golden.tensor("labels", DType::I64), 0.0).unwrap();
     (logits, loss)
 }

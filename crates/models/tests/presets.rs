@@ -1,7 +1,9 @@
 //! The presets: their sizes by the published parameter counts, and the names and shapes of their parameters.
 
-use vitrine_models::{Initialisation, Pool, VisionTransformer, VitConfig};
-use vitrine_nn::{Activation, Init, ParameterBuilder};
+use vitrine_models::{
+    Gelu, Initialisation, ModelConfig, Pool, VisionTransformer, VitConfig, preset_names,
+};
+use vitrine_nn::{Init, Model, ParameterBuilder};
 use vitrine_tensor::{DType, Device};
 
 /// The number of parameters, by the sizes alone. Building ViT-L would need 4 GB.
@@ -19,6 +21,11 @@ fn preset(name: &str) -> VitConfig {
     VitConfig::preset(name).unwrap_or_else(|| panic!("there is no preset {name}"))
 }
 
+/// As published: for photographs in 1000 classes.
+fn imagenet(name: &str) -> VitConfig {
+    VitConfig { channels: 3, classes: 1000, ..preset(name) }
+}
+
 #[test]
 fn the_names_of_presets() {
     let names = [
@@ -32,10 +39,24 @@ fn the_names_of_presets() {
         "vit-b-32",
         "vit-l-16",
         "vit-l-32",
+        "vit_tiny_patch16_224",
+        "vit_small_patch16_224",
+        "vit_small_patch32_224",
+        "vit_base_patch16_224",
+        "vit_base_patch32_224",
+        "vit_large_patch16_224",
+        "vit_large_patch32_224",
     ];
-    assert_eq!(VitConfig::preset_names(), names);
+    assert_eq!(preset_names(), names);
     for name in names {
-        preset(name);
+        let config = preset(name);
+        config.validate().unwrap();
+        assert_eq!(config.preset.as_deref(), Some(name));
+        // What a model says of itself reads back as the configuration that built it.
+        let model =
+            VisionTransformer::new(&mut ParameterBuilder::new(0).scope(""), &config).unwrap();
+        let table = model.settings().unwrap();
+        assert_eq!(ModelConfig::read(table, name).unwrap(), ModelConfig::Vit(config));
     }
     for unknown in
         ["", "D2L", "d2l ", "vit", "vit-b", "vit-b-8", "vit-x-16", "vit-b-16-", "vit-b16"]
@@ -47,9 +68,10 @@ fn the_names_of_presets() {
 #[test]
 fn parameter_counts_are_those_published() {
     // timm's `vit_{tiny,small,base,large}_patch{16,32}_224`, 1000 classes.
+    for name in ["d2l", "d2l-jax"] {
+        assert_eq!(count(&preset(name)), 6_457_866, "{name}");
+    }
     for (name, expected) in [
-        ("d2l", 6_457_866),
-        ("d2l-jax", 6_457_866),
         ("vit-ti-16", 5_717_416),
         ("vit-s-16", 22_050_664),
         ("vit-s-32", 22_878_952),
@@ -58,7 +80,7 @@ fn parameter_counts_are_those_published() {
         ("vit-l-16", 304_326_632),
         ("vit-l-32", 306_535_400),
     ] {
-        assert_eq!(count(&preset(name)), expected, "{name}");
+        assert_eq!(count(&imagenet(name)), expected, "{name}");
     }
 }
 
@@ -100,14 +122,24 @@ fn sizes_of_the_published_models() {
             assert_eq!((config.width, config.depth, config.heads), (width, depth, heads));
             assert_eq!(config.mlp_width, 4 * width);
             assert_eq!((config.image_size, config.patch_size), ((224, 224), (patch, patch)));
-            assert_eq!((config.channels, config.classes), (3, 1000));
             assert!(config.qkv_bias && config.projection_bias);
             assert_eq!(config.layer_norm_eps, 1e-6);
             assert_eq!(config.tokens(), (224 / patch).pow(2) + 1);
+            // timm's name for the same model, with timm's pixels.
+            let size = ["tiny", "small", "base", "large"]
+                .into_iter()
+                .find(|s| s.starts_with(name))
+                .unwrap();
+            let timm = format!("vit_{size}_patch{patch}_224");
+            if let Some(timm) = VitConfig::preset(&timm) {
+                assert_eq!((&timm.mean[..], &timm.std[..]), (&[0.5][..], &[0.5][..]));
+                let (preset, mean, std) = (config.preset.clone(), vec![0.0], vec![1.0]);
+                assert_eq!(VitConfig { preset, mean, std, ..timm }, config);
+            }
         }
     }
     let (torch, jax) = (preset("d2l"), preset("d2l-jax"));
-    assert_eq!((torch.activation, jax.activation), (Activation::GeluErf, Activation::GeluTanh));
+    assert_eq!((torch.gelu, jax.gelu), (Gelu::Erf, Gelu::Tanh));
     assert_eq!((torch.layer_norm_eps, jax.layer_norm_eps), (1e-5, 1e-6));
     assert_eq!((torch.dropout, torch.attention_dropout, torch.embedding_dropout), (0.1, 0.1, 0.1));
     assert_eq!((torch.patches(), torch.tokens()), (36, 37));
@@ -209,7 +241,7 @@ fn first_values_are_those_of_each_framework() {
         assert_eq!(first_values(&config, "cls_token"), (0.0, 0.0));
         assert_eq!(first_values(&config, "norm.weight"), (1.0, 0.0));
         let (_, bias) = first_values(&config, "blocks.0.mlp.fc1.bias");
-        assert_eq!(bias == 0.0, config.initialisation == Initialisation::Flax, "{name}: {bias}");
+        assert_eq!(bias == 0.0, config.init == Initialisation::Flax, "{name}: {bias}");
     }
     assert_eq!(Init::TORCH, Init::FanInUniform { scale: 1.0 });
 }

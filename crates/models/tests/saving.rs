@@ -1,8 +1,8 @@
 //! Computing the last block for the class token alone changes no result: logits, loss and every gradient, with all
 //! dropouts on.
 
-use vitrine_models::{Initialisation, Pool, VisionTransformer, VitConfig};
-use vitrine_nn::{Activation, ParameterBuilder, Pass};
+use vitrine_models::{Pool, VisionTransformer, VitConfig};
+use vitrine_nn::{Model, ParameterBuilder, Pass};
 use vitrine_tensor::{DType, Device, StreamKey, Tensor};
 
 const BATCH: usize = 3;
@@ -26,11 +26,7 @@ fn config(depth: usize, biases: bool) -> VitConfig {
         qkv_bias: biases,
         projection_bias: biases,
         pool: Pool::ClassToken,
-        activation: Activation::GeluErf,
-        layer_norm_eps: 1e-5,
-        initialisation: Initialisation::Torch,
-        last_block_saving: true,
-        recompute: false,
+        ..VitConfig::preset("d2l").unwrap()
     }
 }
 
@@ -53,7 +49,7 @@ fn step(config: &VitConfig, dtype: DType, step: u64) -> Step {
     let key = StreamKey { seed: 5, step: 0, stream: 0 };
     let images = Tensor::from_slice(&key.normal(shape.iter().product()), &shape, &cpu).unwrap();
     let images = pass.constant(images.to_dtype(dtype).unwrap());
-    let logits = model.forward(&pass, &images).unwrap();
+    let logits = model.forward(&pass, &images).unwrap().logits;
     let labels = Tensor::from_slice(&[4i64, 0, 2], &[BATCH], &cpu).unwrap();
     let loss = logits.cross_entropy(&labels, 0.1).unwrap();
     let recorded = pass.tape().len();
@@ -139,7 +135,7 @@ fn in_inference_all_is_the_same_too() {
         let pass = Pass::inference(&parameters);
         let images = StreamKey { seed: 5, step: 0, stream: 0 }.normal(BATCH * 2 * 8 * 12);
         let images = Tensor::from_slice(&images, &[BATCH, 2, 8, 12], &cpu).unwrap();
-        let logits = model.forward(&pass, &pass.constant(images)).unwrap();
+        let logits = model.forward(&pass, &pass.constant(images)).unwrap().logits;
         logits.value().to_vec::<f64>().unwrap()
     };
     assert!(difference(&run(true), &run(false)) < 1e-12);

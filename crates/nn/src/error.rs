@@ -3,6 +3,7 @@
 /// What can go wrong in building or running layers.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum Error {
     /// A recorded operation failed.
     #[error(transparent)]
@@ -10,38 +11,23 @@ pub enum Error {
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] vitrine_tensor::Error),
+    /// A setting makes no sense.
+    #[error(transparent)]
+    Setting(#[from] crate::settings::SettingError),
     /// A layer cannot be built with this configuration.
     #[error("{layer}: {what} is {value}; {rule}")]
-    Config {
-        /// The layer or optimizer.
-        layer: &'static str,
-        /// Which setting.
-        what: &'static str,
-        /// Its value.
-        value: String,
-        /// What is accepted.
-        rule: &'static str,
-    },
+    Config { layer: &'static str, what: &'static str, value: String, rule: &'static str },
     /// Two parameters have one name.
     #[error("parameter `{name}` was declared twice")]
-    DuplicateParameter {
-        /// The name.
-        name: String,
-    },
+    DuplicateParameter { name: String },
     /// There is no parameter of this name.
     #[error("there is no parameter `{name}`; the nearest name is `{nearest}`")]
-    UnknownParameter {
-        /// The name looked for.
-        name: String,
-        /// The most similar name there is.
-        nearest: String,
-    },
+    UnknownParameter { name: String, nearest: String },
     /// A layer was run with the parameters of another model.
-    #[error("parameter number {index} does not exist here; the layer belongs to another model")]
-    ForeignParameter {
-        /// Its place in declaration order.
-        index: usize,
-    },
+    #[error(
+        "parameter number {index} of a layer is not of this model: the layer belongs to another one"
+    )]
+    ForeignParameter { index: usize },
     /// An initialiser needs the LAPACK feature.
     #[error(
         "orthogonal initialisation needs the feature `linalg` (and the system's OpenBLAS: apt-get install libopenblas-dev)"
@@ -49,12 +35,7 @@ pub enum Error {
     LinalgOff,
     /// A decomposition failed.
     #[error("{op}: {message}")]
-    Linalg {
-        /// The operation.
-        op: &'static str,
-        /// What LAPACK said.
-        message: String,
-    },
+    Linalg { op: &'static str, message: String },
 }
 
 /// The result of a layer.

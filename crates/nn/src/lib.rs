@@ -31,7 +31,8 @@
 //!   or for inference.
 //! - Parameter names and layouts are PyTorch's: `weight [out, in]`.
 //!
-//! The models themselves are in `vitrine-models`.
+//! - A [`Model`] is what a trainer takes; [`settings`] is how its configuration is declared. The models themselves are in
+//!   `vitrine-models`.
 
 mod attention;
 mod dropout;
@@ -40,11 +41,14 @@ mod init;
 mod layer_norm;
 mod linear;
 mod mlp;
+mod model;
 mod optimizer;
 mod parameters;
 mod pass;
 mod patch_embedding;
+mod recompute;
 pub mod schedule;
+pub mod settings;
 
 pub use attention::{AttentionConfig, MultiHeadAttention};
 pub use dropout::Dropout;
@@ -53,8 +57,11 @@ pub use init::Init;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::{Mlp, MlpConfig};
+pub use model::{InputSpec, Model, Output};
 pub use optimizer::{AdamW, Optimizer, Sgd, clip_grad_norm};
-pub use parameters::{ParameterBuilder, ParameterId, ParameterInfo, Parameters, Scope};
-pub use pass::{Pass, Replay};
+pub use parameters::{BufferId, ParameterBuilder, ParameterId, ParameterInfo, Parameters, Scope};
+pub use pass::Pass;
 pub use patch_embedding::PatchEmbedding;
-pub use vitrine_tensor::{Activation, Epilogue};
+pub use recompute::recompute;
+pub use toml::Table;
+pub use vitrine_tensor::{Activation, Epilogue, ParameterGroup};

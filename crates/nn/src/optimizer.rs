@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::parameters::Parameters;
 
 /// Updates parameters from their gradients.
-pub trait Optimizer {
+pub trait Optimizer: Send {
     /// One update with this learning rate.
     fn step(&mut self, parameters: &Parameters, learning_rate: f64) -> Result<()>;
 
@@ -28,7 +28,7 @@ pub trait Optimizer {
 pub fn clip_grad_norm(parameters: &Parameters, max_norm: f64) -> Result<Tensor> {
     check("gradient clipping", "largest norm", max_norm, false)?;
     let sum_squares = parameters.grad_sum_squares()?;
-    parameters.grads().clip_norm_(&sum_squares, max_norm)?;
+    parameters.grads()?.clip_norm_(&sum_squares, max_norm)?;
     Ok(sum_squares)
 }
 
@@ -88,7 +88,7 @@ impl Optimizer for Sgd {
             _ => Some(buffer(&mut self.velocity, parameters)?),
         };
         let step = SgdStep { learning_rate, momentum, nesterov, weight_decay: self.weight_decay };
-        let (values, grads) = (parameters.values(), parameters.grads());
+        let (values, grads) = (parameters.values(), parameters.grads()?);
         values.sgd_(grads, velocity.as_ref(), &step, &parameters.groups())?;
         self.steps += 1;
         Ok(())
@@ -147,7 +147,7 @@ impl Optimizer for AdamW {
             weight_decay: self.weight_decay,
             step: self.steps + 1,
         };
-        let (values, grads) = (parameters.values(), parameters.grads());
+        let (values, grads) = (parameters.values(), parameters.grads()?);
         values.adamw_(grads, &first, &second, &step, &parameters.groups())?;
         self.steps += 1;
         Ok(())

@@ -1,51 +1,82 @@
-//! [`Parameters`]: all values of a model in one flat buffer and all gradients in another, with a named view for each.
+//! [`Parameters`]: all values of a model in one flat buffer and all gradients in another, with a named view for each;
+//! beside them the buffers that no optimizer touches.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use vitrine_tensor::{DType, Device, ParameterGroup, StreamKey, Tensor};
+use vitrine_tensor::{DType, Device, Element, ParameterGroup, StreamKey, Tensor, bf16};
 
 use crate::error::{Error, Result};
 use crate::init::Init;
 
-/// The number of a parameter: its place in declaration order.
+/// A parameter of one model: its place in declaration order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ParameterId(usize);
+pub struct ParameterId {
+    model: u64,
+    index: usize,
+}
 
 impl ParameterId {
     pub(crate) fn index(self) -> usize {
-        self.0
+        self.index
     }
 }
 
+/// A buffer of one model, such as batch norm's running mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferId(ParameterId);
+
 /// What is known of a parameter.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ParameterInfo {
     /// The dotted name, such as `blocks.0.attn.qkv.weight`.
     pub name: String,
     /// The extents.
     pub shape: Vec<usize>,
-    /// Whether weight decay applies: to weight matrices, not to biases, norms, tokens and positions, as in timm.
-    pub decays: bool,
-    range: Range<usize>,
+    /// Where its values are in the flat buffers, and what the optimizer does with them. At first weight decay applies
+    /// to weight matrices, not to biases, norms, tokens and positions, as in timm.
+    pub group: ParameterGroup,
 }
 
-struct Declared {
-    info: ParameterInfo,
+/// What is known of a buffer.
+#[derive(Clone, Debug, PartialEq)]
+struct BufferInfo {
+    name: String,
+    shape: Vec<usize>,
+    range: Range<usize>,
+    first: f64,
+}
+
+/// How a parameter's first values are drawn.
+struct Draw {
     init: Init,
     fan_in: usize,
 }
 
-/// Collects the parameters of a model in declaration order, and draws their first values.
+/// Collects the parameters and buffers of a model in declaration order, and draws their first values.
 pub struct ParameterBuilder {
+    /// Tells the ids of one model from those of another.
+    model: u64,
     seed: u64,
-    declared: Vec<Declared>,
+    infos: Vec<ParameterInfo>,
+    draws: Vec<Draw>,
+    buffers: Vec<BufferInfo>,
     streams: u32,
 }
 
 impl ParameterBuilder {
     /// A builder whose initialisers draw from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { seed, declared: Vec::new(), streams: 0 }
+        static MODELS: AtomicU64 = AtomicU64::new(0);
+        Self {
+            model: MODELS.fetch_add(1, Ordering::Relaxed),
+            seed,
+            infos: Vec::new(),
+            draws: Vec::new(),
+            buffers: Vec::new(),
+            streams: 0,
+        }
     }
 
     /// Where a layer of this name declares its parameters.
@@ -54,23 +85,55 @@ impl ParameterBuilder {
     }
 
     /// Allocates the buffers and draws the values. An error if two parameters have one name.
-    pub fn build(self, dtype: DType, device: &Device) -> Result<Parameters> {
-        let mut values = Vec::new();
-        for (index, declared) in self.declared.iter().enumerate() {
-            let info = &declared.info;
-            if self.declared[..index].iter().any(|other| other.info.name == info.name) {
-                return Err(Error::DuplicateParameter { name: info.name.clone() });
-            }
+    pub fn build(mut self, dtype: DType, device: &Device) -> Result<Parameters> {
+        let (seed, draws) = (self.seed, std::mem::take(&mut self.draws));
+        let parameters = self.allocate(dtype, device)?;
+        for (index, (info, draw)) in parameters.infos.iter().zip(draws).enumerate() {
             // Streams of parameters are apart from those of dropout by their highest bit.
-            let key = StreamKey { seed: self.seed, step: 0, stream: 1 << 31 | index as u32 };
-            values.extend(declared.init.draw(&info.shape, declared.fan_in, key)?);
+            let key = StreamKey { seed, step: 0, stream: 1 << 31 | index as u32 };
+            let values = draw.init.draw(&info.shape, draw.fan_in, key)?;
+            store(&parameters.values.narrow(0, info.group.range.start, values.len())?, &values)?;
         }
-        let count = values.len();
-        let flat = Tensor::from_slice(&values, &[count], device)?.to_dtype(dtype)?;
-        let grads = Tensor::zeros(&[count], dtype, device)?;
-        let infos = self.declared.into_iter().map(|declared| declared.info).collect();
-        Ok(Parameters { infos, values: flat, grads, compute_dtype: dtype, seed: self.seed })
+        Ok(parameters)
     }
+
+    /// Allocates the buffers and draws nothing, all values being 0: for those that are read from a file.
+    pub fn allocate(self, dtype: DType, device: &Device) -> Result<Parameters> {
+        let parameters = self.infos.iter().map(|info| &info.name);
+        let mut names: Vec<&String> =
+            parameters.chain(self.buffers.iter().map(|b| &b.name)).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Error::DuplicateParameter { name: pair[0].clone() });
+        }
+        let zeros = |count| Tensor::zeros(&[count], dtype, device);
+        let buffers = zeros(self.buffers.last().map_or(0, |last| last.range.end))?;
+        for info in &self.buffers {
+            buffers.narrow(0, info.range.start, info.range.len())?.fill_(info.first)?;
+        }
+        Ok(Parameters {
+            model: self.model,
+            values: zeros(self.infos.last().map_or(0, |last| last.group.range.end))?,
+            grads: Arc::default(),
+            buffers,
+            infos: self.infos,
+            buffer_infos: self.buffers,
+            compute_dtype: dtype,
+            seed: self.seed,
+        })
+    }
+}
+
+/// Copies values over a tensor's own, rounded to its type.
+fn store(to: &Tensor, values: &[f64]) -> Result<()> {
+    fn rounded<T: Element>(values: &[f64]) -> Vec<T> {
+        values.iter().map(|&value| T::from_f64(value)).collect()
+    }
+    Ok(match to.dtype() {
+        DType::F32 => to.copy_from_slice_(&rounded::<f32>(values))?,
+        DType::BF16 => to.copy_from_slice_(&rounded::<bf16>(values))?,
+        _ => to.copy_from_slice_(values)?,
+    })
 }
 
 /// The part of a [`ParameterBuilder`] that belongs to one layer: names get its prefix.
@@ -112,16 +175,27 @@ impl Scope<'_> {
         shape: &[usize],
         init: &Init,
         fan_in: usize,
-        decays: bool,
+        decay: bool,
     ) -> ParameterId {
-        let declared = &mut self.builder.declared;
-        let start = declared.last().map_or(0, |last| last.info.range.end);
+        let name = self.name(name);
+        let ParameterBuilder { model, infos, draws, .. } = &mut *self.builder;
+        let start = infos.last().map_or(0, |last| last.group.range.end);
         let range = start..start + shape.iter().product::<usize>();
-        let (name, shape) = (self.name(name), shape.to_vec());
-        let declared = &mut self.builder.declared;
-        let info = ParameterInfo { name, shape, decays, range };
-        declared.push(Declared { info, init: init.clone(), fan_in });
-        ParameterId(declared.len() - 1)
+        let group = ParameterGroup { range, decay, rate_scale: 1.0, frozen: false };
+        infos.push(ParameterInfo { name, shape: shape.to_vec(), group });
+        draws.push(Draw { init: init.clone(), fan_in });
+        ParameterId { model: *model, index: infos.len() - 1 }
+    }
+
+    /// Declares a buffer: values that no optimizer touches and every checkpoint has, such as running statistics. They
+    /// are `first` at first.
+    pub fn buffer(&mut self, name: &str, shape: &[usize], first: f64) -> BufferId {
+        let name = self.name(name);
+        let ParameterBuilder { model, buffers, .. } = &mut *self.builder;
+        let start = buffers.last().map_or(0, |last| last.range.end);
+        let range = start..start + shape.iter().product::<usize>();
+        buffers.push(BufferInfo { name, shape: shape.to_vec(), range, first });
+        BufferId(ParameterId { model: *model, index: buffers.len() - 1 })
     }
 
     /// The next stream for a dropout layer's masks.
@@ -131,12 +205,15 @@ impl Scope<'_> {
     }
 }
 
-/// The parameters of a model and their gradients.
+/// The parameters of a model, their gradients, and its buffers. A clone is a handle to the same memory.
 #[derive(Clone)]
 pub struct Parameters {
+    model: u64,
     infos: Vec<ParameterInfo>,
     values: Tensor,
-    grads: Tensor,
+    grads: Arc<OnceLock<Tensor>>,
+    buffer_infos: Vec<BufferInfo>,
+    buffers: Tensor,
     compute_dtype: DType,
     seed: u64,
 }
@@ -167,9 +244,14 @@ impl Parameters {
         &self.values
     }
 
-    /// All gradients, flat, in declaration order.
-    pub fn grads(&self) -> &Tensor {
-        &self.grads
+    /// All gradients, flat, in declaration order. They take memory from the first use on: inference has none.
+    pub fn grads(&self) -> Result<&Tensor> {
+        if self.grads.get().is_none() {
+            let zeros = Tensor::zeros(&[self.count()], self.values.dtype(), self.values.device())?;
+            // Where two threads come here at once, both use the first one's.
+            let _ = self.grads.set(zeros);
+        }
+        Ok(self.grads.get().expect("just set"))
     }
 
     /// The number of values.
@@ -194,13 +276,18 @@ impl Parameters {
 
     /// The id of a name.
     pub fn find(&self, name: &str) -> Result<ParameterId> {
-        self.names().position(|n| n == name).map(ParameterId).ok_or_else(|| {
+        let found = self.names().position(|n| n == name);
+        found.map(|index| self.id(index)).ok_or_else(|| {
             let nearest = self.names().max_by(|a, b| {
                 strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name))
             });
             let nearest = nearest.unwrap_or_default().to_owned();
             Error::UnknownParameter { name: name.to_owned(), nearest }
         })
+    }
+
+    fn id(&self, index: usize) -> ParameterId {
+        ParameterId { model: self.model, index }
     }
 
     /// A parameter's values: a view of the flat buffer.
@@ -210,40 +297,78 @@ impl Parameters {
 
     /// A parameter's gradient: a view of the flat buffer.
     pub fn grad(&self, id: ParameterId) -> Result<Tensor> {
-        self.view(&self.grads, id)
+        self.view(self.grads()?, id)
     }
 
-    /// Names and values, in declaration order.
+    /// A buffer's values.
+    pub fn buffer(&self, BufferId(id): BufferId) -> Result<Tensor> {
+        self.check(id)?;
+        let info = &self.buffer_infos[id.index];
+        Ok(self.buffers.narrow(0, info.range.start, info.range.len())?.reshape(&info.shape)?)
+    }
+
+    /// Names and values in declaration order, parameters first, then buffers: what a file of weights holds.
     pub fn named_values(&self) -> impl Iterator<Item = (&str, Result<Tensor>)> {
-        self.infos
+        let buffers = self
+            .buffer_infos
             .iter()
             .enumerate()
-            .map(|(i, info)| (info.name.as_str(), self.value(ParameterId(i))))
+            .map(|(i, info)| (info.name.as_str(), self.buffer(BufferId(self.id(i)))));
+        self.names().enumerate().map(|(i, name)| (name, self.value(self.id(i)))).chain(buffers)
+    }
+
+    /// What is known of a parameter; an error if it is another model's.
+    pub(crate) fn info(&self, id: ParameterId) -> Result<&ParameterInfo> {
+        self.check(id)?;
+        Ok(&self.infos[id.index])
+    }
+
+    fn check(&self, id: ParameterId) -> Result<()> {
+        match id.model == self.model {
+            true => Ok(()),
+            false => Err(Error::ForeignParameter { index: id.index }),
+        }
     }
 
     /// A parameter's part of a tensor that is laid out as [`Parameters::values`].
     pub(crate) fn view(&self, flat: &Tensor, id: ParameterId) -> Result<Tensor> {
-        let info = self.infos.get(id.0).ok_or(Error::ForeignParameter { index: id.0 })?;
-        Ok(flat.narrow(0, info.range.start, info.range.len())?.reshape(&info.shape)?)
+        let ParameterInfo { shape, group, .. } = self.info(id)?;
+        Ok(flat.narrow(0, group.range.start, group.range.len())?.reshape(shape)?)
     }
 
     /// Sets all gradients to 0.
     pub fn zero_grads(&self) -> Result<()> {
-        Ok(self.grads.fill_(0.0)?)
+        Ok(self.grads()?.fill_(0.0)?)
     }
 
     /// The sum of squares of all gradients, a scalar tensor.
     pub fn grad_sum_squares(&self) -> Result<Tensor> {
-        Ok(self.grads.sum_squares()?)
+        Ok(self.grads()?.sum_squares()?)
     }
 
-    /// The parts of the flat buffers that weight decay leaves out, for the optimizers.
-    pub(crate) fn groups(&self) -> Vec<ParameterGroup> {
-        let undecayed = self.infos.iter().filter(|info| !info.decays);
-        let group = |info: &ParameterInfo| ParameterGroup {
-            decay: false,
-            ..ParameterGroup::plain(info.range.clone())
-        };
-        undecayed.map(group).collect()
+    /// Changes what the optimizer does with parameters: `change` gets each one's name and group, whose range stays.
+    /// A frozen parameter gets no gradient.
+    pub fn regroup(&mut self, change: impl Fn(&str, &mut ParameterGroup)) {
+        for info in &mut self.infos {
+            let range = info.group.range.clone();
+            change(&info.name, &mut info.group);
+            info.group.range = range;
+        }
+    }
+
+    /// The parts of the flat buffers that the optimizer treats alike, in ascending order.
+    pub fn groups(&self) -> Vec<ParameterGroup> {
+        let mut groups: Vec<ParameterGroup> = Vec::new();
+        for ParameterInfo { group, .. } in &self.infos {
+            match groups.last_mut() {
+                Some(last)
+                    if *last == (ParameterGroup { range: last.range.clone(), ..group.clone() }) =>
+                {
+                    last.range.end = group.range.end;
+                }
+                _ => groups.push(group.clone()),
+            }
+        }
+        groups
     }
 }

@@ -7,7 +7,7 @@ use vitrine_tensor::{DType, StreamKey, Tensor};
 
 use crate::dropout::Dropout;
 use crate::error::Result;
-use crate::parameters::{ParameterId, Parameters};
+use crate::parameters::{BufferId, ParameterId, Parameters};
 
 /// One way through a model: the tape, the parameters as variables, and where dropout draws its masks.
 pub struct Pass<'a> {
@@ -18,6 +18,8 @@ pub struct Pass<'a> {
     variables: RefCell<Vec<Option<Var>>>,
     /// Seed and step; `None` outside training.
     masks: Option<(u64, u64)>,
+    /// Whether a part is run again, whose buffers were updated the first time.
+    again: bool,
 }
 
 impl<'a> Pass<'a> {
@@ -33,7 +35,7 @@ impl<'a> Pass<'a> {
 
     fn new(parameters: &'a Parameters, tape: Tape, masks: Option<(u64, u64)>) -> Self {
         let variables = RefCell::new(vec![None; parameters.infos().len()]);
-        Self { tape, parameters, values: OnceCell::new(), variables, masks }
+        Self { tape, parameters, values: OnceCell::new(), variables, masks, again: false }
     }
 
     /// The tape of this pass.
@@ -67,7 +69,7 @@ impl<'a> Pass<'a> {
             return Ok(variable);
         }
         let value = self.parameters.view(self.values()?, id)?;
-        let variable = self.variable(value, || self.parameters.grad(id))?;
+        let variable = self.variable(id, value, || self.parameters.grad(id))?;
         if let Some(entry) = self.variables.borrow_mut().get_mut(id.index()) {
             *entry = Some(variable.clone());
         }
@@ -77,11 +79,17 @@ impl<'a> Pass<'a> {
     /// `count` rows of a parameter from `first` on: a part of fused weights.
     pub fn parameter_rows(&self, id: ParameterId, first: usize, count: usize) -> Result<Var> {
         let value = self.parameters.view(self.values()?, id)?.narrow(0, first, count)?;
-        self.variable(value, || Ok(self.parameters.grad(id)?.narrow(0, first, count)?))
+        self.variable(id, value, || Ok(self.parameters.grad(id)?.narrow(0, first, count)?))
     }
 
-    fn variable(&self, value: Tensor, grad: impl FnOnce() -> Result<Tensor>) -> Result<Var> {
-        Ok(match self.tape.is_recording() {
+    fn variable(
+        &self,
+        id: ParameterId,
+        value: Tensor,
+        grad: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<Var> {
+        let frozen = self.parameters.info(id)?.group.frozen;
+        Ok(match self.tape.is_recording() && !frozen {
             true => self.tape.parameter(value, grad()?)?,
             false => self.tape.constant(value),
         })
@@ -95,8 +103,27 @@ impl<'a> Pass<'a> {
             .then(|| vitrine_tensor::Dropout::new(dropout.probability(), key))
     }
 
+    /// A buffer's values, in the parameters' own type.
+    pub fn buffer(&self, id: BufferId) -> Result<Tensor> {
+        self.parameters.buffer(id)
+    }
+
+    /// Whether this is training.
+    pub fn is_training(&self) -> bool {
+        self.masks.is_some()
+    }
+
+    /// Sets a buffer in training; nothing happens in inference, nor where a part is run again for its gradient.
+    pub fn update_buffer(&self, id: BufferId, values: &Tensor) -> Result<()> {
+        let buffer = self.parameters.buffer(id)?;
+        match self.is_training() && !self.again {
+            true => Ok(buffer.copy_(values)?),
+            false => Ok(()),
+        }
+    }
+
     /// What this pass computes with, for an operation that runs a part of it again in backward.
-    pub fn replay(&self) -> Result<Replay> {
+    pub(crate) fn replay(&self) -> Result<Replay> {
         let (parameters, values) = (self.parameters.clone(), self.values()?.clone());
         Ok(Replay { parameters, values, masks: self.masks })
     }
@@ -108,16 +135,25 @@ impl<'a> Pass<'a> {
 }
 
 /// What a [`Pass`] computes with: handles to the parameters, and the address of its masks.
-pub struct Replay {
+pub(crate) struct Replay {
     parameters: Parameters,
     values: Tensor,
     masks: Option<(u64, u64)>,
 }
 
 impl Replay {
-    /// A pass with the same values and masks, recorded on `tape`. Gradients of parameters are added to the same buffer.
-    pub fn pass(&self, tape: Tape) -> Pass<'_> {
+    /// The first run, of which nothing is recorded.
+    pub(crate) fn first(&self) -> Pass<'_> {
+        self.pass(Tape::inference(), false)
+    }
+
+    /// The second run, with the same values and masks. Gradients of parameters are added to the same buffer.
+    pub(crate) fn again(&self) -> Pass<'_> {
+        self.pass(Tape::new(), true)
+    }
+
+    fn pass(&self, tape: Tape, again: bool) -> Pass<'_> {
         let pass = Pass::new(&self.parameters, tape, self.masks);
-        Pass { values: OnceCell::from(self.values.clone()), ..pass }
+        Pass { values: OnceCell::from(self.values.clone()), again, ..pass }
     }
 }

@@ -101,7 +101,7 @@ fn fused_in_a_linear_layer_it_is_the_same_dropout() {
         let loss = y.mul(&y).unwrap().sum().unwrap();
         let gradients = pass.backward(&loss).unwrap();
         let dx = gradients.get(&x).unwrap().to_vec::<f64>().unwrap();
-        [y.value().to_vec().unwrap(), dx, parameters.grads().to_vec().unwrap()]
+        [y.value().to_vec().unwrap(), dx, parameters.grads().unwrap().to_vec().unwrap()]
     };
     let (fused, apart) = (run(true), run(false));
     assert!(fused[0].contains(&0.0), "something is dropped");

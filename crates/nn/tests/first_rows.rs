@@ -37,7 +37,7 @@ fn run(
         let weights = pass.constant(normal(2, &[BATCH, first, WIDTH]));
         let gradients = pass.backward(&y.mul(&weights).unwrap().sum().unwrap()).unwrap();
         found.extend([&x, &residual].map(|v| gradients.get(v).unwrap().to_vec::<f64>().unwrap()));
-        found.push(parameters.grads().to_vec::<f64>().unwrap());
+        found.push(parameters.grads().unwrap().to_vec::<f64>().unwrap());
         assert!(found.iter().all(|values| values.iter().any(|&v| v != 0.0)));
     }
     found

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use vitrine_ptx_emulator::{Checks, LaunchConfig, Memory, Program, launch};
+use vitrine_ptx_emulator::{Checks, DeviceMemory, LaunchConfig, PtxProgram, launch};
 
 /// Each launch is repeated for at least this long.
 const LEAST: Duration = Duration::from_millis(400);
@@ -20,8 +20,8 @@ fn processor_time() -> Duration {
 
 fn main() {
     let text = include_str!("../tests/fixtures/kernels.ptx");
-    let mut program = Program::load(text).expect("the fixture loads");
-    let mut memory = Memory::new(1 << 30);
+    let mut program = PtxProgram::load(text).expect("the fixture loads");
+    let mut memory = DeviceMemory::new(1 << 30);
     program.place_globals(&mut memory).expect("room");
     let mut buffer = |bytes: u64| {
         let address = memory.alloc(bytes).expect("room");

@@ -2,23 +2,23 @@
 
 use crate::lanes::convert::Conversion;
 use crate::lanes::{LaneFn, Slots};
-use crate::registers::Mask;
+use crate::registers::LaneMask;
 use crate::types::{Kind, Space, Type};
 
 /// One decoded instruction. A PTX statement may become several.
 #[derive(Debug)]
 pub(crate) struct Instruction {
-    pub op: Op,
+    pub op: PtxOp,
     /// Predicate slot of the guard; slot 0 is always true.
     pub guard: u32,
     /// All ones where the guard is negated.
-    pub inverted: Mask,
+    pub inverted: LaneMask,
     pub slots: Slots,
 }
 
 /// What an instruction does.
 #[derive(Debug)]
-pub(crate) enum Op {
+pub(crate) enum PtxOp {
     /// Computes lane by lane.
     Lanes(LaneFn),
     /// A conversion that has no function of its own: from `a` to `d`.
@@ -33,8 +33,8 @@ pub(crate) enum Op {
     Fence(FenceScope),
     /// A counter that grows with each instruction, to `d`.
     Clock(Kind),
-    Load(Box<Access>),
-    Store(Box<Access>),
+    Load(Box<LoadStore>),
+    Store(Box<LoadStore>),
     Atomic(Box<Atomic>),
     /// Whether the address in `a` (64 bits) lies in a space; to predicate `d`.
     IsSpace(Space),
@@ -95,7 +95,7 @@ pub(crate) struct Address {
 
 /// A load or store of one to four elements a lane.
 #[derive(Debug)]
-pub(crate) struct Access {
+pub(crate) struct LoadStore {
     pub address: Address,
     /// Bytes of one element.
     pub element: u32,
@@ -107,7 +107,7 @@ pub(crate) struct Access {
     pub strong: bool,
 }
 
-impl Access {
+impl LoadStore {
     /// Bytes of all elements.
     pub(crate) fn bytes(&self) -> u32 {
         self.element * self.count
@@ -169,7 +169,7 @@ pub(crate) enum VoteMode {
 pub(crate) struct Vote {
     pub mode: VoteMode,
     /// All ones where the predicate is negated.
-    pub inverted: Mask,
+    pub inverted: LaneMask,
 }
 
 /// `a`: the value, `e`: the member mask.
@@ -204,7 +204,7 @@ pub(crate) struct Barrier {
     pub kind: BarrierKind,
     /// Register with the number of threads; all threads of the block without it.
     pub threads: Option<u32>,
-    pub inverted: Mask,
+    pub inverted: LaneMask,
 }
 
 #[derive(Debug)]

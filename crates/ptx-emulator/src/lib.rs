@@ -2,10 +2,10 @@
 //! run where there is no GPU, and their bugs have names.
 //!
 //! ```
-//! use vitrine_ptx_emulator::{Checks, FaultKind, LaunchConfig, Memory, Program, launch};
+//! use vitrine_ptx_emulator::{Checks, FaultKind, LaunchConfig, DeviceMemory, PtxProgram, launch};
 //!
 //! // Each thread adds one to its element.
-//! let program = Program::load(
+//! let program = PtxProgram::load(
 //!     ".version 9.0
 //!      .target sm_80
 //!      .address_size 64
@@ -23,7 +23,7 @@
 //!          ret;
 //!      }",
 //! )?;
-//! let mut memory = Memory::new(1 << 20);
+//! let mut memory = DeviceMemory::new(1 << 20);
 //! let data = memory.alloc(64 * 4)?;
 //! memory.fill(data, &7u32.to_le_bytes(), 64)?;
 //! let config = LaunchConfig { grid: [1, 1, 1], block: [64, 1, 1], dynamic_shared: 0 };
@@ -130,8 +130,8 @@ pub use exec::launch;
 pub use fault::{Access, Conflict, Fault, FaultKind, FaultSite};
 pub use lanes::{APPROXIMATIONS, Approximation, Bound};
 pub use launch::{Checks, LaunchConfig};
-pub use memory::{AccessError, Memory, Nearest};
-pub use program::{Global, Kernel, Program};
+pub use memory::{AccessError, DeviceMemory, Nearest};
+pub use program::{Global, PtxKernel, PtxProgram};
 pub use stats::{Stats, Traffic};
-pub use syntax::Parameter;
+pub use syntax::KernelParameter;
 pub use types::Space;

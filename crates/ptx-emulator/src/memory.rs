@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fmt;
 
 use crate::error::OutOfMemory;
-use crate::shadow::Pages;
+use crate::shadow::AccessPages;
 
 /// Where the spaces lie among 64-bit addresses. Shared and local memory have windows, which no
 /// allocation touches, so a generic address names one space only.
@@ -67,7 +67,7 @@ impl Allocation {
 /// The memory of an emulated device.
 ///
 /// Addresses are never used twice, so the use of a freed address is always seen.
-pub struct Memory {
+pub struct DeviceMemory {
     capacity: u64,
     used: u64,
     next: u64,
@@ -75,12 +75,12 @@ pub struct Memory {
     allocations: Vec<Allocation>,
     freed: VecDeque<(u64, u64)>,
     /// For launches to note accesses in.
-    pub(crate) pages: Pages,
+    pub(crate) pages: AccessPages,
 }
 
-impl fmt::Debug for Memory {
+impl fmt::Debug for DeviceMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory")
+        f.debug_struct("DeviceMemory")
             .field("capacity", &self.capacity)
             .field("used", &self.used)
             .field("allocations", &self.allocations.len())
@@ -88,11 +88,18 @@ impl fmt::Debug for Memory {
     }
 }
 
-impl Memory {
+impl DeviceMemory {
     /// A memory of that many bytes. They are taken from the host when they are allocated.
-    pub fn new(capacity: u64) -> Memory {
+    pub fn new(capacity: u64) -> DeviceMemory {
         let (allocations, freed) = (Vec::new(), VecDeque::new());
-        Memory { capacity, used: 0, next: HEAP, allocations, freed, pages: Pages::default() }
+        DeviceMemory {
+            capacity,
+            used: 0,
+            next: HEAP,
+            allocations,
+            freed,
+            pages: AccessPages::default(),
+        }
     }
 
     /// Allocates memory that counts as never written. The address is a multiple of 512; an
@@ -114,7 +121,7 @@ impl Memory {
         Ok(base)
     }
 
-    /// Frees what [`Memory::alloc`] gave.
+    /// Frees what [`DeviceMemory::alloc`] gave.
     ///
     /// # Errors
     ///
@@ -154,7 +161,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Reads bytes, written or not; [`Memory::uninitialised`] tells.
+    /// Reads bytes, written or not; [`DeviceMemory::uninitialised`] tells.
     ///
     /// # Errors
     ///
@@ -332,7 +339,7 @@ mod tests {
 
     #[test]
     fn written_bytes_come_back_and_are_known_as_written() {
-        let mut memory = Memory::new(1 << 20);
+        let mut memory = DeviceMemory::new(1 << 20);
         let a = memory.alloc(16).unwrap();
         assert_eq!(memory.uninitialised(a, 16), Ok(Some(0)));
         memory.write(a + 4, &[1, 2, 3, 4]).unwrap();
@@ -345,7 +352,7 @@ mod tests {
 
     #[test]
     fn copies_carry_what_was_written() {
-        let mut memory = Memory::new(1 << 20);
+        let mut memory = DeviceMemory::new(1 << 20);
         let (a, b) = (memory.alloc(8).unwrap(), memory.alloc(8).unwrap());
         memory.write(a, &[7; 4]).unwrap();
         memory.fill(b, &[1, 2], 4).unwrap();
@@ -357,7 +364,7 @@ mod tests {
 
     #[test]
     fn addresses_are_aligned_apart_and_never_reused() {
-        let mut memory = Memory::new(1 << 20);
+        let mut memory = DeviceMemory::new(1 << 20);
         let a = memory.alloc(100).unwrap();
         let b = memory.alloc(0).unwrap();
         assert!(a.is_multiple_of(512) && b.is_multiple_of(512) && b >= a + 100 + GAP);
@@ -370,7 +377,7 @@ mod tests {
 
     #[test]
     fn the_capacity_is_kept() {
-        let mut memory = Memory::new(1000);
+        let mut memory = DeviceMemory::new(1000);
         let a = memory.alloc(600).unwrap();
         assert_eq!(memory.alloc(500), Err(OutOfMemory { requested: 500, free: 400 }));
         memory.free(a).unwrap();
@@ -380,7 +387,7 @@ mod tests {
 
     #[test]
     fn ranges_over_the_end_are_refused() {
-        let mut memory = Memory::new(1000);
+        let mut memory = DeviceMemory::new(1000);
         let a = memory.alloc(10).unwrap();
         assert!(memory.read(a + 8, &mut [0; 3]).is_err());
         assert!(memory.fill(a, &[0; 4], u64::MAX).is_err());

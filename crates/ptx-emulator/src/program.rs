@@ -4,34 +4,34 @@ use crate::decode;
 use crate::error::{LoadError, OutOfMemory};
 use crate::instruction::Instruction;
 use crate::lanes::Simd;
-use crate::memory::Memory;
+use crate::memory::DeviceMemory;
 use crate::registers::SlotCounts;
-use crate::syntax::{self, Location, Parameter};
+use crate::syntax::{self, KernelParameter, Location};
 use crate::types::Kind;
 
 /// A loaded PTX text.
 #[derive(Debug)]
-pub struct Program {
+pub struct PtxProgram {
     pub(crate) text: String,
-    pub(crate) kernels: Vec<Kernel>,
+    pub(crate) kernels: Vec<PtxKernel>,
     pub(crate) globals: Vec<Global>,
     files: Vec<(u32, String)>,
     /// The vector instructions that the kernels were decoded for.
     pub(crate) simd: Simd,
 }
 
-impl Program {
+impl PtxProgram {
     /// Parses and decodes a PTX text.
     ///
     /// # Errors
     ///
     /// Names the line of the first thing that is ill formed or not known to the emulator.
-    pub fn load(ptx: &str) -> Result<Program, LoadError> {
-        Program::load_for(ptx, Simd::best())
+    pub fn load(ptx: &str) -> Result<PtxProgram, LoadError> {
+        PtxProgram::load_for(ptx, Simd::best())
     }
 
     /// Loads for a given set of vector instructions, which the machine must have.
-    pub(crate) fn load_for(ptx: &str, simd: Simd) -> Result<Program, LoadError> {
+    pub(crate) fn load_for(ptx: &str, simd: Simd) -> Result<PtxProgram, LoadError> {
         let module = syntax::parse(ptx)?;
         let kernels = decode::kernels(&module, simd)?;
         let globals = module.variables.iter().map(|variable| Global {
@@ -43,16 +43,16 @@ impl Program {
         });
         let globals = globals.collect();
         let files = module.files.into_iter().collect();
-        Ok(Program { text: ptx.to_owned(), kernels, globals, files, simd })
+        Ok(PtxProgram { text: ptx.to_owned(), kernels, globals, files, simd })
     }
 
     /// All kernels, in the order of the text.
-    pub fn kernels(&self) -> impl Iterator<Item = &Kernel> {
+    pub fn kernels(&self) -> impl Iterator<Item = &PtxKernel> {
         self.kernels.iter()
     }
 
     /// The kernel of that name.
-    pub fn kernel(&self, name: &str) -> Option<&Kernel> {
+    pub fn kernel(&self, name: &str) -> Option<&PtxKernel> {
         self.kernels.iter().find(|kernel| kernel.name == name)
     }
 
@@ -61,7 +61,7 @@ impl Program {
         &self.globals
     }
 
-    /// Tells the program where a variable of [`Program::globals`] lies. Its bytes are the caller's
+    /// Tells the program where a variable of [`PtxProgram::globals`] lies. Its bytes are the caller's
     /// to write. False if there is no variable of that name.
     pub fn place_global(&mut self, name: &str, address: u64) -> bool {
         let global = self.globals.iter_mut().find(|global| global.name == name);
@@ -74,12 +74,12 @@ impl Program {
         }
     }
 
-    /// Allocates all variables of [`Program::globals`] and writes their initial values.
+    /// Allocates all variables of [`PtxProgram::globals`] and writes their initial values.
     ///
     /// # Errors
     ///
     /// If the memory does not suffice; some variables may be placed then.
-    pub fn place_globals(&mut self, memory: &mut Memory) -> Result<(), OutOfMemory> {
+    pub fn place_globals(&mut self, memory: &mut DeviceMemory) -> Result<(), OutOfMemory> {
         for global in &mut self.globals {
             let address = memory.alloc(global.bytes)?;
             let mut bytes = global.initial.clone();
@@ -136,9 +136,9 @@ impl Global {
 
 /// One kernel, decoded.
 #[derive(Debug)]
-pub struct Kernel {
+pub struct PtxKernel {
     pub(crate) name: String,
-    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) parameters: Vec<KernelParameter>,
     pub(crate) max_threads: Option<u32>,
     /// Bytes of shared variables of known size.
     pub(crate) shared_bytes: u32,
@@ -159,14 +159,14 @@ pub struct Kernel {
     pub(crate) shared_variables: Vec<(String, u32, u64)>,
 }
 
-impl Kernel {
+impl PtxKernel {
     /// Its name in the PTX text.
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Its parameters, in order.
-    pub fn parameters(&self) -> &[Parameter] {
+    pub fn parameters(&self) -> &[KernelParameter] {
         &self.parameters
     }
 
@@ -210,12 +210,12 @@ pub(crate) struct Site {
     /// Floating-point operations: of one lane, or for `mma` of one warp divided by 32.
     pub operations: u32,
     /// What it moves in memory: one lane's bytes.
-    pub traffic: Option<Traffic>,
+    pub traffic: Option<LaneTraffic>,
 }
 
 /// Bytes that an instruction moves for one lane.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Traffic {
+pub(crate) struct LaneTraffic {
     pub space: crate::types::Space,
     pub loaded: u32,
     pub stored: u32,

@@ -6,10 +6,10 @@ use crate::types::Kind;
 pub(crate) const LANES: usize = 32;
 
 /// A mask of lanes, lane 0 in the lowest bit.
-pub(crate) type Mask = u32;
+pub(crate) type LaneMask = u32;
 
 /// The mask of all lanes.
-pub(crate) const ALL: Mask = !0;
+pub(crate) const ALL: LaneMask = !0;
 
 /// One 32-bit value a lane. Registers of 16 bits have their upper half zero.
 #[derive(Clone, Copy, Debug)]
@@ -45,9 +45,9 @@ pub(crate) const BITS: [u32; LANES] = {
 pub(crate) struct Registers {
     narrow: Vec<Narrow>,
     wide: Vec<Wide>,
-    predicates: Vec<Mask>,
+    predicates: Vec<LaneMask>,
     /// The carry of `add.cc` and its like.
-    pub carry: Mask,
+    pub carry: LaneMask,
     /// Where results of `.approx` instructions are to be off by up to their bound, the seed.
     pub noise: Option<u64>,
 }
@@ -95,18 +95,18 @@ impl Registers {
     }
 
     #[inline(always)]
-    pub(crate) fn predicate(&self, slot: u32) -> Mask {
+    pub(crate) fn predicate(&self, slot: u32) -> LaneMask {
         self.predicates[slot as usize]
     }
 
     #[inline(always)]
-    pub(crate) fn predicate_row(&self, slot: u32) -> &Mask {
+    pub(crate) fn predicate_row(&self, slot: u32) -> &LaneMask {
         &self.predicates[slot as usize]
     }
 
     /// Writes the lanes of the mask.
     #[inline(always)]
-    pub(crate) fn set_narrow(&mut self, slot: u32, value: &Narrow, mask: Mask) {
+    pub(crate) fn set_narrow(&mut self, slot: u32, value: &Narrow, mask: LaneMask) {
         let row = &mut self.narrow[slot as usize];
         if mask == ALL {
             *row = *value;
@@ -120,7 +120,7 @@ impl Registers {
 
     /// Writes the lanes of the mask.
     #[inline(always)]
-    pub(crate) fn set_wide(&mut self, slot: u32, value: &Wide, mask: Mask) {
+    pub(crate) fn set_wide(&mut self, slot: u32, value: &Wide, mask: LaneMask) {
         let row = &mut self.wide[slot as usize];
         if mask == ALL {
             *row = *value;
@@ -134,7 +134,7 @@ impl Registers {
 
     /// Writes the lanes of the mask.
     #[inline(always)]
-    pub(crate) fn set_predicate(&mut self, slot: u32, value: Mask, mask: Mask) {
+    pub(crate) fn set_predicate(&mut self, slot: u32, value: LaneMask, mask: LaneMask) {
         let row = &mut self.predicates[slot as usize];
         *row = (*row & !mask) | (value & mask);
     }

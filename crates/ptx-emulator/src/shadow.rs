@@ -6,32 +6,32 @@ pub(crate) const PAGE: usize = 1024;
 
 /// For each piece the last writer and the first reader, as `exec::global_races` packs them; 0 for
 /// none.
-pub(crate) struct Page {
+pub(crate) struct AccessPage {
     pub writers: [u64; PAGE],
     pub readers: [u64; PAGE],
 }
 
 /// Pages that are not in use.
 #[derive(Default)]
-pub(crate) struct Pages {
-    free: Vec<Box<Page>>,
+pub(crate) struct AccessPages {
+    free: Vec<Box<AccessPage>>,
 }
 
-impl Pages {
+impl AccessPages {
     /// An empty page.
-    pub(crate) fn take(&mut self) -> Box<Page> {
+    pub(crate) fn take(&mut self) -> Box<AccessPage> {
         match self.free.pop() {
             Some(mut page) => {
                 page.writers.fill(0);
                 page.readers.fill(0);
                 page
             }
-            None => Box::new(Page { writers: [0; PAGE], readers: [0; PAGE] }),
+            None => Box::new(AccessPage { writers: [0; PAGE], readers: [0; PAGE] }),
         }
     }
 
     /// Takes pages back.
-    pub(crate) fn put(&mut self, pages: impl Iterator<Item = Box<Page>>) {
+    pub(crate) fn put(&mut self, pages: impl Iterator<Item = Box<AccessPage>>) {
         self.free.extend(pages);
     }
 }

@@ -1,5 +1,6 @@
 //! Element types: the run-time [`DType`] and the Rust types behind it. No arithmetic beyond conversion lives here.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use bytemuck::Pod;
@@ -94,6 +95,14 @@ impl Element for bf16 {
     }
     #[inline(always)]
     fn from_f64(value: f64) -> Self {
-        Self::from_f64(value)
+        // By way of an `f32` whose last bit is set where it is not exact: the second rounding then sees no tie that is
+        // none ("round to odd", Boldo and Melquiond 2008).
+        let near = value as f32;
+        let bits = match f64::from(near).abs().partial_cmp(&value.abs()) {
+            Some(Ordering::Less) => near.to_bits() | 1,
+            Some(Ordering::Greater) => (near.to_bits() - 1) | 1,
+            _ => near.to_bits(),
+        };
+        Self::from_f32(f32::from_bits(bits))
     }
 }

@@ -57,7 +57,12 @@ pub fn rounded(value: f64, dtype: DType) -> f64 {
     match dtype {
         DType::F32 => f64::from(value as f32),
         DType::F64 => value,
-        DType::BF16 => bf16::from_f64(value).to_f64(),
+        DType::BF16 => {
+            // Eight bits from the first that is set.
+            let exponent = (value.to_bits() >> 52 & 0x7ff) as i32 - 1023;
+            let unit = 2f64.powi(exponent.max(-126) - 7);
+            (value / unit).round_ties_even() * unit
+        }
         DType::U8 => f64::from(value as u8),
         DType::I64 => value as i64 as f64,
     }

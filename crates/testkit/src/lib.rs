@@ -11,6 +11,7 @@
 //! - [`reference`](mod@reference) says in plain `f64` loops what each operation means.
 //! - [`cases`] is the table: one file an operation, forward and gradient beside each other. A case makes its inputs
 //!   from Philox, runs the operation on a device, and compares with the reference on the same rounded inputs.
+//! - [`sweep`] has the same operations at many sizes.
 //! - [`run_all`] runs the table on a device for an element type and gives a [`Report`].
 //! - [`tolerance`] says how far a result may be off, and why.
 //! - [`gradcheck`] compares gradients with central differences.
@@ -22,9 +23,10 @@ pub mod gradcheck;
 pub mod inputs;
 pub mod reference;
 mod report;
+pub mod sweep;
 pub mod tolerance;
 
 pub use case::Case;
 pub use compare::{Comparison, Mismatch};
 pub use inputs::{Destination, Input, Layout, Setup};
-pub use report::{Failure, Report, run, run_all};
+pub use report::{Failure, Report, run, run_all, run_cases};

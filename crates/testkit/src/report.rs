@@ -58,6 +58,11 @@ pub fn run_all(device: &Device, dtype: DType) -> Report {
 
 /// Runs the cases of the table that `choose` picks.
 pub fn run(device: &Device, dtype: DType, choose: impl Fn(&Case) -> bool) -> Report {
+    run_cases(device, dtype, cases::all().into_iter().filter(choose))
+}
+
+/// Runs cases on a device for an element type.
+pub fn run_cases(device: &Device, dtype: DType, cases: impl IntoIterator<Item = Case>) -> Report {
     let mut report = Report {
         device: device.to_string(),
         dtype,
@@ -66,7 +71,7 @@ pub fn run(device: &Device, dtype: DType, choose: impl Fn(&Case) -> bool) -> Rep
         worst: BTreeMap::new(),
         failures: Vec::new(),
     };
-    for case in cases::all().iter().filter(|case| choose(case)) {
+    for case in cases {
         report.cases += 1;
         let mut fail = |message| {
             report.failures.push(Failure { op: case.op, case: case.name.clone(), message });

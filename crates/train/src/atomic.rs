@@ -9,50 +9,14 @@ use thiserror::Error;
 
 /// Why a file could not be written. The file still has its old content.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum AtomicWriteError {
     /// The path does not end in a file's name.
     #[error("cannot write {}: the path names no file", path.display())]
-    NoFileName {
-        /// The path as given.
-        path: PathBuf,
-    },
+    NoFileName { path: PathBuf },
     /// The system refused one of the steps.
     #[error("cannot write {}: {step} failed: {source}{}", path.display(), advice(.source))]
-    Failed {
-        /// The file that was to be written.
-        path: PathBuf,
-        /// The step that failed.
-        step: WriteStep,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-/// The steps of an atomic write, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteStep {
-    /// Creating the temporary file beside the target.
-    Create,
-    /// Writing the content.
-    Write,
-    /// Bringing the content to the disk.
-    Sync,
-    /// Giving the temporary file the target's name.
-    Rename,
-    /// Bringing the folder's entry to the disk.
-    SyncFolder,
-}
-
-impl std::fmt::Display for WriteStep {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Create => "creating a temporary file beside it",
-            Self::Write => "writing the content",
-            Self::Sync => "syncing the content to the disk",
-            Self::Rename => "renaming the temporary file",
-            Self::SyncFolder => "syncing the folder to the disk",
-        })
-    }
+    Failed { path: PathBuf, step: &'static str, source: io::Error },
 }
 
 fn advice(error: &io::Error) -> &'static str {
@@ -94,15 +58,15 @@ pub fn write_atomic_with(
     let temporary = folder.join(temporary_name);
 
     let failed = |step| move |source| AtomicWriteError::Failed { path: path.into(), step, source };
-    let file = File::create(&temporary).map_err(failed(WriteStep::Create))?;
+    let file = File::create(&temporary).map_err(failed("creating a temporary file beside it"))?;
     let guard = RemoveOnDrop(&temporary);
     let mut file = BufWriter::new(file);
-    write(&mut file).map_err(failed(WriteStep::Write))?;
-    let file = file.into_inner().map_err(|e| failed(WriteStep::Write)(e.into_error()))?;
-    file.sync_all().map_err(failed(WriteStep::Sync))?;
-    fs::rename(&temporary, path).map_err(failed(WriteStep::Rename))?;
+    write(&mut file).map_err(failed("writing the content"))?;
+    let file = file.into_inner().map_err(|e| failed("writing the content")(e.into_error()))?;
+    file.sync_all().map_err(failed("syncing the content to the disk"))?;
+    fs::rename(&temporary, path).map_err(failed("renaming the temporary file"))?;
     std::mem::forget(guard);
-    sync_folder(folder).map_err(failed(WriteStep::SyncFolder))
+    sync_folder(folder).map_err(failed("syncing the folder to the disk"))
 }
 
 /// Removes the temporary file of a write that failed.

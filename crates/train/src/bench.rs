@@ -8,13 +8,14 @@ use std::time::Instant;
 use serde::Serialize;
 #[cfg(feature = "cuda")]
 use vitrine_cuda::{CudaBackend, KernelReport, Profiling};
-use vitrine_models::VisionTransformer;
-use vitrine_nn::{Optimizer, Parameters, Pass, clip_grad_norm};
-use vitrine_tensor::{Device, StreamKey, Tensor};
+use vitrine_data::Batch;
+use vitrine_nn::{InputSpec, Model, Optimizer, Parameters, Pass, clip_grad_norm};
+use vitrine_tensor::StreamKey;
 
 use crate::build;
 use crate::error::{Result, TrainError};
-use crate::recipe::Recipe;
+use crate::objective::{DeviceBatch, Objective};
+use crate::recipe::{Recipe, Training};
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,35 +61,44 @@ pub struct BenchFigures {
     pub peak_rss_mb: Option<f64>,
 }
 
-/// A recipe's model with a made-up batch, ready to be timed.
+/// A model with a made-up batch, ready to be timed.
 pub struct Bench {
     work: Work,
-    model: VisionTransformer,
+    model: Box<dyn Model>,
     parameters: Parameters,
+    objective: Box<dyn Objective>,
     optimizer: Box<dyn Optimizer>,
-    images: Vec<f32>,
-    labels: Vec<i64>,
-    recipe: Recipe,
+    batch: Batch,
+    training: Training,
     steps_done: u64,
 }
 
 impl Bench {
-    /// Builds the model and makes up a batch: uniform noise, labels 0, 1, 2, …
-    pub fn new(recipe: &Recipe, work: Work) -> Result<Self> {
-        let (model, parameters) = build::model(recipe)?;
-        let size = recipe.model.image_size;
-        let pixels = recipe.model.channels * size.height * size.width;
-        let mut images = Vec::with_capacity(recipe.run.batch_size * pixels);
-        let mut labels = Vec::with_capacity(recipe.run.batch_size);
-        for (image, label) in (0..recipe.run.batch_size).zip((0..recipe.model.classes).cycle()) {
+    /// A recipe's.
+    pub fn of(recipe: &Recipe, work: Work) -> Result<Self> {
+        let objective = Box::new(recipe.objective.clone());
+        Self::new(build::model(recipe)?, objective, &recipe.training, work)
+    }
+
+    /// Makes up a batch: uniform noise, labels 0, 1, 2, …
+    pub fn new(
+        (model, parameters): (Box<dyn Model>, Parameters),
+        objective: Box<dyn Objective>,
+        training: &Training,
+        work: Work,
+    ) -> Result<Self> {
+        let InputSpec { channels, size: (height, width), classes, .. } = model.input();
+        let (count, pixels) = (training.run.batch_size, channels * height * width);
+        let mut batch = Batch { shape: [count, channels, height, width], ..Batch::default() };
+        batch.images.reserve(count * pixels);
+        for (image, label) in (0..count).zip((0..classes).cycle()) {
             // One image at a time: numbers for the whole batch would be the program's peak of memory.
-            let noise = StreamKey { seed: recipe.run.seed, step: 0, stream: image as u32 };
-            images.extend(noise.uniform(pixels).into_iter().map(|value| value as f32));
-            labels.push(label as i64);
+            let noise = StreamKey { seed: training.run.seed, step: 0, stream: image as u32 };
+            batch.images.extend(noise.uniform(pixels).into_iter().map(|value| value as f32));
+            batch.labels.push(label as i64);
         }
-        let optimizer = build::optimizer(recipe)?;
-        let recipe = recipe.clone();
-        Ok(Self { work, model, parameters, optimizer, images, labels, recipe, steps_done: 0 })
+        let (optimizer, training) = (build::optimizer(training)?, training.clone());
+        Ok(Self { work, model, parameters, objective, optimizer, batch, training, steps_done: 0 })
     }
 
     /// The parameters as they are now.
@@ -99,41 +109,31 @@ impl Bench {
     /// Does the work once, to the end on any device; gives the loss. Gradients are not accumulated over batches,
     /// whatever the recipe says.
     pub fn step(&mut self) -> Result<f64> {
-        let device = self.parameters.values().device().clone();
+        let batch = DeviceBatch::upload(&self.batch, self.parameters.values().device())?;
         match self.work {
-            Work::TrainStep => self.train_step(&device),
+            Work::TrainStep => self.train_step(batch),
             Work::Forward => {
-                let (images, labels) = self.upload(&device)?;
                 let pass = Pass::inference(&self.parameters);
-                let logits = self.model.forward(&pass, &pass.constant(images))?;
-                Ok(logits.value().cross_entropy(&labels, 0.0)?.to_scalar()?)
+                let output = self.model.forward(&pass, &pass.constant(batch.images))?;
+                Ok(output.prediction()?.value().cross_entropy(&batch.labels, 0.0)?.to_scalar()?)
             }
         }
     }
 
-    fn train_step(&mut self, device: &Device) -> Result<f64> {
-        let (images, labels) = self.upload(device)?;
+    fn train_step(&mut self, batch: DeviceBatch) -> Result<f64> {
         self.parameters.zero_grads()?;
-        let pass = Pass::training(&self.parameters, self.recipe.run.seed, self.steps_done);
-        let logits = self.model.forward(&pass, &pass.constant(images))?;
-        let loss = logits.cross_entropy(&labels, self.recipe.loss.label_smoothing)?;
-        drop(logits);
+        let pass = Pass::training(&self.parameters, self.training.run.seed, self.steps_done);
+        let output = self.model.forward(&pass, &pass.constant(batch.images.clone()))?;
+        let loss = self.objective.loss(&output, &batch)?;
+        drop((output, batch));
         pass.backward(&loss)?;
-        if self.recipe.optimizer.clip_norm > 0.0 {
-            clip_grad_norm(&self.parameters, self.recipe.optimizer.clip_norm)?;
+        if self.training.optimizer.clip_norm > 0.0 {
+            clip_grad_norm(&self.parameters, self.training.optimizer.clip_norm)?;
         }
-        self.optimizer.step(&self.parameters, self.recipe.optimizer.learning_rate)?;
+        self.optimizer.step(&self.parameters, self.training.optimizer.learning_rate)?;
         self.steps_done += 1;
         // Read last, so that a device has finished all that was asked of it.
         Ok(loss.value().to_scalar()?)
-    }
-
-    fn upload(&self, device: &Device) -> Result<(Tensor, Tensor)> {
-        let size = self.recipe.model.image_size;
-        let batch = self.labels.len();
-        let shape = [batch, self.recipe.model.channels, size.height, size.width];
-        let images = Tensor::from_slice(&self.images, &shape, device)?;
-        Ok((images, Tensor::from_slice(&self.labels, &[batch], device)?))
     }
 
     /// What each kernel of the CUDA device does in a step, on average over `steps` steps (at least one) after `warmup`
@@ -176,11 +176,11 @@ impl Bench {
             times.push(1000.0 * start.elapsed().as_secs_f64());
         }
         times.sort_by(f64::total_cmp);
-        let (median, batch_size) = (median(&times), self.labels.len());
+        let (median, batch_size) = (median(&times), self.batch.labels.len());
         Ok(BenchFigures {
             program: format!("vitrine {}", env!("CARGO_PKG_VERSION")),
             what: self.work.name(),
-            precision: self.recipe.run.precision.name(),
+            precision: self.training.run.precision.name(),
             threads: rayon::current_num_threads(),
             batch_size,
             steps: times.len(),

@@ -1,18 +1,17 @@
 //! Checkpoints: a folder with the weights, the optimizer's buffers and the trainer's position. A folder is written
 //! whole under another name, synced, and then renamed, so that a kill at any moment leaves one that can be read.
 //!
-//! `weights.safetensors` has the parameters under timm's names; `optimizer.safetensors` the optimizer's buffers, flat,
-//! in the parameters' order; `trainer.json` the [`Position`].
+//! `weights.safetensors` has parameters and buffers under timm's names; `optimizer.safetensors` the optimizer's buffers,
+//! flat, in the parameters' order; `trainer.json` the [`Position`]; `config.json` the [`Description`].
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorView};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use vitrine_nn::{Optimizer, Parameters};
+use vitrine_nn::{InputSpec, Optimizer, Parameters};
 use vitrine_tensor::{DType, Tensor};
 
 use crate::atomic::{AtomicWriteError, sync_folder, write_atomic};
@@ -20,85 +19,45 @@ use crate::atomic::{AtomicWriteError, sync_folder, write_atomic};
 const WEIGHTS: &str = "weights.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const POSITION: &str = "trainer.json";
+const DESCRIPTION: &str = "config.json";
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum CheckpointError {
     /// A file could not be written.
     #[error(transparent)]
     Write(#[from] AtomicWriteError),
     /// A folder or file could not be worked on.
     #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was tried, as a verb.
-        action: &'static str,
-        /// The folder or file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    Io { action: &'static str, path: PathBuf, source: io::Error },
     /// There is none.
     #[error("there is no checkpoint in {}", path.display())]
-    Missing {
-        /// The folder.
-        path: PathBuf,
-    },
+    Missing { path: PathBuf },
     /// A file is truncated or no safetensors file.
     #[error("{} is truncated or no safetensors file: {message}", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What the reader found.
-        message: String,
-    },
-    /// The position's file is damaged.
+    Format { path: PathBuf, message: String },
+    /// The position's or the description's file is damaged.
     #[error("{} is damaged: {source}", path.display())]
-    Position {
-        /// The file.
-        path: PathBuf,
-        /// What the parser found.
-        source: serde_json::Error,
-    },
+    Position { path: PathBuf, source: serde_json::Error },
     /// The file is of another model.
     #[error("{} is of another model: {difference}", path.display())]
-    OtherModel {
-        /// The file.
-        path: PathBuf,
-        /// The first difference.
-        difference: String,
-    },
+    OtherModel { path: PathBuf, difference: String },
     /// The checkpoint is of another optimizer.
     #[error(
         "{} is of the optimizer {found}, the recipe says {expected}", path.display()
     )]
-    OtherOptimizer {
-        /// The file.
-        path: PathBuf,
-        /// The optimizer in the checkpoint.
-        found: String,
-        /// The recipe's.
-        expected: &'static str,
-    },
+    OtherOptimizer { path: PathBuf, found: String, expected: &'static str },
     /// A weight is NaN or infinite.
     #[error("{}: `{name}` holds a number that is not finite; the weights are of no use", path.display())]
-    NotFinite {
-        /// The file.
-        path: PathBuf,
-        /// The parameter.
-        name: String,
-    },
+    NotFinite { path: PathBuf, name: String },
     /// A weight or a buffer of the optimizer has become NaN or infinite.
     #[error(
         "`{name}` has become a number that is not finite, so no checkpoint was written to {}; the one before it is \
          kept. A lower learning rate, warm-up or clip_norm may help", folder.display()
     )]
-    Diverged {
-        /// The checkpoint's folder.
-        folder: PathBuf,
-        /// The parameter or buffer.
-        name: String,
-    },
+    Diverged { folder: PathBuf, name: String },
     /// Values could not be moved between the file and the device.
     #[error(transparent)]
     Model(#[from] vitrine_nn::Error),
@@ -123,6 +82,49 @@ pub struct Position {
     pub optimizer: String,
     /// Sums over the epoch under way.
     pub sums: Sums,
+    /// What tells the training data from others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_data: Option<String>,
+    /// What tells the validation data from others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_data: Option<String>,
+}
+
+/// What a reader of the weights needs beside them, in the fields of timm's `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// Classes K.
+    pub num_classes: usize,
+    /// What each class is called.
+    pub label_names: Vec<String>,
+    /// What becomes of a picture.
+    pub pretrained_cfg: PretrainedConfig,
+}
+
+/// What becomes of a picture before the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PretrainedConfig {
+    /// `[C, H, W]`
+    pub input_size: [usize; 3],
+    /// The mean of each channel of pictures in [0, 1].
+    pub mean: Vec<f64>,
+    /// The standard deviation of each channel of pictures in [0, 1].
+    pub std: Vec<f64>,
+}
+
+impl Description {
+    /// Of a model with this input whose classes bear these names.
+    pub fn new(input: InputSpec, label_names: Vec<String>) -> Self {
+        let InputSpec { channels, size, mean, std, classes } = input;
+        let pretrained_cfg = PretrainedConfig { input_size: [channels, size.0, size.1], mean, std };
+        Self { num_classes: classes, label_names, pretrained_cfg }
+    }
+
+    /// Reads the one beside weights, which are a checkpoint's folder or a file; `None` if there is none.
+    pub fn beside(weights: &Path) -> Option<Self> {
+        let folder = if weights.is_file() { weights.parent()?.to_owned() } else { whole(weights) };
+        serde_json::from_str(&fs::read_to_string(folder.join(DESCRIPTION)).ok()?).ok()
+    }
 }
 
 /// What an epoch's figures are made from.
@@ -146,11 +148,12 @@ pub fn save(
     parameters: &Parameters,
     optimizer: &mut dyn Optimizer,
     position: &Position,
+    description: &Description,
 ) -> Result<()> {
     let (new, old) = siblings(folder);
     recover(folder)?;
     remove(&new)?;
-    if let Err(error) = write_files(&new, parameters, optimizer, position) {
+    if let Err(error) = write_files(&new, parameters, optimizer, position, description) {
         // The half-written folder would fill the disk to no use. The error above is what the caller needs to hear
         // about.
         let _ = remove(&new);
@@ -176,15 +179,20 @@ fn write_files(
     parameters: &Parameters,
     optimizer: &mut dyn Optimizer,
     position: &Position,
+    description: &Description,
 ) -> Result<()> {
     fs::create_dir_all(new).map_err(io_error("create", new))?;
     write_weights(&new.join(WEIGHTS), parameters)?;
     let state = optimizer.state(parameters)?;
     write_tensors(&new.join(OPTIMIZER), state.into_iter().map(|(name, t)| (name.to_owned(), t)))?;
-    let path = new.join(POSITION);
-    let text = serde_json::to_string_pretty(position)
-        .map_err(|source| CheckpointError::Position { path: path.clone(), source })?;
-    Ok(write_atomic(&path, text.as_bytes())?)
+    write_json(&new.join(DESCRIPTION), description)?;
+    write_json(&new.join(POSITION), position)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|source| CheckpointError::Position { path: path.to_owned(), source })?;
+    Ok(write_atomic(path, text.as_bytes())?)
 }
 
 /// Finishes a save that was interrupted between its renames.
@@ -256,41 +264,44 @@ pub fn load(
             expected: optimizer.name(),
         });
     }
-    // Everything is read and checked before anything is changed.
-    let weights = Weights::open(&folder.join(WEIGHTS))?;
-    weights.check(parameters)?;
+    // Names, shapes and types are checked in both files before anything is changed.
+    let weights = named(parameters)?;
     let state = optimizer.state(parameters)?;
-    let buffers = Weights::open(&folder.join(OPTIMIZER))?;
-    for (name, buffer) in &state {
-        buffers.values(name, buffer.shape())?;
+    let state: Vec<_> = state.into_iter().map(|(name, t)| (name.to_owned(), t)).collect();
+    let mut files =
+        [Weights::open(&folder.join(WEIGHTS))?, Weights::open(&folder.join(OPTIMIZER))?];
+    for (file, tensors) in files.iter().zip([&weights, &state]) {
+        file.check(tensors)?;
     }
-    weights.read_into(parameters)?;
-    for (name, buffer) in &state {
-        buffer.copy_from_slice_(&buffers.values(name, buffer.shape())?)?;
+    for (file, tensors) in files.iter_mut().zip([&weights, &state]) {
+        file.read_into(tensors)?;
     }
     optimizer.set_steps(position.steps);
     Ok(position)
 }
 
-/// Reads weights alone: from a checkpoint's folder, or from a safetensors file with timm's names.
+/// Reads weights alone: from a checkpoint's folder, or from a safetensors file with timm's names. A file of another model
+/// changes nothing; where a number is not finite, a part of the values may be read by then.
 pub fn load_weights(path: &Path, parameters: &Parameters) -> Result<()> {
     // Nothing is moved here: the run may be under way, and in the middle of a save.
     let file = if path.is_file() { path.to_owned() } else { whole(path).join(WEIGHTS) };
     if !file.exists() {
         return Err(CheckpointError::Missing { path: path.to_owned() });
     }
-    let weights = Weights::open(&file)?;
-    weights.check(parameters)?;
-    weights.read_into(parameters)
+    let (mut weights, tensors) = (Weights::open(&file)?, named(parameters)?);
+    weights.check(&tensors)?;
+    weights.read_into(&tensors)
+}
+
+/// Parameters and buffers by name.
+fn named(parameters: &Parameters) -> Result<Vec<(String, Tensor)>> {
+    let named = parameters.named_values();
+    named.map(|(name, value)| Ok((name.to_owned(), value?))).collect()
 }
 
 /// Writes the parameters under timm's names. A number that is not finite is an error.
 pub fn write_weights(path: &Path, parameters: &Parameters) -> Result<()> {
-    let mut named = Vec::new();
-    for (name, value) in parameters.named_values() {
-        named.push((name.to_owned(), value?));
-    }
-    write_tensors(path, named.into_iter())
+    write_tensors(path, named(parameters)?.into_iter())
 }
 
 fn write_tensors(path: &Path, named: impl Iterator<Item = (String, Tensor)>) -> Result<()> {
@@ -316,79 +327,99 @@ fn write_tensors(path: &Path, named: impl Iterator<Item = (String, Tensor)>) -> 
     Ok(write_atomic(path, &bytes)?)
 }
 
-/// A safetensors file that was read.
+/// A safetensors file whose head was read. Its tensors are read one by one: in memory there is one more at the most.
 struct Weights {
     path: PathBuf,
-    bytes: Vec<u8>,
+    file: File,
+    /// Where the tensors begin.
+    start: u64,
+    head: Metadata,
 }
+
+/// No head is longer: safetensors has the same limit.
+const LONGEST_HEAD: u64 = 100_000_000;
 
 impl Weights {
     fn open(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(io_error("read", path))?;
-        let weights = Self { path: path.to_owned(), bytes };
-        weights.tensors()?;
-        Ok(weights)
-    }
-
-    fn tensors(&self) -> Result<SafeTensors<'_>> {
-        SafeTensors::deserialize(&self.bytes).map_err(|e| CheckpointError::Format {
-            path: self.path.clone(),
-            message: e.to_string(),
-        })
+        let io = io_error("read", path);
+        let format = |message: &dyn std::fmt::Display| CheckpointError::Format {
+            path: path.to_owned(),
+            message: message.to_string(),
+        };
+        let read = || -> io::Result<(File, u64, Vec<u8>)> {
+            let mut file = File::open(path)?;
+            let length = file.metadata()?.len();
+            let (mut size, mut head) = ([0; 8], Vec::new());
+            if length >= 8 {
+                file.read_exact(&mut size)?;
+            }
+            let size = u64::from_le_bytes(size).min(LONGEST_HEAD);
+            (&mut file).take(size).read_to_end(&mut head)?;
+            Ok((file, length, head))
+        };
+        let (file, length, bytes) = read().map_err(io)?;
+        let head: Metadata = serde_json::from_slice(&bytes).map_err(|error| format(&error))?;
+        let start = 8 + bytes.len() as u64;
+        let end = start + head.data_len() as u64;
+        if end != length {
+            let message = format!("its tensors end at byte {end}, the file at {length}");
+            return Err(format(&message));
+        }
+        Ok(Self { path: path.to_owned(), file, start, head })
     }
 
     fn other(&self, difference: String) -> CheckpointError {
         CheckpointError::OtherModel { path: self.path.clone(), difference }
     }
 
-    /// The values of a tensor that must have this shape, all finite.
-    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let tensors = self.tensors()?;
-        let view = tensors
-            .tensor(name)
-            .map_err(|_| self.other(format!("`{name}` is missing from the file")))?;
-        if view.shape() != shape {
-            return Err(self.other(format!(
-                "`{name}` has the shape {:?} in the file, {shape:?} in the model",
-                view.shape()
-            )));
-        }
-        let values: Vec<f32> = match view.dtype() {
-            Dtype::F32 => chunks(view.data()).map(f32::from_le_bytes).collect(),
-            Dtype::BF16 => chunks(view.data())
-                .map(|b| vitrine_tensor::bf16::from_le_bytes(b).to_f32())
-                .collect(),
-            Dtype::F16 => {
-                chunks(view.data()).map(|b| half::f16::from_le_bytes(b).to_f32()).collect()
+    /// Whether the file has these tensors, all and no more, in their shapes, as floats.
+    fn check(&self, tensors: &[(String, Tensor)]) -> Result<()> {
+        for (name, tensor) in tensors {
+            let Some(info) = self.head.info(name) else {
+                return Err(self.other(format!("`{name}` is missing from the file")));
+            };
+            if info.shape != tensor.shape() {
+                return Err(self.other(format!(
+                    "`{name}` has the shape {:?} in the file, {:?} in the model",
+                    info.shape,
+                    tensor.shape()
+                )));
             }
-            other => {
-                return Err(self.other(format!("`{name}` is of type {other:?}, not a float")));
-            }
-        };
-        match values.iter().all(|v| v.is_finite()) {
-            true => Ok(values),
-            false => {
-                let (path, name) = (self.path.clone(), name.to_owned());
-                Err(CheckpointError::NotFinite { path, name })
+            if !matches!(info.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16) {
+                let dtype = info.dtype;
+                return Err(self.other(format!("`{name}` is of type {dtype:?}, not a float")));
             }
         }
-    }
-
-    /// Whether the file has the model's parameters, all and no more, in their shapes.
-    fn check(&self, parameters: &Parameters) -> Result<()> {
-        for info in parameters.infos() {
-            self.values(&info.name, &info.shape)?;
-        }
-        let known = |name: &&str| parameters.names().any(|n| n == *name);
-        match self.tensors()?.names().into_iter().find(|name| !known(name)) {
+        let known = |name: &String| tensors.iter().any(|(known, _)| known == name);
+        match self.head.offset_keys().into_iter().find(|name| !known(name)) {
             None => Ok(()),
             Some(extra) => Err(self.other(format!("the model has no `{extra}`"))),
         }
     }
 
-    fn read_into(&self, parameters: &Parameters) -> Result<()> {
-        for (info, (_, value)) in parameters.infos().iter().zip(parameters.named_values()) {
-            value?.copy_from_slice_(&self.values(&info.name, &info.shape)?)?;
+    /// Copies the values of tensors that were checked, all finite.
+    fn read_into(&mut self, tensors: &[(String, Tensor)]) -> Result<()> {
+        for (name, tensor) in tensors {
+            let info = self.head.info(name).expect("it was checked");
+            let ((from, to), dtype) = (info.data_offsets, info.dtype);
+            let mut bytes = vec![0; to - from];
+            let at = SeekFrom::Start(self.start + from as u64);
+            let read = self.file.seek(at).and_then(|_| self.file.read_exact(&mut bytes));
+            read.map_err(io_error("read", &self.path))?;
+            let values: Vec<f32> = match dtype {
+                Dtype::BF16 => chunks(&bytes)
+                    .map(|b| vitrine_tensor::bf16::from_le_bytes(b).to_f32())
+                    .collect(),
+                Dtype::F16 => {
+                    chunks(&bytes).map(|b| half::f16::from_le_bytes(b).to_f32()).collect()
+                }
+                _ => chunks(&bytes).map(f32::from_le_bytes).collect(),
+            };
+            if !values.iter().all(|v| v.is_finite()) {
+                let (path, name) = (self.path.clone(), name.clone());
+                return Err(CheckpointError::NotFinite { path, name });
+            }
+            tensor.copy_from_slice_(&values)?;
         }
         Ok(())
     }

@@ -13,10 +13,14 @@ use crate::recipe::RecipeError;
 /// Why a run could not start, or stopped.
 #[derive(Debug, Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum TrainError {
     /// The recipe.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// A setting.
+    #[error(transparent)]
+    Setting(#[from] vitrine_nn::settings::SettingError),
     /// The data set.
     #[error(transparent)]
     Data(#[from] vitrine_data::DataError),
@@ -43,112 +47,63 @@ pub enum TrainError {
     Write(#[from] AtomicWriteError),
     /// The run's folder.
     #[error("cannot {action} {}: {source}", path.display())]
-    Folder {
-        /// What was tried, as a verb.
-        action: &'static str,
-        /// The folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    Folder { action: &'static str, path: PathBuf, source: io::Error },
     /// A new run would write over another.
     #[error(
         "{} holds a run already: choose another folder with --out, or go on with --resume {}",
         path.display(), path.display()
     )]
-    RunExists {
-        /// The folder.
-        path: PathBuf,
-    },
+    RunExists { path: PathBuf },
     /// A folder that should hold a run does not.
     #[error("{} holds no run: there is no config.toml in it", path.display())]
-    NoRun {
-        /// The folder.
-        path: PathBuf,
-    },
+    NoRun { path: PathBuf },
     /// The run has done all its epochs.
     #[error(
         "the run in {} has done its {epochs} epochs; --epochs N with a larger N goes on", path.display()
     )]
-    Finished {
-        /// The folder.
-        path: PathBuf,
-        /// The epochs done.
-        epochs: u64,
-    },
+    Finished { path: PathBuf, epochs: u64 },
     /// A resumed run would not be the same run.
     #[error(
-        "`{section}` differs from the run that is resumed; only run.epochs, run.threads, run.device, \
-         run.checkpoint_every, run.log_every, data.workers and data.prefetch may change. \
-         Start a new run for anything else"
+        "`{key}` differs from the run that is resumed: it was {before} and would be {after}; only {allowed} may \
+         change. Start a new run for anything else"
     )]
-    ResumeDiffers {
-        /// The recipe's section.
-        section: &'static str,
-    },
+    ResumeDiffers { key: String, before: String, after: String, allowed: String },
+    /// A resumed run would see other images.
+    #[error(
+        "the {part} data differ from those of the run in {}: names, number, labels or pixels are others. Give it the \
+         data that it began with, or start a new run", path.display()
+    )]
+    OtherData { part: &'static str, path: PathBuf },
+    /// Another process writes to the run's folder.
+    #[error("{} is being written to by another process; wait for it, or choose another folder", path.display())]
+    RunBusy { path: PathBuf },
     /// The loss is NaN or infinite.
     #[error(
         "the loss is {loss} in epoch {epoch}, batch {batch}: the run stops. {kept} \
          A lower learning rate, warm-up or clip_norm may help"
     )]
-    NotFinite {
-        /// The loss.
-        loss: f64,
-        /// The epoch, from 1.
-        epoch: u64,
-        /// The batch in the epoch, from 1.
-        batch: u64,
-        /// What became of the last checkpoint.
-        kept: String,
-    },
+    NotFinite { loss: f64, epoch: u64, batch: u64, kept: String },
     /// A step failed, and what was done before it was saved.
     #[error("{source}\nThe run is saved as it was after step {steps}: `--resume {}` goes on", path.display())]
-    Stopped {
-        /// Why the step failed.
-        source: Box<TrainError>,
-        /// The optimizer's steps done before it.
-        steps: u64,
-        /// The run's folder.
-        path: PathBuf,
-    },
+    Stopped { source: Box<TrainError>, steps: u64, path: PathBuf },
     /// The model gives numbers that are not finite.
     #[error("the model's {what} is not finite: its weights are of no use")]
-    NotFiniteOutput {
-        /// What is not finite.
-        what: &'static str,
-    },
+    NotFiniteOutput { what: &'static str },
     /// This build or machine cannot do what the recipe asks for.
     #[error("{what} is not available: {advice}")]
-    Unavailable {
-        /// What was asked for.
-        what: String,
-        /// What to do instead.
-        advice: &'static str,
-    },
+    Unavailable { what: String, advice: &'static str },
     /// There is no CUDA device to train on.
     #[cfg(feature = "cuda")]
     #[error(transparent)]
     Cuda(#[from] vitrine_cuda::Error),
     /// The pool of threads could not be started.
     #[error("cannot start {threads} threads: {message}")]
-    Threads {
-        /// The number asked for.
-        threads: usize,
-        /// The reason.
-        message: String,
-    },
+    Threads { threads: usize, message: String },
     /// The data set has another number of classes or another shape than the model.
     #[error(
         "the data set {dataset} has {found} classes, the model {expected}; set model.classes={found}"
     )]
-    Classes {
-        /// The data set.
-        dataset: String,
-        /// Its classes.
-        found: usize,
-        /// The model's.
-        expected: usize,
-    },
+    Classes { dataset: String, found: usize, expected: usize },
 }
 
 /// The result of a part of a run.

@@ -1,20 +1,12 @@
 //! Evaluation: logits of a data set, and the figures that are made from them. How they look on a screen is not here.
 
 use serde::Serialize;
-use vitrine_data::{Batch, Loader};
-use vitrine_models::VisionTransformer;
-use vitrine_nn::{Parameters, Pass};
-use vitrine_tensor::{Device, Tensor};
+use vitrine_data::Loader;
+use vitrine_nn::{Model, Parameters, Pass};
+use vitrine_tensor::Tensor;
 
-use crate::checkpoint::Sums;
-use crate::error::{Result, TrainError};
-
-/// A batch on the device: images `[B, C, H, W]`, labels `[B]`.
-pub fn upload(batch: &Batch, device: &Device) -> Result<(Tensor, Tensor)> {
-    let images = Tensor::from_slice(&batch.images, &batch.shape, device)?;
-    let labels = Tensor::from_slice(&batch.labels, &[batch.labels.len()], device)?;
-    Ok((images, labels))
-}
+use crate::error::Result;
+use crate::objective::DeviceBatch;
 
 /// The place of the largest entry; the first of equals counts.
 fn largest(row: &[f64]) -> usize {
@@ -35,63 +27,27 @@ pub fn count_correct(logits: &Tensor, labels: &[i64]) -> Result<u64> {
     Ok(rows.filter(|(row, label)| largest(row) as i64 == **label).count() as u64)
 }
 
-/// Loss and accuracy over a data set, dropout off. `seen` is told after each batch how many batches are done.
+/// A model's figures over a data set, dropout off. `seen` is told after each batch how many batches are done.
 pub fn evaluate(
-    model: &VisionTransformer,
-    parameters: &Parameters,
-    loader: &Loader,
-    seen: impl FnMut(u64),
-) -> Result<Sums> {
-    let mut sums = Sums::default();
-    each_batch(model, parameters, loader, seen, |labels, logits, loss| {
-        sums.images += labels.len() as u64;
-        sums.loss += loss * labels.len() as f64;
-        sums.correct += count_correct(logits, labels)?;
-        Ok(())
-    })?;
-    Ok(sums)
-}
-
-/// All figures over a data set, dropout off; an error if the loss is not finite. `seen` is told after each batch how
-/// many batches are done.
-pub fn evaluate_classes(
-    model: &VisionTransformer,
-    parameters: &Parameters,
-    loader: &Loader,
-    seen: impl FnMut(u64),
-) -> Result<Evaluation> {
-    let mut tally = Tally::new(loader.dataset().class_names().len());
-    each_batch(model, parameters, loader, seen, |labels, logits, loss| {
-        tally.loss += loss * labels.len() as f64;
-        tally.add(&logits.to_f64_vec()?, labels);
-        Ok(())
-    })?;
-    if !tally.loss.is_finite() {
-        return Err(TrainError::NotFiniteOutput { what: "loss" });
-    }
-    Ok(tally.figures(loader.dataset().class_names()))
-}
-
-/// Runs the model over a data set; `look` gets labels, logits `[B, K]` and mean loss of each batch.
-fn each_batch(
-    model: &VisionTransformer,
+    model: &dyn Model,
     parameters: &Parameters,
     loader: &Loader,
     mut seen: impl FnMut(u64),
-    mut look: impl FnMut(&[i64], &Tensor, f64) -> Result<()>,
-) -> Result<()> {
-    let device = parameters.values().device();
+) -> Result<Evaluation> {
+    let names = loader.dataset().class_names();
+    let mut tally = Tally::new(names.len());
     for (done, batch) in (1..).zip(loader.epoch(0, 0)) {
         let batch = batch?;
-        let (images, labels) = upload(&batch, device)?;
+        let on_device = DeviceBatch::upload(&batch, parameters.values().device())?;
         let pass = Pass::inference(parameters);
-        let logits = model.forward(&pass, &pass.constant(images))?;
-        let loss = logits.value().cross_entropy(&labels, 0.0)?.to_scalar()?;
-        look(&batch.labels, logits.value(), loss)?;
+        let output = model.forward(&pass, &pass.constant(on_device.images))?.prediction()?;
+        let loss = output.value().cross_entropy(&on_device.labels, 0.0)?.to_scalar()?;
+        tally.loss += loss * batch.labels.len() as f64;
+        tally.add(&output.value().to_f64_vec()?, &batch.labels);
         loader.recycle(batch);
         seen(done);
     }
-    Ok(())
+    Ok(tally.figures(names))
 }
 
 /// A model's figures on a data set.

@@ -1,7 +1,8 @@
 //! Recipes, the training loop, checkpoints, and the vitrine program.
 //!
-//! What decides a run is its [`recipe`]; what a run leaves in its folder is written by [`metrics`]
-//! and [`report`], every file through [`atomic`]; what a person sees meanwhile is [`progress`].
+//! What decides a run is its [`recipe`], or a model, an [`objective`] and data of your own with a recipe's other sections
+//! (see `examples/own_model.rs`). What a run leaves in its folder is written by [`checkpoint`], [`metrics`] and
+//! [`report`]; figures go to any [`sink`]; what a person sees meanwhile is [`progress`].
 //!
 //! ```
 //! use vitrine_train::recipe::{Overrides, Recipe};
@@ -9,8 +10,8 @@
 //! let mut overrides = Overrides::new();
 //! overrides.flag("--epochs", "1")?.set("optimizer.learning_rate=0.05")?;
 //! let recipe = Recipe::load("d2l", &overrides)?;
-//! assert_eq!(recipe.run.epochs, 1);
-//! println!("{}", recipe.resolved_toml()?);
+//! assert_eq!(recipe.training.run.epochs, 1);
+//! println!("{}", recipe.to_toml()?);
 //! # Ok::<(), vitrine_train::recipe::RecipeError>(())
 //! ```
 
@@ -22,10 +23,13 @@ mod error;
 pub mod evaluate;
 pub mod machine;
 pub mod metrics;
+pub mod objective;
 pub mod predict;
 pub mod progress;
 pub mod recipe;
 pub mod report;
+pub mod sink;
+mod steps;
 pub mod threads;
 pub mod trainer;
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::atomic::{AtomicWriteError, write_atomic};
+use crate::sink::{Event, Sink};
 
 /// The figures of one epoch: one line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,22 +39,6 @@ impl EpochMetrics {
     pub fn better_than(&self, other: &Self) -> bool {
         self.val_accuracy > other.val_accuracy
     }
-
-    /// The first figure that is no finite number, by name.
-    fn not_finite(&self) -> Option<&'static str> {
-        [
-            ("train_loss", self.train_loss),
-            ("train_accuracy", self.train_accuracy),
-            ("val_loss", self.val_loss),
-            ("val_accuracy", self.val_accuracy),
-            ("learning_rate", self.learning_rate),
-            ("images_per_second", self.images_per_second),
-            ("seconds", self.seconds),
-        ]
-        .into_iter()
-        .find(|(_, value)| !value.is_finite())
-        .map(|(name, _)| name)
-    }
 }
 
 /// The best of some epochs by [`EpochMetrics::better_than`].
@@ -63,72 +48,34 @@ pub fn best_epoch(epochs: &[EpochMetrics]) -> Option<&EpochMetrics> {
 
 /// Why metrics could not be read or written.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum MetricsError {
     /// The file could not be read.
     #[error("cannot read the metrics {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// A line is no epoch.
     #[error("{}, line {line}: these are not the metrics of an epoch: {source}", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// The parser's message.
-        source: serde_json::Error,
-    },
+    Line { path: PathBuf, line: usize, source: serde_json::Error },
     /// Epochs are out of order.
     #[error(
         "{}: epoch {epoch} follows epoch {previous}; epochs must count up from 1", path.display()
     )]
-    Order {
-        /// The file.
-        path: PathBuf,
-        /// The epoch that does not fit.
-        epoch: u64,
-        /// The epoch before it; 0 if there is none.
-        previous: u64,
-    },
+    Order { path: PathBuf, epoch: u64, previous: u64 },
     /// The file ends before the epoch that the run is to go on from.
     #[error(
         "{} ends with epoch {last}, but the checkpoint has completed epoch {completed}; \
          the two are not from the same run", path.display()
     )]
-    TooShort {
-        /// The file.
-        path: PathBuf,
-        /// The last epoch in the file; 0 if there is none.
-        last: u64,
-        /// The epochs that the checkpoint has completed.
-        completed: u64,
-    },
+    TooShort { path: PathBuf, last: u64, completed: u64 },
     /// A new run would write over the metrics of another.
     #[error("{} exists already: choose another folder, or resume that run", path.display())]
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
+    Exists { path: PathBuf },
     /// A figure is NaN or infinite, which JSON cannot hold.
     #[error("the metrics of epoch {epoch} cannot be written: `{field}` is not a finite number")]
-    NotFinite {
-        /// The epoch.
-        epoch: u64,
-        /// The figure.
-        field: &'static str,
-    },
+    NotFinite { epoch: u64, field: String },
     /// The figures could not be put into JSON.
     #[error("the metrics of epoch {epoch} cannot be put into JSON: {source}")]
-    Encode {
-        /// The epoch.
-        epoch: u64,
-        /// The encoder's message.
-        source: serde_json::Error,
-    },
+    Encode { epoch: u64, source: serde_json::Error },
     /// The file could not be written.
     #[error(transparent)]
     Write(#[from] AtomicWriteError),
@@ -192,11 +139,13 @@ impl MetricsLog {
     fn write(&self, epochs: &[EpochMetrics]) -> Result<(), MetricsError> {
         let mut text = String::new();
         for epoch in epochs {
-            if let Some(field) = epoch.not_finite() {
+            let encoded = |source| MetricsError::Encode { epoch: epoch.epoch, source };
+            let line = serde_json::to_string(epoch).map_err(encoded)?;
+            // What is not finite has become null.
+            if let Some((before, _)) = line.split_once("\":null") {
+                let field = before.rsplit('"').next().unwrap_or_default().to_owned();
                 return Err(MetricsError::NotFinite { epoch: epoch.epoch, field });
             }
-            let line = serde_json::to_string(epoch)
-                .map_err(|source| MetricsError::Encode { epoch: epoch.epoch, source })?;
             text.push_str(&line);
             text.push('\n');
         }
@@ -216,6 +165,15 @@ impl MetricsLog {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Sink for MetricsLog {
+    fn take(&mut self, event: Event<'_>) -> crate::Result<()> {
+        match event {
+            Event::EpochEnds { metrics, .. } => Ok(self.append(*metrics)?),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use serde::Serialize;
-use vitrine_data::{decode_image, load_image};
-use vitrine_models::VisionTransformer;
-use vitrine_nn::{Parameters, Pass};
+use vitrine_data::{Preprocessing, decode_image, load_image};
+use vitrine_nn::{Model, Parameters, Pass};
 use vitrine_tensor::Tensor;
 
 use crate::error::{Result, TrainError};
@@ -26,8 +25,9 @@ use crate::{build, checkpoint};
 /// # Ok::<(), vitrine_train::TrainError>(())
 /// ```
 pub struct Classifier {
-    model: VisionTransformer,
+    model: Box<dyn Model>,
     parameters: Parameters,
+    preprocessing: Preprocessing,
     class_names: Vec<String>,
 }
 
@@ -47,38 +47,42 @@ pub struct Guess {
 impl Classifier {
     /// The recipe's model with weights from a checkpoint's folder or a safetensors file with timm's names.
     ///
-    /// Classes bear the names of the recipe's data set, or their numbers if the model has another number of classes.
+    /// Classes bear the names beside the weights; else those of the recipe's data set, or their numbers if the model has
+    /// another number of classes.
     pub fn load(recipe: &Recipe, weights: &Path) -> Result<Self> {
-        let (model, parameters) = build::model(recipe)?;
-        checkpoint::load_weights(weights, &parameters)?;
-        let (names, classes) =
-            (build::spec_of(recipe.data.dataset).class_names, recipe.model.classes);
-        let class_names = match names.len() == classes {
-            true => names.iter().map(|name| (*name).to_owned()).collect(),
-            false => (0..classes).map(|label| label.to_string()).collect(),
+        let (model, parameters) = build::model_with_weights(recipe, weights)?;
+        let beside = checkpoint::Description::beside(weights).map(|about| about.label_names);
+        let published = || {
+            let spec = recipe.training.data.known().ok()?.spec();
+            Some(spec.class_names.iter().map(|name| (*name).to_owned()).collect())
         };
-        Ok(Self { model, parameters, class_names })
+        let classes = model.input().classes;
+        let fits = |names: &Vec<String>| names.len() == classes;
+        let class_names = beside.filter(fits).or_else(|| published().filter(fits));
+        let class_names =
+            class_names.unwrap_or_else(|| (0..classes).map(|label| label.to_string()).collect());
+        let preprocessing = build::preprocessing(&model.input());
+        Ok(Self { model, parameters, preprocessing, class_names })
     }
 
     /// Classifies an image file; all classes, the likeliest first.
     pub fn classify_file(&self, path: &Path) -> Result<Vec<Guess>> {
-        let config = self.model.config();
-        self.classify(&load_image(path, config.channels, config.image_size)?)
+        self.classify(&load_image(path, &self.preprocessing)?)
     }
 
     /// Classifies the contents of an image file; `name` is for error messages.
     pub fn classify_bytes(&self, name: &str, bytes: &[u8]) -> Result<Vec<Guess>> {
-        let config = self.model.config();
-        self.classify(&decode_image(name, bytes, config.channels, config.image_size)?)
+        self.classify(&decode_image(name, bytes, &self.preprocessing)?)
     }
 
-    /// Classifies pixels `[C, H, W]` of the model's size, scaled to [0, 1].
+    /// Classifies a picture `[C, H, W]` of the model's size, as its preprocessing leaves it.
     pub fn classify(&self, pixels: &[f32]) -> Result<Vec<Guess>> {
-        let config = self.model.config();
-        let shape = [1, config.channels, config.image_size.0, config.image_size.1];
+        let Preprocessing { channels, size, .. } = self.preprocessing;
+        let shape = [1, channels, size.0, size.1];
         let images = Tensor::from_slice(pixels, &shape, self.parameters.values().device())?;
         let pass = Pass::inference(&self.parameters);
-        let logits = self.model.forward(&pass, &pass.constant(images))?.value().to_f64_vec()?;
+        let output = self.model.forward(&pass, &pass.constant(images))?;
+        let logits = output.prediction()?.value().to_f64_vec()?;
         if !logits.iter().all(|logit| logit.is_finite()) {
             return Err(TrainError::NotFiniteOutput { what: "output" });
         }

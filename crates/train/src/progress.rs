@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::error::Result;
 use crate::metrics::EpochMetrics;
+use crate::sink::{Event, Sink, TRAIN_LOSS};
 
 /// Time between two plain lines within an epoch.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Shows how far a training run is, its loss, images a second and the time left.
 ///
-/// A display that cannot be written to (a closed pipe, say) never stops a run: such errors are
-/// passed over.
+/// A display that cannot be written to (a closed pipe, say) never stops a run: such errors are passed over.
 pub struct Progress {
     display: Display,
     state: State,
@@ -33,7 +34,7 @@ struct State {
     batches_done: u64,
     batches_skipped: u64,
     images: u64,
-    loss: Option<f32>,
+    loss: Option<f64>,
     started: Instant,
 }
 
@@ -48,8 +49,7 @@ impl Progress {
         }
     }
 
-    /// Plain lines to any writer: one for each epoch, and within an epoch at most one per
-    /// interval.
+    /// Plain lines to any writer: one for each epoch, and within an epoch at most one per interval.
     pub fn plain(out: Box<dyn Write + Send>, interval: Duration) -> Self {
         Self::new(Display::Plain { out, interval, last_line: Instant::now() })
     }
@@ -60,31 +60,12 @@ impl Progress {
     }
 
     fn new(display: Display) -> Self {
-        let state = State {
-            epoch: 0,
-            total_epochs: 0,
-            batches: 0,
-            batches_done: 0,
-            batches_skipped: 0,
-            images: 0,
-            loss: None,
-            started: Instant::now(),
-        };
-        Self { display, state }
+        Self { display, state: State::of(0, 0, 0) }
     }
 
     /// Begins an epoch, counted from 1, of so many batches.
-    pub fn start_epoch(&mut self, epoch: u64, total_epochs: u64, batches: u64) {
-        self.state = State {
-            epoch,
-            total_epochs,
-            batches,
-            batches_done: 0,
-            batches_skipped: 0,
-            images: 0,
-            loss: None,
-            started: Instant::now(),
-        };
+    fn start_epoch(&mut self, epoch: u64, total_epochs: u64, batches: u64) {
+        self.state = State::of(epoch, total_epochs, batches);
         match &mut self.display {
             Display::Bar(bar) => {
                 bar.reset();
@@ -99,7 +80,7 @@ impl Progress {
     }
 
     /// Passes over batches that an earlier part of the run has done; they do not count for speed.
-    pub fn skip(&mut self, batches: u64) {
+    fn skip(&mut self, batches: u64) {
         self.state.batches_done += batches;
         self.state.batches_skipped += batches;
         if let Display::Bar(bar) = &self.display {
@@ -107,12 +88,11 @@ impl Progress {
         }
     }
 
-    /// One batch of so many images is done. The loss is given when it was read.
-    pub fn step(&mut self, loss: Option<f32>, images: u64) {
+    /// One batch of so many images is done.
+    fn batch(&mut self, images: u64) {
         let state = &mut self.state;
         state.batches_done += 1;
         state.images += images;
-        state.loss = loss.or(state.loss);
         let elapsed = state.started.elapsed();
         match &mut self.display {
             Display::Bar(bar) => {
@@ -137,7 +117,7 @@ impl Progress {
     }
 
     /// Ends the epoch with its figures.
-    pub fn finish_epoch(&mut self, metrics: &EpochMetrics) {
+    fn finish_epoch(&mut self, metrics: &EpochMetrics) {
         let line = epoch_line(metrics, self.state.total_epochs);
         if let Display::Bar(bar) = &self.display {
             bar.disable_steady_tick();
@@ -158,6 +138,26 @@ impl Progress {
     }
 }
 
+impl Sink for Progress {
+    fn take(&mut self, event: Event<'_>) -> Result<()> {
+        match event {
+            Event::EpochBegins { epoch, total_epochs, batches, done } => {
+                self.start_epoch(epoch, total_epochs, batches);
+                self.skip(done);
+            }
+            Event::Step { figures, .. } => {
+                let loss = figures.iter().find(|(name, _)| *name == TRAIN_LOSS);
+                self.state.loss = loss.map(|(_, loss)| *loss).or(self.state.loss);
+            }
+            Event::Batch { images } => self.batch(images),
+            Event::EpochEnds { metrics, .. } => self.finish_epoch(metrics),
+            Event::Message(text) => self.message(text),
+            Event::Checkpoint => {}
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Display::Bar(bar) = &self.display {
@@ -167,6 +167,13 @@ impl Drop for Progress {
 }
 
 impl State {
+    /// An epoch that begins.
+    fn of(epoch: u64, total_epochs: u64, batches: u64) -> Self {
+        let (batches_done, batches_skipped, images) = (0, 0, 0);
+        let (loss, started) = (None, Instant::now());
+        Self { epoch, total_epochs, batches, batches_done, batches_skipped, images, loss, started }
+    }
+
     fn figures(&self, elapsed: Duration) -> String {
         let loss = self.loss.map_or_else(|| "—".into(), |loss| format!("{loss:.3}"));
         let seconds = elapsed.as_secs_f64();
@@ -240,94 +247,7 @@ pub(crate) fn duration_text(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-
-    /// A writer whose text the test can read.
-    #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Shared {
-        fn lines(&self) -> Vec<String> {
-            let bytes = self.0.lock().unwrap().clone();
-            String::from_utf8(bytes).unwrap().lines().map(String::from).collect()
-        }
-    }
-
-    const METRICS: EpochMetrics = EpochMetrics {
-        epoch: 2,
-        step: 938,
-        train_loss: 0.61234,
-        train_accuracy: 0.77,
-        val_loss: 0.55,
-        val_accuracy: 0.80125,
-        learning_rate: 0.1,
-        images_per_second: 91.4,
-        seconds: 731.0,
-    };
-
-    #[test]
-    fn plain_shows_each_step_at_interval_zero_and_one_line_per_epoch() {
-        let out = Shared::default();
-        let mut progress = Progress::plain(Box::new(out.clone()), Duration::ZERO);
-        progress.start_epoch(2, 10, 3);
-        progress.step(None, 128);
-        progress.step(Some(2.25), 128);
-        progress.step(None, 64);
-        progress.message("checkpoint written");
-        progress.finish_epoch(&METRICS);
-        let lines = out.lines();
-        assert_eq!(lines.len(), 4, "{lines:?}");
-        assert!(lines[0].starts_with("epoch 2/10  batch 1/3  loss —  "), "{}", lines[0]);
-        assert!(lines[1].starts_with("epoch 2/10  batch 2/3  loss 2.250  "), "{}", lines[1]);
-        assert!(lines[1].ends_with(" left"), "{}", lines[1]);
-        assert_eq!(lines[2], "checkpoint written");
-        assert_eq!(
-            lines[3],
-            "epoch 2/10  train loss 0.6123, accuracy 0.7700  validation loss 0.5500, \
-             accuracy 0.8013  91 images/s  12 min 11 s"
-        );
-    }
-
-    #[test]
-    fn plain_is_quiet_within_the_interval() {
-        let out = Shared::default();
-        let mut progress = Progress::plain(Box::new(out.clone()), Duration::from_secs(3600));
-        progress.start_epoch(1, 1, 1000);
-        for _ in 0..1000 {
-            progress.step(Some(1.0), 8);
-        }
-        assert!(out.lines().is_empty());
-        progress.finish_epoch(&METRICS);
-        assert_eq!(out.lines().len(), 1);
-    }
-
-    #[test]
-    fn a_writer_that_fails_does_not_stop_the_run() {
-        struct Closed;
-        impl Write for Closed {
-            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
-                Err(std::io::ErrorKind::BrokenPipe.into())
-            }
-            fn flush(&mut self) -> std::io::Result<()> {
-                Err(std::io::ErrorKind::BrokenPipe.into())
-            }
-        }
-        let mut progress = Progress::plain(Box::new(Closed), Duration::ZERO);
-        progress.start_epoch(1, 1, 2);
-        progress.step(Some(1.0), 1);
-        progress.finish_epoch(&METRICS);
-    }
 
     #[test]
     fn time_left_counts_the_rest_of_the_epoch_and_all_later_ones() {
@@ -336,7 +256,7 @@ mod tests {
         progress.skip(40);
         assert_eq!(progress.state.time_left(5.0), "?");
         for _ in 0..10 {
-            progress.step(None, 1);
+            progress.batch(1);
         }
         // 10 batches took 20 s: 50 are left here and 200 in the two epochs after.
         assert_eq!(progress.state.time_left(20.0), "8 min 20 s");
@@ -349,10 +269,10 @@ mod tests {
     #[test]
     fn steps_beyond_what_was_announced_do_no_harm() {
         let mut progress = Progress::silent();
-        progress.step(Some(1.0), 1);
+        progress.batch(1);
         progress.start_epoch(3, 2, 1);
-        progress.step(None, 1);
-        progress.step(None, 1);
+        progress.batch(1);
+        progress.batch(1);
         assert_eq!(progress.state.time_left(1.0), "0.0 s");
     }
 

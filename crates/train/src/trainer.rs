@@ -1,26 +1,29 @@
 //! The training loop: steps, epochs, checkpoints, and going on from one.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use toml::{Table, Value};
+use vitrine_comm::{Alone, Collective};
 use vitrine_data::Loader;
-use vitrine_models::VisionTransformer;
 use vitrine_nn::schedule::Schedule;
-use vitrine_nn::{Optimizer, Parameters, Pass, clip_grad_norm};
+use vitrine_nn::{Model, Optimizer, Parameters, Pass, clip_grad_norm};
 use vitrine_tensor::Tensor;
 
 use crate::atomic::write_atomic;
-use crate::build::{self, Datasets};
-use crate::checkpoint::{self, Position, Sums};
+use crate::build::{self, Parts};
+use crate::checkpoint::{self, Description, Position, Sums};
 use crate::error::{Result, TrainError};
-use crate::evaluate::{count_correct, evaluate, upload};
-use crate::machine;
+use crate::evaluate::{count_correct, evaluate};
 use crate::metrics::{EpochMetrics, MetricsLog};
-use crate::progress::Progress;
-use crate::recipe::{Overrides, Recipe};
-use crate::report::Report;
+use crate::objective::{DeviceBatch, Objective};
+use crate::recipe::{Overrides, Recipe, Training, document_text};
+use crate::report::ReportPage;
+use crate::sink::{Event, LEARNING_RATE, Sink, TRAIN_LOSS};
+use crate::steps::StepLog;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,15 +36,22 @@ pub enum Outcome {
 
 /// A training run in a folder.
 pub struct Trainer {
-    recipe: Recipe,
+    training: Training,
     folder: PathBuf,
-    model: VisionTransformer,
+    /// Nobody else writes to the folder while it is held.
+    _lock: File,
+    model: Box<dyn Model>,
     parameters: Parameters,
+    objective: Box<dyn Objective>,
     optimizer: Box<dyn Optimizer>,
+    collective: Box<dyn Collective>,
     schedule: Schedule,
     train: Loader,
     val: Loader,
     metrics: MetricsLog,
+    steps: StepLog,
+    report: ReportPage,
+    description: Description,
     position: Position,
     /// What was not read back from the device yet.
     pending: Vec<PendingBatch>,
@@ -54,6 +64,10 @@ struct PendingBatch {
     labels: Vec<i64>,
     /// Its number in the epoch, from 1.
     number: u64,
+    /// Its share of the images of its step.
+    share: f64,
+    /// The optimizer step that it is a part of, from 1.
+    step: u64,
 }
 
 /// The folder of the last checkpoint, in a run's folder.
@@ -64,82 +78,119 @@ pub const BEST: &str = "best";
 pub const CONFIG: &str = "config.toml";
 /// The figures of each epoch, in a run's folder.
 pub const METRICS: &str = "metrics.jsonl";
+/// The figures of each optimizer step, in a run's folder.
+pub const STEPS: &str = "steps.jsonl";
 
 impl Trainer {
     /// Starts a run in a folder that holds none.
-    pub fn create(recipe: Recipe, folder: &Path, data: &Datasets) -> Result<Self> {
-        if folder.join(CONFIG).exists() {
-            return Err(TrainError::RunExists { path: folder.to_owned() });
-        }
-        let mut trainer = Self::build(recipe, folder, data, |_, optimizer| {
-            fs::create_dir_all(folder).map_err(|source| TrainError::Folder {
-                action: "create",
-                path: folder.to_owned(),
-                source,
-            })?;
+    pub fn create(parts: Parts, training: &Training, folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(folder_error("create", folder))?;
+        let mut trainer = Self::build(parts, training, folder, |document, _, optimizer| {
+            if folder.join(CONFIG).exists() {
+                return Err(TrainError::RunExists { path: folder.to_owned() });
+            }
             let path = folder.join(METRICS);
             // A kill before the configuration was written leaves an empty file, which is in nobody's way.
             let empty = fs::metadata(&path).is_ok_and(|file| file.len() == 0);
             let metrics =
                 if empty { MetricsLog::resume(path, 0)? } else { MetricsLog::create(path)? };
             let name = optimizer.name().to_owned();
-            Ok((metrics, Position { optimizer: name, ..Position::default() }))
+            Ok((document, metrics, Position { optimizer: name, ..Position::default() }))
         })?;
-        trainer.save_last()?;
+        trainer.save_last(&mut ())?;
         // Last, for it is what makes the folder a run's: from here on there is a checkpoint to go on from.
-        write_atomic(&folder.join(CONFIG), trainer.recipe.resolved_toml()?.as_bytes())?;
+        trainer.write_config()?;
         Ok(trainer)
     }
 
-    /// Goes on with the run in a folder, from its last checkpoint. Only settings that leave the run's arithmetic as it
-    /// is may be overridden. (More epochs do change what a cosine schedule gives for the steps to come.)
-    pub fn resume(recipe: Recipe, folder: &Path, data: &Datasets) -> Result<Self> {
-        let epochs = recipe.run.epochs as u64;
-        let trainer = Self::build(recipe, folder, data, |parameters, optimizer| {
+    /// Goes on with the run in a folder, from its last checkpoint, with a model, an objective and data as it began with.
+    /// Only settings that leave the run's arithmetic as it is may differ. (More epochs do change what a cosine schedule
+    /// gives for the steps to come.)
+    pub fn resume(parts: Parts, training: &Training, folder: &Path) -> Result<Self> {
+        let epochs = training.run.epochs as u64;
+        let trainer = Self::build(parts, training, folder, |document, parameters, optimizer| {
+            compare(&recorded(folder)?, &document)?;
             let position = checkpoint::load(&folder.join(LAST), parameters, optimizer)?;
             let done = position.epochs;
             if done >= epochs {
                 return Err(TrainError::Finished { path: folder.to_owned(), epochs: done });
             }
             // Not before: lines past the position are dropped from the file.
-            Ok((MetricsLog::resume(folder.join(METRICS), done)?, position))
+            Ok((document, MetricsLog::resume(folder.join(METRICS), done)?, position))
         })?;
-        write_atomic(&folder.join(CONFIG), trainer.recipe.resolved_toml()?.as_bytes())?;
+        trainer.write_config()?;
         Ok(trainer)
     }
 
     /// The parts of a run. `begin` gives its metrics and position, and may read a checkpoint for them.
     fn build(
-        recipe: Recipe,
+        parts: Parts,
+        training: &Training,
         folder: &Path,
-        data: &Datasets,
-        begin: impl FnOnce(&Parameters, &mut dyn Optimizer) -> Result<(MetricsLog, Position)>,
+        begin: impl FnOnce(
+            Table,
+            &Parameters,
+            &mut dyn Optimizer,
+        ) -> Result<(Table, MetricsLog, Position)>,
     ) -> Result<Self> {
-        let (model, parameters) = build::model(&recipe)?;
-        let mut optimizer = build::optimizer(&recipe)?;
-        let train = build::loader(&recipe, data.train.clone(), true)?;
-        let val = build::loader(&recipe, data.val.clone(), false)?;
-        let steps = train.batches_per_epoch().div_ceil(recipe.optimizer.accumulation) as u64;
-        let schedule = build::schedule(&recipe, steps)?;
-        let (metrics, position) = begin(&parameters, optimizer.as_mut())?;
+        let Parts { model, parameters, data, objective } = parts;
+        training.validate()?;
+        let parameters = build::computed(training, parameters)?;
+        let mut optimizer = build::optimizer(training)?;
+        let input = model.input();
+        training.data.check_classes(input.classes)?;
+        let train = build::loader(training, &input, data.train, true)?;
+        let val = build::loader(training, &input, data.val, false)?;
+        let steps = train.batches_per_epoch().div_ceil(training.optimizer.accumulation) as u64;
+        let schedule = build::schedule(training, steps)?;
+        let lock = lock(folder)?;
+        let settings = model.settings()?;
+        let title = format!("{} on {}", name(&settings), train.dataset().name());
+        let document = training.document(settings, objective.settings()?)?;
+        let (document, metrics, mut position) = begin(document, &parameters, optimizer.as_mut())?;
+        for (part, loader, known) in [
+            ("training", &train, &mut position.train_data),
+            ("validation", &val, &mut position.val_data),
+        ] {
+            let found = loader.dataset().fingerprint()?;
+            if *known.get_or_insert_with(|| found.clone()) != found {
+                return Err(TrainError::OtherData { part, path: folder.to_owned() });
+            }
+        }
+        let description = Description::new(input, train.dataset().class_names().to_vec());
         Ok(Self {
-            recipe,
+            training: training.clone(),
             folder: folder.to_owned(),
+            _lock: lock,
+            steps: StepLog::resume(folder.join(STEPS), position.steps)?,
+            report: ReportPage {
+                folder: folder.to_owned(),
+                title,
+                config: document_text(&document),
+            },
             model,
             parameters,
+            objective,
             optimizer,
+            collective: Box::new(Alone),
             schedule,
             train,
             val,
             metrics,
+            description,
             position,
             pending: Vec::new(),
         })
     }
 
-    /// The resolved recipe.
-    pub fn recipe(&self) -> &Recipe {
-        &self.recipe
+    /// The same run as one of several ranks, whose gradients are summed.
+    pub fn with_collective(self, collective: Box<dyn Collective>) -> Self {
+        Self { collective, ..self }
+    }
+
+    /// How it is trained.
+    pub fn training(&self) -> &Training {
+        &self.training
     }
 
     /// The parameters as they are now.
@@ -153,12 +204,13 @@ impl Trainer {
     }
 
     /// Trains until all epochs are done or `stop` is set; then the step under way is finished and a checkpoint written.
-    pub fn run(&mut self, progress: &mut Progress, stop: &AtomicBool) -> Result<Outcome> {
-        let total = self.recipe.run.epochs as u64;
+    /// `sink` is told the figures, beside the files in the run's folder.
+    pub fn run(&mut self, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<Outcome> {
+        let total = self.training.run.epochs as u64;
         while self.position.epochs < total {
-            let flow = self.run_epoch(progress, stop)?;
+            let flow = self.run_epoch(sink, stop)?;
             // A run that was asked to stop after its last step is done all the same.
-            if flow == Flow::Stop && self.position.epochs < total {
+            if flow.is_break() && self.position.epochs < total {
                 return Ok(Outcome::Interrupted);
             }
         }
@@ -166,82 +218,99 @@ impl Trainer {
         last.map(Outcome::Finished).ok_or_else(|| TrainError::NoRun { path: self.folder.clone() })
     }
 
-    fn run_epoch(&mut self, progress: &mut Progress, stop: &AtomicBool) -> Result<Flow> {
+    fn run_epoch(&mut self, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<ControlFlow<()>> {
         let started = Instant::now();
         let before = self.position.sums.seconds;
         let epoch = self.position.epochs;
         let batches = self.train.batches_per_epoch() as u64;
-        progress.start_epoch(epoch + 1, self.recipe.run.epochs as u64, batches);
-        progress.skip(self.position.batches);
+        sink.take(Event::EpochBegins {
+            epoch: epoch + 1,
+            total_epochs: self.training.run.epochs as u64,
+            batches,
+            done: self.position.batches,
+        })?;
         let mut rate = self.schedule.learning_rate(self.position.steps.saturating_sub(1));
         let first = self.position.batches as usize;
         let mut loaded = self.train.epoch(epoch, first);
         while self.position.batches < batches {
             let group =
-                (batches - self.position.batches).min(self.recipe.optimizer.accumulation as u64);
+                (batches - self.position.batches).min(self.training.optimizer.accumulation as u64);
             rate = self.schedule.learning_rate(self.position.steps);
             let done = self.position.clone();
-            if let Err(error) = self.accumulate(&mut loaded, group, progress) {
-                return Err(self.stopped_by(error, done));
+            if let Err(error) = self.accumulate(&mut loaded, group, sink) {
+                return Err(self.stopped_by(error, done, sink));
             }
             self.update(rate)?;
             self.position.sums.seconds = before + started.elapsed().as_secs_f64();
             let stopping = stop.load(Ordering::Relaxed);
-            let every = self.recipe.run.checkpoint_every;
+            let every = self.training.run.checkpoint_every;
             let due = every > 0 && self.position.steps.is_multiple_of(every);
             // The epoch's end has a checkpoint of its own.
             if (due || stopping) && self.position.batches < batches {
-                self.save_last()?;
+                self.save_last(sink)?;
             }
             if stopping && self.position.batches < batches {
-                return Ok(Flow::Stop);
+                return Ok(ControlFlow::Break(()));
             }
         }
         drop(loaded);
-        self.read_pending(progress)?;
-        self.finish_epoch(rate, started, before, progress)?;
-        Ok(if stop.load(Ordering::Relaxed) { Flow::Stop } else { Flow::Continue })
+        self.read_pending(sink)?;
+        self.finish_epoch(rate, started, before, sink)?;
+        let stopping = stop.load(Ordering::Relaxed);
+        Ok(if stopping { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
-    /// The gradient over a group of batches. The weights stay as they are.
+    /// The gradient over a group of batches, of the mean loss of all their images. The weights stay as they are.
     fn accumulate(
         &mut self,
         loaded: &mut vitrine_data::Batches,
         group: u64,
-        progress: &mut Progress,
+        sink: &mut dyn Sink,
     ) -> Result<()> {
         let device = self.parameters.values().device().clone();
         self.parameters.zero_grads()?;
+        let size = self.training.run.batch_size as u64;
+        let (first, samples) =
+            (self.position.batches * size, self.train.samples_per_epoch() as u64);
+        let images_in_group = samples.min(first + group * size) - first;
         let mut due = false;
         for left in (0..group).rev() {
             let Some(batch) = loaded.next() else { break };
             let batch = batch?;
-            let (images, labels) = upload(&batch, &device)?;
+            let images = batch.labels.len() as u64;
+            let on_device = DeviceBatch::upload(&batch, &device)?;
             let number = self.position.batches;
             // The address of the dropout masks: the batch's number since the run began.
             let address = self.position.epochs * self.train.batches_per_epoch() as u64 + number;
-            let pass = Pass::training(&self.parameters, self.recipe.run.seed, address);
-            let logits = self.model.forward(&pass, &pass.constant(images))?;
-            let loss = logits.cross_entropy(&labels, self.recipe.loss.label_smoothing)?;
-            let scaled = if group > 1 { loss.scale(1.0 / group as f64)? } else { loss.clone() };
-            let (logits, loss) = (logits.into_value(), loss.into_value());
+            let pass = Pass::training(&self.parameters, self.training.run.seed, address);
+            let output = self.model.forward(&pass, &pass.constant(on_device.images.clone()))?;
+            let loss = self.objective.loss(&output, &on_device)?;
+            drop(on_device);
+            let share = images as f64 / images_in_group as f64;
+            let scaled = if group > 1 { loss.scale(share)? } else { loss.clone() };
+            let (logits, loss) = (output.prediction()?.into_value(), loss.into_value());
+            drop(output);
             pass.backward(&scaled)?;
             self.position.batches += 1;
-            let (images, number) = (batch.labels.len() as u64, self.position.batches);
-            self.pending.push(PendingBatch { loss, logits, labels: batch.labels.clone(), number });
+            let (number, step) = (self.position.batches, self.position.steps + 1);
+            let labels = batch.labels.clone();
+            self.pending.push(PendingBatch { loss, logits, labels, number, share, step });
             self.train.recycle(batch);
-            due |= number.is_multiple_of(self.recipe.run.log_every.max(1));
+            due |= number.is_multiple_of(self.training.run.log_every.max(1));
             // Not within a group: what `stopped_by` goes back to has all figures of the batches before.
-            let shown = if due && left == 0 { self.read_pending(progress)? } else { None };
-            progress.step(shown, images);
+            if due && left == 0 {
+                self.read_pending(sink)?;
+            }
+            sink.take(Event::Batch { images })?;
         }
         Ok(())
     }
 
     /// One step of the optimizer.
     fn update(&mut self, learning_rate: f64) -> Result<()> {
-        if self.recipe.optimizer.clip_norm > 0.0 {
-            clip_grad_norm(&self.parameters, self.recipe.optimizer.clip_norm)?;
+        self.collective.sum(self.parameters.grads()?)?;
+        if self.training.optimizer.clip_norm > 0.0 {
+            clip_grad_norm(&self.parameters, self.training.optimizer.clip_norm)?;
         }
         self.optimizer.step(&self.parameters, learning_rate)?;
         self.position.steps += 1;
@@ -250,13 +319,13 @@ impl Trainer {
 
     /// Goes back to the end of the last step, whose weights are still there, and writes a checkpoint if it can: a
     /// device that has no memory left for a step has what this needs.
-    fn stopped_by(&mut self, error: TrainError, done: Position) -> TrainError {
+    fn stopped_by(&mut self, error: TrainError, done: Position, sink: &mut dyn Sink) -> TrainError {
         if matches!(error, TrainError::NotFinite { .. }) {
             return error;
         }
         self.pending.retain(|batch| batch.number <= done.batches);
         self.position = done;
-        match self.save_last() {
+        match self.save_last(sink) {
             Ok(()) => TrainError::Stopped {
                 source: Box::new(error),
                 steps: self.position.steps,
@@ -267,25 +336,35 @@ impl Trainer {
         }
     }
 
-    /// Reads what is still on the device; gives the last loss. A loss that is not finite ends the run.
-    fn read_pending(&mut self, progress: &mut Progress) -> Result<Option<f32>> {
-        let mut last = None;
-        for batch in std::mem::take(&mut self.pending) {
+    /// Reads what is still on the device, whole steps. A loss that is not finite ends the run.
+    fn read_pending(&mut self, sink: &mut dyn Sink) -> Result<()> {
+        let mut step_loss = 0.0;
+        let pending = std::mem::take(&mut self.pending);
+        for (i, batch) in pending.iter().enumerate() {
             let loss = batch.loss.to_scalar()?;
             if !loss.is_finite() {
-                return Err(self.not_finite(loss, batch.number, progress));
+                return Err(self.not_finite(loss, batch.number, sink));
             }
             let sums = &mut self.position.sums;
             sums.images += batch.labels.len() as u64;
             sums.loss += loss * batch.labels.len() as f64;
             sums.correct += count_correct(&batch.logits, &batch.labels)?;
-            last = Some(loss as f32);
+            step_loss += loss * batch.share;
+            if pending.get(i + 1).is_none_or(|next| next.step != batch.step) {
+                let rate = self.schedule.learning_rate(batch.step - 1);
+                let figures = [(TRAIN_LOSS, step_loss), (LEARNING_RATE, rate)];
+                let event = Event::Step { step: batch.step, figures: &figures };
+                self.steps.take(event)?;
+                sink.take(event)?;
+                step_loss = 0.0;
+            }
         }
-        Ok(last)
+        Ok(())
     }
 
-    fn not_finite(&self, loss: f64, batch: u64, progress: &mut Progress) -> TrainError {
-        progress.message("stopping: the loss is not finite");
+    fn not_finite(&self, loss: f64, batch: u64, sink: &mut dyn Sink) -> TrainError {
+        // What stops the run is the news.
+        let _ = sink.take(Event::Message("stopping: the loss is not finite"));
         let kept = format!("The checkpoint in {} is kept.", self.folder.join(LAST).display());
         TrainError::NotFinite { loss, epoch: self.position.epochs + 1, batch, kept }
     }
@@ -296,28 +375,29 @@ impl Trainer {
         learning_rate: f64,
         started: Instant,
         before: f64,
-        progress: &mut Progress,
+        sink: &mut dyn Sink,
     ) -> Result<()> {
         let train = self.position.sums;
         let train_seconds = before + started.elapsed().as_secs_f64();
-        let val = evaluate(&self.model, &self.parameters, &self.val, |_| {})?;
+        let val = evaluate(self.model.as_ref(), &self.parameters, &self.val, |_| {})?;
         if !val.loss.is_finite() {
-            return Err(self.not_finite(val.loss, self.position.batches, progress));
+            return Err(self.not_finite(val.loss, self.position.batches, sink));
         }
-        let share = |count: u64, of: u64| count as f64 / of.max(1) as f64;
         let metrics = EpochMetrics {
             epoch: self.position.epochs + 1,
             step: self.position.steps,
             train_loss: train.loss / train.images.max(1) as f64,
-            train_accuracy: share(train.correct, train.images),
-            val_loss: val.loss / val.images.max(1) as f64,
-            val_accuracy: share(val.correct, val.images),
+            train_accuracy: train.correct as f64 / train.images.max(1) as f64,
+            val_loss: val.loss,
+            val_accuracy: val.top1,
             learning_rate,
             images_per_second: train.images as f64 / train_seconds,
             seconds: before + started.elapsed().as_secs_f64(),
         };
         let best = self.metrics.best().is_none_or(|best| metrics.better_than(best));
-        self.metrics.append(metrics)?;
+        let total_epochs = self.training.run.epochs as u64;
+        let event = Event::EpochEnds { metrics: &metrics, total_epochs };
+        self.metrics.take(event)?;
         self.position.epochs += 1;
         self.position.batches = 0;
         self.position.sums = Sums::default();
@@ -325,74 +405,99 @@ impl Trainer {
         if best {
             self.save(BEST)?;
         }
-        self.write_report()?;
-        self.save_last()?;
-        progress.finish_epoch(&metrics);
-        Ok(())
+        self.report.take(event)?;
+        self.save_last(sink)?;
+        sink.take(event)
     }
 
-    fn save_last(&mut self) -> Result<()> {
+    fn save_last(&mut self, sink: &mut dyn Sink) -> Result<()> {
         // Nothing is written before what led to it was looked at.
-        self.read_pending(&mut Progress::silent())?;
+        self.read_pending(sink)?;
+        self.steps.take(Event::Checkpoint)?;
+        sink.take(Event::Checkpoint)?;
         self.save(LAST)
     }
 
     fn save(&mut self, name: &str) -> Result<()> {
         let folder = self.folder.join(name);
-        let Self { parameters, optimizer, position, .. } = self;
-        Ok(checkpoint::save(&folder, parameters, optimizer.as_mut(), position)?)
+        let Self { parameters, optimizer, position, description, .. } = self;
+        Ok(checkpoint::save(&folder, parameters, optimizer.as_mut(), position, description)?)
     }
 
-    fn write_report(&self) -> Result<()> {
-        let title = match &self.recipe.model.preset {
-            Some(preset) => format!("{preset} on {}", self.recipe.data.dataset),
-            None => format!("Vision Transformer on {}", self.recipe.data.dataset),
-        };
-        let report = Report {
-            title: &title,
-            metrics: self.metrics.epochs(),
-            total_epochs: self.recipe.run.epochs as u64,
-            recipe_toml: &self.recipe.resolved_toml()?,
-            machine: &machine::describe(),
-        };
-        Ok(report.write(&self.folder.join("report.html"))?)
+    fn write_config(&self) -> Result<()> {
+        Ok(write_atomic(&self.folder.join(CONFIG), self.report.config.as_bytes())?)
     }
 }
 
-/// Whether the loop goes on.
-#[derive(PartialEq)]
-enum Flow {
-    Continue,
-    Stop,
+/// What a model is called, by its settings: its preset, else its family.
+pub fn name(settings: &Table) -> &str {
+    let named = ["preset", "family"].iter().find_map(|key| settings.get(*key)?.as_str());
+    named.unwrap_or("model")
 }
 
-/// The recipe of the run in a folder, with overrides that leave its arithmetic as it is.
-pub fn resumed_recipe(folder: &Path, overrides: &Overrides) -> Result<Recipe> {
+fn folder_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
+    let path = path.to_owned();
+    move |source| TrainError::Folder { action, path, source }
+}
+
+/// Holds a run's folder for this process, as long as the file is open. Where the file system knows no locks, nobody is
+/// kept out.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join(".lock");
+    let file = File::create(&path).map_err(folder_error("create", &path))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(TrainError::RunBusy { path: folder.to_owned() }),
+        _ => Ok(file),
+    }
+}
+
+/// The keys that a resumed run may change.
+const MAY_CHANGE: [&str; 8] = [
+    "run.epochs",
+    "run.threads",
+    "run.device",
+    "run.checkpoint_every",
+    "run.log_every",
+    "data.workers",
+    "data.prefetch",
+    "model.recompute",
+];
+
+/// The first key that differs and may not is an error.
+fn compare(before: &Table, after: &Table) -> Result<()> {
+    let text = |value: Option<&Value>| value.map_or("not set".to_owned(), Value::to_string);
+    for (section, new) in after {
+        let (Some(old), Some(new)) =
+            (before.get(section).and_then(Value::as_table), new.as_table())
+        else {
+            continue;
+        };
+        for leaf in old.keys().chain(new.keys()) {
+            let (key, before, after) = (format!("{section}.{leaf}"), old.get(leaf), new.get(leaf));
+            if before != after && !MAY_CHANGE.contains(&key.as_str()) {
+                let (before, after) = (text(before), text(after));
+                let allowed = MAY_CHANGE.join(", ");
+                return Err(TrainError::ResumeDiffers { key, before, after, allowed });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What `config.toml` in a run's folder says, with the defaults of keys that it does not have.
+fn recorded(folder: &Path) -> Result<Table> {
     let path = folder.join(CONFIG);
     if !path.exists() {
         return Err(TrainError::NoRun { path: folder.to_owned() });
     }
-    let before = Recipe::load_file(&path, &Overrides::new())?;
-    let after = Recipe::load_file(&path, overrides)?;
-    let mut allowed = before.clone();
-    allowed.model.recompute = after.model.recompute;
-    allowed.run.epochs = after.run.epochs;
-    allowed.run.threads = after.run.threads;
-    allowed.run.device = after.run.device;
-    allowed.run.checkpoint_every = after.run.checkpoint_every;
-    allowed.run.log_every = after.run.log_every;
-    allowed.data.workers = after.data.workers;
-    allowed.data.prefetch = after.data.prefetch;
-    let sections = [
-        ("model", allowed.model == after.model),
-        ("data", allowed.data == after.data),
-        ("optimizer", allowed.optimizer == after.optimizer),
-        ("schedule", allowed.schedule == after.schedule),
-        ("loss", allowed.loss == after.loss),
-        ("run", allowed.run == after.run),
-    ];
-    match sections.into_iter().find(|(_, same)| !same) {
-        None => Ok(after),
-        Some((section, _)) => Err(TrainError::ResumeDiffers { section }),
-    }
+    let text = fs::read_to_string(&path).map_err(folder_error("read", &path))?;
+    Ok(Recipe::document_of(&text, &path.display().to_string())?)
+}
+
+/// The recipe of the run in a folder, with overrides that leave its arithmetic as it is.
+pub fn resumed_recipe(folder: &Path, overrides: &Overrides) -> Result<Recipe> {
+    let before = recorded(folder)?;
+    let recipe = Recipe::load_file(&folder.join(CONFIG), overrides)?;
+    compare(&before, &recipe.document()?)?;
+    Ok(recipe)
 }

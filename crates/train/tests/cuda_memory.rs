@@ -13,7 +13,7 @@ use vitrine_train::trainer::Trainer;
 #[test]
 fn a_step_that_finds_no_memory_leaves_a_checkpoint() {
     let test = "a_step_that_finds_no_memory_leaves_a_checkpoint";
-    if vitrine_cuda_driver::status() != Ok(vitrine_cuda_driver::Kind::Emulated) {
+    if vitrine_cuda_driver::status() != Ok(vitrine_cuda_driver::DriverKind::Emulated) {
         return left_out(test, "only the emulated device can be made so small");
     }
     // Room for the model and for the buffers of uploads, not for what the MLPs of a batch of 256 keep.
@@ -21,7 +21,7 @@ fn a_step_that_finds_no_memory_leaves_a_checkpoint() {
     let data = images(256, 20, 16);
     let folder = tempfile::tempdir().unwrap();
     let sets = ["run.device=cuda:0", "run.batch_size=256", "model.mlp_width=1024"];
-    let mut trainer = Trainer::create(tiny(&sets), folder.path(), &data).unwrap();
+    let mut trainer = support::create(tiny(&sets), folder.path(), &data).unwrap();
     let stopped = trainer.run(&mut Progress::silent(), &AtomicBool::new(false));
     let error = stopped.unwrap_err();
     let TrainError::Stopped { source, steps: 0, .. } = &error else { panic!("{error}") };

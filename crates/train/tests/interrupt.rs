@@ -1,4 +1,5 @@
-//! Ctrl-C: `vitrine train` finishes its step, writes a checkpoint, says how to go on, and goes on from there.
+//! Signals: at Ctrl-C, SIGTERM and SIGHUP `vitrine train` finishes its step, writes a checkpoint, says how to go on, and
+//! goes on from there. Runs that start at once do not get in each other's way.
 
 mod support;
 
@@ -19,7 +20,14 @@ fn fashion_mnist() -> Option<PathBuf> {
 
 /// A run on a tiny model that takes far longer than this test waits.
 fn start(data: &Path, arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_vitrine"))
+    start_by(&[], data, arguments)
+}
+
+/// The same, started by a program such as `nohup`.
+fn start_by(starter: &[&str], data: &Path, arguments: &[&str]) -> Child {
+    let words = [starter, &[env!("CARGO_BIN_EXE_vitrine")]].concat();
+    Command::new(words[0])
+        .args(&words[1..])
         .args(["train", "--epochs", "20", "--threads", "1", "--data"])
         .arg(data)
         .args(arguments)
@@ -30,8 +38,8 @@ fn start(data: &Path, arguments: &[&str]) -> Child {
         .unwrap()
 }
 
-/// Sends the signal of Ctrl-C once the run has begun; gives the exit code and what was said from then on.
-fn interrupt(mut child: Child) -> (Option<i32>, String) {
+/// Sends signals once the run has begun; gives the exit code and what was said from then on.
+fn interrupt(mut child: Child, signals: &[&str]) -> (Option<i32>, String) {
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let (mut line, mut said) = (String::new(), String::new());
     while !line.contains("run folder") {
@@ -39,47 +47,96 @@ fn interrupt(mut child: Child) -> (Option<i32>, String) {
         line.clear();
         assert!(stderr.read_line(&mut line).unwrap() > 0, "the run ended before it began: {said}");
     }
-    sleep(Duration::from_millis(200));
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
+    for signal in signals {
+        sleep(Duration::from_millis(200));
+        let sent = Command::new("kill").args([signal, &*child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
     (child.wait().unwrap().code(), rest)
 }
 
-#[test]
-fn ctrl_c_writes_a_checkpoint_and_says_how_to_go_on() {
+const MODEL: [&str; 12] = [
+    "--set",
+    "model.image_size=28",
+    "--set",
+    "model.patch_size=7",
+    "--set",
+    "model.width=32",
+    "--set",
+    "model.heads=2",
+    "--set",
+    "model.mlp_width=64",
+    "--set",
+    "run.batch_size=32",
+];
+
+/// The data, where signals can be tested.
+fn data_for(test: &str) -> Option<PathBuf> {
+    let data = fashion_mnist();
     if !cfg!(unix) {
-        return left_out("Ctrl-C", "signals are sent with Unix's kill");
+        left_out(test, "signals are sent with Unix's kill");
+        return None;
     }
-    let Some(data) = fashion_mnist() else {
-        return left_out(
-            "Ctrl-C",
-            "Fashion-MNIST is not on this machine; `vitrine data` fetches it",
-        );
-    };
+    if data.is_none() {
+        left_out(test, "Fashion-MNIST is not on this machine; `vitrine data` fetches it");
+    }
+    data
+}
+
+#[test]
+fn a_signal_writes_a_checkpoint_and_says_how_to_go_on() {
+    let Some(data) = data_for("signals") else { return };
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let run = run.to_str().unwrap();
-    let model = [
-        "model.image_size=28",
-        "model.patch_size=7",
-        "model.width=32",
-        "model.heads=2",
-        "model.mlp_width=64",
-        "run.batch_size=32",
-    ];
-    let sets: Vec<&str> = model.iter().flat_map(|set| ["--set", set]).collect();
-    let (code, said) = interrupt(start(&data, &[&["--out", run], &sets[..]].concat()));
-    assert_eq!(code, Some(130), "{said}");
-    assert!(said.contains("finishing this step; press Ctrl-C again to stop at once"), "{said}");
-    assert!(said.contains(&format!("stopped; `--resume {run}` goes on")), "{said}");
-    let first = position(Path::new(run));
-    // Nobody asked for checkpoints between the epochs: this one is Ctrl-C's.
-    assert!(first.steps > 0 && first.steps < 1875, "{first:?}");
+    let mut steps = 0;
+    for (signal, expected) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
+        let arguments = match steps {
+            0 => [&["--out", run], &MODEL[..]].concat(),
+            _ => vec!["--resume", run],
+        };
+        let (code, said) = interrupt(start(&data, &arguments), &[signal]);
+        assert_eq!(code, Some(expected), "{said}");
+        assert!(said.contains("finishing this step; press Ctrl-C again to stop at once"), "{said}");
+        assert!(said.contains(&format!("stopped; `--resume {run}` goes on")), "{said}");
+        let position = position(Path::new(run));
+        // Nobody asked for checkpoints between the epochs: this one is the signal's.
+        assert!(position.steps > steps && position.steps < 3 * 1875, "{position:?}");
+        steps = position.steps;
+    }
+}
 
-    let (code, said) = interrupt(start(&data, &["--resume", run]));
-    assert_eq!(code, Some(130), "{said}");
-    let second = position(Path::new(run));
-    assert!(second.steps > first.steps, "{first:?} {second:?}");
+#[test]
+fn nohup_keeps_a_run_going() {
+    let Some(data) = data_for("nohup") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let arguments = [&["--out", run.to_str().unwrap()], &MODEL[..]].concat();
+    let child = start_by(&["nohup"], &data, &arguments);
+    let (code, said) = interrupt(child, &["-HUP", "-TERM"]);
+    assert_eq!(code, Some(143), "it outlived the first: {said}");
+}
+
+#[test]
+fn runs_that_start_at_once_have_a_folder_each() {
+    let Some(data) = data_for("runs that start at once") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let run = || {
+        Command::new(env!("CARGO_BIN_EXE_vitrine"))
+            .current_dir(&folder)
+            .args(["train", "--epochs", "1", "--limit-train", "64", "--limit-val", "8"])
+            .args(MODEL)
+            .arg("--data")
+            .arg(&data)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let runs = [run(), run(), run(), run()];
+    assert!(runs.into_iter().all(|mut run| run.wait().unwrap().success()));
+    let folders: Vec<_> = std::fs::read_dir(folder.path().join("runs")).unwrap().collect();
+    assert_eq!(folders.len(), 4, "{folders:?}");
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use support::{
     Traces, assert_same, finish, one_step, open, small, small_images, traces, whole_run,
 };
-use vitrine_train::trainer::{BEST, CONFIG, LAST, Outcome, Trainer};
+use vitrine_train::trainer::{BEST, CONFIG, LAST, Outcome};
 use vitrine_train::{TrainError, build, checkpoint};
 
 /// Names the folder to the test program when it runs itself as the victim.
@@ -40,7 +40,7 @@ fn child_run() {
     let data = small_images(61, 20);
     let trainer = match folder.join(CONFIG).exists() {
         true => open(&folder, &data, &[]).unwrap(),
-        false => Trainer::create(small(&KEYS), &folder, &data).unwrap(),
+        false => support::create(small(&KEYS), &folder, &data).unwrap(),
     };
     println!("\nready");
     finish(trainer).unwrap();
@@ -96,7 +96,7 @@ fn check_that_it_goes_on(folder: &Path) -> u64 {
     let data = small_images(61, 20);
     let trainer = match copied.path().join(CONFIG).exists() {
         true => open(copied.path(), &data, &[]),
-        false => Trainer::create(small(&KEYS), copied.path(), &data),
+        false => support::create(small(&KEYS), copied.path(), &data),
     };
     let mut trainer = match trainer {
         // Killed after its last checkpoint.
@@ -171,7 +171,7 @@ fn two_checkpoints() -> (tempfile::TempDir, Traces) {
     let expected = whole_run(&recipe, &whole, &data, 2);
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
     assert_eq!(
-        one_step(&mut Trainer::create(recipe.clone(), &first, &data).unwrap()),
+        one_step(&mut support::create(recipe.clone(), &first, &data).unwrap()),
         Outcome::Interrupted
     );
     copy(&first, &second);
@@ -246,10 +246,10 @@ fn a_run_killed_while_it_is_created_can_be_created_again() {
     let recipe = small(&SHORT);
     let expected = whole_run(&recipe, &folder.path().join("whole"), &data, 2);
     let run = folder.path().join("run");
-    drop(Trainer::create(recipe.clone(), &run, &data).unwrap());
+    drop(support::create(recipe.clone(), &run, &data).unwrap());
     // The configuration is written last.
     fs::remove_file(run.join(CONFIG)).unwrap();
-    finish(Trainer::create(recipe.clone(), &run, &data).unwrap()).unwrap();
+    finish(support::create(recipe.clone(), &run, &data).unwrap()).unwrap();
     assert_same(&traces(&run), &expected, "created twice");
 }
 

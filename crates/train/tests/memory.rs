@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use support::{small, small_images};
 use vitrine_train::progress::Progress;
-use vitrine_train::trainer::Trainer;
 
 /// The process's memory in kB; `None` where the system does not say.
 fn resident() -> Option<u64> {
@@ -53,7 +52,7 @@ fn memory_does_not_grow_from_epoch_to_epoch() {
     ];
     // 100 steps an epoch and a part of a batch: what a step leaked would show a hundred times.
     let mut trainer =
-        Trainer::create(small(&keys), folder.path(), &small_images(804, 100)).unwrap();
+        support::create(small(&keys), folder.path(), &small_images(804, 100)).unwrap();
     let measured = Arc::new(Mutex::new(Vec::new()));
     let mut progress =
         Progress::plain(Box::new(Measure(measured.clone())), Duration::from_secs(3600));

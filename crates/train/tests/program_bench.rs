@@ -67,7 +67,7 @@ fn the_model_may_have_more_classes_than_the_data_set() {
 #[test]
 fn a_train_step_trains_and_a_forward_pass_does_not() {
     let more = ["run.batch_size=10", "optimizer.learning_rate=0.1", "optimizer.clip_norm=1"];
-    let mut bench = Bench::new(&tiny_recipe(&more), Work::TrainStep).unwrap();
+    let mut bench = Bench::of(&tiny_recipe(&more), Work::TrainStep).unwrap();
     let first = bench.step().unwrap();
     for _ in 0..200 {
         bench.step().unwrap();
@@ -75,7 +75,7 @@ fn a_train_step_trains_and_a_forward_pass_does_not() {
     let last = bench.step().unwrap();
     assert!(last < 0.8 * first, "{first} to {last}");
 
-    let mut bench = Bench::new(&tiny_recipe(&more), Work::Forward).unwrap();
+    let mut bench = Bench::of(&tiny_recipe(&more), Work::Forward).unwrap();
     let before: Vec<f32> = bench.parameters().values().to_vec().unwrap();
     let losses = [bench.step().unwrap(), bench.step().unwrap()];
     assert_eq!(losses[0], losses[1]);

@@ -89,11 +89,11 @@ fn logits_are_the_models_on_the_pixels_of_the_file() {
     let recipe = tiny_recipe(&["run.seed=7"]);
     let (model, parameters) = build::model(&recipe).unwrap();
     let pixels: Vec<f32> = (0..28 * 28).map(|i| f32::from(pixel(i % 28, i / 28)) / 255.0).collect();
-    let device = build::device(&recipe).unwrap();
+    let device = build::device(recipe.training.run.device).unwrap();
     let images = Tensor::from_slice(&pixels, &[1, 1, 28, 28], &device).unwrap();
     let pass = Pass::inference(&parameters);
     let logits = model.forward(&pass, &pass.constant(images)).unwrap();
-    let logits = logits.value().to_f64_vec().unwrap();
+    let logits = logits.logits.value().to_f64_vec().unwrap();
     let labels = numbers(&found, "label");
     for (label, logit) in labels.iter().zip(numbers(&found, "logit")) {
         assert_eq!(logit, logits[*label as usize]);

@@ -28,14 +28,14 @@ fn runs_in_a_read_only_folder() {
     };
 
     let new = folder.join("new");
-    let e = error(Trainer::create(tiny(&[]), &new, &data));
+    let e = error(support::create(tiny(&[]), &new, &data));
     assert!(matches!(e, TrainError::Folder { action: "create", .. }), "{e}");
     assert!(read_only(&e.to_string(), &new), "{e}");
 
     let run = folder.join("run");
     let e = error(
         resumed_recipe(&run, &Default::default())
-            .and_then(|recipe| Trainer::resume(recipe, &run, &data)),
+            .and_then(|recipe| support::resume_recipe(recipe, &run, &data)),
     );
     assert!(matches!(e, TrainError::Write(AtomicWriteError::Failed { .. })), "{e}");
     assert!(read_only(&e.to_string(), &run.join("config.toml")), "{e}");
@@ -50,7 +50,7 @@ fn a_read_only_folder_is_an_error_and_its_run_goes_on_elsewhere() {
     let (data, folder, mount) =
         (data(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let run = folder.path().join("run");
-    run_batches(&mut Trainer::create(tiny(&[]), &run, &data).unwrap(), 3);
+    run_batches(&mut support::create(tiny(&[]), &run, &data).unwrap(), 3);
     let output = Command::new("unshare")
         .args(["--map-root-user", "--mount", "sh", "-c", SCRIPT, "sh"])
         .args([mount.path(), &run, &std::env::current_exe().unwrap()])

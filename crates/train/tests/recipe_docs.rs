@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use vitrine_train::recipe::{Fallback, KEYS};
+use vitrine_nn::settings::Fallback;
+use vitrine_train::recipe::keys;
 
 fn table() -> String {
-    let rows = KEYS.iter().map(|key| {
+    let rows = keys().map(|key| {
         let default = match key.default {
             Fallback::Required => "from the preset".to_owned(),
             Fallback::Open => "none".to_owned(),

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use vitrine_train::recipe::{Overrides, Recipe, RecipeError, Size};
+use vitrine_models::ModelConfig;
+use vitrine_nn::settings::SettingError;
+use vitrine_train::recipe::{Overrides, Recipe, RecipeError};
 
 /// The error of setting these keys on top of `d2l`.
 fn refusal(assignments: &[&str]) -> String {
@@ -77,7 +79,10 @@ fn senseless_values_are_named_with_what_is_allowed() {
         ("schedule.gamma=1.1", "a number over 0, up to 1"),
         ("schedule.warmup_steps=-1", "a whole number from 0"),
         ("schedule.final_learning_rate=-1", "a number from 0"),
-        ("loss.label_smoothing=1", "a number from 0 to below 1"),
+        ("objective.label_smoothing=1", "a number from 0 to below 1"),
+        ("model.family=resnet", "\"vit\""),
+        ("model.mean=[]", "or a list of such, one a channel"),
+        ("model.std=[0.5, 0]", "a number over 0"),
         ("run.epochs=0", "a whole number from 1"),
         ("run.batch_size=0", "a whole number from 1"),
         ("run.seed=-1", "a whole number from 0"),
@@ -148,7 +153,8 @@ fn unknown_keys_suggest_the_nearest_in_files_and_on_the_command_line() {
         let text =
             if text.starts_with('[') { format!("base = \"d2l\"\n{text}") } else { text.into() };
         let error = Recipe::parse(&text, "mine.toml").unwrap_err();
-        let RecipeError::UnknownKey { suggestion: found, .. } = &error else {
+        let RecipeError::Setting(SettingError::UnknownKey { suggestion: found, .. }) = &error
+        else {
             panic!("{text}: {error}")
         };
         assert_eq!(found.as_deref(), suggestion, "{text}");
@@ -180,7 +186,6 @@ fn unknown_recipes_suggest_the_nearest() {
 fn keys_without_a_default_are_asked_for() {
     for (text, parts) in [
         ("", ["`model.image_size`", "`base = \"d2l\"`, or name a `model.preset`"]),
-        ("model.preset = \"d2l\"", ["`data.dataset`", "(which images)"]),
         (
             "model.preset = \"d2l\"\ndata.dataset = \"mnist\"\noptimizer.kind = \"sgd\"",
             ["`optimizer.learning_rate`", "`base = \"d2l\"`"],
@@ -238,15 +243,46 @@ fn a_recipe_cannot_be_its_own_base() {
 fn a_recipe_changed_in_code_is_checked_too() {
     let good = Recipe::load("d2l", &Overrides::new()).unwrap();
     let mut bad = good.clone();
-    bad.optimizer.learning_rate = f64::NAN;
+    bad.training.optimizer.learning_rate = f64::NAN;
     assert_says(&bad.validate().unwrap_err().to_string(), &["optimizer.learning_rate = nan"]);
     let mut bad = good.clone();
-    bad.model.image_size = Size { height: 0, width: 96 };
+    let ModelConfig::Vit(model) = &mut bad.model;
+    model.image_size = (0, 96);
     assert_says(&bad.validate().unwrap_err().to_string(), &["model.image_size = [0, 96]"]);
     let mut bad = good.clone();
-    bad.model.heads = 5;
-    assert!(matches!(bad.validate(), Err(RecipeError::Conflict { key: "model.heads", .. })));
+    bad.model = bad.model.with_classes(3);
+    let conflict = bad.validate().unwrap_err().to_string();
+    assert_says(&conflict, &["`model.classes = 3`", "`data.dataset = \"fashion-mnist\"` has 10"]);
     let mut bad = good;
-    bad.run.seed = u64::MAX;
+    bad.training.run.seed = u64::MAX;
     assert!(bad.validate().is_err());
+}
+
+#[test]
+fn slips_aliases_and_wrong_sections_lead_to_the_key() {
+    let suggested = |given: &str| {
+        let error = Overrides::new().set(&format!("{given}=1")).err();
+        let Some(RecipeError::Setting(SettingError::UnknownKey { suggestion, .. })) = error else {
+            panic!("{given}")
+        };
+        suggestion
+    };
+    for (given, key) in [
+        ("model.head", "model.heads"),
+        ("model.haeds", "model.heads"),
+        ("model.mlp-width", "model.mlp_width"),
+        ("optimizer.lr", "optimizer.learning_rate"),
+        ("lr", "optimizer.learning_rate"),
+        ("run.learning_rate", "optimizer.learning_rate"),
+        ("epoch", "run.epochs"),
+        ("Run.Epochs", "run.epochs"),
+        ("data.name", "data.dataset"),
+        ("model.num_layers", "model.depth"),
+        ("optimiser.momentum", "optimizer.momentum"),
+        ("schedule.warmup_epoch", "schedule.warmup_epochs"),
+    ] {
+        assert_eq!(suggested(given).as_deref(), Some(key), "{given}");
+    }
+    assert_eq!(suggested("model.quaternion"), None);
+    assert_eq!(suggested(&"x".repeat(100_000)), None);
 }

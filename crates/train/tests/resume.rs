@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use support::*;
 use vitrine_train::progress::Progress;
-use vitrine_train::trainer::{Outcome, Trainer};
+use vitrine_train::trainer::Outcome;
 
 /// Every kind of state that a run carries from step to step. Dropout is on, and the last batch is short, in all.
 const SETTINGS: [(&str, &[&str]); 5] = [
@@ -63,7 +63,7 @@ fn a_run_stopped_after_any_batch_goes_on_as_if_it_had_not_been() {
         for batches in 1..2 * BATCHES {
             let case = format!("{name}, stopped after {batches} batches");
             let folder = tempfile::tempdir().unwrap();
-            let mut trainer = Trainer::create(tiny(sets), folder.path(), &data).unwrap();
+            let mut trainer = create(tiny(sets), folder.path(), &data).unwrap();
             assert_eq!(run_batches(&mut trainer, batches), Outcome::Interrupted, "{case}");
             let stopped_at = trainer.position().clone();
             drop(trainer);
@@ -95,7 +95,7 @@ fn a_run_stopped_after_every_step_goes_on_as_if_it_had_not_been() {
     train(tiny(sets), whole.path(), &data);
 
     let folder = tempfile::tempdir().unwrap();
-    drop(Trainer::create(tiny(sets), folder.path(), &data).unwrap());
+    drop(create(tiny(sets), folder.path(), &data).unwrap());
     let stop = AtomicBool::new(true);
     let mut resumes = 0;
     let outcome = loop {
@@ -125,7 +125,7 @@ fn a_checkpoint_every_few_steps_is_there_when_the_run_dies() {
     // Copies of the folder as it lies on the disk while the run goes on: what a crash would leave.
     let folder = tempfile::tempdir().unwrap();
     let crashes = tempfile::tempdir().unwrap();
-    let mut trainer = Trainer::create(tiny(&every), folder.path(), &data).unwrap();
+    let mut trainer = create(tiny(&every), folder.path(), &data).unwrap();
     let (from, to) = (folder.path().to_owned(), crashes.path().to_owned());
     let mut progress = after_each_batch(move |seen| copy(&from, &to.join(seen.to_string())));
     trainer.run(&mut progress, &AtomicBool::new(false)).unwrap();
@@ -155,7 +155,7 @@ fn settings_that_may_change_on_resume_leave_the_bits_as_they_are() {
         "data.prefetch=5",
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let mut trainer = Trainer::create(tiny(&[]), folder.path(), &data).unwrap();
+        let mut trainer = create(tiny(&[]), folder.path(), &data).unwrap();
         run_batches(&mut trainer, 2);
         drop(trainer);
         resume(folder.path(), &data, &[set]);
@@ -194,7 +194,7 @@ fn a_resume_that_is_refused_leaves_the_folder_as_it_is() {
     let before = traces(folder.path());
     assert_eq!(before.metrics.len(), 2);
     let recipe = vitrine_train::trainer::resumed_recipe(folder.path(), &overrides(&[])).unwrap();
-    let error = Trainer::resume(recipe, folder.path(), &data).err().unwrap().to_string();
+    let error = resume_recipe(recipe, folder.path(), &data).err().unwrap().to_string();
     assert!(error.contains("has done its 2 epochs; --epochs N with a larger N goes on"), "{error}");
     assert_same(&traces(folder.path()), &before, "refused");
     // And with more epochs it does go on.

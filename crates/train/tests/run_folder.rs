@@ -4,9 +4,7 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use vitrine_train::atomic::{
-    AtomicWriteError, WriteStep, sync_folder, write_atomic, write_atomic_with,
-};
+use vitrine_train::atomic::{AtomicWriteError, sync_folder, write_atomic, write_atomic_with};
 use vitrine_train::metrics::{EpochMetrics, MetricsError, MetricsLog, best_epoch, read_metrics};
 use vitrine_train::report::Report;
 
@@ -57,7 +55,7 @@ fn a_write_that_fails_half_way_keeps_the_old_content() {
         Err(ErrorKind::StorageFull.into())
     })
     .unwrap_err();
-    assert!(matches!(error, AtomicWriteError::Failed { step: WriteStep::Write, .. }));
+    assert!(matches!(error, AtomicWriteError::Failed { step: "writing the content", .. }));
     let message = error.to_string();
     assert!(message.contains(&path.display().to_string()), "{message}");
     assert!(message.contains("free some space"), "{message}");
@@ -74,7 +72,7 @@ fn a_full_disk_is_an_error_that_names_the_file() {
     fs::write(&path, "old").unwrap();
     std::os::unix::fs::symlink("/dev/full", folder.path().join(".file.tmp")).unwrap();
     let error = write_atomic(&path, &[1; 100_000]).unwrap_err();
-    let AtomicWriteError::Failed { step: WriteStep::Write, source, .. } = &error else {
+    let AtomicWriteError::Failed { step: "writing the content", source, .. } = &error else {
         panic!("{error}")
     };
     assert_eq!(source.kind(), ErrorKind::StorageFull);
@@ -95,13 +93,19 @@ fn a_folder_that_cannot_be_written_to_is_an_error_that_names_the_file() {
     fs::write(&plain, "").unwrap();
     for path in [plain.join("file"), folder.path().join("none/file")] {
         let error = write_atomic(&path, b"new").unwrap_err();
-        assert!(matches!(error, AtomicWriteError::Failed { step: WriteStep::Create, .. }));
+        assert!(matches!(
+            error,
+            AtomicWriteError::Failed { step: "creating a temporary file beside it", .. }
+        ));
         assert!(error.to_string().contains("check that its folder exists"), "{error}");
     }
     let target = folder.path().join("target");
     fs::create_dir(&target).unwrap();
     let error = write_atomic(&target, b"new").unwrap_err();
-    assert!(matches!(error, AtomicWriteError::Failed { step: WriteStep::Rename, .. }), "{error}");
+    assert!(
+        matches!(error, AtomicWriteError::Failed { step: "renaming the temporary file", .. }),
+        "{error}"
+    );
     assert_eq!(names(folder.path()), ["plain", "target"]);
     assert!(matches!(write_atomic(Path::new("/"), b""), Err(AtomicWriteError::NoFileName { .. })));
 

@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::{
-    assert_same, finish, one_step, open, overrides, small, small_images, traces, whole_run,
+    assert_same, finish, images, one_step, open, overrides, small, small_images, traces, whole_run,
 };
 use vitrine_data::{DataError, Dataset};
+use vitrine_train::TrainError;
 use vitrine_train::atomic::AtomicWriteError;
+use vitrine_train::build::{self, Datasets};
 use vitrine_train::checkpoint::{self, CheckpointError};
 use vitrine_train::metrics::MetricsError;
-use vitrine_train::trainer::{CONFIG, LAST, Trainer, resumed_recipe};
-use vitrine_train::{TrainError, build};
+use vitrine_train::trainer::{CONFIG, LAST, resumed_recipe};
 
 /// Runs `vitrine train` with arguments that must fail, and gives its message.
 fn train_fails(arguments: &[&str]) -> String {
@@ -52,7 +53,7 @@ fn assert_says(error: &TrainError, parts: &[&str]) {
 /// A run in a temporary folder that was stopped after its first step.
 fn stopped_run(keys: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    one_step(&mut Trainer::create(small(keys), folder.path(), &small_images(61, 20)).unwrap());
+    one_step(&mut support::create(small(keys), folder.path(), &small_images(61, 20)).unwrap());
     folder
 }
 
@@ -66,7 +67,7 @@ fn there_is_no_run_to_go_on_with_or_one_that_is_in_the_way() {
 
     let run = stopped_run(&[]);
     let before = traces(run.path());
-    let e = error(Trainer::create(small(&[]), run.path(), &data));
+    let e = error(support::create(small(&[]), run.path(), &data));
     assert!(matches!(e, TrainError::RunExists { .. }));
     assert_says(&e, &[text(run.path()), "holds a run already", "--out", "--resume"]);
     assert_eq!(traces(run.path()), before);
@@ -89,33 +90,87 @@ fn a_run_that_is_done_wants_more_epochs() {
         assert_says(&e, &["has done its 2 epochs", "--epochs N"]);
     }
     // Its configuration is as it was.
-    assert_eq!(resumed_recipe(folder.path(), &overrides(&[])).unwrap().run.epochs, 2);
+    assert_eq!(resumed_recipe(folder.path(), &overrides(&[])).unwrap().training.run.epochs, 2);
     assert_eq!(finish(open(folder.path(), &data, &["run.epochs=3"]).unwrap()).unwrap().epoch, 3);
 }
 
 #[test]
 fn another_recipe_is_another_run() {
     let run = stopped_run(&[]);
-    for (key, name) in [
-        ("model.depth=2", "model"),
-        ("data.limit_train=8", "data"),
-        ("optimizer.learning_rate=0.2", "optimizer"),
-        ("schedule.warmup_steps=2", "schedule"),
-        ("loss.label_smoothing=0.1", "loss"),
-        ("run.batch_size=4", "run"),
-        ("run.seed=4", "run"),
+    let data = small_images(61, 20);
+    for (key, before) in [
+        ("model.depth=2", "1"),
+        ("data.limit_train=8", "0"),
+        ("optimizer.learning_rate=0.2", "0.1"),
+        ("schedule.warmup_steps=2", "0"),
+        ("objective.label_smoothing=0.1", "0.0"),
+        ("run.batch_size=4", "8"),
+        ("run.seed=4", "0"),
     ] {
-        let e = error(open(run.path(), &small_images(61, 20), &[key]));
-        assert!(matches!(e, TrainError::ResumeDiffers { section } if section == name), "{key}");
-        assert_says(&e, &[&format!("`{name}` differs"), "run.epochs", "Start a new run"]);
+        let (name, after) = key.split_once('=').unwrap();
+        let was = format!("it was {before} and would be {after}");
+        // The program asks before it looks for data, the trainer in any case.
+        for e in [
+            error(open(run.path(), &data, &[key])),
+            error(support::resume_recipe(small(&[key]), run.path(), &data)),
+        ] {
+            assert!(matches!(e, TrainError::ResumeDiffers { .. }), "{key}: {e}");
+            assert_says(&e, &[&format!("`{name}` differs"), &was, "run.epochs", "Start a new run"]);
+        }
     }
+}
+
+#[test]
+fn other_data_is_another_run() {
+    let run = stopped_run(&[]);
+    let (train, val) = (small_images(61, 20), small_images(60, 21));
+    for (data, part) in [
+        (Datasets { val: val.val, ..train.clone() }, "validation"),
+        (Datasets { train: val.train, ..train.clone() }, "training"),
+        // As many images of the same classes, with other pixels.
+        (Datasets { val: images(1, 61, 10).val, ..small_images(61, 20) }, "validation"),
+        (Datasets { train: images(1, 61, 10).val, ..train.clone() }, "training"),
+    ] {
+        let e = error(open(run.path(), &data, &[]));
+        assert!(matches!(e, TrainError::OtherData { part: found, .. } if found == part), "{e}");
+        assert_says(&e, &[part, "Give it the data that it began with"]);
+    }
+    // Nothing was changed by the attempts; a run of before, which says nothing of its data, goes on with any.
+    let path = run.path().join("last/trainer.json");
+    let mut position: serde_json::Value =
+        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for part in ["train_data", "val_data"] {
+        assert!(position.as_object_mut().unwrap().remove(part).is_some());
+    }
+    fs::write(&path, position.to_string()).unwrap();
+    finish(open(run.path(), &train, &[]).unwrap()).unwrap();
+}
+
+#[test]
+fn a_run_is_written_by_one_process_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = small_images(61, 20);
+    let trainer = support::create(small(&[]), folder.path(), &data).unwrap();
+    for e in [
+        error(open(folder.path(), &data, &[])),
+        error(support::create(small(&[]), folder.path(), &data)),
+    ] {
+        assert!(matches!(e, TrainError::RunBusy { .. }), "{e}");
+        assert_says(&e, &["is being written to by another process"]);
+    }
+    drop(trainer);
+    finish(open(folder.path(), &data, &[]).unwrap()).unwrap();
 }
 
 #[test]
 fn a_checkpoint_of_another_model_or_optimizer_is_refused() {
     let run = stopped_run(&[]);
     let data = small_images(61, 20);
-    let other = |keys: &[&str]| error(Trainer::resume(small(keys), run.path(), &data));
+    let other = |keys: &[&str]| {
+        let recipe = small(keys);
+        fs::write(run.path().join(CONFIG), recipe.to_toml().unwrap()).unwrap();
+        error(support::resume_recipe(recipe, run.path(), &data))
+    };
     for (keys, words) in [
         ("model.width=24", "[1, 1, 16] in the file, [1, 1, 24] in the model"),
         ("model.depth=2", "`blocks.1."),
@@ -195,7 +250,7 @@ fn a_run_that_explodes_stops_and_keeps_the_last_good_checkpoint() {
     ] {
         let keys = [&explode[..], further].concat();
         let folder = tempfile::tempdir().unwrap();
-        let run = Trainer::create(small(&keys), folder.path(), &small_images(61, 20)).unwrap();
+        let run = support::create(small(&keys), folder.path(), &small_images(61, 20)).unwrap();
         let e = error(finish(run));
         match &e {
             TrainError::NotFinite { epoch: 1, .. } => {
@@ -217,7 +272,7 @@ fn a_run_that_explodes_stops_and_keeps_the_last_good_checkpoint() {
 fn weights_that_overflow_are_never_written() {
     let keys = ["optimizer.learning_rate=1000", "optimizer.weight_decay=100"];
     let folder = tempfile::tempdir().unwrap();
-    let mut trainer = Trainer::create(small(&keys), folder.path(), &small_images(61, 20)).unwrap();
+    let mut trainer = support::create(small(&keys), folder.path(), &small_images(61, 20)).unwrap();
     // Equal logits, however large, give a loss of ln 10; the step after it multiplies by −100,000 and overflows.
     let parameters = trainer.parameters();
     let weight = parameters.value(parameters.find("head.weight").unwrap()).unwrap();
@@ -238,7 +293,7 @@ fn a_run_cannot_be_put_below_a_file() {
     let file = folder.path().join("file");
     fs::write(&file, "mine").unwrap();
     for out in [file.clone(), file.join("run")] {
-        let e = error(Trainer::create(small(&[]), &out, &small_images(16, 10)));
+        let e = error(support::create(small(&[]), &out, &small_images(16, 10)));
         assert!(matches!(e, TrainError::Folder { action: "create", .. }), "{e}");
         assert_says(&e, &["cannot create", text(&out)]);
     }
@@ -300,13 +355,13 @@ fn a_full_disk_keeps_the_last_checkpoint() {
     let expected = whole_run(&small(&[]), reference.path(), &data, 1);
 
     let filler = disk.fill(8192);
-    let e = error(Trainer::create(small(&[]), &run, &data));
+    let e = error(support::create(small(&[]), &run, &data));
     assert!(full(&e));
     assert_says(&e, &[text(&run), "free some space or choose another folder"]);
     assert!(!run.join(CONFIG).exists());
     fs::remove_file(filler).unwrap();
 
-    let mut trainer = Trainer::create(small(&[]), &run, &data).unwrap();
+    let mut trainer = support::create(small(&[]), &run, &data).unwrap();
     one_step(&mut trainer);
     for left in [0, 8192, 16384] {
         let filler = disk.fill(left);
@@ -337,9 +392,9 @@ fn labels_and_classes_must_fit_the_model() {
     }
     // More classes than the model has: no label may get past its logits.
     let train = std::sync::Arc::new(parts(vec![0, 11], 12).unwrap());
-    let data = build::Datasets { val: train.clone(), train };
+    let data = Datasets { val: train.clone(), train };
     let folder = tempfile::tempdir().unwrap();
-    let e = error(Trainer::create(small(&[]), folder.path(), &data));
+    let e = error(support::create(small(&[]), folder.path(), &data));
     assert!(matches!(e, TrainError::Classes { found: 12, expected: 10, .. }));
     assert_says(&e, &["mine has 12 classes, the model 10", "model.classes=12"]);
 }

@@ -18,7 +18,7 @@ fn the_tiny_model_learns_the_stripes() {
         "run.batch_size=16",
     ];
     let data = small_images(800, 200);
-    let last = finish(Trainer::create(small(&keys), folder.path(), &data).unwrap()).unwrap();
+    let last = finish(support::create(small(&keys), folder.path(), &data).unwrap()).unwrap();
     assert!(last.val_accuracy > 0.95, "{last:?}");
     assert!(last.train_loss < 0.5 && last.val_loss < 0.3, "{last:?}");
     assert_eq!((last.epoch, last.step), (6, 300));
@@ -36,7 +36,7 @@ fn weights(keys: &[&str], images_used: usize) -> (Vec<f32>, f64) {
         ["model.dropout=0.0", "model.attention_dropout=0.0", "model.embedding_dropout=0.0"];
     let recipe = small(&[&no_dropout, keys].concat());
     let mut trainer: Trainer =
-        Trainer::create(recipe.clone(), folder.path(), &small_images(images_used, 20)).unwrap();
+        support::create(recipe.clone(), folder.path(), &small_images(images_used, 20)).unwrap();
     let stop = std::sync::atomic::AtomicBool::new(false);
     trainer.run(&mut vitrine_train::progress::Progress::silent(), &stop).unwrap();
     let last = vitrine_train::metrics::read_metrics(&folder.path().join("metrics.jsonl")).unwrap();
@@ -70,4 +70,14 @@ fn the_rest_of_an_epoch_is_a_smaller_group_of_its_own() {
     let large = weights(&["run.batch_size=16"], 24);
     let difference = largest_difference(&large.0, &small.0);
     assert!(difference < 2e-5, "{difference}");
+}
+
+#[test]
+fn a_short_batch_counts_by_its_images() {
+    // 28 images in one step: whole, or as batches of 8, 8, 8 and 4, of which the last has a share of 4/28.
+    let small = weights(&["run.batch_size=8", "optimizer.accumulation=4"], 28);
+    let large = weights(&["run.batch_size=32"], 28);
+    let difference = largest_difference(&large.0, &small.0);
+    assert!(difference < 2e-5, "{difference}");
+    assert!((large.1 - small.1).abs() < 1e-5, "{} {}", large.1, small.1);
 }

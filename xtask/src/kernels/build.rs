@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::compiler::Compiler;
-use super::index::{FORMAT, Index, Kernel, Module};
+use super::index::{FORMAT, Index, IndexedKernel, IndexedModule};
 use super::ptx::Ptx;
 use super::ptxas;
 use super::rules::Rules;
@@ -37,7 +37,7 @@ pub struct Build<'a> {
 
 /// What a build did.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct BuildOutcome {
     pub index: Index,
     /// The modules that were compiled; the others were as they should be.
     pub compiled: Vec<String>,
@@ -52,16 +52,16 @@ pub struct Outcome {
 /// What is known of a module's outputs, in a file beside them: written after them, and removed
 /// after them too, so that outputs without a record never stay.
 #[derive(Default, Deserialize, Serialize)]
-struct Record {
+struct BuildRecord {
     /// The hash of what the outputs were made from.
     inputs: String,
     /// What `ptxas` said, by target and kernel.
-    targets: BTreeMap<u32, BTreeMap<String, ptxas::Kernel>>,
+    targets: BTreeMap<u32, BTreeMap<String, ptxas::KernelResources>>,
 }
 
 impl Build<'_> {
     /// Compiles, checks, and writes the index; without a whole build there is no index.
-    pub fn run(&self) -> Result<Outcome> {
+    pub fn run(&self) -> Result<BuildOutcome> {
         let _lock = files::lock(self.out)?;
         let (targets, left_out) = self.compiler.targets()?;
         let modules: Vec<&str> = self.sources.modules().collect();
@@ -98,7 +98,7 @@ impl Build<'_> {
         text.push('\n');
         files::write_whole(&index, text.as_bytes())?;
         let compiled = stale.into_iter().map(str::to_owned).collect();
-        Ok(Outcome { index: content, compiled, removed, left_out, warnings })
+        Ok(BuildOutcome { index: content, compiled, removed, left_out, warnings })
     }
 
     /// Whether a module's outputs are there, and made from what is there now.
@@ -115,7 +115,7 @@ impl Build<'_> {
         hexadecimal(self.sources.inputs_hash(module, &how))
     }
 
-    fn record(&self, module: &str) -> Result<Record> {
+    fn record(&self, module: &str) -> Result<BuildRecord> {
         Ok(serde_json::from_slice(&fs::read(self.out.join(record(module)))?)?)
     }
 
@@ -188,7 +188,7 @@ impl Build<'_> {
         command.arg("-o").arg(work.join(ptx(module)));
         let mut warnings = said(&mut command)?;
 
-        let mut record = Record { inputs: self.inputs(module), ..Record::default() };
+        let mut record = BuildRecord { inputs: self.inputs(module), ..BuildRecord::default() };
         for &target in targets {
             let mut command = Command::new(&self.compiler.ptxas);
             command.arg("-v").arg(format!("-arch=sm_{target}")).arg(work.join(ptx(module)));
@@ -217,7 +217,7 @@ impl Build<'_> {
         &self,
         modules: &[&str],
         targets: &[u32],
-    ) -> Result<(Vec<Module>, String, Vec<String>)> {
+    ) -> Result<(Vec<IndexedModule>, String, Vec<String>)> {
         let (mut read, mut findings, mut version) = (Vec::new(), Vec::new(), String::new());
         let mut homes: BTreeMap<String, &str> = BTreeMap::new();
         for &module in modules {
@@ -231,7 +231,7 @@ impl Build<'_> {
             let mut kernels = Vec::new();
             for entry in text.entries().with_context(in_file)? {
                 let mut found = self.rules.check_instructions(&text, &entry);
-                let mut kernel = Kernel {
+                let mut kernel = IndexedKernel {
                     name: entry.name.to_owned(),
                     parameters: entry.parameters,
                     max_threads: entry.max_threads,
@@ -254,7 +254,12 @@ impl Build<'_> {
                 kernels.push(kernel);
             }
             let cubins = targets.iter().map(|&target| (target, cubin(module, target))).collect();
-            read.push(Module { name: module.to_owned(), file: ptx(module), cubins, kernels });
+            read.push(IndexedModule {
+                name: module.to_owned(),
+                file: ptx(module),
+                cubins,
+                kernels,
+            });
         }
         Ok((read, version, findings))
     }

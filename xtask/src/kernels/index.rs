@@ -20,22 +20,22 @@ pub struct Index {
     pub ptx_version: String,
     /// Compute capabilities times ten.
     pub targets: Vec<u32>,
-    pub modules: Vec<Module>,
+    pub modules: Vec<IndexedModule>,
 }
 
 /// The outputs of one `.cu` file; files are in the folder of the index.
 #[derive(Debug, Serialize)]
-pub struct Module {
+pub struct IndexedModule {
     pub name: String,
     pub file: String,
     /// By target.
     pub cubins: BTreeMap<u32, String>,
-    pub kernels: Vec<Kernel>,
+    pub kernels: Vec<IndexedKernel>,
 }
 
 /// An entry point.
 #[derive(Debug, Serialize)]
-pub struct Kernel {
+pub struct IndexedKernel {
     pub name: String,
     /// The size of each parameter in bytes, in order.
     pub parameters: Vec<u64>,

@@ -25,7 +25,7 @@ use clap::Args;
 
 use crate::generated::Generated;
 use crate::process;
-use build::{Build, Outcome};
+use build::{Build, BuildOutcome};
 use compiler::Environment;
 use rules::RULES;
 use sources::Sources;
@@ -67,7 +67,7 @@ pub fn prepare() -> Result<()> {
     build(None).map(|_| ())
 }
 
-fn build(out: Option<PathBuf>) -> Result<Outcome> {
+fn build(out: Option<PathBuf>) -> Result<BuildOutcome> {
     let compiler = Environment::of_this_process().provide()?;
     eprintln!("{compiler}");
     let sources = Sources::read(&process::root().join("crates").join("cuda").join("kernels"))?;
@@ -89,7 +89,7 @@ fn build(out: Option<PathBuf>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn report(outcome: &Outcome) {
+fn report(outcome: &BuildOutcome) {
     for warning in &outcome.warnings {
         eprintln!("{warning}");
     }

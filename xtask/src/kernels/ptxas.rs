@@ -26,7 +26,7 @@ impl Usage {
 
 /// A kernel's usage, and its static shared memory in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
-pub struct Kernel {
+pub struct KernelResources {
     pub shared: u32,
     #[serde(flatten)]
     pub usage: Usage,
@@ -43,15 +43,15 @@ pub struct Kernel {
 ///     8 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
 /// ptxas info    : Used 10 registers, used 1 barriers, 1024 bytes smem, 360 bytes cmem[0]
 /// ```
-pub fn kernels(printed: &str) -> Result<BTreeMap<String, Kernel>> {
+pub fn kernels(printed: &str) -> Result<BTreeMap<String, KernelResources>> {
     let mut kernels = BTreeMap::new();
     let mut lines = printed.lines().map(|line| line.trim_start_matches("ptxas info").trim());
-    let mut current: Option<(&str, Kernel)> = None;
+    let mut current: Option<(&str, KernelResources)> = None;
     while let Some(line) = lines.next() {
         let line = line.trim_start_matches(':').trim_start();
         if let Some(rest) = line.strip_prefix("Compiling entry function '") {
             let (name, _) = rest.split_once('\'').context("a kernel's name does not end")?;
-            current = Some((name, Kernel::default()));
+            current = Some((name, KernelResources::default()));
         } else if let Some(function) = line.strip_prefix("Function properties for ") {
             let properties = lines.next().unwrap_or_default();
             if let Some((name, kernel)) = &mut current
@@ -126,9 +126,9 @@ ptxas info    : Used 32 registers, used 0 barriers, 1456 bytes cumulative stack 
         let kernels = kernels(PLAIN).unwrap();
         assert_eq!(kernels.len(), 2);
         let usage = Usage { registers: 10, ..Usage::default() };
-        assert_eq!(kernels["shr"], Kernel { shared: 1024, usage });
+        assert_eq!(kernels["shr"], KernelResources { shared: 1024, usage });
         let usage = Usage { registers: 4, ..Usage::default() };
-        assert_eq!(kernels["nothing"], Kernel { shared: 0, usage });
+        assert_eq!(kernels["nothing"], KernelResources { shared: 0, usage });
     }
 
     #[test]

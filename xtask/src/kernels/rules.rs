@@ -1,7 +1,7 @@
 //! What a kernel may not do: a short list, each entry with its reason, and the kernels that may all
 //! the same.
 
-use super::index::Kernel;
+use super::index::IndexedKernel;
 use super::ptx::{self, Entry, Instruction, Ptx};
 use super::ptxas::Usage;
 
@@ -52,7 +52,7 @@ impl Rules {
     }
 
     /// The spills over the budget.
-    pub fn check_spills(&self, kernel: &Kernel) -> Vec<String> {
+    pub fn check_spills(&self, kernel: &IndexedKernel) -> Vec<String> {
         let name = kernel.name.as_str();
         let exception = self.spills.iter().find(|(kernels, ..)| covers(kernels, name));
         let budget = exception.map_or(SPILL_BUDGET, |(_, bytes, _)| *bytes);
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn spills_have_a_budget() {
         let usage = Usage { spill_stores: 8, spill_loads: 16, ..Usage::default() };
-        let kernel = |name: &str| Kernel {
+        let kernel = |name: &str| IndexedKernel {
             name: name.to_owned(),
             parameters: vec![],
             max_threads: None,

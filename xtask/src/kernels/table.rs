@@ -1,6 +1,6 @@
 //! The kernels as a table, for the terminal and for docs/cuda.md.
 
-use super::index::{Index, Kernel};
+use super::index::{Index, IndexedKernel};
 use super::occupancy::{Multiprocessor, SHOWN};
 use super::ptxas::Usage;
 
@@ -17,7 +17,7 @@ fn heading() -> Vec<String> {
 }
 
 /// One kernel's line. Stack and spills are those of the target where they are largest.
-fn row(kernel: &Kernel) -> Vec<String> {
+fn row(kernel: &IndexedKernel) -> Vec<String> {
     let threads = kernel.max_threads.unwrap_or(USUAL_THREADS);
     let largest = |of: fn(&Usage) -> u32| kernel.targets.values().map(of).max().unwrap_or(0);
     let shown = |what: fn(&Multiprocessor, &Usage, u32, u32) -> String| -> Vec<String> {
@@ -78,7 +78,7 @@ pub fn markdown(index: &Index) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::index::{FORMAT, Module};
+    use crate::kernels::index::{FORMAT, IndexedModule};
 
     fn index() -> Index {
         let usage = |registers, stack, spill_loads| Usage {
@@ -88,14 +88,14 @@ mod tests {
             stack,
         };
         let kernels = vec![
-            Kernel {
+            IndexedKernel {
                 name: "copy_f32".into(),
                 parameters: vec![8, 8, 4],
                 max_threads: None,
                 static_shared: 0,
                 targets: [(80, usage(32, 0, 0)), (90, usage(16, 0, 0))].into(),
             },
-            Kernel {
+            IndexedKernel {
                 name: "matmul_bf16".into(),
                 parameters: vec![],
                 max_threads: Some(128),
@@ -109,7 +109,7 @@ mod tests {
             compiler: "13.0.88".into(),
             ptx_version: "9.0".into(),
             targets: vec![80, 90, 120],
-            modules: vec![Module {
+            modules: vec![IndexedModule {
                 name: "sample".into(),
                 file: "sample.ptx".into(),
                 cubins: [].into(),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::figures::Results;
-use super::plan::{Program, WORKS, Work};
+use super::plan::{Contender, WORKS, Workload};
 use super::table::milliseconds;
 
 const WIDTH: f64 = 720.0;
@@ -74,11 +74,11 @@ pub fn svg(results: &Results) -> String {
     svg
 }
 
-fn bars(results: &Results, work: &Work) -> Vec<Bar> {
-    let base = results.of(work, Program::Vitrine).ok().map(|ours| ours.min_ms);
+fn bars(results: &Results, work: &Workload) -> Vec<Bar> {
+    let base = results.of(work, Contender::Vitrine).ok().map(|ours| ours.min_ms);
     let measured = results.programs(work).filter_map(|program| {
         let ms = results.of(work, program).ok()?.min_ms;
-        let ratio = base.filter(|_| program != Program::Vitrine).map(|base| ms / base);
+        let ratio = base.filter(|_| program != Contender::Vitrine).map(|base| ms / base);
         Some(Bar { name: program.title(work), ours: program.is_ours(), ms, ratio })
     });
     measured.collect()
@@ -128,10 +128,10 @@ mod tests {
 
     fn picture() -> String {
         svg(&sample(&[
-            (0, Program::Vitrine, 300.0, 400.0),
-            (0, Program::Torch, 1374.0, 1300.0),
-            (0, Program::Burn, 9596.0, 3000.0),
-            (4, Program::Onnxruntime, 2.5, 200.0),
+            (0, Contender::Vitrine, 300.0, 400.0),
+            (0, Contender::Torch, 1374.0, 1300.0),
+            (0, Contender::Burn, 9596.0, 3000.0),
+            (4, Contender::Onnxruntime, 2.5, 200.0),
         ]))
     }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use super::plan::{Program, WORKS, Work};
+use super::plan::{Contender, WORKS, Workload};
 
 /// One line: what a process measured.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -43,7 +43,7 @@ impl Figures {
     }
 
     /// Itself, if it is about what was asked for.
-    pub fn checked(self, work: &Work, program: Program) -> Result<Self> {
+    pub fn checked(self, work: &Workload, program: Contender) -> Result<Self> {
         let Self { what, precision, threads, batch_size, .. } = &self;
         ensure!(
             (what.as_str(), precision.as_str(), *threads, *batch_size)
@@ -69,7 +69,7 @@ fn complaint(output: &Output) -> String {
 /// The figures of all rounds.
 #[derive(Default)]
 pub struct Results {
-    cells: BTreeMap<(usize, Program), Cell>,
+    cells: BTreeMap<(usize, Contender), Cell>,
 }
 
 #[derive(Default)]
@@ -92,7 +92,7 @@ pub struct Summary {
 }
 
 impl Results {
-    pub fn add(&mut self, work: &Work, program: Program, outcome: Result<Figures>) {
+    pub fn add(&mut self, work: &Workload, program: Contender, outcome: Result<Figures>) {
         let cell = self.cells.entry((index(work), program)).or_default();
         match outcome {
             Ok(figures) => cell.rounds.push(figures),
@@ -100,18 +100,18 @@ impl Results {
         }
     }
 
-    pub fn has_failed(&self, work: &Work, program: Program) -> bool {
+    pub fn has_failed(&self, work: &Workload, program: Contender) -> bool {
         self.cells.get(&(index(work), program)).is_some_and(|cell| cell.failure.is_some())
     }
 
     /// The programs that were asked to do `work`, in the order of the tables.
-    pub fn programs(&self, work: &Work) -> impl Iterator<Item = Program> {
+    pub fn programs(&self, work: &Workload) -> impl Iterator<Item = Contender> {
         let index = index(work);
         self.cells.keys().filter(move |(work, _)| *work == index).map(|(_, program)| *program)
     }
 
     /// What `program` reached at `work`, or why it did not. A failure in any round counts: it would hide there.
-    pub fn of(&self, work: &Work, program: Program) -> Result<Summary, &str> {
+    pub fn of(&self, work: &Workload, program: Contender) -> Result<Summary, &str> {
         let cell = self.cells.get(&(index(work), program)).ok_or("not measured")?;
         if let Some(why) = &cell.failure {
             return Err(why);
@@ -145,13 +145,13 @@ impl Results {
     }
 }
 
-fn index(work: &Work) -> usize {
+fn index(work: &Workload) -> usize {
     WORKS.iter().position(|known| known == work).unwrap_or(WORKS.len())
 }
 
 /// Results to write down, for the tests of `table`, `chart` and `page`.
 #[cfg(test)]
-pub fn sample(cells: &[(usize, Program, f64, f64)]) -> Results {
+pub fn sample(cells: &[(usize, Contender, f64, f64)]) -> Results {
     let mut results = Results::default();
     for &(work, program, ms, peak) in cells {
         let work = &WORKS[work];
@@ -188,10 +188,10 @@ mod tests {
     fn the_last_line_is_read() {
         let figures = read(r#""median_ms":3.5,"min_ms":3,"peak_rss_mb":null}"#).unwrap();
         assert_eq!((figures.median_ms, figures.min_ms, figures.peak_rss_mb), (3.5, 3.0, None));
-        assert!(figures.clone().checked(&WORKS[0], Program::Torch).is_ok());
-        let wrong = figures.clone().checked(&WORKS[1], Program::Torch).unwrap_err().to_string();
+        assert!(figures.clone().checked(&WORKS[0], Contender::Torch).is_ok());
+        let wrong = figures.clone().checked(&WORKS[1], Contender::Torch).unwrap_err().to_string();
         assert!(wrong.contains("train-step, f32, 2 threads, batch 128"), "{wrong}");
-        assert!(figures.checked(&WORKS[0], Program::VitrineOneThread).is_err());
+        assert!(figures.checked(&WORKS[0], Contender::VitrineOneThread).is_err());
     }
 
     #[test]
@@ -205,24 +205,24 @@ mod tests {
 
     #[test]
     fn rounds_are_summed_up() {
-        let cells = [30.0, 10.0, 20.0].map(|ms| (0, Program::Torch, ms, 100.0 + ms));
+        let cells = [30.0, 10.0, 20.0].map(|ms| (0, Contender::Torch, ms, 100.0 + ms));
         let results = sample(&cells);
-        let summary = results.of(&WORKS[0], Program::Torch).unwrap();
+        let summary = results.of(&WORKS[0], Contender::Torch).unwrap();
         assert_eq!((summary.min_ms, summary.median_ms), (10.0, 22.0));
         assert_eq!(summary.peak_rss_mb, Some(130.0));
-        let even = sample(&cells[..2]).of(&WORKS[0], Program::Torch).unwrap();
+        let even = sample(&cells[..2]).of(&WORKS[0], Contender::Torch).unwrap();
         assert_eq!(even.median_ms, 22.0);
-        assert_eq!(results.of(&WORKS[1], Program::Torch), Err("not measured"));
+        assert_eq!(results.of(&WORKS[1], Contender::Torch), Err("not measured"));
         assert_eq!(results.versions(), ["Torch 1.0"]);
     }
 
     #[test]
     fn a_failure_in_one_round_is_not_hidden() {
-        let mut results = sample(&[(0, Program::Jax, 1.0, 1.0)]);
-        assert!(!results.has_failed(&WORKS[0], Program::Jax));
-        results.add(&WORKS[0], Program::Jax, Err(anyhow::anyhow!("out of memory")));
-        assert!(results.has_failed(&WORKS[0], Program::Jax));
-        assert_eq!(results.of(&WORKS[0], Program::Jax), Err("out of memory"));
+        let mut results = sample(&[(0, Contender::Jax, 1.0, 1.0)]);
+        assert!(!results.has_failed(&WORKS[0], Contender::Jax));
+        results.add(&WORKS[0], Contender::Jax, Err(anyhow::anyhow!("out of memory")));
+        assert!(results.has_failed(&WORKS[0], Contender::Jax));
+        assert_eq!(results.of(&WORKS[0], Contender::Jax), Err("out of memory"));
     }
 
     #[cfg(unix)]

@@ -18,7 +18,7 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 
 use figures::{Figures, Results};
-use plan::{Program, WORKS, Work};
+use plan::{Contender, WORKS, Workload};
 use programs::Programs;
 
 /// Time Vitrine and its peers in turn, and write the figures into docs/performance.md.
@@ -36,7 +36,7 @@ pub struct Arguments {
     rounds: u32,
     /// Only these peers, separated by commas [default: all but torch-compile]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_enum)]
-    only: Vec<Program>,
+    only: Vec<Contender>,
     /// One round of a step each, to see whether everything runs; prints the figures and writes no file
     #[arg(long)]
     quick: bool,
@@ -59,7 +59,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let rounds = if arguments.quick { 1 } else { arguments.rounds };
     let results = measure(&programs, rounds, arguments.quick);
     ensure!(
-        WORKS.iter().any(|work| results.of(work, Program::Vitrine).is_ok()),
+        WORKS.iter().any(|work| results.of(work, Contender::Vitrine).is_ok()),
         "Vitrine did none of the work, so there is nothing to compare with"
     );
     let text = page::text(&results, rounds, &command(&args));
@@ -93,7 +93,7 @@ fn measure(programs: &Programs, rounds: u32, quick: bool) -> Results {
     results
 }
 
-fn progress(work: &Work, program: Program, outcome: &Result<Figures>) -> String {
+fn progress(work: &Workload, program: Contender, outcome: &Result<Figures>) -> String {
     let name = program.title(work);
     match outcome {
         Ok(figures) => {
@@ -121,7 +121,7 @@ mod tests {
     fn the_command_line_is_read() {
         let arguments = parsed("--peers --rounds 3 --only torch,jax --quick").unwrap();
         assert_eq!(arguments.rounds, 3);
-        assert_eq!(arguments.only, [Program::Torch, Program::Jax]);
+        assert_eq!(arguments.only, [Contender::Torch, Contender::Jax]);
         assert!(arguments.quick && arguments.python.is_none());
     }
 

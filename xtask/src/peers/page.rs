@@ -104,7 +104,7 @@ fn calendar_date(days: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::figures::sample;
-    use super::super::plan::Program;
+    use super::super::plan::Contender;
     use super::*;
 
     #[test]
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_text_says_how_it_was_made() {
-        let results = sample(&[(0, Program::Vitrine, 300.0, 400.0)]);
+        let results = sample(&[(0, Contender::Vitrine, 300.0, 400.0)]);
         let text = text(&results, 5, "cargo xtask bench --peers");
         for part in [
             "5 rounds",

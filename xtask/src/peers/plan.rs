@@ -7,8 +7,8 @@ pub const THREADS: u32 = 2;
 
 /// One thing to do, the same in every framework.
 #[derive(Debug, PartialEq)]
-pub struct Work {
-    pub task: Task,
+pub struct Workload {
+    pub task: WorkloadKind,
     pub model: Model,
     pub batch_size: u32,
     pub precision: &'static str,
@@ -18,7 +18,7 @@ pub struct Work {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Task {
+pub enum WorkloadKind {
     TrainStep,
     Forward,
 }
@@ -31,27 +31,32 @@ pub enum Model {
     VitS16,
 }
 
-const fn work(task: Task, model: Model, batch_size: u32, precision: &'static str) -> Work {
-    Work { task, model, batch_size, precision, steps: 6, warmup: 2 }
+const fn work(
+    task: WorkloadKind,
+    model: Model,
+    batch_size: u32,
+    precision: &'static str,
+) -> Workload {
+    Workload { task, model, batch_size, precision, steps: 6, warmup: 2 }
 }
 
 /// All works, in the order of the page.
-pub static WORKS: [Work; 7] = [
-    work(Task::TrainStep, Model::D2l, 128, "f32"),
-    work(Task::TrainStep, Model::D2l, 128, "bf16"),
-    work(Task::Forward, Model::D2l, 128, "f32"),
-    work(Task::Forward, Model::D2l, 128, "bf16"),
-    Work { steps: 300, warmup: 50, ..work(Task::Forward, Model::D2l, 1, "f32") },
-    work(Task::TrainStep, Model::VitS16, 8, "f32"),
-    work(Task::TrainStep, Model::VitS16, 8, "bf16"),
+pub static WORKS: [Workload; 7] = [
+    work(WorkloadKind::TrainStep, Model::D2l, 128, "f32"),
+    work(WorkloadKind::TrainStep, Model::D2l, 128, "bf16"),
+    work(WorkloadKind::Forward, Model::D2l, 128, "f32"),
+    work(WorkloadKind::Forward, Model::D2l, 128, "bf16"),
+    Workload { steps: 300, warmup: 50, ..work(WorkloadKind::Forward, Model::D2l, 1, "f32") },
+    work(WorkloadKind::TrainStep, Model::VitS16, 8, "f32"),
+    work(WorkloadKind::TrainStep, Model::VitS16, 8, "bf16"),
 ];
 
-impl Work {
+impl Workload {
     /// What is done, as the heading of a table.
     pub fn title(&self) -> String {
         let task = match self.task {
-            Task::TrainStep => "Train step",
-            Task::Forward => "Forward",
+            WorkloadKind::TrainStep => "Train step",
+            WorkloadKind::Forward => "Forward",
         };
         let model = match self.model {
             Model::D2l => "d2l",
@@ -62,11 +67,11 @@ impl Work {
 
     /// Whether it is measured without the last-block saving and with one thread as well.
     fn has_variants(&self) -> bool {
-        self.task == Task::TrainStep && self.model == Model::D2l
+        self.task == WorkloadKind::TrainStep && self.model == Model::D2l
     }
 }
 
-impl Task {
+impl WorkloadKind {
     /// The name that the programs print.
     pub fn name(self) -> &'static str {
         match self {
@@ -78,7 +83,7 @@ impl Task {
 
 /// A program with its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
-pub enum Program {
+pub enum Contender {
     #[value(skip)]
     Vitrine,
     #[value(skip)]
@@ -94,12 +99,12 @@ pub enum Program {
 }
 
 /// The programs of Vitrine, in the order of the tables.
-pub const OURS: [Program; 3] =
-    [Program::Vitrine, Program::VitrineWithoutSaving, Program::VitrineOneThread];
+pub const OURS: [Contender; 3] =
+    [Contender::Vitrine, Contender::VitrineWithoutSaving, Contender::VitrineOneThread];
 
-impl Program {
+impl Contender {
     /// Whose figures these are, as the tables say it.
-    pub fn title(self, work: &Work) -> &'static str {
+    pub fn title(self, work: &Workload) -> &'static str {
         match self {
             Self::Vitrine => "Vitrine",
             Self::VitrineWithoutSaving => "Vitrine, last-block saving off",
@@ -124,7 +129,7 @@ impl Program {
 }
 
 /// The programs that do `work`, Vitrine's spread among the peers: a slow minute of the machine then hits both.
-pub fn in_turn(work: &Work, peers: &[Program]) -> Vec<Program> {
+pub fn in_turn(work: &Workload, peers: &[Contender]) -> Vec<Contender> {
     let ours = if work.has_variants() { &OURS[..] } else { &OURS[..1] };
     let mut ours = ours.iter().copied();
     let mut peers = peers.iter().copied();
@@ -151,49 +156,49 @@ pub enum Measure {
 
 /// A figure to reach.
 pub struct Target {
-    task: Task,
+    task: WorkloadKind,
     model: Model,
     batch_size: u32,
     /// `None`: in both.
     precision: Option<&'static str>,
-    program: Program,
+    program: Contender,
     pub measure: Measure,
     pub value: f64,
 }
 
 const fn target(
-    (task, model, batch_size): (Task, Model, u32),
+    (task, model, batch_size): (WorkloadKind, Model, u32),
     precision: Option<&'static str>,
-    program: Program,
+    program: Contender,
     measure: Measure,
     value: f64,
 ) -> Target {
     Target { task, model, batch_size, precision, program, measure, value }
 }
 
-const TRAIN: (Task, Model, u32) = (Task::TrainStep, Model::D2l, 128);
-const FORWARD: (Task, Model, u32) = (Task::Forward, Model::D2l, 128);
-const LATENCY: (Task, Model, u32) = (Task::Forward, Model::D2l, 1);
-const SMALL: (Task, Model, u32) = (Task::TrainStep, Model::VitS16, 8);
+const TRAIN: (WorkloadKind, Model, u32) = (WorkloadKind::TrainStep, Model::D2l, 128);
+const FORWARD: (WorkloadKind, Model, u32) = (WorkloadKind::Forward, Model::D2l, 128);
+const LATENCY: (WorkloadKind, Model, u32) = (WorkloadKind::Forward, Model::D2l, 1);
+const SMALL: (WorkloadKind, Model, u32) = (WorkloadKind::TrainStep, Model::VitS16, 8);
 
 static TARGETS: [Target; 13] = [
-    target(TRAIN, Some("f32"), Program::Torch, Measure::Time, 4.5),
-    target(TRAIN, Some("f32"), Program::Torch, Measure::TimeWithoutSaving, 2.8),
-    target(TRAIN, Some("bf16"), Program::Torch, Measure::Time, 3.0),
-    target(TRAIN, Some("bf16"), Program::Torch, Measure::TimeWithoutSaving, 1.9),
-    target(TRAIN, None, Program::Torch, Measure::Memory, 1.0 / 3.0),
-    target(TRAIN, None, Program::VitrineOneThread, Measure::Time, 1.85),
-    target(TRAIN, Some("f32"), Program::Candle, Measure::Time, 3.0),
-    target(FORWARD, Some("f32"), Program::Torch, Measure::Time, 3.5),
-    target(FORWARD, Some("f32"), Program::Onnxruntime, Measure::Time, 1.8),
-    target(FORWARD, Some("bf16"), Program::Torch, Measure::Time, 2.0),
-    target(LATENCY, Some("f32"), Program::Onnxruntime, Measure::Time, 1.3),
-    target(SMALL, Some("f32"), Program::Torch, Measure::Time, 2.0),
-    target(SMALL, Some("bf16"), Program::Torch, Measure::Time, 1.3),
+    target(TRAIN, Some("f32"), Contender::Torch, Measure::Time, 4.5),
+    target(TRAIN, Some("f32"), Contender::Torch, Measure::TimeWithoutSaving, 2.8),
+    target(TRAIN, Some("bf16"), Contender::Torch, Measure::Time, 3.0),
+    target(TRAIN, Some("bf16"), Contender::Torch, Measure::TimeWithoutSaving, 1.9),
+    target(TRAIN, None, Contender::Torch, Measure::Memory, 1.0 / 3.0),
+    target(TRAIN, None, Contender::VitrineOneThread, Measure::Time, 1.85),
+    target(TRAIN, Some("f32"), Contender::Candle, Measure::Time, 3.0),
+    target(FORWARD, Some("f32"), Contender::Torch, Measure::Time, 3.5),
+    target(FORWARD, Some("f32"), Contender::Onnxruntime, Measure::Time, 1.8),
+    target(FORWARD, Some("bf16"), Contender::Torch, Measure::Time, 2.0),
+    target(LATENCY, Some("f32"), Contender::Onnxruntime, Measure::Time, 1.3),
+    target(SMALL, Some("f32"), Contender::Torch, Measure::Time, 2.0),
+    target(SMALL, Some("bf16"), Contender::Torch, Measure::Time, 1.3),
 ];
 
 /// The targets that `program` sets for `work`.
-pub fn targets(work: &Work, program: Program) -> impl Iterator<Item = &'static Target> {
+pub fn targets(work: &Workload, program: Contender) -> impl Iterator<Item = &'static Target> {
     TARGETS.iter().filter(move |target| {
         (target.task, target.model, target.batch_size) == (work.task, work.model, work.batch_size)
             && target.precision.is_none_or(|precision| precision == work.precision)
@@ -207,7 +212,7 @@ mod tests {
 
     #[test]
     fn ours_are_spread_among_the_peers_and_all_have_one_turn() {
-        use Program::*;
+        use Contender::*;
         let turns = in_turn(&WORKS[0], &[Torch, Jax, Candle, Burn]);
         let expected = [Vitrine, Torch, VitrineWithoutSaving, Jax, VitrineOneThread, Candle, Burn];
         assert_eq!(turns, expected);
@@ -217,7 +222,7 @@ mod tests {
 
     #[test]
     fn every_target_belongs_to_a_work_that_is_measured() {
-        let peers = <Program as ValueEnum>::value_variants();
+        let peers = <Contender as ValueEnum>::value_variants();
         let mut met = 0;
         for work in &WORKS {
             met += in_turn(work, peers).iter().flat_map(|&it| targets(work, it)).count();
@@ -228,7 +233,7 @@ mod tests {
 
     #[test]
     fn works_are_told_apart_by_their_titles() {
-        let mut titles: Vec<String> = WORKS.iter().map(Work::title).collect();
+        let mut titles: Vec<String> = WORKS.iter().map(Workload::title).collect();
         titles.sort();
         titles.dedup();
         assert_eq!(titles.len(), WORKS.len());

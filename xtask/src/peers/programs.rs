@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use super::plan::{Model, Program, Task, Work};
+use super::plan::{Contender, Model, Workload, WorkloadKind};
 use crate::{openblas, process};
 
 /// How the peers are installed.
@@ -18,18 +18,18 @@ pub struct Programs {
     vitrine: PathBuf,
     python: PathBuf,
     /// The peers, each with its executable if it was built here.
-    peers: Vec<(Program, Option<PathBuf>)>,
-    found: Vec<Program>,
+    peers: Vec<(Contender, Option<PathBuf>)>,
+    found: Vec<Contender>,
 }
 
 impl Programs {
     /// Builds Vitrine and finds the peers: those in `only`, or all that start quickly.
-    pub fn find(python: Option<PathBuf>, only: &[Program]) -> Result<Self> {
+    pub fn find(python: Option<PathBuf>, only: &[Contender]) -> Result<Self> {
         let python = python.or_else(|| env::var_os("VITRINE_PEERS_PYTHON").map(PathBuf::from));
         let python = python.unwrap_or_else(|| "python3".into());
         let vitrine = build(&mut vitrine_command()).context("cannot build vitrine")?;
         let mut peers = Vec::new();
-        for &peer in Program::value_variants() {
+        for &peer in Contender::value_variants() {
             if !is_wanted(peer, only) {
                 continue;
             }
@@ -47,12 +47,12 @@ impl Programs {
     }
 
     /// The peers that are there, in the order of the tables.
-    pub fn found(&self) -> &[Program] {
+    pub fn found(&self) -> &[Contender] {
         &self.found
     }
 
     /// The command that makes `program` do `work`.
-    pub fn command(&self, work: &Work, program: Program, quick: bool) -> Result<Command> {
+    pub fn command(&self, work: &Workload, program: Contender, quick: bool) -> Result<Command> {
         let mut command = if program.is_ours() {
             let mut command = Command::new(&self.vitrine);
             command.args(["bench", work.task.name(), "--recipe", "d2l", "--json"]);
@@ -61,8 +61,8 @@ impl Programs {
         } else {
             let mut command = self.peer(program)?;
             command.args(["--model", model_name(work.model)]);
-            command.args((work.task == Task::Forward).then_some("--forward"));
-            command.args((program == Program::TorchCompile).then_some("--compile"));
+            command.args((work.task == WorkloadKind::Forward).then_some("--forward"));
+            command.args((program == Contender::TorchCompile).then_some("--compile"));
             command
         };
         let (warmup, steps) = if quick { (1, 1) } else { (work.warmup, work.steps) };
@@ -78,7 +78,7 @@ impl Programs {
         Ok(command)
     }
 
-    fn peer(&self, program: Program) -> Result<Command> {
+    fn peer(&self, program: Contender) -> Result<Command> {
         if let Some(script) = script(program) {
             let mut command = Command::new(&self.python);
             command.arg("-B").arg(peers_folder().join(script));
@@ -91,8 +91,8 @@ impl Programs {
 }
 
 /// `torch.compile` takes a minute or so before each measurement, so it has to be asked for.
-fn is_wanted(peer: Program, only: &[Program]) -> bool {
-    if only.is_empty() { peer != Program::TorchCompile } else { only.contains(&peer) }
+fn is_wanted(peer: Contender, only: &[Contender]) -> bool {
+    if only.is_empty() { peer != Contender::TorchCompile } else { only.contains(&peer) }
 }
 
 fn peers_folder() -> PathBuf {
@@ -100,7 +100,7 @@ fn peers_folder() -> PathBuf {
 }
 
 /// The name that `--only` takes.
-fn name(program: Program) -> String {
+fn name(program: Contender) -> String {
     program.to_possible_value().map_or("vitrine".into(), |value| value.get_name().to_owned())
 }
 
@@ -111,43 +111,43 @@ fn model_name(model: Model) -> &'static str {
     }
 }
 
-fn our_settings(model: Model, program: Program) -> Vec<&'static str> {
+fn our_settings(model: Model, program: Contender) -> Vec<&'static str> {
     let mut settings = match model {
         Model::D2l => vec![],
         Model::VitS16 => {
             vec!["--set", "model.preset=vit-s-16", "--set", "model.channels=3", "--classes=1000"]
         }
     };
-    if program == Program::VitrineWithoutSaving {
+    if program == Contender::VitrineWithoutSaving {
         settings.extend(["--set", "model.last_block_saving=false"]);
     }
     settings
 }
 
 /// The script of a peer in Python.
-fn script(program: Program) -> Option<&'static str> {
+fn script(program: Contender) -> Option<&'static str> {
     match program {
-        Program::Torch | Program::TorchCompile => Some("torch_step.py"),
-        Program::Jax => Some("jax_step.py"),
-        Program::Onnxruntime => Some("ort_step.py"),
+        Contender::Torch | Contender::TorchCompile => Some("torch_step.py"),
+        Contender::Jax => Some("jax_step.py"),
+        Contender::Onnxruntime => Some("ort_step.py"),
         _ => None,
     }
 }
 
 /// The folder of a peer in Rust.
-fn crate_folder(program: Program) -> Option<PathBuf> {
+fn crate_folder(program: Contender) -> Option<PathBuf> {
     match program {
-        Program::Candle => Some(peers_folder().join("candle")),
-        Program::Burn => Some(peers_folder().join("burn")),
+        Contender::Candle => Some(peers_folder().join("candle")),
+        Contender::Burn => Some(peers_folder().join("burn")),
         _ => None,
     }
 }
 
 /// Whether Python has what the peer's script needs.
-fn imports(python: &Path, peer: Program) -> Result<()> {
+fn imports(python: &Path, peer: Contender) -> Result<()> {
     let modules = match peer {
-        Program::Torch | Program::TorchCompile => "torch",
-        Program::Jax => "jax",
+        Contender::Torch | Contender::TorchCompile => "torch",
+        Contender::Jax => "jax",
         _ => "onnxruntime, onnxscript, torch",
     };
     let mut command = Command::new(python);
@@ -205,8 +205,9 @@ mod tests {
     use super::super::plan::WORKS;
     use super::*;
 
-    fn line(work: &Work, program: Program, quick: bool) -> String {
-        let peers = vec![(Program::Torch, None), (Program::Candle, Some("/t/candle-step".into()))];
+    fn line(work: &Workload, program: Contender, quick: bool) -> String {
+        let peers =
+            vec![(Contender::Torch, None), (Contender::Candle, Some("/t/candle-step".into()))];
         let programs = Programs {
             vitrine: "/t/vitrine".into(),
             python: "python3".into(),
@@ -220,12 +221,12 @@ mod tests {
     fn ours_and_the_peers_are_asked_for_the_same() {
         let numbers = "--precision f32 --batch-size 128 --threads 2 --warmup 2 --steps 6";
         let ours = "vitrine bench train-step --recipe d2l --json";
-        assert_eq!(line(&WORKS[0], Program::Vitrine, false), format!("{ours} {numbers}"));
-        let off = line(&WORKS[0], Program::VitrineWithoutSaving, false);
+        assert_eq!(line(&WORKS[0], Contender::Vitrine, false), format!("{ours} {numbers}"));
+        let off = line(&WORKS[0], Contender::VitrineWithoutSaving, false);
         assert_eq!(off, format!("{ours} --set model.last_block_saving=false {numbers}"));
-        let candle = line(&WORKS[0], Program::Candle, false);
+        let candle = line(&WORKS[0], Contender::Candle, false);
         assert_eq!(candle, format!("candle-step --model d2l {numbers}"));
-        let torch = line(&WORKS[2], Program::Torch, false);
+        let torch = line(&WORKS[2], Contender::Torch, false);
         assert!(
             torch.ends_with(&format!("torch_step.py --model d2l --forward {numbers}")),
             "{torch}"
@@ -234,21 +235,21 @@ mod tests {
 
     #[test]
     fn exceptions_are_asked_for() {
-        let one = line(&WORKS[0], Program::VitrineOneThread, true);
+        let one = line(&WORKS[0], Contender::VitrineOneThread, true);
         assert!(one.ends_with("--threads 1 --warmup 1 --steps 1"), "{one}");
-        let small = line(&WORKS[5], Program::Vitrine, false);
+        let small = line(&WORKS[5], Contender::Vitrine, false);
         assert!(
             small.contains("model.preset=vit-s-16") && small.contains("--classes=1000"),
             "{small}"
         );
-        assert!(line(&WORKS[0], Program::TorchCompile, false).contains("--compile"));
+        assert!(line(&WORKS[0], Contender::TorchCompile, false).contains("--compile"));
     }
 
     #[test]
     fn all_peers_are_wanted_but_the_slow_one() {
-        assert!(is_wanted(Program::Torch, &[]) && !is_wanted(Program::TorchCompile, &[]));
-        let only = [Program::TorchCompile];
-        assert!(is_wanted(Program::TorchCompile, &only) && !is_wanted(Program::Torch, &only));
+        assert!(is_wanted(Contender::Torch, &[]) && !is_wanted(Contender::TorchCompile, &[]));
+        let only = [Contender::TorchCompile];
+        assert!(is_wanted(Contender::TorchCompile, &only) && !is_wanted(Contender::Torch, &only));
     }
 
     #[test]
@@ -262,7 +263,7 @@ mod tests {
 
     #[test]
     fn every_peer_has_its_program_in_the_repository() {
-        for &peer in Program::value_variants() {
+        for &peer in Contender::value_variants() {
             let script = script(peer).map(|script| peers_folder().join(script));
             let manifest = crate_folder(peer).map(|folder| folder.join("Cargo.lock"));
             let path = script.or(manifest).unwrap();

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::figures::{Results, Summary};
-use super::plan::{self, Measure, Program, WORKS, Work};
+use super::plan::{self, Contender, Measure, WORKS, Workload};
 
 /// All tables, and below them why a program is missing from one.
 pub fn markdown(results: &Results) -> String {
@@ -38,9 +38,9 @@ impl Notes {
     }
 }
 
-fn table(work: &Work, results: &Results, notes: &mut Notes) -> String {
-    let ours = results.of(work, Program::Vitrine).ok();
-    let off = results.of(work, Program::VitrineWithoutSaving).ok();
+fn table(work: &Workload, results: &Results, notes: &mut Notes) -> String {
+    let ours = results.of(work, Contender::Vitrine).ok();
+    let off = results.of(work, Contender::VitrineWithoutSaving).ok();
     // The column for the saving's absence is only there where that was measured.
     let (off_heading, off_rule) = match off {
         Some(_) => (" to ours, saving off: minima |", "---:|"),
@@ -64,7 +64,7 @@ fn table(work: &Work, results: &Results, notes: &mut Notes) -> String {
                 continue;
             }
         };
-        let is_base = program == Program::Vitrine;
+        let is_base = program == Contender::Vitrine;
         let ratio = |base: &Option<Summary>, of: fn(&Summary) -> f64| match base {
             Some(base) if !is_base => times(of(&summary) / of(base)),
             _ => String::new(),
@@ -90,8 +90,8 @@ fn table(work: &Work, results: &Results, notes: &mut Notes) -> String {
 
 /// The targets that `program` sets, each with what was reached.
 fn targets(
-    work: &Work,
-    program: Program,
+    work: &Workload,
+    program: Contender,
     summary: &Summary,
     ours: &Option<Summary>,
     off: &Option<Summary>,
@@ -119,7 +119,7 @@ fn targets(
     judged.collect::<Vec<_>>().join("; ")
 }
 
-fn missing_target(work: &Work, program: Program) -> String {
+fn missing_target(work: &Workload, program: Contender) -> String {
     let wanted = plan::targets(work, program).map(|it| format!("{}: not measured", wanted(it)));
     wanted.collect::<Vec<_>>().join("; ")
 }
@@ -167,11 +167,11 @@ mod tests {
     #[test]
     fn ratios_and_targets_stand_beside_the_figures() {
         let results = sample(&[
-            (0, Program::Vitrine, 300.0, 400.0),
-            (0, Program::VitrineWithoutSaving, 500.0, 500.0),
-            (0, Program::VitrineOneThread, 600.0, 400.0),
-            (0, Program::Torch, 1374.0, 1300.0),
-            (0, Program::Candle, 720.0, 2000.0),
+            (0, Contender::Vitrine, 300.0, 400.0),
+            (0, Contender::VitrineWithoutSaving, 500.0, 500.0),
+            (0, Contender::VitrineOneThread, 600.0, 400.0),
+            (0, Contender::Torch, 1374.0, 1300.0),
+            (0, Contender::Candle, 720.0, 2000.0),
         ]);
         let lines = lines(&results);
         assert_eq!(lines[0], "**Train step, d2l, batch 128, f32**");
@@ -196,8 +196,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_has_a_footnote() {
-        let mut results = sample(&[(1, Program::Torch, 490.0, 900.0)]);
-        for program in [Program::Vitrine, Program::Jax] {
+        let mut results = sample(&[(1, Contender::Torch, 490.0, 900.0)]);
+        for program in [Contender::Vitrine, Contender::Jax] {
             results.add(&WORKS[1], program, Err(anyhow::anyhow!("no\n| bf16")));
         }
         let lines = lines(&results);

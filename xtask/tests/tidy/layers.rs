@@ -16,7 +16,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("vitrine-nn", &["vitrine-autodiff"]),
     ("vitrine-models", &["vitrine-nn"]),
     ("vitrine-data", &[]),
-    ("vitrine-train", &["vitrine-cuda", "vitrine-data", "vitrine-nn", "vitrine-models"]),
+    ("vitrine-comm", &["vitrine-tensor"]),
+    (
+        "vitrine-train",
+        &["vitrine-comm", "vitrine-cuda", "vitrine-data", "vitrine-nn", "vitrine-models"],
+    ),
     ("vitrine-testkit", &["vitrine-autodiff"]),
     ("vitrine-benches", &["vitrine-train"]),
     ("xtask", &[]),

@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 
 use super::device::{VERSION, checked};
-use super::machine::{Context, Machine, Status, check_initialised, in_context, initialised, put};
+use super::machine::{
+    EmulatedMachine, PrimaryContext, Status, check_initialised, in_context, initialised, put,
+};
 use crate::codes::*;
 use crate::types::*;
 
@@ -17,7 +19,7 @@ pub(super) fn current() -> Option<usize> {
     CURRENT.with_borrow(|stack| stack.last().copied())
 }
 
-impl Machine {
+impl EmulatedMachine {
     /// Ends the context. Work that still waits is done first, and leaks are noted.
     pub fn destroy_context(&mut self) {
         if let Some(mut session) = self.session() {
@@ -34,7 +36,8 @@ pub unsafe fn cuDevicePrimaryCtxRetain(context: *mut CUcontext, device: CUdevice
     checked(device)?;
     let mut machine = initialised()?;
     let memory = machine.settings.memory;
-    let handle = machine.context.get_or_insert_with(|| Box::new(Context::new(memory))).handle;
+    let handle =
+        machine.context.get_or_insert_with(|| Box::new(PrimaryContext::new(memory))).handle;
     machine.retained += 1;
     // SAFETY: the caller's promise.
     unsafe { put(context, handle as CUcontext) }

@@ -11,10 +11,10 @@ use crate::types::*;
 /// The blocks of pinned memory, by address.
 #[derive(Default)]
 pub(super) struct Pinned {
-    blocks: BTreeMap<usize, Block>,
+    blocks: BTreeMap<usize, PinnedBlock>,
 }
 
-struct Block {
+struct PinnedBlock {
     bytes: usize,
     /// How it was allocated here; `None` for memory of the program that was registered.
     layout: Option<Layout>,
@@ -41,7 +41,7 @@ impl Pinned {
         if address == 0 {
             return Err(CUDA_ERROR_OUT_OF_MEMORY);
         }
-        self.blocks.insert(address, Block { bytes, layout: Some(layout) });
+        self.blocks.insert(address, PinnedBlock { bytes, layout: Some(layout) });
         Ok(address)
     }
 
@@ -53,7 +53,7 @@ impl Pinned {
         if before.is_some_and(|(start, block)| start + block.bytes > address) {
             return Err(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED);
         }
-        self.blocks.insert(address, Block { bytes, layout: None });
+        self.blocks.insert(address, PinnedBlock { bytes, layout: None });
         Ok(())
     }
 
@@ -109,7 +109,7 @@ pub fn cuMemHostUnregister(pointer: *mut c_void) -> Status {
     in_context(|session| {
         session.force_all();
         let blocks = &mut session.context.pinned.blocks;
-        let is_registered = |block: &Block| block.layout.is_none();
+        let is_registered = |block: &PinnedBlock| block.layout.is_none();
         if !blocks.get(&(pointer as usize)).is_some_and(is_registered) {
             return Err(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED);
         }

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use vitrine_ptx_emulator::{FaultKind, LaunchConfig, Program, launch};
+use vitrine_ptx_emulator::{FaultKind, LaunchConfig, PtxProgram, launch};
 
 use super::device::{MAX_BLOCK, MAX_GRID, SHARED_PER_BLOCK_OPT_IN};
 use super::machine::{Session, Status, in_context};
-use super::module::Function;
+use super::module::LoadedFunction;
 use super::operation::Operation;
 use crate::codes::*;
 use crate::types::*;
 
 /// A launch with its parameters, which are copied at the call.
 pub(super) struct Launch {
-    program: Arc<Program>,
+    program: Arc<PtxProgram>,
     kernel: String,
     config: LaunchConfig,
     parameters: Vec<u8>,
@@ -53,7 +53,7 @@ fn code_of(kind: &FaultKind) -> CUresult {
 }
 
 /// Checks the sizes of a launch as the driver does.
-fn check(function: &Function, config: &LaunchConfig) -> Status {
+fn check(function: &LoadedFunction, config: &LaunchConfig) -> Status {
     let fits = |sizes: [u32; 3], most: [u32; 3]| {
         sizes.iter().zip(most).all(|(size, most)| (1..=most).contains(size))
     };
@@ -72,7 +72,10 @@ fn check(function: &Function, config: &LaunchConfig) -> Status {
 /// # Safety
 ///
 /// As for `cuLaunchKernel`: one pointer for each parameter, to as many bytes as it has.
-unsafe fn gather(function: &Function, pointers: *mut *mut c_void) -> Result<Vec<u8>, CUresult> {
+unsafe fn gather(
+    function: &LoadedFunction,
+    pointers: *mut *mut c_void,
+) -> Result<Vec<u8>, CUresult> {
     let kernel = function.kernel()?;
     let mut bytes = vec![0; kernel.param_bytes() as usize];
     for (index, parameter) in kernel.parameters().iter().enumerate() {

@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use vitrine_ptx_emulator::Memory;
+use vitrine_ptx_emulator::DeviceMemory;
 
 use super::context;
 use super::event::Event;
 use super::host::Pinned;
-use super::memory::Block;
-use super::module::{Function, Module};
+use super::memory::DeviceBlock;
+use super::module::{LoadedFunction, LoadedModule};
 use super::records::Records;
 use super::schedule::Streams;
 use super::settings::Settings;
@@ -24,7 +24,7 @@ pub(super) type Status = Result<(), CUresult>;
 
 /// The emulated machine with its one device.
 #[derive(Default)]
-pub(super) struct Machine {
+pub(super) struct EmulatedMachine {
     pub settings: Settings,
     pub records: Records,
     /// Whether `cuInit` was called.
@@ -33,25 +33,25 @@ pub(super) struct Machine {
     pub retained: u32,
     pub flags: u32,
     /// The primary context, while it is retained.
-    pub context: Option<Box<Context>>,
+    pub context: Option<Box<PrimaryContext>>,
 }
 
 /// All that lives and dies with the primary context.
-pub(super) struct Context {
+pub(super) struct PrimaryContext {
     pub handle: usize,
     /// The error of a launch, which every later call gives too.
     pub failure: Option<CUresult>,
-    pub memory: Memory,
+    pub memory: DeviceMemory,
     /// The device memory in use, by address.
-    pub blocks: BTreeMap<u64, Block>,
+    pub blocks: BTreeMap<u64, DeviceBlock>,
     pub pinned: Pinned,
-    pub modules: HashMap<usize, Module>,
-    pub functions: HashMap<usize, Function>,
+    pub modules: HashMap<usize, LoadedModule>,
+    pub functions: HashMap<usize, LoadedFunction>,
     pub events: HashMap<usize, Event>,
     pub streams: Streams,
 }
 
-static MACHINE: LazyLock<Mutex<Machine>> = LazyLock::new(Mutex::default);
+static MACHINE: LazyLock<Mutex<EmulatedMachine>> = LazyLock::new(Mutex::default);
 
 thread_local! {
     static IN_HOST_FUNCTION: Cell<bool> = const { Cell::new(false) };
@@ -62,7 +62,7 @@ thread_local! {
 /// # Errors
 ///
 /// `CUDA_ERROR_NOT_PERMITTED` inside of a host function that a stream calls.
-pub(super) fn machine() -> Result<MutexGuard<'static, Machine>, CUresult> {
+pub(super) fn machine() -> Result<MutexGuard<'static, EmulatedMachine>, CUresult> {
     if IN_HOST_FUNCTION.get() {
         return Err(CUDA_ERROR_NOT_PERMITTED);
     }
@@ -70,7 +70,7 @@ pub(super) fn machine() -> Result<MutexGuard<'static, Machine>, CUresult> {
 }
 
 /// The machine after `cuInit`.
-pub(super) fn initialised() -> Result<MutexGuard<'static, Machine>, CUresult> {
+pub(super) fn initialised() -> Result<MutexGuard<'static, EmulatedMachine>, CUresult> {
     let machine = machine()?;
     if machine.initialised { Ok(machine) } else { Err(CUDA_ERROR_NOT_INITIALIZED) }
 }
@@ -84,7 +84,7 @@ pub(super) fn check_initialised() -> Status {
 pub(super) struct Session<'a> {
     pub settings: &'a Settings,
     pub records: &'a mut Records,
-    pub context: &'a mut Context,
+    pub context: &'a mut PrimaryContext,
 }
 
 /// Runs `action` in this thread's current context.
@@ -109,7 +109,7 @@ pub(super) fn in_context<T>(
     Ok(value)
 }
 
-impl Machine {
+impl EmulatedMachine {
     /// The parts that work in the context needs, if there is a context.
     pub fn session(&mut self) -> Option<Session<'_>> {
         let context = self.context.as_deref_mut()?;
@@ -117,12 +117,12 @@ impl Machine {
     }
 }
 
-impl Context {
+impl PrimaryContext {
     pub fn new(memory: u64) -> Self {
         Self {
             handle: new_handle(),
             failure: None,
-            memory: Memory::new(memory),
+            memory: DeviceMemory::new(memory),
             blocks: BTreeMap::new(),
             pinned: Pinned::default(),
             modules: HashMap::new(),

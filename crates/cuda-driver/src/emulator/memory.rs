@@ -1,7 +1,7 @@
 //! Device memory: allocating, and the calls that copy and set it. The work itself is in
 //! `operation.rs`, the host's pinned memory in `host.rs`.
 
-use super::machine::{Context, Session, Status, in_context, put, put_if_wanted};
+use super::machine::{PrimaryContext, Session, Status, in_context, put, put_if_wanted};
 use super::operation::Operation;
 use super::records::Allocation;
 use super::schedule::DEFAULT_STREAM;
@@ -9,7 +9,7 @@ use crate::codes::*;
 use crate::types::*;
 
 /// A piece of device memory in use.
-pub(super) struct Block {
+pub(super) struct DeviceBlock {
     bytes: u64,
     owner: Owner,
 }
@@ -21,7 +21,7 @@ pub(super) enum Owner {
     Module,
 }
 
-impl Context {
+impl PrimaryContext {
     /// Allocates device memory, 256-byte aligned. Its content is not initialised.
     pub fn allocate(&mut self, bytes: u64, owner: Owner) -> Result<u64, CUresult> {
         let address = self.memory.alloc(bytes).map_err(|_| CUDA_ERROR_OUT_OF_MEMORY)?;
@@ -31,7 +31,7 @@ impl Context {
 
     /// Notes that this memory is in use.
     pub fn hold(&mut self, address: u64, bytes: u64, owner: Owner) {
-        self.blocks.insert(address, Block { bytes, owner });
+        self.blocks.insert(address, DeviceBlock { bytes, owner });
     }
 
     /// Frees what `owner` has allocated.

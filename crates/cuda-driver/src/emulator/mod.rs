@@ -68,7 +68,7 @@ pub(crate) use stream::*;
 use crate::choice::DriverError;
 use crate::codes::CUDA_SUCCESS;
 use crate::types::CUresult;
-use machine::{Machine, Status, machine};
+use machine::{EmulatedMachine, Status, machine};
 use settings::Settings;
 
 /// Sets the device up as the environment says, when it is chosen.
@@ -85,12 +85,12 @@ pub(crate) fn code(status: Status) -> CUresult {
 
 /// What the driver's functions do not offer. A host function that a stream calls has no access
 /// either, and gets the default.
-fn with_machine<T: Default>(action: impl FnOnce(&mut Machine) -> T) -> T {
+fn with_machine<T: Default>(action: impl FnOnce(&mut EmulatedMachine) -> T) -> T {
     machine().map(|mut machine| action(&mut machine)).unwrap_or_default()
 }
 
 /// As [`with_machine`], when the environment has been read: it sets what a test does not.
-fn started<T: Default>(action: impl FnOnce(&mut Machine) -> T) -> T {
+fn started<T: Default>(action: impl FnOnce(&mut EmulatedMachine) -> T) -> T {
     // Without this device in use, what a test sets or reads has no effect.
     let _ = crate::choice::driver();
     with_machine(action)

@@ -4,33 +4,33 @@ use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use vitrine_ptx_emulator::{Kernel, Program};
+use vitrine_ptx_emulator::{PtxKernel, PtxProgram};
 
 use super::device::{MAX_THREADS_PER_BLOCK, SHARED_PER_BLOCK, SHARED_PER_BLOCK_OPT_IN};
-use super::machine::{Context, Session, Status, in_context, new_handle, put, put_if_wanted};
+use super::machine::{PrimaryContext, Session, Status, in_context, new_handle, put, put_if_wanted};
 use super::memory::Owner;
 use crate::codes::*;
 use crate::types::*;
 
 /// A loaded module.
-pub(super) struct Module {
-    program: Arc<Program>,
+pub(super) struct LoadedModule {
+    program: Arc<PtxProgram>,
     /// Address and size of each variable.
     globals: BTreeMap<String, (u64, u64)>,
 }
 
 /// A kernel that was asked for by name.
-pub(super) struct Function {
+pub(super) struct LoadedFunction {
     module: usize,
-    pub program: Arc<Program>,
+    pub program: Arc<PtxProgram>,
     pub name: String,
     /// The most dynamic shared memory that a launch may ask for.
     pub max_dynamic_shared: u32,
 }
 
-impl Function {
+impl LoadedFunction {
     /// The kernel; it was there when the function was asked for.
-    pub fn kernel(&self) -> Result<&Kernel, CUresult> {
+    pub fn kernel(&self) -> Result<&PtxKernel, CUresult> {
         self.program.kernel(&self.name).ok_or(CUDA_ERROR_INVALID_HANDLE)
     }
 
@@ -40,16 +40,16 @@ impl Function {
     }
 }
 
-impl Context {
-    pub fn function(&self, handle: CUfunction) -> Result<&Function, CUresult> {
+impl PrimaryContext {
+    pub fn function(&self, handle: CUfunction) -> Result<&LoadedFunction, CUresult> {
         self.functions.get(&(handle as usize)).ok_or(CUDA_ERROR_INVALID_HANDLE)
     }
 
-    fn module(&self, handle: CUmodule) -> Result<&Module, CUresult> {
+    fn module(&self, handle: CUmodule) -> Result<&LoadedModule, CUresult> {
         self.modules.get(&(handle as usize)).ok_or(CUDA_ERROR_INVALID_HANDLE)
     }
 
-    fn free_variables(&mut self, module: Module) -> Status {
+    fn free_variables(&mut self, module: LoadedModule) -> Status {
         for (address, _) in module.globals.into_values() {
             self.free(address, Owner::Module)?;
         }
@@ -69,13 +69,13 @@ impl Session<'_> {
         let text = std::str::from_utf8(image)
             .map_err(|_| (CUDA_ERROR_INVALID_IMAGE, "the image is not text".to_owned()))?;
         check_header(text)?;
-        let program = Program::load(text);
+        let program = PtxProgram::load(text);
         let program = program.map_err(|error| (CUDA_ERROR_INVALID_PTX, error.to_string()))?;
         self.place(program).map_err(|code| (code, describe(code)))
     }
 
     /// Gives the module's variables their memory, and the module its handle.
-    fn place(&mut self, mut program: Program) -> Result<usize, CUresult> {
+    fn place(&mut self, mut program: PtxProgram) -> Result<usize, CUresult> {
         let placed = program.place_globals(&mut self.context.memory);
         let mut globals = BTreeMap::new();
         for global in program.globals() {
@@ -84,7 +84,7 @@ impl Session<'_> {
                 globals.insert(global.name().to_owned(), (address, global.size()));
             }
         }
-        let module = Module { program: Arc::new(program), globals };
+        let module = LoadedModule { program: Arc::new(program), globals };
         if placed.is_err() {
             self.context.free_variables(module)?;
             return Err(CUDA_ERROR_OUT_OF_MEMORY);
@@ -249,7 +249,7 @@ pub unsafe fn cuModuleGetFunction(
         let shared = program.kernel(&name).ok_or(CUDA_ERROR_NOT_FOUND)?.shared_bytes();
         let functions = &mut session.context.functions;
         let is_it =
-            |function: &Function| function.module == module as usize && function.name == name;
+            |function: &LoadedFunction| function.module == module as usize && function.name == name;
         // The same kernel gives the same handle, and with it the attributes that were set.
         if let Some((handle, _)) = functions.iter().find(|(_, function)| is_it(function)) {
             return Ok(*handle);
@@ -257,7 +257,7 @@ pub unsafe fn cuModuleGetFunction(
         let handle = new_handle();
         let max_dynamic_shared = SHARED_PER_BLOCK.saturating_sub(shared);
         let (module, name) = (module as usize, name.into_owned());
-        functions.insert(handle, Function { module, program, name, max_dynamic_shared });
+        functions.insert(handle, LoadedFunction { module, program, name, max_dynamic_shared });
         Ok(handle)
     })?;
     // SAFETY: the caller's promise.

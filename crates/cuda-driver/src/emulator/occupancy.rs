@@ -3,12 +3,12 @@
 
 use super::device::*;
 use super::machine::{Status, in_context, put};
-use super::module::Function;
+use super::module::LoadedFunction;
 use crate::codes::*;
 use crate::types::*;
 
 /// Blocks of this many threads that a multiprocessor holds at once.
-fn active_blocks(function: &Function, threads: u32, dynamic: u32) -> Result<u32, CUresult> {
+fn active_blocks(function: &LoadedFunction, threads: u32, dynamic: u32) -> Result<u32, CUresult> {
     let shared = function.kernel()?.shared_bytes() + dynamic;
     if threads > function.max_threads()? || dynamic > function.max_dynamic_shared {
         return Ok(0);

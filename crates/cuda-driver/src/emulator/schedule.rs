@@ -17,19 +17,19 @@ pub(super) type Ticket = u64;
 
 /// The streams of a context.
 pub(super) struct Streams {
-    by_handle: BTreeMap<usize, Stream>,
+    by_handle: BTreeMap<usize, EmulatedStream>,
     next_ticket: Ticket,
     random: u64,
 }
 
-pub(super) struct Stream {
+pub(super) struct EmulatedStream {
     /// Whether it waits for the default stream and the default stream for it.
     pub blocking: bool,
     pub priority: i32,
     queue: VecDeque<(Ticket, Operation)>,
 }
 
-impl Stream {
+impl EmulatedStream {
     pub fn new(blocking: bool, priority: i32) -> Self {
         Self { blocking, priority, queue: VecDeque::new() }
     }
@@ -37,17 +37,17 @@ impl Stream {
 
 impl Default for Streams {
     fn default() -> Self {
-        let by_handle = BTreeMap::from([(DEFAULT_STREAM, Stream::new(true, 0))]);
+        let by_handle = BTreeMap::from([(DEFAULT_STREAM, EmulatedStream::new(true, 0))]);
         Self { by_handle, next_ticket: 1, random: 0 }
     }
 }
 
 impl Streams {
-    pub fn insert(&mut self, handle: usize, stream: Stream) {
+    pub fn insert(&mut self, handle: usize, stream: EmulatedStream) {
         self.by_handle.insert(handle, stream);
     }
 
-    pub fn get(&self, handle: usize) -> Result<&Stream, CUresult> {
+    pub fn get(&self, handle: usize) -> Result<&EmulatedStream, CUresult> {
         self.by_handle.get(&handle).ok_or(CUDA_ERROR_INVALID_HANDLE)
     }
 

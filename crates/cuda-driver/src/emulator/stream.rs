@@ -4,7 +4,7 @@ use super::context::PRIORITIES;
 use super::event::awaited;
 use super::machine::{Status, in_context, new_handle, put};
 use super::operation::Operation;
-use super::schedule::Stream;
+use super::schedule::EmulatedStream;
 use crate::codes::*;
 use crate::types::*;
 
@@ -29,7 +29,10 @@ pub unsafe fn cuStreamCreateWithPriority(
         }
         let handle = new_handle();
         let priority = priority.clamp(*PRIORITIES.start(), *PRIORITIES.end());
-        session.context.streams.insert(handle, Stream::new(flags & NON_BLOCKING == 0, priority));
+        session
+            .context
+            .streams
+            .insert(handle, EmulatedStream::new(flags & NON_BLOCKING == 0, priority));
         Ok(handle)
     })?;
     // SAFETY: the caller's promise.

@@ -40,12 +40,12 @@ macro_rules! get {
 pub(crate) use {call, code, get};
 
 /// A fresh context on the emulated device, current in this thread, for this test alone.
-pub struct Device {
+pub struct EmulatedDevice {
     pub context: CUcontext,
     _alone: MutexGuard<'static, ()>,
 }
 
-impl Device {
+impl EmulatedDevice {
     pub fn start(mode: StreamMode) -> Self {
         Self::with_memory(mode, 64 << 20)
     }

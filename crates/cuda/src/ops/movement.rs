@@ -2,7 +2,7 @@
 
 use cust::memory::AsyncCopyDestination;
 use vitrine_tensor::backend::Movement;
-use vitrine_tensor::{DType, Result, Tensor, bf16};
+use vitrine_tensor::{DType, Element, Result, Tensor, bf16};
 
 use crate::arguments::Walk;
 use crate::backend::CudaBackend;
@@ -46,7 +46,7 @@ impl Movement for CudaBackend {
         let bits: u64 = match to.dtype() {
             DType::F32 => (value as f32).to_bits().into(),
             DType::F64 => value.to_bits(),
-            DType::BF16 => bf16::from_f64(value).to_bits().into(),
+            DType::BF16 => <bf16 as Element>::from_f64(value).to_bits().into(),
             DType::U8 => (value as u8).into(),
             DType::I64 => value as i64 as u64,
         };

@@ -3,9 +3,9 @@
 use super::Decoder;
 use super::lanes::unknown;
 use crate::error::LoadError;
-use crate::instruction::{Barrier, BarrierKind, FenceScope, Op};
+use crate::instruction::{Barrier, BarrierKind, FenceScope, PtxOp};
 use crate::lanes::Slots;
-use crate::syntax::{Operand, Statement, Target};
+use crate::syntax::{LabelTarget, Operand, Statement};
 use crate::types::Kind;
 
 impl<'a> Decoder<'_, 'a> {
@@ -15,7 +15,7 @@ impl<'a> Decoder<'_, 'a> {
             ("bra", [] | ["uni"]) => {
                 let [target] = self.operands::<1>(statement)?;
                 let target = self.label(statement, target)?;
-                self.push(statement, Op::Branch(target), none);
+                self.push(statement, PtxOp::Branch(target), none);
             }
             ("brx", ["idx"] | ["idx", "uni"]) => {
                 let [index, table] = self.operands::<2>(statement)?;
@@ -23,35 +23,35 @@ impl<'a> Decoder<'_, 'a> {
                 let Operand::Label(label) = table else {
                     return Err(statement.error("a table of labels is missing"));
                 };
-                let Target::Table(targets) = &self.function.targets[*label as usize] else {
+                let LabelTarget::Table(targets) = &self.function.targets[*label as usize] else {
                     return Err(statement.error("a label in place of a table of labels"));
                 };
-                let op = Op::BranchTable(targets.clone().into_boxed_slice());
+                let op = PtxOp::BranchTable(targets.clone().into_boxed_slice());
                 self.push(statement, op, Slots { a, ..none });
             }
             ("ret", [] | ["uni"]) | ("exit", []) => {
                 self.operands::<0>(statement)?;
-                self.push(statement, Op::Exit, none);
+                self.push(statement, PtxOp::Exit, none);
             }
-            ("trap", []) => self.push(statement, Op::Trap, none),
+            ("trap", []) => self.push(statement, PtxOp::Trap, none),
             ("nanosleep", ["u32"]) | ("pmevent", []) => {
                 let [operand] = self.operands::<1>(statement)?;
                 self.input(statement, operand, Kind::B32)?;
-                self.push(statement, Op::Nothing, none);
+                self.push(statement, PtxOp::Nothing, none);
             }
-            ("prefetch" | "prefetchu", _) => self.push(statement, Op::Nothing, none),
-            ("membar", ["cta"]) => self.push(statement, Op::Fence(FenceScope::Block), none),
+            ("prefetch" | "prefetchu", _) => self.push(statement, PtxOp::Nothing, none),
+            ("membar", ["cta"]) => self.push(statement, PtxOp::Fence(FenceScope::Block), none),
             ("membar", ["gl" | "sys"]) => {
-                self.push(statement, Op::Fence(FenceScope::Device), none);
+                self.push(statement, PtxOp::Fence(FenceScope::Device), none);
             }
             ("fence", [] | ["cta"] | ["sc" | "acq_rel" | "acquire" | "release", "cta"]) => {
-                self.push(statement, Op::Fence(FenceScope::Block), none);
+                self.push(statement, PtxOp::Fence(FenceScope::Block), none);
             }
             (
                 "fence",
                 ["gpu" | "sys"]
                 | ["sc" | "acq_rel" | "acquire" | "release", "gpu" | "sys" | "cluster"],
-            ) => self.push(statement, Op::Fence(FenceScope::Device), none),
+            ) => self.push(statement, PtxOp::Fence(FenceScope::Device), none),
             _ => return Err(unknown(statement)),
         }
         Ok(())
@@ -63,7 +63,7 @@ impl<'a> Decoder<'_, 'a> {
         if modifiers == ["warp", "sync"] && statement.name == "bar" {
             let [mask] = self.operands::<1>(statement)?;
             let a = self.input(statement, mask, Kind::B32)?;
-            self.push(statement, Op::WarpSync, Slots { a, ..Slots::default() });
+            self.push(statement, PtxOp::WarpSync, Slots { a, ..Slots::default() });
             return Ok(());
         }
         if modifiers.first() == Some(&"cta") {
@@ -110,7 +110,7 @@ impl<'a> Decoder<'_, 'a> {
             }
             _ => return Err(statement.error("the barrier has a wrong number of operands")),
         };
-        let op = Op::Barrier(Box::new(Barrier { kind, threads, inverted }));
+        let op = PtxOp::Barrier(Box::new(Barrier { kind, threads, inverted }));
         self.push(statement, op, slots);
         Ok(())
     }

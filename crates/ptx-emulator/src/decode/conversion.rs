@@ -3,7 +3,7 @@
 use super::Decoder;
 use super::lanes::unknown;
 use crate::error::LoadError;
-use crate::instruction::{Convert, Op};
+use crate::instruction::{Convert, PtxOp};
 use crate::lanes::convert::Conversion;
 use crate::lanes::rounding::Rounding;
 use crate::lanes::{Slots, table};
@@ -36,7 +36,7 @@ impl<'a> Decoder<'_, 'a> {
             return Err(statement.error(format!("a register is too wide for {mnemonic}")));
         }
         let slots = Slots { d: to.slot, a: from.slot, ..Slots::default() };
-        let op = Op::Convert(Box::new(Convert { conversion, to: to.kind, from: from.kind }));
+        let op = PtxOp::Convert(Box::new(Convert { conversion, to: to.kind, from: from.kind }));
         self.push(statement, op, slots);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::Decoder;
 use super::lanes::unknown;
 use crate::error::LoadError;
-use crate::instruction::{CopyAsync, Op};
+use crate::instruction::{CopyAsync, PtxOp};
 use crate::lanes::Slots;
 use crate::syntax::{Operand, Statement};
 use crate::types::{Kind, Space};
@@ -14,12 +14,12 @@ impl<'a> Decoder<'_, 'a> {
         match statement.modifiers.as_slice() {
             ["async", "commit_group"] => {
                 self.operands::<0>(statement)?;
-                self.push(statement, Op::CopyCommit, none);
+                self.push(statement, PtxOp::CopyCommit, none);
                 Ok(())
             }
             ["async", "wait_all"] => {
                 self.operands::<0>(statement)?;
-                self.push(statement, Op::CopyWait(None), none);
+                self.push(statement, PtxOp::CopyWait(None), none);
                 Ok(())
             }
             ["async", "wait_group"] => {
@@ -28,7 +28,7 @@ impl<'a> Decoder<'_, 'a> {
                 };
                 let count = u32::try_from(*count)
                     .map_err(|_| statement.error("wait_group takes a number of groups"))?;
-                self.push(statement, Op::CopyWait(Some(count)), none);
+                self.push(statement, PtxOp::CopyWait(Some(count)), none);
                 Ok(())
             }
             ["async", cache @ ("ca" | "cg"), "shared" | "shared::cta", "global", rest @ ..] => {
@@ -62,7 +62,7 @@ impl<'a> Decoder<'_, 'a> {
         let to = self.address(statement, to, Space::Shared)?;
         let from = self.address(statement, from, Space::Global)?;
         let copy = CopyAsync { to, from, bytes, source_bytes, ignore_source };
-        self.push(statement, Op::CopyAsync(Box::new(copy)), Slots::default());
+        self.push(statement, PtxOp::CopyAsync(Box::new(copy)), Slots::default());
         Ok(())
     }
 }

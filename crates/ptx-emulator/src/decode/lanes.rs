@@ -3,7 +3,7 @@
 
 use super::Decoder;
 use crate::error::LoadError;
-use crate::instruction::Op;
+use crate::instruction::PtxOp;
 use crate::lanes::{Entry, Slots, table};
 use crate::program::Constant;
 use crate::syntax::{Operand, Statement};
@@ -19,7 +19,7 @@ impl<'a> Decoder<'_, 'a> {
     fn push_lanes(&mut self, statement: &Statement<'_>, entry: Entry, d: u32, inputs: &[u32]) {
         let input = |index: usize| inputs.get(index).copied().unwrap_or(0);
         let slots = Slots { d, a: input(0), b: input(1), c: input(2), e: input(3) };
-        self.push(statement, Op::Lanes(entry.versions.get(self.simd)), slots);
+        self.push(statement, PtxOp::Lanes(entry.versions.get(self.simd)), slots);
     }
 
     /// An instruction that computes from registers to a register.
@@ -245,7 +245,7 @@ impl<'a> Decoder<'_, 'a> {
                     return Err(statement.error(format!("`{name}` is not of {kind}")));
                 }
                 let d = self.output(statement, to, kind)?;
-                self.push(statement, Op::Clock(kind), Slots { d, ..Slots::default() });
+                self.push(statement, PtxOp::Clock(kind), Slots { d, ..Slots::default() });
                 Ok(())
             }
             _ => self.lane_instruction(statement),

@@ -3,7 +3,7 @@
 use super::Decoder;
 use super::lanes::unknown;
 use crate::error::LoadError;
-use crate::instruction::{Factor, LoadMatrix, Multiply, Op};
+use crate::instruction::{Factor, LoadMatrix, Multiply, PtxOp};
 use crate::lanes::Slots;
 use crate::syntax::{Operand, Statement};
 use crate::types::{Kind, Space};
@@ -23,7 +23,7 @@ impl<'a> Decoder<'_, 'a> {
                 let [result, value] = self.operands::<2>(statement)?;
                 let a = self.input(statement, value, Kind::B32)?;
                 let d = self.output(statement, result, Kind::B32)?;
-                self.push(statement, Op::TransposeMatrix, Slots { d, a, ..Slots::default() });
+                self.push(statement, PtxOp::TransposeMatrix, Slots { d, a, ..Slots::default() });
                 Ok(())
             }
             ("mma", ["sync", "aligned", shape, "row", "col", "f32", factors, same, "f32"])
@@ -77,7 +77,7 @@ impl<'a> Decoder<'_, 'a> {
             .collect::<Result<Vec<_>, _>>()?;
         let address = self.address(statement, address, Space::Shared)?;
         let load = LoadMatrix { address, transposed, results };
-        self.push(statement, Op::LoadMatrix(Box::new(load)), Slots::default());
+        self.push(statement, PtxOp::LoadMatrix(Box::new(load)), Slots::default());
         Ok(())
     }
 
@@ -106,7 +106,7 @@ impl<'a> Decoder<'_, 'a> {
         }
         let c = [c[0], c[1], c[2], c[3]];
         let multiply = Multiply { factor, k, a, b, c, d: sums };
-        self.push(statement, Op::Multiply(Box::new(multiply)), Slots::default());
+        self.push(statement, PtxOp::Multiply(Box::new(multiply)), Slots::default());
         Ok(())
     }
 }

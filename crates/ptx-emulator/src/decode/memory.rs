@@ -3,7 +3,7 @@
 use super::Decoder;
 use super::lanes::unknown;
 use crate::error::LoadError;
-use crate::instruction::{Access, Atomic, AtomicOp, Op};
+use crate::instruction::{Atomic, AtomicOp, LoadStore, PtxOp};
 use crate::lanes::{Slots, table};
 use crate::memory::windows;
 use crate::program::Constant;
@@ -92,9 +92,9 @@ impl<'a> Decoder<'_, 'a> {
         let address = self.address(statement, address, space)?;
         self.note_grain(space, ty.bytes());
         let signed = ty.is_signed();
-        let access = Access { address, element: ty.bytes(), count, signed, values, strong };
+        let access = LoadStore { address, element: ty.bytes(), count, signed, values, strong };
         let access = Box::new(access);
-        let op = if loads { Op::Load(access) } else { Op::Store(access) };
+        let op = if loads { PtxOp::Load(access) } else { PtxOp::Store(access) };
         self.push(statement, op, Slots::default());
         Ok(())
     }
@@ -149,7 +149,7 @@ impl<'a> Decoder<'_, 'a> {
         };
         self.note_grain(space, value_type.bytes());
         let atomic = Atomic { address, op, value_type, result, operand, second };
-        self.push(statement, Op::Atomic(Box::new(atomic)), Slots::default());
+        self.push(statement, PtxOp::Atomic(Box::new(atomic)), Slots::default());
         Ok(())
     }
 
@@ -168,7 +168,7 @@ impl<'a> Decoder<'_, 'a> {
             let space = space(name).ok_or_else(|| unknown(statement))?;
             let a = self.input(statement, from, Kind::B64)?;
             let d = self.output(statement, to, Kind::Predicate)?;
-            self.push(statement, Op::IsSpace(space), Slots { d, a, ..Slots::default() });
+            self.push(statement, PtxOp::IsSpace(space), Slots { d, a, ..Slots::default() });
             return Ok(());
         }
         let (inverse, name) = match statement.modifiers.as_slice() {
@@ -182,7 +182,7 @@ impl<'a> Decoder<'_, 'a> {
         let b = self.constant(Constant::Bits(window), Kind::B64);
         let entry = table().get(if inverse { "sub.u64" } else { "add.u64" });
         let entry = entry.expect("the table has sums of 64 bits");
-        let op = Op::Lanes(entry.versions.get(self.simd));
+        let op = PtxOp::Lanes(entry.versions.get(self.simd));
         self.push(statement, op, Slots { d, a, b, ..Slots::default() });
         Ok(())
     }

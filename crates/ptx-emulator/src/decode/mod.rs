@@ -13,24 +13,24 @@ mod warp;
 use std::collections::HashMap;
 
 use crate::error::LoadError;
-use crate::instruction::{Instruction, Op};
+use crate::instruction::{Instruction, PtxOp};
 use crate::lanes::{Simd, Slots};
-use crate::program::{Constant, Kernel, Site, Special, Traffic};
+use crate::program::{Constant, LaneTraffic, PtxKernel, Site, Special};
 use crate::registers::SlotCounts;
-use crate::syntax::{Function, Module, Statement};
+use crate::syntax::{ParsedFunction, ParsedModule, Statement};
 use crate::types::{Kind, Space};
 
 /// Most bytes of local memory that a thread may have.
 const MAX_LOCAL: u64 = 512 << 10;
 
 /// Decodes all kernels of a module.
-pub(crate) fn kernels(module: &Module<'_>, simd: Simd) -> Result<Vec<Kernel>, LoadError> {
+pub(crate) fn kernels(module: &ParsedModule<'_>, simd: Simd) -> Result<Vec<PtxKernel>, LoadError> {
     module.functions.iter().map(|function| kernel(function, simd)).collect()
 }
 
 /// What is known while a kernel is decoded.
 struct Decoder<'m, 'a> {
-    function: &'m Function<'a>,
+    function: &'m ParsedFunction<'a>,
     simd: Simd,
     counts: SlotCounts,
     /// The slot of each declared register.
@@ -47,7 +47,7 @@ struct Decoder<'m, 'a> {
     global_grain: u32,
 }
 
-fn kernel(function: &Function<'_>, simd: Simd) -> Result<Kernel, LoadError> {
+fn kernel(function: &ParsedFunction<'_>, simd: Simd) -> Result<PtxKernel, LoadError> {
     let mut counts = SlotCounts::default();
     counts.take(Kind::Predicate);
     let declared = function.registers.iter();
@@ -78,12 +78,12 @@ fn kernel(function: &Function<'_>, simd: Simd) -> Result<Kernel, LoadError> {
     let shared_variables = shared
         .map(|(variable, &address)| (variable.name.clone(), address as u32, variable.bytes))
         .collect();
-    Ok(Kernel {
+    Ok(PtxKernel {
         name: function.name.clone(),
         parameters: function.parameters.clone(),
         max_threads: function.max_threads,
         shared_bytes: layout.shared,
-        copies: decoder.code.iter().any(|known| matches!(known.op, Op::CopyAsync(_))),
+        copies: decoder.code.iter().any(|known| matches!(known.op, PtxOp::CopyAsync(_))),
         local_bytes: layout.local,
         code: decoder.code,
         sites: decoder.sites,
@@ -104,7 +104,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn of(function: &Function<'_>) -> Result<Layout, LoadError> {
+    fn of(function: &ParsedFunction<'_>) -> Result<Layout, LoadError> {
         let (mut shared, mut local) = (0u64, 0u64);
         let mut addresses = vec![0; function.variables.len()];
         for (variable, address) in function.variables.iter().zip(&mut addresses) {
@@ -155,7 +155,7 @@ impl<'m, 'a> Decoder<'m, 'a> {
     }
 
     /// Adds an instruction under the statement's guard.
-    fn push(&mut self, statement: &Statement<'_>, op: Op, slots: Slots) {
+    fn push(&mut self, statement: &Statement<'_>, op: PtxOp, slots: Slots) {
         let (guard, inverted) = match statement.guard {
             Some((register, negated)) => {
                 (self.registers[register as usize], if negated { !0 } else { 0 })
@@ -188,8 +188,8 @@ impl<'m, 'a> Decoder<'m, 'a> {
         let start = |statement: u32| *self.starts.get(statement as usize).unwrap_or(&end);
         for instruction in &mut self.code {
             match &mut instruction.op {
-                Op::Branch(target) => *target = start(*target),
-                Op::BranchTable(targets) => {
+                PtxOp::Branch(target) => *target = start(*target),
+                PtxOp::BranchTable(targets) => {
                     for target in targets {
                         *target = start(*target);
                     }
@@ -208,7 +208,7 @@ impl<'m, 'a> Decoder<'m, 'a> {
         };
         let site = Site { first: false, operations: 0, traffic: None, ..last.unwrap_or(none) };
         let slots = Slots::default();
-        self.code.push(Instruction { op: Op::Exit, guard: 0, inverted: 0, slots });
+        self.code.push(Instruction { op: PtxOp::Exit, guard: 0, inverted: 0, slots });
         self.sites.push(site);
     }
 }
@@ -237,19 +237,19 @@ fn operations(statement: &Statement<'_>) -> u32 {
 }
 
 /// Bytes that one lane moves.
-fn traffic(op: &Op) -> Option<Traffic> {
+fn traffic(op: &PtxOp) -> Option<LaneTraffic> {
     let (space, loaded, stored) = match op {
-        Op::Load(access) => (access.address.space, access.bytes(), 0),
-        Op::Store(access) => (access.address.space, 0, access.bytes()),
-        Op::Atomic(atomic) => {
+        PtxOp::Load(access) => (access.address.space, access.bytes(), 0),
+        PtxOp::Store(access) => (access.address.space, 0, access.bytes()),
+        PtxOp::Atomic(atomic) => {
             let bytes = atomic.value_type.bytes();
             (atomic.address.space, bytes, bytes)
         }
         // The write to shared memory is not counted: it does not pass through the lanes.
-        Op::CopyAsync(copy) => (Space::Global, copy.bytes, 0),
+        PtxOp::CopyAsync(copy) => (Space::Global, copy.bytes, 0),
         // 32 lanes get 8 rows of 16 bytes a matrix.
-        Op::LoadMatrix(load) => (Space::Shared, 4 * load.results.len() as u32, 0),
+        PtxOp::LoadMatrix(load) => (Space::Shared, 4 * load.results.len() as u32, 0),
         _ => return None,
     };
-    Some(Traffic { space, loaded, stored })
+    Some(LaneTraffic { space, loaded, stored })
 }

@@ -2,10 +2,10 @@
 
 use super::Decoder;
 use crate::error::LoadError;
-use crate::instruction::{Address, BaseSlot, Op, Value};
+use crate::instruction::{Address, BaseSlot, PtxOp, Value};
 use crate::lanes::{Slots, table};
 use crate::program::{Constant, Special};
-use crate::syntax::{Base, Operand, Statement, Symbol, Target};
+use crate::syntax::{Base, LabelTarget, Operand, Statement, Symbol};
 use crate::types::{Kind, Space};
 
 impl Decoder<'_, '_> {
@@ -81,7 +81,7 @@ impl Decoder<'_, '_> {
         let slot = self.counts.take(Kind::Predicate);
         let a = self.registers[register as usize];
         let entry = table().get("not.pred").expect("not.pred is in the table");
-        let op = Op::Lanes(entry.versions.get(self.simd));
+        let op = PtxOp::Lanes(entry.versions.get(self.simd));
         let slots = Slots { d: slot, a, ..Slots::default() };
         self.code.push(crate::instruction::Instruction { op, guard: 0, inverted: 0, slots });
         Ok(slot)
@@ -278,8 +278,10 @@ impl Decoder<'_, '_> {
     pub fn label(&self, statement: &Statement<'_>, operand: &Operand) -> Result<u32, LoadError> {
         match operand {
             Operand::Label(index) => match &self.function.targets[*index as usize] {
-                Target::Statement(target) => Ok(*target),
-                Target::Table(_) => Err(statement.error("a table of labels in place of a label")),
+                LabelTarget::Statement(target) => Ok(*target),
+                LabelTarget::Table(_) => {
+                    Err(statement.error("a table of labels in place of a label"))
+                }
             },
             _ => Err(statement.error("a label is missing")),
         }

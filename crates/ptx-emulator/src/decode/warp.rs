@@ -3,7 +3,7 @@
 use super::Decoder;
 use super::lanes::unknown;
 use crate::error::LoadError;
-use crate::instruction::{AtomicOp, Match, Op, Reduce, Shuffle, ShuffleMode, Vote, VoteMode};
+use crate::instruction::{AtomicOp, Match, PtxOp, Reduce, Shuffle, ShuffleMode, Vote, VoteMode};
 use crate::lanes::Slots;
 use crate::syntax::{Operand, Statement};
 use crate::types::{Kind, Type};
@@ -14,7 +14,7 @@ impl<'a> Decoder<'_, 'a> {
             ("activemask", ["b32"]) => {
                 let [result] = self.operands::<1>(statement)?;
                 let d = self.output(statement, result, Kind::B32)?;
-                self.push(statement, Op::ActiveMask, Slots { d, ..Slots::default() });
+                self.push(statement, PtxOp::ActiveMask, Slots { d, ..Slots::default() });
                 Ok(())
             }
             ("shfl", ["sync", mode, "b32"]) => {
@@ -57,7 +57,7 @@ impl<'a> Decoder<'_, 'a> {
                 let a = self.input(statement, value, Kind::B32)?;
                 let e = self.input(statement, mask, Kind::B32)?;
                 let d = self.output(statement, result, Kind::B32)?;
-                let op = Op::Reduce(Box::new(Reduce { op, value_type }));
+                let op = PtxOp::Reduce(Box::new(Reduce { op, value_type }));
                 self.push(statement, op, Slots { d, a, e, ..Slots::default() });
                 Ok(())
             }
@@ -87,7 +87,7 @@ impl<'a> Decoder<'_, 'a> {
         let b = self.input(statement, lane, Kind::B32)?;
         let c = self.input(statement, clamp, Kind::B32)?;
         let e = self.input(statement, mask, Kind::B32)?;
-        let op = Op::Shuffle(Box::new(Shuffle { mode, in_range }));
+        let op = PtxOp::Shuffle(Box::new(Shuffle { mode, in_range }));
         self.push(statement, op, Slots { d, a, b, c, e });
         Ok(())
     }
@@ -102,7 +102,7 @@ impl<'a> Decoder<'_, 'a> {
         };
         let a = self.input(statement, predicate, Kind::Predicate)?;
         let e = self.input(statement, mask, Kind::B32)?;
-        let op = Op::Vote(Box::new(Vote { mode, inverted }));
+        let op = PtxOp::Vote(Box::new(Vote { mode, inverted }));
         self.push(statement, op, Slots { d, a, e, ..Slots::default() });
         Ok(())
     }
@@ -120,7 +120,7 @@ impl<'a> Decoder<'_, 'a> {
         }
         let a = self.input(statement, value, kind)?;
         let e = self.input(statement, mask, Kind::B32)?;
-        let op = Op::Match(Box::new(Match { kind, all, same }));
+        let op = PtxOp::Match(Box::new(Match { kind, all, same }));
         self.push(statement, op, Slots { d, a, e, ..Slots::default() });
         Ok(())
     }

@@ -1,34 +1,34 @@
 //! Loads and stores of a warp. Where all lanes access one allocation properly, as they nearly
 //! always do, they are done together; else lane by lane.
 
-use super::Machine;
+use super::RunningLaunch;
 use super::interpreter::lanes;
 use super::lane_access::LaneAccess;
 use super::shared::WRITTEN;
 use super::span::{Pattern, Span, Together, all_written, note_reads, note_writes};
 use super::warp::Warp;
 use crate::fault::{Access as What, Fault};
-use crate::instruction::{Access, BaseSlot, Value};
+use crate::instruction::{BaseSlot, LoadStore, Value};
 use crate::lanes::call_for;
-use crate::registers::{LANES, Mask, Narrow, Registers, Wide};
+use crate::registers::{LANES, LaneMask, Narrow, Registers, Wide};
 use crate::types::{Kind, Space};
 
-impl Machine<'_> {
+impl RunningLaunch<'_> {
     pub(super) fn load(
         &mut self,
         warp: &mut Warp,
-        access: &Access,
+        access: &LoadStore,
         pc: u32,
-        active: Mask,
+        active: LaneMask,
     ) -> Result<(), Fault> {
         let machine = self;
         let simd = machine.simd;
         let done = call_for!(simd, load_together(
-            machine: &mut Machine<'_>,
+            machine: &mut RunningLaunch<'_>,
             warp: &mut Warp,
-            access: &Access,
+            access: &LoadStore,
             pc: u32,
-            active: Mask,
+            active: LaneMask,
         ) -> bool);
         if done { Ok(()) } else { machine.load_lanes(warp, access, pc, active) }
     }
@@ -38,9 +38,9 @@ impl Machine<'_> {
     fn load_lanes(
         &mut self,
         warp: &mut Warp,
-        access: &Access,
+        access: &LoadStore,
         pc: u32,
-        active: Mask,
+        active: LaneMask,
     ) -> Result<(), Fault> {
         let addresses = access.address.of_lanes(&warp.registers);
         let total = access.bytes() as usize;
@@ -63,18 +63,18 @@ impl Machine<'_> {
     pub(super) fn store(
         &mut self,
         warp: &mut Warp,
-        access: &Access,
+        access: &LoadStore,
         pc: u32,
-        active: Mask,
+        active: LaneMask,
     ) -> Result<(), Fault> {
         let machine = self;
         let simd = machine.simd;
         let done = call_for!(simd, store_together(
-            machine: &mut Machine<'_>,
+            machine: &mut RunningLaunch<'_>,
             warp: &mut Warp,
-            access: &Access,
+            access: &LoadStore,
             pc: u32,
-            active: Mask,
+            active: LaneMask,
         ) -> bool);
         if done { Ok(()) } else { machine.store_lanes(warp, access, pc, active) }
     }
@@ -84,9 +84,9 @@ impl Machine<'_> {
     fn store_lanes(
         &mut self,
         warp: &mut Warp,
-        access: &Access,
+        access: &LoadStore,
         pc: u32,
-        active: Mask,
+        active: LaneMask,
     ) -> Result<(), Fault> {
         let addresses = access.address.of_lanes(&warp.registers);
         let total = access.bytes() as usize;
@@ -99,7 +99,7 @@ impl Machine<'_> {
     }
 }
 
-impl Access {
+impl LoadStore {
     fn of_lane(&self, what: What, pc: u32, lane: usize, address: u64) -> LaneAccess {
         let (space, bytes, atomic) = (self.address.space, self.bytes(), self.strong);
         LaneAccess { what, pc, lane, space, address, bytes, atomic, swap: false }
@@ -123,11 +123,11 @@ impl Access {
 /// Loads for all lanes at once; false, with nothing done, if there is something to look at.
 #[inline(always)]
 fn load_together(
-    machine: &mut Machine<'_>,
+    machine: &mut RunningLaunch<'_>,
     warp: &mut Warp,
-    access: &Access,
+    access: &LoadStore,
     pc: u32,
-    active: Mask,
+    active: LaneMask,
 ) -> bool {
     if access.address.space == Space::Parameter {
         return load_parameter(machine, warp, access, active);
@@ -156,7 +156,12 @@ fn load_together(
 
 /// A parameter at a fixed place has one value for all lanes.
 #[inline(always)]
-fn load_parameter(machine: &Machine<'_>, warp: &mut Warp, access: &Access, active: Mask) -> bool {
+fn load_parameter(
+    machine: &RunningLaunch<'_>,
+    warp: &mut Warp,
+    access: &LoadStore,
+    active: LaneMask,
+) -> bool {
     let start = access.address.offset as usize;
     let fits = access.address.base == BaseSlot::Absolute
         && start.is_multiple_of(access.bytes() as usize)
@@ -191,11 +196,11 @@ fn load_parameter(machine: &Machine<'_>, warp: &mut Warp, access: &Access, activ
 #[inline(always)]
 unsafe fn load_element(
     warp: &mut Warp,
-    access: &Access,
+    access: &LoadStore,
     value: Value,
     bytes: *const u8,
     span: &Span,
-    active: Mask,
+    active: LaneMask,
 ) {
     let at = |lane: usize| bytes.wrapping_add(span.offsets[lane] as usize);
     if value.kind == Kind::B64 {
@@ -254,11 +259,11 @@ unsafe fn read(at: *const u8, bytes: u32, signed: bool) -> u64 {
 /// Stores for all lanes at once; false, with nothing done, if there is something to look at.
 #[inline(always)]
 fn store_together(
-    machine: &mut Machine<'_>,
+    machine: &mut RunningLaunch<'_>,
     warp: &mut Warp,
-    access: &Access,
+    access: &LoadStore,
     pc: u32,
-    active: Mask,
+    active: LaneMask,
 ) -> bool {
     let addresses = access.address.of_lanes(&warp.registers);
     let total = access.bytes();
@@ -295,11 +300,11 @@ fn store_together(
 #[inline(always)]
 unsafe fn store_element(
     warp: &Warp,
-    access: &Access,
+    access: &LoadStore,
     value: Value,
     bytes: *mut u8,
     span: &Span,
-    active: Mask,
+    active: LaneMask,
 ) {
     let at = |lane: usize| bytes.wrapping_add(span.offsets[lane] as usize);
     if value.kind == Kind::B64 {

@@ -1,6 +1,6 @@
 //! Atomic operations and fences. The lanes of a warp follow one another in their order.
 
-use super::Machine;
+use super::RunningLaunch;
 use super::interpreter::lanes;
 use super::lane_access::LaneAccess;
 use super::warp::Warp;
@@ -10,10 +10,10 @@ use crate::lanes::rounding::{
     BF16, F16, Rounding, add_to_odd, bf16_exact, bf16_to_f32, canonical, canonical64, f16_exact,
     f16_to_f32,
 };
-use crate::registers::Mask;
+use crate::registers::LaneMask;
 use crate::types::Type;
 
-impl Machine<'_> {
+impl RunningLaunch<'_> {
     pub(super) fn fence(&mut self, scope: FenceScope) {
         if let (FenceScope::Device, Some(races)) = (scope, &mut self.global_races) {
             races.fence();
@@ -25,7 +25,7 @@ impl Machine<'_> {
         warp: &mut Warp,
         atomic: &Atomic,
         pc: u32,
-        active: Mask,
+        active: LaneMask,
     ) -> Result<(), Fault> {
         let addresses = atomic.address.of_lanes(&warp.registers);
         let bytes = atomic.value_type.bytes();

@@ -1,12 +1,12 @@
 //! Barriers of a block: sixteen of them, each for all of its threads or for a given number.
 
-use super::Machine;
+use super::RunningLaunch;
 use super::shared_races::Knowledge;
-use super::warp::{State, Waiting, Warp};
+use super::warp::{GroupState, Waiting, Warp};
 use crate::fault::{Fault, FaultKind};
-use crate::instruction::{Barrier, BarrierKind, Op};
+use crate::instruction::{Barrier, BarrierKind, PtxOp};
 use crate::lanes::Slots;
-use crate::registers::{ALL, LANES, Mask};
+use crate::registers::{ALL, LANES, LaneMask};
 use crate::types::Kind;
 
 /// Barriers that a block has.
@@ -36,7 +36,7 @@ impl Arrived {
     }
 }
 
-impl Machine<'_> {
+impl RunningLaunch<'_> {
     /// A warp, with all its lanes, comes to a barrier.
     pub(super) fn arrive(
         &mut self,
@@ -44,7 +44,7 @@ impl Machine<'_> {
         barrier: &Barrier,
         slots: &Slots,
         pc: u32,
-        active: Mask,
+        active: LaneMask,
     ) -> Result<(), Fault> {
         let lane = active.trailing_zeros() as usize;
         let fail = |machine: &Self, what: String| {
@@ -176,12 +176,12 @@ impl Machine<'_> {
                 races.lanes_meet(&mut warp.order, ALL, true);
             }
             for group in &mut warp.groups {
-                if group.state == State::AtBarrier {
-                    group.state = State::Ready;
+                if group.state == GroupState::AtBarrier {
+                    group.state = GroupState::Ready;
                 }
             }
             let instruction = &self.kernel.code[held.pc as usize];
-            let Op::Barrier(barrier) = &instruction.op else { continue };
+            let PtxOp::Barrier(barrier) = &instruction.op else { continue };
             let slot = instruction.slots.d;
             let (kind, value) = match barrier.kind {
                 BarrierKind::Sync | BarrierKind::Arrive => continue,

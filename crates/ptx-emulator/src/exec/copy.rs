@@ -1,17 +1,17 @@
 //! `cp.async`. The source is read when the copy is issued. The destination holds neither its old
 //! nor its new bytes until the copying thread has waited: an access before that is a fault.
 
-use super::Machine;
+use super::RunningLaunch;
 use super::interpreter::lanes;
 use super::lane_access::{LaneAccess, Place};
 use super::shared::{PENDING, WRITTEN};
-use super::shared_races::Manner;
+use super::shared_races::SharedManner;
 use super::span::{Span, Together, all_written, note_reads};
 use super::warp::Warp;
 use crate::fault::{Access, Fault, FaultKind};
 use crate::instruction::CopyAsync;
 use crate::lanes::call_for;
-use crate::registers::{BITS, LANES, Mask};
+use crate::registers::{BITS, LANES, LaneMask};
 use crate::types::Kind;
 
 /// One lane's copy that is on its way.
@@ -44,29 +44,29 @@ impl Copies {
         self.pending.push(Copy { lane: lane as u8, bytes: bytes as u8, group, to, data });
     }
 
-    pub fn commit(&mut self, active: Mask) {
+    pub fn commit(&mut self, active: LaneMask) {
         for lane in lanes(active) {
             self.committed[lane] += 1;
         }
     }
 }
 
-impl Machine<'_> {
+impl RunningLaunch<'_> {
     pub(super) fn copy_async(
         &mut self,
         warp: &mut Warp,
         copy: &CopyAsync,
         pc: u32,
-        active: Mask,
+        active: LaneMask,
     ) -> Result<(), Fault> {
         let machine = self;
         let simd = machine.simd;
         let done = call_for!(simd, copy_together(
-            machine: &mut Machine<'_>,
+            machine: &mut RunningLaunch<'_>,
             warp: &mut Warp,
             copy: &CopyAsync,
             pc: u32,
-            active: Mask,
+            active: LaneMask,
         ) -> bool);
         if done { Ok(()) } else { machine.copy_lanes(warp, copy, pc, active) }
     }
@@ -78,7 +78,7 @@ impl Machine<'_> {
         warp: &mut Warp,
         copy: &CopyAsync,
         pc: u32,
-        active: Mask,
+        active: LaneMask,
     ) -> Result<(), Fault> {
         let to = copy.to.of_lanes(&warp.registers);
         let from = copy.from.of_lanes(&warp.registers);
@@ -170,7 +170,7 @@ impl Machine<'_> {
         warp: &mut Warp,
         groups: Option<u32>,
         pc: u32,
-        active: Mask,
+        active: LaneMask,
     ) {
         let mut pending = std::mem::take(&mut warp.copies.pending);
         pending.retain(|copy| {
@@ -198,13 +198,13 @@ impl Machine<'_> {
         self.shared.state[start..start + bytes].fill(WRITTEN);
         if let Some(races) = &mut self.shared_races {
             let actor = warp.actor(usize::from(copy.lane), pc);
-            races.write(u64::from(copy.to), u32::from(copy.bytes), actor, Manner::Plain);
+            races.write(u64::from(copy.to), u32::from(copy.bytes), actor, SharedManner::Plain);
         }
     }
 
     /// A lane that ends leaves its copies to finish on their own: nobody may rely on them, so their
     /// bytes stay on their way.
-    pub(super) fn finish_copies(&mut self, warp: &mut Warp, ended: Mask) {
+    pub(super) fn finish_copies(&mut self, warp: &mut Warp, ended: LaneMask) {
         warp.copies.pending.retain(|copy| ended >> copy.lane & 1 == 0);
     }
 }
@@ -213,11 +213,11 @@ impl Machine<'_> {
 /// look at.
 #[inline(always)]
 fn copy_together(
-    machine: &mut Machine<'_>,
+    machine: &mut RunningLaunch<'_>,
     warp: &mut Warp,
     copy: &CopyAsync,
     pc: u32,
-    active: Mask,
+    active: LaneMask,
 ) -> bool {
     // Lanes either copy all bytes, or put zeros.
     let mut copying = active;
@@ -262,11 +262,12 @@ fn copy_together(
     if let Some(races) = &mut machine.shared_races {
         for lane in lanes(active) {
             let (address, actor) = (to[lane], warp.actor(lane, pc));
-            let found = races.check_write(address, copy.bytes, actor, &warp.order, Manner::Plain);
+            let found =
+                races.check_write(address, copy.bytes, actor, &warp.order, SharedManner::Plain);
             if found.is_some() {
                 return false;
             }
-            races.write(address, copy.bytes, actor, Manner::Plain);
+            races.write(address, copy.bytes, actor, SharedManner::Plain);
         }
     }
     for lane in lanes(active) {
@@ -278,7 +279,7 @@ fn copy_together(
 }
 
 /// Whether no two lanes copy to the same place; false also if they lie too far apart to tell.
-fn are_apart(target: &Span, active: Mask, bytes: u32) -> bool {
+fn are_apart(target: &Span, active: LaneMask, bytes: u32) -> bool {
     let mut taken = [0u64; 64];
     lanes(active).all(|lane| {
         let unit = (target.offsets[lane] / bytes) as usize;

@@ -1,27 +1,27 @@
 //! Exchange between the lanes of a warp: shuffles, votes, matches, reductions, `bar.warp.sync`.
 
-use super::Machine;
+use super::RunningLaunch;
 use super::atomic;
 use super::interpreter::lanes;
 use super::shared_races::is_all;
-use super::warp::{State, Warp};
+use super::warp::{GroupState, Warp};
 use crate::fault::{Fault, FaultKind};
-use crate::instruction::{Instruction, Match, Op, Reduce, Shuffle, ShuffleMode, Vote, VoteMode};
+use crate::instruction::{Instruction, Match, PtxOp, Reduce, Shuffle, ShuffleMode, Vote, VoteMode};
 use crate::lanes::Slots;
-use crate::registers::{BITS, LANES, Mask, Narrow};
+use crate::registers::{BITS, LANES, LaneMask, Narrow};
 use crate::types::Kind;
 
-impl Machine<'_> {
+impl RunningLaunch<'_> {
     /// Runs a `.sync` instruction; false if lanes must be waited for.
     pub(super) fn exchange(
         &mut self,
         warp: &mut Warp,
         instruction: &Instruction,
         pc: u32,
-        active: Mask,
+        active: LaneMask,
     ) -> Result<bool, Fault> {
         let slots = &instruction.slots;
-        let only_waits = matches!(instruction.op, Op::WarpSync);
+        let only_waits = matches!(instruction.op, PtxOp::WarpSync);
         let masks = *warp.registers.narrow(if only_waits { slots.a } else { slots.e });
         let parties = self.parties(warp, &masks, pc, active)?;
         for &(members, party) in &parties {
@@ -37,10 +37,10 @@ impl Machine<'_> {
                 races.lanes_meet(&mut warp.order, members & warp.alive, all);
             }
             match &instruction.op {
-                Op::Shuffle(shuffle) => self.shuffle(warp, shuffle, slots, pc, party)?,
-                Op::Vote(vote) => run_vote(warp, vote, slots, party),
-                Op::Match(same) => run_match(warp, same, slots, party),
-                Op::Reduce(reduce) => run_reduce(warp, reduce, slots, party),
+                PtxOp::Shuffle(shuffle) => self.shuffle(warp, shuffle, slots, pc, party)?,
+                PtxOp::Vote(vote) => run_vote(warp, vote, slots, party),
+                PtxOp::Match(same) => run_match(warp, same, slots, party),
+                PtxOp::Reduce(reduce) => run_reduce(warp, reduce, slots, party),
                 _ => {}
             }
         }
@@ -53,8 +53,8 @@ impl Machine<'_> {
         warp: &Warp,
         masks: &Narrow,
         pc: u32,
-        active: Mask,
-    ) -> Result<Vec<(Mask, Mask)>, Fault> {
+        active: LaneMask,
+    ) -> Result<Vec<(LaneMask, LaneMask)>, Fault> {
         let mut left = active;
         let mut parties = Vec::with_capacity(1);
         while left != 0 {
@@ -82,7 +82,7 @@ impl Machine<'_> {
         shuffle: &Shuffle,
         slots: &Slots,
         pc: u32,
-        party: Mask,
+        party: LaneMask,
     ) -> Result<(), Fault> {
         let registers = &warp.registers;
         let (value, other, clamp) =
@@ -133,16 +133,16 @@ impl Machine<'_> {
 /// mask, they are let go.
 fn release_elsewhere(
     warp: &mut Warp,
-    members: Mask,
-    missing: Mask,
+    members: LaneMask,
+    missing: LaneMask,
     pc: u32,
-    machine: &Machine<'_>,
+    machine: &RunningLaunch<'_>,
 ) -> bool {
-    let waits_too = |group: &super::warp::Group, registers: &crate::registers::Registers| {
+    let waits_too = |group: &super::warp::LaneGroup, registers: &crate::registers::Registers| {
         let instruction = &machine.kernel.code[group.pc as usize];
-        group.state == State::Meeting
+        group.state == GroupState::Meeting
             && group.pc != pc
-            && matches!(instruction.op, Op::WarpSync)
+            && matches!(instruction.op, PtxOp::WarpSync)
             && lanes(group.mask)
                 .all(|lane| registers.narrow(instruction.slots.a).0[lane] == members)
     };
@@ -155,13 +155,13 @@ fn release_elsewhere(
     for group in &mut warp.groups {
         if waits_too(group, registers) {
             group.pc += 1;
-            group.state = State::Ready;
+            group.state = GroupState::Ready;
         }
     }
     true
 }
 
-fn run_vote(warp: &mut Warp, vote: &Vote, slots: &Slots, party: Mask) {
+fn run_vote(warp: &mut Warp, vote: &Vote, slots: &Slots, party: LaneMask) {
     let votes = (warp.registers.predicate(slots.a) ^ vote.inverted) & party;
     let yes = match vote.mode {
         VoteMode::Ballot => {
@@ -175,7 +175,7 @@ fn run_vote(warp: &mut Warp, vote: &Vote, slots: &Slots, party: Mask) {
     warp.registers.set_predicate(slots.d, if yes { !0 } else { 0 }, party);
 }
 
-fn run_match(warp: &mut Warp, same: &Match, slots: &Slots, party: Mask) {
+fn run_match(warp: &mut Warp, same: &Match, slots: &Slots, party: LaneMask) {
     let mut values = [0; LANES];
     for lane in lanes(party) {
         values[lane] = warp.registers.lane(same.kind, slots.a, lane);
@@ -195,7 +195,7 @@ fn run_match(warp: &mut Warp, same: &Match, slots: &Slots, party: Mask) {
     }
 }
 
-fn run_reduce(warp: &mut Warp, reduce: &Reduce, slots: &Slots, party: Mask) {
+fn run_reduce(warp: &mut Warp, reduce: &Reduce, slots: &Slots, party: LaneMask) {
     let mut values = lanes(party).map(|lane| warp.registers.lane(Kind::B32, slots.a, lane));
     let first = values.next().unwrap_or(0);
     let result =

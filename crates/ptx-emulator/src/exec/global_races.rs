@@ -11,8 +11,8 @@
 
 use std::collections::HashMap;
 
-use crate::registers::{LANES, Mask};
-use crate::shadow::{PAGE, Page, Pages};
+use crate::registers::{LANES, LaneMask};
+use crate::shadow::{AccessPage, AccessPages, PAGE};
 
 /// An access, packed: a flag in the top bit, the block's number and 1 in the next 31, the thread
 /// in ten, another flag, and the instruction in 21 bits. 0 stands for none.
@@ -28,7 +28,7 @@ const PC_MASK: u32 = (1 << 21) - 1;
 
 /// Another block's access.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Other {
+pub(super) struct GlobalRace {
     pub block: u32,
     /// `None` if several blocks read, of which this is the first.
     pub thread: Option<u32>,
@@ -39,14 +39,14 @@ pub(super) struct Other {
 
 /// The thread and the instruction of an access.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Actor {
+pub(super) struct GlobalActor {
     pub thread: u32,
     pub pc: u32,
 }
 
 /// What an access does.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Manner {
+pub(super) enum GlobalManner {
     Read,
     /// A write; `unchanged` if the bytes are what they were, which races with no other write.
     Write {
@@ -92,9 +92,9 @@ impl Blocks {
 /// The record of a launch.
 pub(super) struct GlobalRaces {
     /// Pages of each allocation.
-    allocations: Vec<Vec<Option<Box<Page>>>>,
+    allocations: Vec<Vec<Option<Box<AccessPage>>>>,
     /// Pages that are not in use.
-    spare: Pages,
+    spare: AccessPages,
     /// Log₂ of a piece's bytes.
     shift: u32,
     block: u32,
@@ -109,7 +109,7 @@ pub(super) struct GlobalRaces {
 }
 
 impl GlobalRaces {
-    pub fn new(allocations: usize, grain: u32, spare: Pages) -> GlobalRaces {
+    pub fn new(allocations: usize, grain: u32, spare: AccessPages) -> GlobalRaces {
         GlobalRaces {
             allocations: std::iter::repeat_with(Vec::new).take(allocations).collect(),
             spare,
@@ -123,7 +123,7 @@ impl GlobalRaces {
     }
 
     /// Ends the launch; gives back all pages.
-    pub fn into_pages(mut self) -> Pages {
+    pub fn into_pages(mut self) -> AccessPages {
         self.spare.put(self.allocations.into_iter().flatten().flatten());
         self.spare
     }
@@ -151,12 +151,12 @@ impl GlobalRaces {
         }
     }
 
-    fn pack(&self, actor: Actor) -> Packed {
+    fn pack(&self, actor: GlobalActor) -> Packed {
         self.tag | u64::from(actor.thread) << 22 | u64::from(actor.pc & PC_MASK)
     }
 
     /// The access by another block that a packed one stands for, unless this block is behind it.
-    fn other(&self, packed: Packed, wrote: bool) -> Option<Other> {
+    fn other(&self, packed: Packed, wrote: bool) -> Option<GlobalRace> {
         let flag = packed & FLAG != 0;
         let block = ((packed & !FLAG) >> 32) as u32 - 1;
         if self.behind.contains(block) && (wrote || !flag) {
@@ -165,11 +165,11 @@ impl GlobalRaces {
         let thread = (packed >> 22) as u32 & 0x3ff;
         let thread = (wrote || !flag).then_some(thread);
         let pc = packed as u32 & PC_MASK;
-        Some(Other { block, thread, pc, wrote, atomic: wrote && flag })
+        Some(GlobalRace { block, thread, pc, wrote, atomic: wrote && flag })
     }
 
     #[inline(always)]
-    fn page(&mut self, allocation: usize, piece: u64) -> &mut Page {
+    fn page(&mut self, allocation: usize, piece: u64) -> &mut AccessPage {
         let pages = &mut self.allocations[allocation];
         let number = piece as usize / PAGE;
         if number >= pages.len() {
@@ -184,15 +184,18 @@ impl GlobalRaces {
         allocation: usize,
         offset: u64,
         bytes: u32,
-        actor: Actor,
-        manner: Manner,
-    ) -> Option<Other> {
+        actor: GlobalActor,
+        manner: GlobalManner,
+    ) -> Option<GlobalRace> {
         let first = offset >> self.shift;
         let last = (offset + u64::from(bytes) - 1) >> self.shift;
         let (own, tag) = (self.pack(actor), self.tag);
         let elsewhere = |packed: Packed| packed != 0 && (packed & !FLAG) >> 32 != tag >> 32;
-        let atomic = matches!(manner, Manner::AtomicRead | Manner::AtomicWrite | Manner::Swap);
-        let reads = matches!(manner, Manner::Read | Manner::AtomicRead);
+        let atomic = matches!(
+            manner,
+            GlobalManner::AtomicRead | GlobalManner::AtomicWrite | GlobalManner::Swap
+        );
+        let reads = matches!(manner, GlobalManner::Read | GlobalManner::AtomicRead);
         for piece in first..=last {
             let index = piece as usize % PAGE;
             let page = self.page(allocation, piece);
@@ -204,25 +207,25 @@ impl GlobalRaces {
             } else {
                 None
             };
-            if written.is_some() && manner != (Manner::Write { unchanged: true }) {
+            if written.is_some() && manner != (GlobalManner::Write { unchanged: true }) {
                 return written;
             }
             match manner {
-                Manner::Read => {
+                GlobalManner::Read => {
                     let reader = if elsewhere(reader) { reader | FLAG } else { own };
                     self.page(allocation, piece).readers[index] = reader;
                 }
-                Manner::AtomicRead => {}
-                Manner::Write { .. } | Manner::AtomicWrite | Manner::Swap => {
+                GlobalManner::AtomicRead => {}
+                GlobalManner::Write { .. } | GlobalManner::AtomicWrite | GlobalManner::Swap => {
                     let read = elsewhere(reader) || reader & FLAG != 0;
-                    let read = read && manner != Manner::Swap;
+                    let read = read && manner != GlobalManner::Swap;
                     if read && let Some(other) = self.other(reader, false) {
                         return Some(other);
                     }
                     // Of writes of the same value the first is kept.
                     if written.is_none() {
                         let flag = if atomic { FLAG } else { 0 };
-                        let flag = if manner == Manner::Swap { flag | SWAP } else { flag };
+                        let flag = if manner == GlobalManner::Swap { flag | SWAP } else { flag };
                         self.page(allocation, piece).writers[index] = own | flag;
                     }
                 }
@@ -240,7 +243,7 @@ impl GlobalRaces {
         offset: u64,
         bytes: u64,
         each: u64,
-        actor: Actor,
+        actor: GlobalActor,
         writes: bool,
     ) -> bool {
         let first = offset >> self.shift;
@@ -289,9 +292,9 @@ impl GlobalRaces {
         allocation: usize,
         offset: u64,
         offsets: &[u32; LANES],
-        active: Mask,
+        active: LaneMask,
         bytes: u32,
-        first_lane: Actor,
+        first_lane: GlobalActor,
         writes: bool,
     ) -> bool {
         let (own, tag) = (self.pack(first_lane), self.tag >> 32);

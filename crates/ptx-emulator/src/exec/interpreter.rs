@@ -4,17 +4,17 @@
 //! where another group is, and joins it there: for structured code that is where the branches meet.
 //! A group that runs very long lets the others go on, so that lanes may wait for each other.
 
-use super::Machine;
-use super::warp::{Group, State, Warp};
+use super::RunningLaunch;
+use super::warp::{GroupState, LaneGroup, Warp};
 use crate::fault::{Fault, FaultKind};
-use crate::instruction::{BarrierKind, Op};
+use crate::instruction::{BarrierKind, PtxOp};
 use crate::lanes::scramble;
-use crate::registers::{ALL, LANES, Mask};
+use crate::registers::{ALL, LANES, LaneMask};
 use crate::types::Kind;
 
 /// Why a warp's turn ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum TurnEnd {
     /// It has run its share.
     Sliced,
     /// No lane can go on: all have ended, or wait at a barrier.
@@ -29,9 +29,9 @@ const SHARE: u64 = 1 << 32;
 /// Instructions after which a group lets others of its warp go on.
 const PATIENCE: u64 = 1 << 12;
 
-impl Machine<'_> {
+impl RunningLaunch<'_> {
     /// Runs a warp until it has had its share, or no lane can go on.
-    pub(super) fn run_warp(&mut self, warp: &mut Warp) -> Result<Outcome, Fault> {
+    pub(super) fn run_warp(&mut self, warp: &mut Warp) -> Result<TurnEnd, Fault> {
         let share = self.slice();
         let mut left = share;
         let mut patience = PATIENCE;
@@ -39,17 +39,17 @@ impl Machine<'_> {
             let Some(index) = self.pick(warp) else {
                 self.count_steps(warp, share - left)?;
                 self.check_stopped(warp)?;
-                return Ok(Outcome::Stopped);
+                return Ok(TurnEnd::Stopped);
             };
             let mut group = warp.groups.swap_remove(index);
             warp.groups.retain(|other| {
-                let joins = other.pc == group.pc && other.state != State::AtBarrier;
+                let joins = other.pc == group.pc && other.state != GroupState::AtBarrier;
                 if joins {
                     group.mask |= other.mask;
                 }
                 !joins
             });
-            let alone = !warp.groups.iter().any(|other| other.state == State::Ready);
+            let alone = !warp.groups.iter().any(|other| other.state == GroupState::Ready);
             let limit = if alone { left } else { left.min(patience) };
             let mut unused = limit;
             self.run_group(warp, group, &mut unused)?;
@@ -57,11 +57,11 @@ impl Machine<'_> {
             left -= used;
             if std::mem::take(&mut self.arrived) {
                 self.count_steps(warp, share - left)?;
-                return Ok(Outcome::Arrived);
+                return Ok(TurnEnd::Arrived);
             }
             if left == 0 && warp.is_runnable() {
                 self.count_steps(warp, share)?;
-                return Ok(Outcome::Sliced);
+                return Ok(TurnEnd::Sliced);
             }
             patience = if alone { PATIENCE } else { patience - used };
             if patience == 0 {
@@ -88,7 +88,7 @@ impl Machine<'_> {
     /// The ready group that runs next: that at the lowest instruction, unless it was told to let
     /// others go first.
     fn pick(&mut self, warp: &mut Warp) -> Option<usize> {
-        let ready = |group: &Group| group.state == State::Ready;
+        let ready = |group: &LaneGroup| group.state == GroupState::Ready;
         let count = warp.groups.iter().filter(|group| ready(group)).count();
         if count <= 1 {
             return warp.groups.iter().position(ready);
@@ -109,15 +109,20 @@ impl Machine<'_> {
     }
 
     /// Runs the lanes of a group until they part, meet others, wait, end, or have had their share.
-    fn run_group(&mut self, warp: &mut Warp, group: Group, left: &mut u64) -> Result<(), Fault> {
+    fn run_group(
+        &mut self,
+        warp: &mut Warp,
+        group: LaneGroup,
+        left: &mut u64,
+    ) -> Result<(), Fault> {
         let kernel = self.kernel;
-        let Group { mut pc, mut mask, .. } = group;
-        let others = warp.groups.iter().filter(|other| other.state != State::AtBarrier);
+        let LaneGroup { mut pc, mut mask, .. } = group;
+        let others = warp.groups.iter().filter(|other| other.state != GroupState::AtBarrier);
         let join = others.map(|other| other.pc).filter(|&other| other > pc).min();
         let join = join.unwrap_or(u32::MAX);
         loop {
             if *left == 0 {
-                warp.groups.push(Group { pc, mask, state: State::Ready });
+                warp.groups.push(LaneGroup { pc, mask, state: GroupState::Ready });
                 return Ok(());
             }
             *left -= 1;
@@ -131,39 +136,51 @@ impl Machine<'_> {
             if active == 0 {
                 pc += 1;
                 if pc == join {
-                    warp.groups.push(Group { pc, mask, state: State::Ready });
+                    warp.groups.push(LaneGroup { pc, mask, state: GroupState::Ready });
                     return Ok(());
                 }
                 continue;
             }
             match &instruction.op {
-                Op::Lanes(function) => {
+                PtxOp::Lanes(function) => {
                     // SAFETY: the function was chosen for instructions that this machine has.
                     unsafe { function(&mut warp.registers, slots, active) }
                 }
-                Op::Load(access) => self.load(warp, access, pc, active)?,
-                Op::Store(access) => self.store(warp, access, pc, active)?,
-                Op::Branch(target) => {
+                PtxOp::Load(access) => self.load(warp, access, pc, active)?,
+                PtxOp::Store(access) => self.store(warp, access, pc, active)?,
+                PtxOp::Branch(target) => {
                     if active == mask && warp.groups.is_empty() {
                         pc = *target;
                         continue;
                     }
-                    warp.groups.push(Group { pc: *target, mask: active, state: State::Ready });
+                    warp.groups.push(LaneGroup {
+                        pc: *target,
+                        mask: active,
+                        state: GroupState::Ready,
+                    });
                     if active != mask {
                         let rest = mask & !active;
-                        warp.groups.push(Group { pc: pc + 1, mask: rest, state: State::Ready });
+                        warp.groups.push(LaneGroup {
+                            pc: pc + 1,
+                            mask: rest,
+                            state: GroupState::Ready,
+                        });
                     }
                     return Ok(());
                 }
-                Op::BranchTable(targets) => {
+                PtxOp::BranchTable(targets) => {
                     self.branch_table(warp, targets, slots.a, pc, active)?;
                     let rest = mask & !active;
                     if rest != 0 {
-                        warp.groups.push(Group { pc: pc + 1, mask: rest, state: State::Ready });
+                        warp.groups.push(LaneGroup {
+                            pc: pc + 1,
+                            mask: rest,
+                            state: GroupState::Ready,
+                        });
                     }
                     return Ok(());
                 }
-                Op::Exit => {
+                PtxOp::Exit => {
                     self.finish_copies(warp, active);
                     warp.end(active);
                     mask &= !active;
@@ -171,64 +188,68 @@ impl Machine<'_> {
                         return Ok(());
                     }
                     if !warp.groups.is_empty() {
-                        warp.groups.push(Group { pc: pc + 1, mask, state: State::Ready });
+                        warp.groups.push(LaneGroup { pc: pc + 1, mask, state: GroupState::Ready });
                         return Ok(());
                     }
                 }
-                Op::Multiply(_) | Op::LoadMatrix(_) | Op::TransposeMatrix
+                PtxOp::Multiply(_) | PtxOp::LoadMatrix(_) | PtxOp::TransposeMatrix
                     if active != ALL && warp.alive == ALL =>
                 {
                     // `.sync`: lanes that went other ways before may come later.
                     self.wait_for_lanes(warp, pc, mask, active);
                     return Ok(());
                 }
-                Op::Multiply(multiply) => self.multiply(warp, multiply, pc, active)?,
-                Op::LoadMatrix(load) => self.load_matrix(warp, load, pc, active)?,
-                Op::TransposeMatrix => self.transpose_matrix(warp, slots, pc, active)?,
-                Op::Convert(convert) => {
+                PtxOp::Multiply(multiply) => self.multiply(warp, multiply, pc, active)?,
+                PtxOp::LoadMatrix(load) => self.load_matrix(warp, load, pc, active)?,
+                PtxOp::TransposeMatrix => self.transpose_matrix(warp, slots, pc, active)?,
+                PtxOp::Convert(convert) => {
                     for lane in lanes(active) {
                         let bits = warp.registers.lane(convert.from, slots.a, lane);
                         let result = convert.conversion.apply(bits);
                         warp.registers.set_lane(convert.to, slots.d, lane, result);
                     }
                 }
-                Op::Atomic(atomic) => self.atomic(warp, atomic, pc, active)?,
-                Op::CopyAsync(copy) => self.copy_async(warp, copy, pc, active)?,
-                Op::CopyCommit => warp.copies.commit(active),
-                Op::CopyWait(groups) => self.copy_wait(warp, *groups, pc, active),
-                Op::Fence(scope) => self.fence(*scope),
-                Op::Nothing => {}
-                Op::Clock(kind) => {
+                PtxOp::Atomic(atomic) => self.atomic(warp, atomic, pc, active)?,
+                PtxOp::CopyAsync(copy) => self.copy_async(warp, copy, pc, active)?,
+                PtxOp::CopyCommit => warp.copies.commit(active),
+                PtxOp::CopyWait(groups) => self.copy_wait(warp, *groups, pc, active),
+                PtxOp::Fence(scope) => self.fence(*scope),
+                PtxOp::Nothing => {}
+                PtxOp::Clock(kind) => {
                     let time = self.steps.wrapping_add(SHARE - *left);
                     for lane in lanes(active) {
                         warp.registers.set_lane(*kind, slots.d, lane, time);
                     }
                 }
-                Op::IsSpace(space) => {
+                PtxOp::IsSpace(space) => {
                     let mut inside = 0;
                     for lane in lanes(active) {
                         let address = warp.registers.lane(Kind::B64, slots.a, lane);
                         let found = crate::memory::windows::resolve(address).0;
-                        inside |= Mask::from(found == *space) << lane;
+                        inside |= LaneMask::from(found == *space) << lane;
                     }
                     warp.registers.set_predicate(slots.d, inside, active);
                 }
-                Op::ActiveMask => {
+                PtxOp::ActiveMask => {
                     for lane in lanes(active) {
                         warp.registers.set_lane(Kind::B32, slots.d, lane, u64::from(active));
                     }
                 }
-                Op::Trap => {
+                PtxOp::Trap => {
                     let lane = active.trailing_zeros() as usize;
                     return Err(self.fault(warp.index, pc, lane, FaultKind::Trap));
                 }
-                Op::Shuffle(_) | Op::Vote(_) | Op::Match(_) | Op::Reduce(_) | Op::WarpSync => {
+                PtxOp::Shuffle(_)
+                | PtxOp::Vote(_)
+                | PtxOp::Match(_)
+                | PtxOp::Reduce(_)
+                | PtxOp::WarpSync => {
                     if !self.exchange(warp, instruction, pc, active)? {
                         self.wait_for_lanes(warp, pc, mask, active);
                         return Ok(());
                     }
                 }
-                Op::Barrier(barrier) => {
+                PtxOp::Barrier(barrier) => {
                     // All lanes of the warp that have not ended must come to this instruction.
                     if active != warp.alive {
                         self.wait_for_lanes(warp, pc, mask, active);
@@ -236,29 +257,30 @@ impl Machine<'_> {
                     }
                     self.arrive(warp, barrier, slots, pc, active)?;
                     self.arrived = barrier.kind == BarrierKind::Arrive;
-                    let state = if self.arrived { State::Ready } else { State::AtBarrier };
-                    warp.groups.push(Group { pc: pc + 1, mask: active, state });
+                    let state =
+                        if self.arrived { GroupState::Ready } else { GroupState::AtBarrier };
+                    warp.groups.push(LaneGroup { pc: pc + 1, mask: active, state });
                     return Ok(());
                 }
             }
             pc += 1;
             if pc == join {
-                warp.groups.push(Group { pc, mask, state: State::Ready });
+                warp.groups.push(LaneGroup { pc, mask, state: GroupState::Ready });
                 return Ok(());
             }
         }
     }
 
     /// Parks the active lanes until others come; those that the guard excludes go on.
-    fn wait_for_lanes(&mut self, warp: &mut Warp, pc: u32, mask: Mask, active: Mask) {
+    fn wait_for_lanes(&mut self, warp: &mut Warp, pc: u32, mask: LaneMask, active: LaneMask) {
         // The instruction is counted when it is run.
         let executed = &mut self.executed[pc as usize];
         executed.warps -= 1;
         executed.lanes -= u64::from(active.count_ones());
-        warp.groups.push(Group { pc, mask: active, state: State::Meeting });
+        warp.groups.push(LaneGroup { pc, mask: active, state: GroupState::Meeting });
         let rest = mask & !active;
         if rest != 0 {
-            warp.groups.push(Group { pc: pc + 1, mask: rest, state: State::Ready });
+            warp.groups.push(LaneGroup { pc: pc + 1, mask: rest, state: GroupState::Ready });
         }
     }
 
@@ -268,7 +290,7 @@ impl Machine<'_> {
         targets: &[u32],
         slot: u32,
         pc: u32,
-        active: Mask,
+        active: LaneMask,
     ) -> Result<(), Fault> {
         for lane in lanes(active) {
             let index = warp.registers.lane(Kind::B32, slot, lane) as usize;
@@ -276,7 +298,7 @@ impl Machine<'_> {
                 let what = format!("entry {index} of a table of {} branch targets", targets.len());
                 return Err(self.fault(warp.index, pc, lane, FaultKind::InvalidOperand(what)));
             };
-            let group = Group { pc: target, mask: 1 << lane, state: State::Ready };
+            let group = LaneGroup { pc: target, mask: 1 << lane, state: GroupState::Ready };
             warp.groups.push(group);
         }
         Ok(())
@@ -284,7 +306,8 @@ impl Machine<'_> {
 
     /// A warp that cannot go on has ended, or all its lanes wait at the same barrier.
     fn check_stopped(&self, warp: &Warp) -> Result<(), Fault> {
-        let Some(stuck) = warp.groups.iter().find(|group| group.state == State::Meeting) else {
+        let Some(stuck) = warp.groups.iter().find(|group| group.state == GroupState::Meeting)
+        else {
             return Ok(());
         };
         let lane = stuck.mask.trailing_zeros() as usize;
@@ -295,13 +318,13 @@ impl Machine<'_> {
         for group in &warp.groups {
             if group.mask & stuck.mask == 0 {
                 // Behind a barrier, the instruction that is waited at is the one before.
-                let at = group.pc - u32::from(group.state == State::AtBarrier);
+                let at = group.pc - u32::from(group.state == GroupState::AtBarrier);
                 what += &format!(", of which {:#010x} wait at {}", group.mask, place(at));
             }
         }
-        let at_barrier = |group: &Group| {
-            group.state == State::AtBarrier
-                || matches!(self.kernel.code[group.pc as usize].op, Op::Barrier(_))
+        let at_barrier = |group: &LaneGroup| {
+            group.state == GroupState::AtBarrier
+                || matches!(self.kernel.code[group.pc as usize].op, PtxOp::Barrier(_))
         };
         let kind = if warp.groups.iter().any(at_barrier) {
             FaultKind::BarrierDivergence(what)
@@ -313,7 +336,7 @@ impl Machine<'_> {
 }
 
 /// The numbers of a mask's lanes.
-pub(super) fn lanes(mask: Mask) -> impl Iterator<Item = usize> {
+pub(super) fn lanes(mask: LaneMask) -> impl Iterator<Item = usize> {
     let mut left = mask;
     std::iter::from_fn(move || {
         if left == 0 {

@@ -1,11 +1,11 @@
 //! One lane's access to memory, with every check, in any space. `access` has shorter ways for
 //! whole warps; where those find something odd, they come here to say what it is.
 
-use super::Machine;
+use super::RunningLaunch;
 use super::access::extend;
-use super::global_races::{self, Manner};
+use super::global_races::{GlobalActor, GlobalManner, GlobalRace};
 use super::shared::{PENDING, UNWRITTEN, WRITTEN};
-use super::shared_races::{self, Actor};
+use super::shared_races::{SharedActor, SharedManner, SharedRace};
 use super::warp::Warp;
 use crate::fault::{Access, Conflict, Fault, FaultKind};
 use crate::memory::windows;
@@ -41,16 +41,16 @@ pub(super) struct LaneAccess {
 }
 
 impl LaneAccess {
-    fn shared_manner(&self) -> shared_races::Manner {
+    fn shared_manner(&self) -> SharedManner {
         match (self.atomic, self.swap) {
-            (_, true) => shared_races::Manner::Swap,
-            (true, false) => shared_races::Manner::Atomic,
-            (false, false) => shared_races::Manner::Plain,
+            (_, true) => SharedManner::Swap,
+            (true, false) => SharedManner::Atomic,
+            (false, false) => SharedManner::Plain,
         }
     }
 }
 
-impl Machine<'_> {
+impl RunningLaunch<'_> {
     /// Checks alignment and bounds.
     pub(super) fn place(&self, warp: &Warp, access: &LaneAccess) -> Result<Place, Fault> {
         let LaneAccess { what, pc, lane, bytes, .. } = *access;
@@ -273,7 +273,8 @@ impl Machine<'_> {
             }
             Place::Global { allocation, offset } => {
                 let Some(races) = &mut self.global_races else { return Ok(()) };
-                let manner = if access.atomic { Manner::AtomicRead } else { Manner::Read };
+                let manner =
+                    if access.atomic { GlobalManner::AtomicRead } else { GlobalManner::Read };
                 let actor = global_actor(warp, lane, pc);
                 match races.access(allocation, offset as u64, bytes, actor, manner) {
                     Some(other) => Err(self.global_race(warp, access, other)),
@@ -318,9 +319,9 @@ impl Machine<'_> {
                 let unchanged = known.bytes[offset..offset + count] == *bytes
                     && !known.initialised[offset..offset + count].contains(&UNWRITTEN);
                 let manner = match (access.atomic, access.swap) {
-                    (_, true) => Manner::Swap,
-                    (true, false) => Manner::AtomicWrite,
-                    (false, false) => Manner::Write { unchanged },
+                    (_, true) => GlobalManner::Swap,
+                    (true, false) => GlobalManner::AtomicWrite,
+                    (false, false) => GlobalManner::Write { unchanged },
                 };
                 let actor = global_actor(warp, lane, pc);
                 let other = races.access(allocation, offset as u64, access.bytes, actor, manner);
@@ -339,9 +340,9 @@ impl Machine<'_> {
         warp: &Warp,
         access: &LaneAccess,
         offset: usize,
-        other: shared_races::Other,
+        other: SharedRace,
     ) -> Fault {
-        let Actor { warp: other_warp, lane, pc } = other.actor;
+        let SharedActor { warp: other_warp, lane, pc } = other.actor;
         let (line, source) = self.place_of(pc);
         let conflict = Conflict {
             block: self.block,
@@ -367,12 +368,7 @@ impl Machine<'_> {
     }
 
     #[cold]
-    pub(super) fn global_race(
-        &self,
-        warp: &Warp,
-        access: &LaneAccess,
-        other: global_races::Other,
-    ) -> Fault {
+    pub(super) fn global_race(&self, warp: &Warp, access: &LaneAccess, other: GlobalRace) -> Fault {
         let (line, source) = self.place_of(other.pc);
         let [x, y, _] = self.config.grid;
         let number = other.block;
@@ -402,6 +398,6 @@ fn kind_of(wrote: bool, atomic: bool) -> Access {
     }
 }
 
-fn global_actor(warp: &Warp, lane: usize, pc: u32) -> global_races::Actor {
-    global_races::Actor { thread: warp.index * LANES as u32 + lane as u32, pc }
+fn global_actor(warp: &Warp, lane: usize, pc: u32) -> GlobalActor {
+    GlobalActor { thread: warp.index * LANES as u32 + lane as u32, pc }
 }

@@ -7,16 +7,16 @@
 //! with one rounding to nearest each, as a chain of `fma` would. Tensor cores add several products
 //! at once with a different rounding: results agree only up to rounding errors.
 
-use super::Machine;
+use super::RunningLaunch;
 use super::lane_access::LaneAccess;
 use super::shared::WRITTEN;
-use super::shared_races::Manner;
+use super::shared_races::SharedManner;
 use super::warp::Warp;
 use crate::fault::{Access, Fault, FaultKind};
 use crate::instruction::{Factor, LoadMatrix, Multiply};
 use crate::lanes::rounding::{bf16_to_f32, canonical, f16_to_f32};
 use crate::lanes::{Slots, call_for};
-use crate::registers::{ALL, LANES, Mask, Narrow, Registers};
+use crate::registers::{ALL, LANES, LaneMask, Narrow, Registers};
 
 /// The register that holds the transpose of the matrix in another.
 fn transposed(row: &Narrow) -> Narrow {
@@ -29,9 +29,9 @@ fn transposed(row: &Narrow) -> Narrow {
     result
 }
 
-impl Machine<'_> {
+impl RunningLaunch<'_> {
     /// These instructions need all lanes of a warp.
-    fn need_all(&self, warp: &Warp, pc: u32, active: Mask) -> Result<(), Fault> {
+    fn need_all(&self, warp: &Warp, pc: u32, active: LaneMask) -> Result<(), Fault> {
         if active == ALL {
             return Ok(());
         }
@@ -45,7 +45,7 @@ impl Machine<'_> {
         warp: &mut Warp,
         load: &LoadMatrix,
         pc: u32,
-        active: Mask,
+        active: LaneMask,
     ) -> Result<(), Fault> {
         self.need_all(warp, pc, active)?;
         let addresses = load.address.of_lanes(&warp.registers);
@@ -83,7 +83,7 @@ impl Machine<'_> {
         }
         let bytes = bytes.try_into().ok()?;
         if let Some(races) = &mut self.shared_races {
-            let (actor, manner) = (warp.actor(lane, pc), Manner::Plain);
+            let (actor, manner) = (warp.actor(lane, pc), SharedManner::Plain);
             if races.read_by(address, 16, actor, 0, &warp.order, manner).is_some() {
                 return None;
             }
@@ -112,7 +112,7 @@ impl Machine<'_> {
         warp: &mut Warp,
         slots: &Slots,
         pc: u32,
-        active: Mask,
+        active: LaneMask,
     ) -> Result<(), Fault> {
         self.need_all(warp, pc, active)?;
         let result = transposed(warp.registers.narrow(slots.a));
@@ -125,7 +125,7 @@ impl Machine<'_> {
         warp: &mut Warp,
         multiply: &Multiply,
         pc: u32,
-        active: Mask,
+        active: LaneMask,
     ) -> Result<(), Fault> {
         self.need_all(warp, pc, active)?;
         let registers = &mut warp.registers;

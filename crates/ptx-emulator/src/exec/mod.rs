@@ -17,15 +17,15 @@ mod warp;
 use crate::fault::{Fault, FaultKind, FaultSite};
 use crate::lanes::{Simd, scramble};
 use crate::launch::{Checks, LaunchConfig};
-use crate::memory::Memory;
-use crate::program::{Constant, Kernel, Program, Special};
+use crate::memory::DeviceMemory;
+use crate::program::{Constant, PtxKernel, PtxProgram, Special};
 use crate::registers::LANES;
 use crate::stats::Stats;
 use crate::types::Kind;
 
 use global_races::GlobalRaces;
-use interpreter::Outcome;
-use shared::Shared;
+use interpreter::TurnEnd;
+use shared::SharedMemory;
 use shared_races::SharedRaces;
 use warp::Warp;
 
@@ -42,8 +42,8 @@ const SLICE: u64 = 1 << 16;
 ///
 /// The first fault. What the kernel did until then stays in memory.
 pub fn launch(
-    memory: &mut Memory,
-    program: &Program,
+    memory: &mut DeviceMemory,
+    program: &PtxProgram,
     kernel: &str,
     config: &LaunchConfig,
     params: &[u8],
@@ -53,7 +53,7 @@ pub fn launch(
         return Err(Fault::launch(kernel, "the program has no kernel of this name"));
     };
     validate(found, config, params).map_err(|what| Fault::launch(kernel, what))?;
-    let mut machine = Machine::new(memory, program, found, config, params, checks);
+    let mut machine = RunningLaunch::new(memory, program, found, config, params, checks);
     let mut warps = machine.warps().map_err(|what| Fault::launch(kernel, what))?;
     let [x, y, _] = config.grid;
     let blocks: u64 = config.grid.iter().map(|&count| u64::from(count)).product();
@@ -71,7 +71,7 @@ pub fn launch(
     Ok(stats)
 }
 
-fn validate(kernel: &Kernel, config: &LaunchConfig, params: &[u8]) -> Result<(), String> {
+fn validate(kernel: &PtxKernel, config: &LaunchConfig, params: &[u8]) -> Result<(), String> {
     let LaunchConfig { grid, block, dynamic_shared } = *config;
     let limits = [(1 << 31) - 1, 65535, 65535];
     if grid.iter().zip(limits).any(|(&count, limit)| count == 0 || count > limit) {
@@ -138,16 +138,16 @@ struct Executed {
 }
 
 /// One launch as it runs: everything but the warps.
-struct Machine<'a> {
-    memory: &'a mut Memory,
-    program: &'a Program,
-    kernel: &'a Kernel,
+struct RunningLaunch<'a> {
+    memory: &'a mut DeviceMemory,
+    program: &'a PtxProgram,
+    kernel: &'a PtxKernel,
     config: &'a LaunchConfig,
     parameters: &'a [u8],
     checks: &'a Checks,
     block: [u32; 3],
     block_number: u32,
-    shared: Shared,
+    shared: SharedMemory,
     shared_races: Option<SharedRaces>,
     global_races: Option<GlobalRaces>,
     barriers: barrier::Barriers,
@@ -163,15 +163,15 @@ struct Machine<'a> {
     arrived: bool,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> RunningLaunch<'a> {
     fn new(
-        memory: &'a mut Memory,
-        program: &'a Program,
-        kernel: &'a Kernel,
+        memory: &'a mut DeviceMemory,
+        program: &'a PtxProgram,
+        kernel: &'a PtxKernel,
         config: &'a LaunchConfig,
         parameters: &'a [u8],
         checks: &'a Checks,
-    ) -> Machine<'a> {
+    ) -> RunningLaunch<'a> {
         let bytes = (kernel.shared_bytes + config.dynamic_shared) as usize;
         let shared_races = checks.shared_races && bytes > 0;
         let shared_races = shared_races.then(|| SharedRaces::new(bytes, kernel.shared_grain));
@@ -179,7 +179,7 @@ impl<'a> Machine<'a> {
             let pages = std::mem::take(&mut memory.pages);
             GlobalRaces::new(memory.allocations(), kernel.global_grain, pages)
         });
-        Machine {
+        RunningLaunch {
             program,
             kernel,
             config,
@@ -187,7 +187,7 @@ impl<'a> Machine<'a> {
             checks,
             block: [0; 3],
             block_number: 0,
-            shared: Shared::new(bytes),
+            shared: SharedMemory::new(bytes),
             shared_races,
             global_races,
             barriers: barrier::Barriers::default(),
@@ -302,7 +302,7 @@ impl<'a> Machine<'a> {
                 }
                 ran = true;
                 let outcome = self.run_warp(&mut warps[index])?;
-                if outcome != Outcome::Sliced {
+                if outcome != TurnEnd::Sliced {
                     self.complete_barriers(warps)?;
                 }
             }

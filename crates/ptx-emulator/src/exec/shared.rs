@@ -8,14 +8,14 @@ pub(super) const WRITTEN: u8 = 1;
 pub(super) const PENDING: u8 = 2;
 
 /// Bytes of shared memory, and the state of each.
-pub(super) struct Shared {
+pub(super) struct SharedMemory {
     pub bytes: Vec<u8>,
     pub state: Vec<u8>,
 }
 
-impl Shared {
-    pub fn new(bytes: usize) -> Shared {
-        Shared { bytes: vec![0xcd; bytes], state: vec![UNWRITTEN; bytes] }
+impl SharedMemory {
+    pub fn new(bytes: usize) -> SharedMemory {
+        SharedMemory { bytes: vec![0xcd; bytes], state: vec![UNWRITTEN; bytes] }
     }
 
     /// Begins a block; without a check of uninitialised reads all bytes count as written.

@@ -14,7 +14,7 @@
 //! one set, with the time of the last: at most a race with an early one of them goes unseen.
 
 use super::warp::Warp;
-use crate::registers::{ALL, BITS, LANES, Mask};
+use crate::registers::{ALL, BITS, LANES, LaneMask};
 
 /// Times of which each lane of a warp knows that all was done before, by lane.
 type Clock = [[u32; LANES]; LANES];
@@ -34,7 +34,7 @@ pub(super) struct WarpOrder {
 
 impl WarpOrder {
     /// The lanes of the mask meet at a time.
-    fn meet(&mut self, members: Mask, now: u32) {
+    fn meet(&mut self, members: LaneMask, now: u32) {
         let clock = self.lanes.get_or_insert_with(|| Box::new([[0; LANES]; LANES]));
         let mut joined = [0; LANES];
         for lane in super::interpreter::lanes(members) {
@@ -58,7 +58,7 @@ impl WarpOrder {
 
 /// The thread and the instruction of an access.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Actor {
+pub(super) struct SharedActor {
     pub warp: u32,
     pub lane: u32,
     pub pc: u32,
@@ -66,8 +66,8 @@ pub(super) struct Actor {
 
 /// Another access that one is not ordered with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Other {
-    pub actor: Actor,
+pub(super) struct SharedRace {
+    pub actor: SharedActor,
     pub wrote: bool,
     pub atomic: bool,
 }
@@ -94,18 +94,18 @@ const MANY: u32 = 1 << 30;
 const SWAP: u32 = 1 << 29;
 const PC_BITS: u32 = 19;
 
-fn pack(actor: Actor) -> u32 {
+fn pack(actor: SharedActor) -> u32 {
     (actor.warp << 5 | actor.lane) << PC_BITS | actor.pc & ((1 << PC_BITS) - 1)
 }
 
-fn unpack(packed: u32) -> Actor {
+fn unpack(packed: u32) -> SharedActor {
     let thread = packed >> PC_BITS & 0x3ff;
-    Actor { warp: thread >> 5, lane: thread & 31, pc: packed & ((1 << PC_BITS) - 1) }
+    SharedActor { warp: thread >> 5, lane: thread & 31, pc: packed & ((1 << PC_BITS) - 1) }
 }
 
 /// How an access counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Manner {
+pub(super) enum SharedManner {
     Plain,
     /// Does not race with others of its kind.
     Atomic,
@@ -151,7 +151,7 @@ impl SharedRaces {
     }
 
     /// The lanes of the mask meet; `all` if no other lane of the warp is left.
-    pub fn lanes_meet(&mut self, order: &mut WarpOrder, members: Mask, all: bool) {
+    pub fn lanes_meet(&mut self, order: &mut WarpOrder, members: LaneMask, all: bool) {
         self.now += 1;
         if all {
             order.full = self.now;
@@ -180,7 +180,7 @@ impl SharedRaces {
         }
     }
 
-    fn is_behind(&self, t: Actor, order: &WarpOrder, s: Actor, time: u32) -> bool {
+    fn is_behind(&self, t: SharedActor, order: &WarpOrder, s: SharedActor, time: u32) -> bool {
         if t.warp == s.warp {
             t.lane == s.lane || order.is_behind(t.lane as usize, s.lane as usize, time)
         } else {
@@ -198,17 +198,17 @@ impl SharedRaces {
     fn writer(
         &self,
         cell: &Cell,
-        actor: Actor,
+        actor: SharedActor,
         order: &WarpOrder,
-        manner: Manner,
+        manner: SharedManner,
         reads: bool,
-    ) -> Option<Other> {
+    ) -> Option<SharedRace> {
         if cell.write_time < self.barrier {
             return None;
         }
         let atomic = cell.writer & ATOMIC != 0;
         let swapped = cell.writer & SWAP != 0 && reads;
-        if swapped || atomic && manner != Manner::Plain {
+        if swapped || atomic && manner != SharedManner::Plain {
             return None;
         }
         let other = unpack(cell.writer);
@@ -220,11 +220,11 @@ impl SharedRaces {
         } else {
             self.is_behind(actor, order, other, cell.write_time)
         };
-        (!ordered).then_some(Other { actor: other, wrote: true, atomic })
+        (!ordered).then_some(SharedRace { actor: other, wrote: true, atomic })
     }
 
     /// A read that a write of a piece is not ordered with.
-    fn reader(&self, cell: &Cell, actor: Actor, order: &WarpOrder) -> Option<Other> {
+    fn reader(&self, cell: &Cell, actor: SharedActor, order: &WarpOrder) -> Option<SharedRace> {
         if cell.read_time < self.barrier {
             return None;
         }
@@ -232,12 +232,16 @@ impl SharedRaces {
             let last = unpack(cell.reader);
             let known = last.warp == warp && (last.lane == lane || warp != actor.warp);
             let lane = if known { last.lane } else { lane };
-            Some(Other { actor: Actor { warp, lane, pc: last.pc }, wrote: false, atomic: false })
+            Some(SharedRace {
+                actor: SharedActor { warp, lane, pc: last.pc },
+                wrote: false,
+                atomic: false,
+            })
         };
         for warp in super::interpreter::lanes(cell.reading_warps) {
             let warp = warp as u32;
             if warp != actor.warp {
-                let reader = Actor { warp, lane: 0, pc: 0 };
+                let reader = SharedActor { warp, lane: 0, pc: 0 };
                 if !self.is_behind(actor, order, reader, cell.read_time) {
                     return found(warp, 0);
                 }
@@ -258,10 +262,10 @@ impl SharedRaces {
         &mut self,
         address: u64,
         bytes: u32,
-        actor: Actor,
+        actor: SharedActor,
         order: &WarpOrder,
-        manner: Manner,
-    ) -> Option<Other> {
+        manner: SharedManner,
+    ) -> Option<SharedRace> {
         self.read_by(address, bytes, actor, 1 << actor.lane, order, manner)
     }
 
@@ -271,11 +275,11 @@ impl SharedRaces {
         &mut self,
         address: u64,
         bytes: u32,
-        actor: Actor,
-        lanes: Mask,
+        actor: SharedActor,
+        lanes: LaneMask,
         order: &WarpOrder,
-        manner: Manner,
-    ) -> Option<Other> {
+        manner: SharedManner,
+    ) -> Option<SharedRace> {
         for index in self.pieces(address, bytes) {
             let cell = self.cells[index];
             if cell.write_time >= self.barrier
@@ -283,14 +287,14 @@ impl SharedRaces {
             {
                 return Some(other);
             }
-            if manner != Manner::Plain {
+            if manner != SharedManner::Plain {
                 continue;
             }
             let (mut warps, mut reading) = (1 << actor.warp, lanes);
             if cell.read_time >= self.barrier {
                 let others = cell.reading_warps & !(1 << actor.warp);
                 warps |= if self.warps.is_some() {
-                    let reader = |warp: usize| Actor { warp: warp as u32, lane: 0, pc: 0 };
+                    let reader = |warp: usize| SharedActor { warp: warp as u32, lane: 0, pc: 0 };
                     super::interpreter::lanes(others)
                         .filter(|&warp| !self.is_behind(actor, order, reader(warp), cell.read_time))
                         .fold(0, |mask, warp| mask | 1 << warp)
@@ -324,7 +328,7 @@ impl SharedRaces {
         &mut self,
         address: u64,
         offsets: &[u32; LANES],
-        active: Mask,
+        active: LaneMask,
         bytes: u32,
         warp: &Warp,
         pc: u32,
@@ -342,7 +346,7 @@ impl SharedRaces {
             }
             left &= !lanes;
             let start = address + u64::from(offsets[first]);
-            let (order, manner) = (&warp.order, Manner::Plain);
+            let (order, manner) = (&warp.order, SharedManner::Plain);
             for index in self.pieces(start, bytes) {
                 let piece = (index as u64) << self.shift;
                 if simple && self.cells[index].write_time < self.barrier {
@@ -367,14 +371,14 @@ impl SharedRaces {
         &mut self,
         address: u64,
         offsets: &[u32; LANES],
-        active: Mask,
+        active: LaneMask,
         bytes: u32,
         warp: &Warp,
         pc: u32,
     ) -> bool {
         for lane in super::interpreter::lanes(active) {
             let start = address + u64::from(offsets[lane]);
-            let (actor, manner) = (warp.actor(lane, pc), Manner::Plain);
+            let (actor, manner) = (warp.actor(lane, pc), SharedManner::Plain);
             if self.check_write(start, bytes, actor, &warp.order, manner).is_some() {
                 return false;
             }
@@ -390,13 +394,13 @@ impl SharedRaces {
         &self,
         address: u64,
         bytes: u32,
-        actor: Actor,
+        actor: SharedActor,
         order: &WarpOrder,
-        manner: Manner,
-    ) -> Option<Other> {
+        manner: SharedManner,
+    ) -> Option<SharedRace> {
         for cell in &self.cells[self.pieces(address, bytes)] {
             if cell.read_time >= self.barrier
-                && manner != Manner::Swap
+                && manner != SharedManner::Swap
                 && let Some(other) = self.reader(cell, actor, order)
             {
                 return Some(other);
@@ -412,12 +416,12 @@ impl SharedRaces {
 
     /// Notes a write.
     #[inline(always)]
-    pub fn write(&mut self, address: u64, bytes: u32, actor: Actor, manner: Manner) {
+    pub fn write(&mut self, address: u64, bytes: u32, actor: SharedActor, manner: SharedManner) {
         for index in self.pieces(address, bytes) {
             let cell = &mut self.cells[index];
             let mut writer = pack(actor);
-            if manner != Manner::Plain {
-                writer |= if manner == Manner::Swap { ATOMIC | SWAP } else { ATOMIC };
+            if manner != SharedManner::Plain {
+                writer |= if manner == SharedManner::Swap { ATOMIC | SWAP } else { ATOMIC };
                 let recent = cell.write_time >= self.barrier && cell.writer & ATOMIC != 0;
                 let elsewhere = unpack(cell.writer).warp != actor.warp;
                 if recent && (elsewhere || cell.writer & MANY != 0) {
@@ -431,12 +435,12 @@ impl SharedRaces {
 
 impl Warp {
     /// The thread of a lane at an instruction.
-    pub(super) fn actor(&self, lane: usize, pc: u32) -> Actor {
-        Actor { warp: self.index, lane: lane as u32, pc }
+    pub(super) fn actor(&self, lane: usize, pc: u32) -> SharedActor {
+        SharedActor { warp: self.index, lane: lane as u32, pc }
     }
 }
 
 /// Whether a mask holds all lanes that are left.
-pub(super) fn is_all(members: Mask, alive: Mask) -> bool {
+pub(super) fn is_all(members: LaneMask, alive: LaneMask) -> bool {
     members & alive == alive || members == ALL
 }

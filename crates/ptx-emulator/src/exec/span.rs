@@ -1,15 +1,15 @@
 //! Where the accesses of a warp's lanes lie: addresses that are near to each other in one
 //! allocation or in shared memory, and the checks that look at all of them at once.
 
-use super::Machine;
-use super::global_races::Actor;
+use super::RunningLaunch;
+use super::global_races::GlobalActor;
 use super::interpreter::lanes;
 use super::shared::{PENDING, WRITTEN};
-use super::shared_races::Manner;
+use super::shared_races::SharedManner;
 use super::warp::Warp;
 use crate::instruction::{Address, BaseSlot};
 use crate::memory::windows;
-use crate::registers::{ALL, BITS, LANES, Mask, Registers};
+use crate::registers::{ALL, BITS, LANES, LaneMask, Registers};
 use crate::types::Space;
 
 impl Address {
@@ -48,7 +48,7 @@ pub(super) enum Pattern {
 #[derive(Clone, Copy)]
 pub(super) struct Together {
     pub pc: u32,
-    pub active: Mask,
+    pub active: LaneMask,
     /// Bytes of each lane.
     pub bytes: u32,
     /// Does not race with others of its kind.
@@ -67,7 +67,7 @@ pub(super) struct Span {
 
 impl Span {
     #[inline(always)]
-    pub fn new(addresses: &[u64; LANES], active: Mask, total: u32) -> Option<Span> {
+    pub fn new(addresses: &[u64; LANES], active: LaneMask, total: u32) -> Option<Span> {
         let first = addresses[active.trailing_zeros() as usize % LANES];
         let mut relative = [0i32; LANES];
         let (mut low, mut high) = (0i32, 0i32);
@@ -122,7 +122,7 @@ impl Region {
     pub fn read_lanes(
         &self,
         span: &Span,
-        active: Mask,
+        active: LaneMask,
         bytes: usize,
         data: &mut [[u8; 16]; LANES],
     ) {
@@ -135,7 +135,7 @@ impl Region {
     }
 }
 
-impl Machine<'_> {
+impl RunningLaunch<'_> {
     /// The memory of a span, if it lies within one allocation or in shared memory.
     #[inline(always)]
     pub(super) fn region(&mut self, space: Space, span: &Span) -> Option<Region> {
@@ -151,7 +151,7 @@ impl Machine<'_> {
                 Some(Region { bytes, states, allocation: None, offset: low })
             }
             Space::Global => {
-                let fits = |memory: &crate::memory::Memory, index: usize| {
+                let fits = |memory: &crate::memory::DeviceMemory, index: usize| {
                     let known = memory.allocation(index)?;
                     let offset = low.wrapping_sub(known.base);
                     (offset < known.len() && offset + span.bytes <= known.len()).then_some(offset)
@@ -175,7 +175,7 @@ impl Machine<'_> {
 
 /// Whether all bytes that the active lanes access are written, and no copy is on its way to them.
 #[inline(always)]
-pub(super) fn all_written(region: &Region, span: &Span, active: Mask, total: u32) -> bool {
+pub(super) fn all_written(region: &Region, span: &Span, active: LaneMask, total: u32) -> bool {
     if span.pattern == Pattern::Row {
         // SAFETY: the region has the span's bytes; the row takes all of them.
         let row = unsafe { std::slice::from_raw_parts(region.states, span.bytes as usize) };
@@ -195,7 +195,7 @@ pub(super) fn all_written(region: &Region, span: &Span, active: Mask, total: u32
 }
 
 #[inline(always)]
-fn lanes_written<const N: usize>(region: &Region, span: &Span, active: Mask) -> bool {
+fn lanes_written<const N: usize>(region: &Region, span: &Span, active: LaneMask) -> bool {
     let mut all = [WRITTEN; N];
     for lane in 0..LANES {
         // Lanes that are not active have the offset 0, where an active one is.
@@ -211,14 +211,14 @@ fn lanes_written<const N: usize>(region: &Region, span: &Span, active: Mask) -> 
 }
 
 /// The thread of a lane, for the check of races between blocks.
-fn actor(warp: &Warp, lane: usize, pc: u32) -> Actor {
-    Actor { thread: warp.index * LANES as u32 + lane as u32, pc }
+fn actor(warp: &Warp, lane: usize, pc: u32) -> GlobalActor {
+    GlobalActor { thread: warp.index * LANES as u32 + lane as u32, pc }
 }
 
 /// Notes the reads of all lanes; false if one may race.
 #[inline(always)]
 pub(super) fn note_reads(
-    machine: &mut Machine<'_>,
+    machine: &mut RunningLaunch<'_>,
     warp: &Warp,
     region: &Region,
     span: &Span,
@@ -244,7 +244,7 @@ pub(super) fn note_reads(
         return false;
     }
     if span.pattern == Pattern::Same {
-        let (actor, manner) = (warp.actor(first, pc), Manner::Plain);
+        let (actor, manner) = (warp.actor(first, pc), SharedManner::Plain);
         return races.read_by(region.offset, bytes, actor, active, &warp.order, manner).is_none();
     }
     races.read_all(region.offset, &span.offsets, active, bytes, warp, pc)
@@ -254,7 +254,7 @@ pub(super) fn note_reads(
 /// until then may be noted again.
 #[inline(always)]
 pub(super) fn note_writes(
-    machine: &mut Machine<'_>,
+    machine: &mut RunningLaunch<'_>,
     warp: &Warp,
     region: &Region,
     span: &Span,

@@ -2,12 +2,12 @@
 
 use super::copy::Copies;
 use super::shared_races::WarpOrder;
-use crate::program::Kernel;
-use crate::registers::{ALL, LANES, Mask, Registers};
+use crate::program::PtxKernel;
+use crate::registers::{ALL, LANES, LaneMask, Registers};
 
 /// What a group of lanes does.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum State {
+pub(super) enum GroupState {
     Ready,
     /// Waits at a `.sync` instruction for other lanes.
     Meeting,
@@ -17,10 +17,10 @@ pub(super) enum State {
 
 /// Lanes that are at the same instruction.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Group {
+pub(super) struct LaneGroup {
     pub pc: u32,
-    pub mask: Mask,
-    pub state: State,
+    pub mask: LaneMask,
+    pub state: GroupState,
 }
 
 /// What a warp waits for at a barrier.
@@ -30,18 +30,18 @@ pub(super) struct Waiting {
     pub pc: u32,
     /// The number of threads that it waits for, if the instruction gives one.
     pub threads: Option<u32>,
-    pub mask: Mask,
+    pub mask: LaneMask,
     /// Lanes with a true predicate, of `bar.red`.
-    pub votes: Mask,
+    pub votes: LaneMask,
 }
 
 /// 32 threads.
 pub(super) struct Warp {
     pub index: u32,
     pub registers: Registers,
-    pub groups: Vec<Group>,
+    pub groups: Vec<LaneGroup>,
     /// Lanes that have not ended.
-    pub alive: Mask,
+    pub alive: LaneMask,
     pub waiting: Option<Waiting>,
     /// Groups at later instructions than this go first, as one here has run for long; 0 for none.
     pub turn: u32,
@@ -54,7 +54,7 @@ pub(super) struct Warp {
 }
 
 impl Warp {
-    pub fn new(index: u32, kernel: &Kernel, noise: Option<u64>) -> Warp {
+    pub fn new(index: u32, kernel: &PtxKernel, noise: Option<u64>) -> Warp {
         let local = kernel.local_bytes as usize * LANES;
         Warp {
             index,
@@ -75,7 +75,7 @@ impl Warp {
         let own = threads - self.index * LANES as u32;
         self.alive = if own >= LANES as u32 { ALL } else { (1 << own) - 1 };
         self.groups.clear();
-        self.groups.push(Group { pc: 0, mask: self.alive, state: State::Ready });
+        self.groups.push(LaneGroup { pc: 0, mask: self.alive, state: GroupState::Ready });
         self.waiting = None;
         self.turn = 0;
         self.local_initialised.fill(u8::from(!uninitialised));
@@ -88,15 +88,15 @@ impl Warp {
     }
 
     pub fn is_runnable(&self) -> bool {
-        self.groups.iter().any(|group| group.state == State::Ready)
+        self.groups.iter().any(|group| group.state == GroupState::Ready)
     }
 
     /// Lanes have ended: those that wait for others look again.
-    pub fn end(&mut self, lanes: Mask) {
+    pub fn end(&mut self, lanes: LaneMask) {
         self.alive &= !lanes;
         for group in &mut self.groups {
-            if group.state == State::Meeting {
-                group.state = State::Ready;
+            if group.state == GroupState::Meeting {
+                group.state = GroupState::Ready;
             }
         }
     }

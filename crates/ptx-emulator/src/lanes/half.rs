@@ -6,7 +6,7 @@ use super::rounding::{
 use super::{Bf16, F16, Lane, Table, lane};
 
 /// A 16-bit format: exact widening, and one rounding of an `f64` that was rounded to odd.
-trait Narrow: Lane {
+trait HalfFormat: Lane {
     const NAN: u16;
     fn from_bits(bits: u16) -> Self;
     fn bits(self) -> u16;
@@ -14,7 +14,7 @@ trait Narrow: Lane {
     fn round(value: f64) -> Self;
 }
 
-impl Narrow for F16 {
+impl HalfFormat for F16 {
     const NAN: u16 = 0x7fff;
     #[inline(always)]
     fn from_bits(bits: u16) -> F16 {
@@ -34,7 +34,7 @@ impl Narrow for F16 {
     }
 }
 
-impl Narrow for Bf16 {
+impl HalfFormat for Bf16 {
     const NAN: u16 = 0x7fff;
     #[inline(always)]
     fn from_bits(bits: u16) -> Bf16 {
@@ -55,44 +55,44 @@ impl Narrow for Bf16 {
 }
 
 #[inline(always)]
-fn add<T: Narrow>(a: T, b: T) -> T {
+fn add<T: HalfFormat>(a: T, b: T) -> T {
     T::round(add_to_odd(a.widen(), b.widen()))
 }
 
 #[inline(always)]
-fn subtract<T: Narrow>(a: T, b: T) -> T {
+fn subtract<T: HalfFormat>(a: T, b: T) -> T {
     T::round(add_to_odd(a.widen(), -b.widen()))
 }
 
 #[inline(always)]
-fn multiply<T: Narrow>(a: T, b: T) -> T {
+fn multiply<T: HalfFormat>(a: T, b: T) -> T {
     T::round(a.widen() * b.widen())
 }
 
 #[inline(always)]
-fn fma<T: Narrow>(a: T, b: T, c: T) -> T {
+fn fma<T: HalfFormat>(a: T, b: T, c: T) -> T {
     T::round(add_to_odd(a.widen() * b.widen(), c.widen()))
 }
 
 #[inline(always)]
-fn fma_relu<T: Narrow>(a: T, b: T, c: T) -> T {
+fn fma_relu<T: HalfFormat>(a: T, b: T, c: T) -> T {
     let result = fma(a, b, c);
     let value = result.widen();
     if value.is_nan() || value > 0.0 { result } else { T::from_bits(0) }
 }
 
 #[inline(always)]
-fn negate<T: Narrow>(a: T) -> T {
+fn negate<T: HalfFormat>(a: T) -> T {
     T::from_bits(a.bits() ^ 0x8000)
 }
 
 #[inline(always)]
-fn absolute<T: Narrow>(a: T) -> T {
+fn absolute<T: HalfFormat>(a: T) -> T {
     T::from_bits(a.bits() & 0x7fff)
 }
 
 #[inline(always)]
-fn smaller<T: Narrow>(a: T, b: T) -> T {
+fn smaller<T: HalfFormat>(a: T, b: T) -> T {
     let (x, y) = (a.widen(), b.widen());
     if x.is_nan() && y.is_nan() {
         T::from_bits(T::NAN)
@@ -104,7 +104,7 @@ fn smaller<T: Narrow>(a: T, b: T) -> T {
 }
 
 #[inline(always)]
-fn larger<T: Narrow>(a: T, b: T) -> T {
+fn larger<T: HalfFormat>(a: T, b: T) -> T {
     let (x, y) = (a.widen(), b.widen());
     if x.is_nan() && y.is_nan() {
         T::from_bits(T::NAN)
@@ -116,20 +116,20 @@ fn larger<T: Narrow>(a: T, b: T) -> T {
 }
 
 #[inline(always)]
-fn smaller_or_nan<T: Narrow>(a: T, b: T) -> T {
+fn smaller_or_nan<T: HalfFormat>(a: T, b: T) -> T {
     let nan = a.widen().is_nan() || b.widen().is_nan();
     if nan { T::from_bits(T::NAN) } else { smaller(a, b) }
 }
 
 #[inline(always)]
-fn larger_or_nan<T: Narrow>(a: T, b: T) -> T {
+fn larger_or_nan<T: HalfFormat>(a: T, b: T) -> T {
     let nan = a.widen().is_nan() || b.widen().is_nan();
     if nan { T::from_bits(T::NAN) } else { larger(a, b) }
 }
 
 /// Applies a function to the lower and to the upper halves.
 #[inline(always)]
-fn both<T: Narrow, const N: usize>(words: [u32; N], function: impl Fn([T; N]) -> T) -> u32 {
+fn both<T: HalfFormat, const N: usize>(words: [u32; N], function: impl Fn([T; N]) -> T) -> u32 {
     let low = function(words.map(|word| T::from_bits(word as u16)));
     let high = function(words.map(|word| T::from_bits((word >> 16) as u16)));
     u32::from(low.bits()) | u32::from(high.bits()) << 16

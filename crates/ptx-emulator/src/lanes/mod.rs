@@ -15,7 +15,7 @@ pub(crate) mod rounding;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use crate::registers::{BITS, LANES, Mask, Narrow, Registers, Wide};
+use crate::registers::{BITS, LANES, LaneMask, Narrow, Registers, Wide};
 use crate::types::Kind;
 
 pub(crate) use approximate::scramble;
@@ -36,7 +36,7 @@ pub(crate) struct Slots {
 /// # Safety
 ///
 /// The machine must have the instructions of the [`Simd`] set that the function was compiled for.
-pub(crate) type LaneFn = unsafe fn(&mut Registers, &Slots, Mask);
+pub(crate) type LaneFn = unsafe fn(&mut Registers, &Slots, LaneMask);
 
 /// A set of vector instructions that loops over lanes are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,7 +154,7 @@ pub(crate) trait Lane: Copy {
     fn row(registers: &Registers, slot: u32) -> &Self::Row;
     fn get(row: &Self::Row, lane: usize) -> Self;
     fn put(draft: &mut Self::Draft, lane: usize, value: Self);
-    fn store(registers: &mut Registers, slot: u32, draft: &Self::Draft, mask: Mask);
+    fn store(registers: &mut Registers, slot: u32, draft: &Self::Draft, mask: LaneMask);
 }
 
 macro_rules! lane_type {
@@ -177,7 +177,7 @@ macro_rules! lane_type {
                 row.0[lane] = $to(value);
             }
             #[inline(always)]
-            fn store(registers: &mut Registers, slot: u32, row: &$row, mask: Mask) {
+            fn store(registers: &mut Registers, slot: u32, row: &$row, mask: LaneMask) {
                 registers.$write(slot, row, mask);
             }
         }
@@ -208,15 +208,15 @@ lane_type!(f64, B64, Wide, wide, set_wide, f64::from_bits, f64::to_bits);
 /// A predicate's register is a mask of lanes. Results are put together as one word a lane.
 impl Lane for bool {
     const KIND: Kind = Kind::Predicate;
-    type Row = Mask;
+    type Row = LaneMask;
     type Draft = Narrow;
     const EMPTY: Narrow = Narrow::ZERO;
     #[inline(always)]
-    fn row(registers: &Registers, slot: u32) -> &Mask {
+    fn row(registers: &Registers, slot: u32) -> &LaneMask {
         registers.predicate_row(slot)
     }
     #[inline(always)]
-    fn get(row: &Mask, lane: usize) -> bool {
+    fn get(row: &LaneMask, lane: usize) -> bool {
         row & BITS[lane] != 0
     }
     #[inline(always)]
@@ -224,7 +224,7 @@ impl Lane for bool {
         draft.0[lane] = if value { BITS[lane] } else { 0 };
     }
     #[inline(always)]
-    fn store(registers: &mut Registers, slot: u32, draft: &Narrow, mask: Mask) {
+    fn store(registers: &mut Registers, slot: u32, draft: &Narrow, mask: LaneMask) {
         let mut bits = 0;
         for word in draft.0 {
             bits |= word;
@@ -237,7 +237,7 @@ impl Lane for bool {
 pub(crate) fn unary<A: Lane, D: Lane>(
     registers: &mut Registers,
     slots: &Slots,
-    mask: Mask,
+    mask: LaneMask,
     function: impl Fn(A) -> D,
 ) {
     let a = A::row(registers, slots.a);
@@ -252,7 +252,7 @@ pub(crate) fn unary<A: Lane, D: Lane>(
 pub(crate) fn binary<A: Lane, B: Lane, D: Lane>(
     registers: &mut Registers,
     slots: &Slots,
-    mask: Mask,
+    mask: LaneMask,
     function: impl Fn(A, B) -> D,
 ) {
     let (a, b) = (A::row(registers, slots.a), B::row(registers, slots.b));
@@ -267,7 +267,7 @@ pub(crate) fn binary<A: Lane, B: Lane, D: Lane>(
 pub(crate) fn ternary<A: Lane, B: Lane, C: Lane, D: Lane>(
     registers: &mut Registers,
     slots: &Slots,
-    mask: Mask,
+    mask: LaneMask,
     function: impl Fn(A, B, C) -> D,
 ) {
     let (a, b) = (A::row(registers, slots.a), B::row(registers, slots.b));
@@ -284,7 +284,7 @@ pub(crate) fn ternary<A: Lane, B: Lane, C: Lane, D: Lane>(
 pub(crate) fn quaternary<A: Lane, B: Lane, C: Lane, E: Lane, D: Lane>(
     registers: &mut Registers,
     slots: &Slots,
-    mask: Mask,
+    mask: LaneMask,
     function: impl Fn(A, B, C, E) -> D,
 ) {
     let (a, b) = (A::row(registers, slots.a), B::row(registers, slots.b));
@@ -301,23 +301,23 @@ pub(crate) fn quaternary<A: Lane, B: Lane, C: Lane, E: Lane, D: Lane>(
 macro_rules! versions {
     (|$registers:ident, $slots:ident, $mask:ident| $body:expr) => {{
         use $crate::lanes::{Slots, Versions};
-        use $crate::registers::{Mask, Registers};
+        use $crate::registers::{LaneMask, Registers};
 
         #[inline(always)]
-        fn portable($registers: &mut Registers, $slots: &Slots, $mask: Mask) {
+        fn portable($registers: &mut Registers, $slots: &Slots, $mask: LaneMask) {
             $body
         }
 
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
-        fn avx2(registers: &mut Registers, slots: &Slots, mask: Mask) {
+        fn avx2(registers: &mut Registers, slots: &Slots, mask: LaneMask) {
             portable(registers, slots, mask)
         }
 
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt,avx512f")]
         #[target_feature(enable = "avx512bw,avx512cd,avx512dq,avx512vl")]
-        fn avx512(registers: &mut Registers, slots: &Slots, mask: Mask) {
+        fn avx512(registers: &mut Registers, slots: &Slots, mask: LaneMask) {
             portable(registers, slots, mask)
         }
 
@@ -436,7 +436,7 @@ mod tests {
         let slots = Slots { d: 4, a: 0, b: 1, c: 2, e: 3 };
         for (name, entry) in table().iter() {
             for seed in 0..30 {
-                let run = |simd: Simd, mask: Mask| {
+                let run = |simd: Simd, mask: LaneMask| {
                     let mut registers = registers(seed);
                     // SAFETY: only sets that the machine has are asked for.
                     unsafe { entry.versions.get(simd)(&mut registers, &slots, mask) };

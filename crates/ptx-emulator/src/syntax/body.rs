@@ -3,14 +3,14 @@
 use super::module::Parser;
 use super::scope::{Meaning, Scopes};
 use super::token::{Located, Token};
-use super::{Function, Location, Register, Statement, Symbol};
+use super::{Location, ParsedFunction, Register, Statement, Symbol};
 use crate::error::LoadError;
 use crate::types::Type;
 
 /// Parses `{ … }` into the function.
 pub(super) fn parse<'a>(
     parser: &mut Parser<'a>,
-    function: &mut Function<'a>,
+    function: &mut ParsedFunction<'a>,
     scopes: Scopes<'a>,
 ) -> Result<(), LoadError> {
     parser.expect('{')?;
@@ -42,7 +42,7 @@ pub(super) fn declare_parameter<'a>(
 /// What is known while a body is read.
 pub(super) struct Body<'p, 'a> {
     pub parser: &'p mut Parser<'a>,
-    pub function: &'p mut Function<'a>,
+    pub function: &'p mut ParsedFunction<'a>,
     pub scopes: Scopes<'a>,
     location: Option<u32>,
 }

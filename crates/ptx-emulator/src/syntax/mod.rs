@@ -14,9 +14,9 @@ use crate::types::{Space, Type};
 
 /// All of one PTX text.
 #[derive(Debug, Default)]
-pub(crate) struct Module<'a> {
+pub(crate) struct ParsedModule<'a> {
     pub variables: Vec<Variable>,
-    pub functions: Vec<Function<'a>>,
+    pub functions: Vec<ParsedFunction<'a>>,
     /// Names of source files by their number in `.loc`.
     pub files: BTreeMap<u32, String>,
 }
@@ -36,14 +36,14 @@ pub(crate) struct Variable {
 
 /// One parameter of a kernel, and where it lies among the parameters' bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parameter {
+pub struct KernelParameter {
     pub(crate) name: String,
     pub(crate) offset: u32,
     pub(crate) bytes: u32,
     pub(crate) alignment: u32,
 }
 
-impl Parameter {
+impl KernelParameter {
     /// Its name in the PTX text.
     pub fn name(&self) -> &str {
         &self.name
@@ -67,17 +67,17 @@ impl Parameter {
 
 /// A kernel's declarations and statements.
 #[derive(Debug, Default)]
-pub(crate) struct Function<'a> {
+pub(crate) struct ParsedFunction<'a> {
     pub name: String,
     pub line: u32,
-    pub parameters: Vec<Parameter>,
+    pub parameters: Vec<KernelParameter>,
     pub max_threads: Option<u32>,
     pub registers: Vec<Register>,
     /// Shared and local variables.
     pub variables: Vec<Variable>,
     pub statements: Vec<Statement<'a>>,
     /// What [`Operand::Label`] refers to.
-    pub targets: Vec<Target>,
+    pub targets: Vec<LabelTarget>,
     pub locations: Vec<Location>,
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct Register {
 
 /// Where a label stands.
 #[derive(Clone, Debug)]
-pub(crate) enum Target {
+pub(crate) enum LabelTarget {
     /// Before the statement with this index.
     Statement(u32),
     /// `.branchtargets`.
@@ -118,7 +118,7 @@ pub(crate) struct Statement<'a> {
     pub name: &'a str,
     pub modifiers: Vec<&'a str>,
     pub operands: Vec<Operand>,
-    /// Index into [`Function::locations`].
+    /// Index into [`ParsedFunction::locations`].
     pub location: Option<u32>,
 }
 
@@ -149,11 +149,11 @@ pub(crate) enum Base {
 /// A declared variable or parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Symbol {
-    /// Index into [`Module::variables`]: `.global` and `.const`.
+    /// Index into [`ParsedModule::variables`]: `.global` and `.const`.
     Module(u32),
-    /// Index into [`Function::variables`]: shared and local.
+    /// Index into [`ParsedFunction::variables`]: shared and local.
     Function(u32),
-    /// Index into [`Function::parameters`].
+    /// Index into [`ParsedFunction::parameters`].
     Parameter(u32),
 }
 
@@ -170,7 +170,7 @@ pub(crate) enum Operand {
     Float64(u64),
     /// The address of a variable, and what is added to it.
     Symbol(Symbol, i64),
-    /// Index into [`Function::targets`].
+    /// Index into [`ParsedFunction::targets`].
     Label(u32),
     Address(Base, i64),
     Vector(Vec<Operand>),
@@ -181,6 +181,6 @@ pub(crate) enum Operand {
 }
 
 /// Parses a PTX text.
-pub(crate) fn parse(text: &str) -> Result<Module<'_>, LoadError> {
+pub(crate) fn parse(text: &str) -> Result<ParsedModule<'_>, LoadError> {
     module::parse(text)
 }

@@ -3,16 +3,17 @@
 use super::body;
 use super::scope::Scopes;
 use super::token::{Located, Token, tokens};
-use super::{Function, Module, Parameter, Variable};
+use super::{KernelParameter, ParsedFunction, ParsedModule, Variable};
 use crate::error::LoadError;
 use crate::types::{Space, Type};
 
 /// Most bytes that one variable in global memory may have.
 const MAX_VARIABLE: u64 = 1 << 30;
 
-pub(super) fn parse(text: &str) -> Result<Module<'_>, LoadError> {
+pub(super) fn parse(text: &str) -> Result<ParsedModule<'_>, LoadError> {
     let tokens = tokens(text)?;
-    let mut parser = Parser { tokens, at: 0, module: Module::default(), unscoped: Vec::new() };
+    let mut parser =
+        Parser { tokens, at: 0, module: ParsedModule::default(), unscoped: Vec::new() };
     parser.module()?;
     Ok(parser.module)
 }
@@ -21,7 +22,7 @@ pub(super) fn parse(text: &str) -> Result<Module<'_>, LoadError> {
 pub(super) struct Parser<'a> {
     tokens: Vec<Located<'a>>,
     at: usize,
-    pub module: Module<'a>,
+    pub module: ParsedModule<'a>,
     /// Shared variables of the module: each kernel that names one gets its own.
     pub unscoped: Vec<(&'a str, Variable)>,
 }
@@ -374,7 +375,7 @@ impl<'a> Parser<'a> {
             return Err(self.error_at(token, format!("kernel `{name}` is defined twice")));
         }
         let mut function =
-            Function { name: name.to_owned(), line: token.line, ..Function::default() };
+            ParsedFunction { name: name.to_owned(), line: token.line, ..ParsedFunction::default() };
         let mut scopes = Scopes::new();
         if self.accept('(') && !self.accept(')') {
             loop {
@@ -393,7 +394,7 @@ impl<'a> Parser<'a> {
 
     fn parameter(
         &mut self,
-        function: &mut Function<'a>,
+        function: &mut ParsedFunction<'a>,
         scopes: &mut Scopes<'a>,
     ) -> Result<(), LoadError> {
         if !self.accept_dot("param") {
@@ -414,12 +415,15 @@ impl<'a> Parser<'a> {
         };
         body::declare_parameter(self, token, name, function.parameters.len(), scopes)?;
         let name = name.to_owned();
-        function.parameters.push(Parameter { name, offset, bytes: bytes as u32, alignment });
+        function.parameters.push(KernelParameter { name, offset, bytes: bytes as u32, alignment });
         Ok(())
     }
 
     /// `.maxntid 256, 1, 1` and what else may stand between a kernel's head and its body.
-    fn performance_directives(&mut self, function: &mut Function<'a>) -> Result<(), LoadError> {
+    fn performance_directives(
+        &mut self,
+        function: &mut ParsedFunction<'a>,
+    ) -> Result<(), LoadError> {
         while let Token::Dot(name) = self.peek().token {
             let token = self.peek();
             match name {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Register, Symbol, Target};
+use super::{LabelTarget, Register, Symbol};
 use crate::types::Type;
 
 /// What a name stands for.
@@ -113,18 +113,18 @@ impl<'a> Scopes<'a> {
     }
 
     /// The targets of all labels that were used, or the first name that is none.
-    pub fn resolve(&self) -> Result<Vec<Target>, (&'a str, u32, u32)> {
+    pub fn resolve(&self) -> Result<Vec<LabelTarget>, (&'a str, u32, u32)> {
         let missing = |used: &Use<'a>| (used.name, used.line, used.column);
         let target = |used: &Use<'a>| {
             let (place, scope) = self.place(used.name, used.scope)?;
             Some(match place {
-                LabelPlace::Statement(index) => Target::Statement(*index),
+                LabelPlace::Statement(index) => LabelTarget::Statement(*index),
                 LabelPlace::Table(entries) => {
                     let entry = |name: &&'a str| match self.place(name, scope)?.0 {
                         LabelPlace::Statement(index) => Some(*index),
                         LabelPlace::Table(_) => None,
                     };
-                    Target::Table(entries.iter().map(entry).collect::<Option<_>>()?)
+                    LabelTarget::Table(entries.iter().map(entry).collect::<Option<_>>()?)
                 }
             })
         };

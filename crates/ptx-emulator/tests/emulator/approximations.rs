@@ -1,6 +1,6 @@
 //! The mode in which `.approx` instructions are off by up to the bounds of the PTX ISA manual.
 
-use crate::device::{Device, Parameter, module};
+use crate::device::{Argument, EmulatedDevice, module};
 use vitrine_ptx_emulator::{APPROXIMATIONS, Bound, Checks};
 
 /// The results of an instruction for arguments, with noise or without.
@@ -13,12 +13,12 @@ fn results(instruction: &str, arguments: &[(f32, f32)], seed: Option<u64>) -> Ve
          ld.global.f32 %f1, [%rd1]; ld.global.f32 %f2, [%rd1+4];\n\
          {instruction} %f3, {operands}; st.global.f32 [%rd1+8], %f3; ret;"
     );
-    let mut device = Device::new(&module(".param .u64 p", &body));
+    let mut device = EmulatedDevice::new(&module(".param .u64 p", &body));
     device.checks = Checks { approximate: seed, ..Checks::default() };
     let rows: Vec<f32> = arguments.iter().flat_map(|&(a, b)| [a, b, 0.0]).collect();
     let buffer = device.floats(&rows);
     let blocks = arguments.len() as u32 / 32;
-    device.launch("k", [blocks, 1, 1], [32, 1, 1], &[Parameter::Pointer(buffer)]).unwrap();
+    device.launch("k", [blocks, 1, 1], [32, 1, 1], &[Argument::Pointer(buffer)]).unwrap();
     device.read_floats(buffer, rows.len()).chunks_exact(3).map(|row| row[2]).collect()
 }
 

@@ -1,13 +1,13 @@
 //! A program with its memory, and short ways to fill it, launch kernels and read results.
 
-use vitrine_ptx_emulator::{Checks, Fault, LaunchConfig, Memory, Program, Stats};
+use vitrine_ptx_emulator::{Checks, DeviceMemory, Fault, LaunchConfig, PtxProgram, Stats};
 
 /// The kernels of `fixtures/kernels.cu`.
 pub const KERNELS: &str = include_str!("../fixtures/kernels.ptx");
 
 /// One parameter of a kernel.
 #[derive(Clone, Copy)]
-pub enum Parameter {
+pub enum Argument {
     Pointer(u64),
     Long(u64),
     Int(i32),
@@ -15,18 +15,18 @@ pub enum Parameter {
 }
 
 /// A device that runs one program.
-pub struct Device {
-    pub memory: Memory,
-    pub program: Program,
+pub struct EmulatedDevice {
+    pub memory: DeviceMemory,
+    pub program: PtxProgram,
     pub checks: Checks,
 }
 
-impl Device {
-    pub fn new(ptx: &str) -> Device {
-        let mut memory = Memory::new(1 << 30);
-        let mut program = Program::load(ptx).unwrap_or_else(|error| panic!("{error}"));
+impl EmulatedDevice {
+    pub fn new(ptx: &str) -> EmulatedDevice {
+        let mut memory = DeviceMemory::new(1 << 30);
+        let mut program = PtxProgram::load(ptx).unwrap_or_else(|error| panic!("{error}"));
         program.place_globals(&mut memory).expect("room for variables");
-        Device { memory, program, checks: Checks::default() }
+        EmulatedDevice { memory, program, checks: Checks::default() }
     }
 
     pub fn empty(&mut self, bytes: u64) -> u64 {
@@ -75,7 +75,7 @@ impl Device {
         kernel: &str,
         grid: [u32; 3],
         block: [u32; 3],
-        parameters: &[Parameter],
+        parameters: &[Argument],
     ) -> Result<Stats, Fault> {
         self.launch_with(kernel, LaunchConfig { grid, block, dynamic_shared: 0 }, parameters)
     }
@@ -84,23 +84,23 @@ impl Device {
         &mut self,
         kernel: &str,
         config: LaunchConfig,
-        parameters: &[Parameter],
+        parameters: &[Argument],
     ) -> Result<Stats, Fault> {
         let bytes = self.pack(kernel, parameters);
-        let Device { memory, program, checks } = self;
+        let EmulatedDevice { memory, program, checks } = self;
         vitrine_ptx_emulator::launch(memory, program, kernel, &config, &bytes, checks)
     }
 
     /// The bytes of parameters at the offsets that the kernel declares.
-    fn pack(&self, kernel: &str, parameters: &[Parameter]) -> Vec<u8> {
+    fn pack(&self, kernel: &str, parameters: &[Argument]) -> Vec<u8> {
         let Some(kernel) = self.program.kernel(kernel) else { return Vec::new() };
         let mut bytes = vec![0; kernel.param_bytes() as usize];
         assert_eq!(kernel.parameters().len(), parameters.len());
         for (declared, given) in kernel.parameters().iter().zip(parameters) {
             let value = match given {
-                Parameter::Pointer(value) | Parameter::Long(value) => value.to_le_bytes().to_vec(),
-                Parameter::Int(value) => value.to_le_bytes().to_vec(),
-                Parameter::Float(value) => value.to_le_bytes().to_vec(),
+                Argument::Pointer(value) | Argument::Long(value) => value.to_le_bytes().to_vec(),
+                Argument::Int(value) => value.to_le_bytes().to_vec(),
+                Argument::Float(value) => value.to_le_bytes().to_vec(),
             };
             assert_eq!(value.len(), declared.bytes() as usize, "{}", declared.name());
             bytes[declared.offset() as usize..][..value.len()].copy_from_slice(&value);

@@ -1,6 +1,6 @@
 //! Lanes that part and meet: loops, early ends, nested branches, tables of targets, waiting lanes.
 
-use crate::device::{Device, Parameter, module};
+use crate::device::{Argument, EmulatedDevice, module};
 use vitrine_ptx_emulator::Checks;
 
 /// Runs a body for one block and gives what each thread left in `%r2`; `%r1` is its number, `%rd1`
@@ -14,11 +14,11 @@ fn run(threads: u32, body: &str) -> Vec<u32> {
     );
     let mut results = Vec::new();
     for schedule in [None].into_iter().chain((0..20).map(Some)) {
-        let mut device = Device::new(&module(".param .u64 p", &text));
+        let mut device = EmulatedDevice::new(&module(".param .u64 p", &text));
         device.checks = Checks { schedule, ..Checks::default() };
         let buffer = device.empty(4 * u64::from(threads));
         device
-            .launch("k", [1, 1, 1], [threads, 1, 1], &[Parameter::Pointer(buffer)])
+            .launch("k", [1, 1, 1], [threads, 1, 1], &[Argument::Pointer(buffer)])
             .unwrap_or_else(|fault| panic!("{fault}"));
         results.push(device.read_words(buffer, threads as usize));
     }
@@ -70,9 +70,9 @@ fn lanes_meet_again_behind_branches() {
          ld.param.u64 %rd1, [p]; mov.u32 %r1, %tid.x; mad.wide.u32 %rd1, %r1, 4, %rd1;\n\
          {body}\nst.global.u32 [%rd1], %r2; ret;"
     );
-    let mut device = Device::new(&module(".param .u64 p", &text));
+    let mut device = EmulatedDevice::new(&module(".param .u64 p", &text));
     let buffer = device.empty(128);
-    device.launch("k", [1, 1, 1], [32, 1, 1], &[Parameter::Pointer(buffer)]).unwrap();
+    device.launch("k", [1, 1, 1], [32, 1, 1], &[Argument::Pointer(buffer)]).unwrap();
     let wanted = each(32, |t| if t & 3 == 0 { 832 } else { 2432 });
     assert_eq!(device.read_words(buffer, 32), wanted);
 }

@@ -1,12 +1,12 @@
 //! Text that is no PTX, or PTX that the emulator does not know: an error with its line, no panic.
 
 use crate::device::{KERNELS, module};
-use vitrine_ptx_emulator::{LoadError, Program};
+use vitrine_ptx_emulator::{LoadError, PtxProgram};
 
 fn refused(body: &str) -> LoadError {
     let declarations = ".reg .b32 %r<9>; .reg .b64 %rd<9>; .reg .f32 %f<9>; .reg .pred %p<9>;\n";
     let text = module(".param .u64 p", &format!("{declarations}{body}"));
-    match Program::load(&text) {
+    match PtxProgram::load(&text) {
         Ok(_) => panic!("`{body}` was loaded"),
         Err(error) => error,
     }
@@ -111,7 +111,7 @@ fn declarations_that_do_not_fit_are_refused() {
         ("hello", "expected a directive"),
         (".version", "without a number"),
     ] {
-        let error = Program::load(text).expect_err(text);
+        let error = PtxProgram::load(text).expect_err(text);
         assert!(error.to_string().contains(part), "{text}: {error}");
     }
 }
@@ -120,7 +120,7 @@ fn declarations_that_do_not_fit_are_refused() {
 fn text_that_breaks_off_anywhere_never_panics() {
     for end in (0..KERNELS.len()).step_by(61) {
         let Some(text) = KERNELS.get(..end) else { continue };
-        let _ = Program::load(text);
+        let _ = PtxProgram::load(text);
     }
 }
 
@@ -130,7 +130,7 @@ fn text_with_changed_bytes_never_panics() {
     let end = KERNELS[start..].find("\n}\n").unwrap() + start + 3;
     let head = ".version 9.0\n.target sm_80\n.address_size 64\n";
     let text = format!("{head}{}", &KERNELS[start..end]);
-    Program::load(&text).expect("the kernel alone is well formed");
+    PtxProgram::load(&text).expect("the kernel alone is well formed");
     let mut state = 1u64;
     let mut draw = |limit: usize| {
         state =
@@ -154,7 +154,7 @@ fn text_with_changed_bytes_never_panics() {
             }
         }
         if let Ok(text) = String::from_utf8(bytes) {
-            errors += usize::from(Program::load(&text).is_err());
+            errors += usize::from(PtxProgram::load(&text).is_err());
         }
     }
     assert!(errors > 500, "most changes are errors, but only {errors} were");

@@ -1,9 +1,9 @@
 //! Kernels that nvcc compiled, against the same arithmetic in Rust: `fixtures/kernels.cu`.
 
-use crate::device::{Device, KERNELS, Parameter, noise};
+use crate::device::{Argument, EmulatedDevice, KERNELS, noise};
 use vitrine_ptx_emulator::Space;
 
-use Parameter::{Float, Int, Long, Pointer};
+use Argument::{Float, Int, Long, Pointer};
 
 fn bf16(value: f32) -> u16 {
     let bits = value.to_bits();
@@ -24,7 +24,7 @@ fn assert_close(found: &[f32], wanted: &[f32], relative: f32, absolute: f32) {
 
 #[test]
 fn axpy_writes_each_element_once() {
-    let mut device = Device::new(KERNELS);
+    let mut device = EmulatedDevice::new(KERNELS);
     for n in [1, 31, 32, 100, 1000] {
         let (x, y) = (noise(n, 1), noise(n, 2));
         let (px, py) = (device.floats(&x), device.floats(&y));
@@ -42,7 +42,7 @@ fn axpy_writes_each_element_once() {
 
 #[test]
 fn transpose_through_shared_memory() {
-    let mut device = Device::new(KERNELS);
+    let mut device = EmulatedDevice::new(KERNELS);
     for (rows, columns) in [(32, 32), (33, 70), (1, 5)] {
         let input = noise(rows * columns, 3);
         let (from, to) = (device.floats(&input), device.empty(4 * (rows * columns) as u64));
@@ -60,7 +60,7 @@ fn transpose_through_shared_memory() {
 
 #[test]
 fn softmax_with_warp_shuffles() {
-    let mut device = Device::new(KERNELS);
+    let mut device = EmulatedDevice::new(KERNELS);
     for (rows, columns) in [(1, 1), (5, 17), (9, 100)] {
         let input: Vec<f32> = noise(rows * columns, 4).iter().map(|x| 8.0 * x).collect();
         let from = device.floats(&input);
@@ -83,7 +83,7 @@ fn softmax_with_warp_shuffles() {
 
 #[test]
 fn the_last_block_adds_up_what_all_have_written() {
-    let mut device = Device::new(KERNELS);
+    let mut device = EmulatedDevice::new(KERNELS);
     let x = noise(5000, 5);
     let (input, parts) = (device.floats(&x), device.empty(4 * 7));
     let (result, finished) = (device.empty(4), device.words(&[0]));
@@ -100,7 +100,7 @@ fn the_last_block_adds_up_what_all_have_written() {
 
 #[test]
 fn philox_gives_the_known_words() {
-    let mut device = Device::new(KERNELS);
+    let mut device = EmulatedDevice::new(KERNELS);
     let out = device.empty(16 * 40);
     let parameters = [Pointer(out), Long(0), Long(0), Int(40)];
     device.launch("philox", [2, 1, 1], [32, 1, 1], &parameters).unwrap();
@@ -115,7 +115,7 @@ fn philox_gives_the_known_words() {
 
 #[test]
 fn a_product_with_tensor_cores() {
-    let mut device = Device::new(KERNELS);
+    let mut device = EmulatedDevice::new(KERNELS);
     for (m, n, k) in [(32, 32, 16), (64, 32, 48), (40, 50, 24), (5, 7, 8)] {
         let a: Vec<u16> = noise(m * k, 6).into_iter().map(bf16).collect();
         let b: Vec<u16> = noise(n * k, 7).into_iter().map(bf16).collect();
@@ -141,7 +141,7 @@ fn a_product_with_tensor_cores() {
 
 #[test]
 fn a_product_in_tf32() {
-    let mut device = Device::new(KERNELS);
+    let mut device = EmulatedDevice::new(KERNELS);
     let (a, b) = (noise(16 * 8, 8), noise(8 * 8, 9));
     let (pa, pb, pc) = (device.floats(&a), device.floats(&b), device.empty(4 * 128));
     device
@@ -161,7 +161,7 @@ fn a_product_in_tf32() {
 
 #[test]
 fn a_strided_copy_with_conversions() {
-    let mut device = Device::new(KERNELS);
+    let mut device = EmulatedDevice::new(KERNELS);
     let sizes = [3usize, 5, 4];
     let n: usize = sizes.iter().product();
     let values: Vec<f64> = (0..n).map(|i| i as f64 * 1.37 + 0.2).collect();
@@ -188,7 +188,7 @@ fn a_strided_copy_with_conversions() {
         block: [64, 1, 1],
         dynamic_shared: 0,
     };
-    let Device { memory, program, checks } = &mut device;
+    let EmulatedDevice { memory, program, checks } = &mut device;
     vitrine_ptx_emulator::launch(memory, program, "gather", &config, &parameters, checks).unwrap();
     for i in 0..n {
         let index = [i / 20, i / 4 % 5, i % 4];

@@ -1,13 +1,13 @@
 //! Bounds, alignment, unwritten memory and asynchronous copies: each check is silent on a right
 //! kernel and fires on a small bug in it.
 
-use crate::device::{Device, KERNELS, Parameter, module, noise};
+use crate::device::{Argument, EmulatedDevice, KERNELS, module, noise};
 use vitrine_ptx_emulator::{Access, Checks, FaultKind, Space};
 
-use Parameter::{Float, Int, Pointer};
+use Argument::{Float, Int, Pointer};
 
 /// `axpy` on buffers of 100 elements.
-fn axpy(device: &mut Device, n: i32) -> Result<(), FaultKind> {
+fn axpy(device: &mut EmulatedDevice, n: i32) -> Result<(), FaultKind> {
     let (x, y) = (device.floats(&noise(100, 1)), device.floats(&noise(100, 2)));
     let parameters = [Float(2.0), Pointer(x), Pointer(y), Int(n)];
     let result = device.launch("axpy", [1, 1, 1], [128, 1, 1], &parameters);
@@ -16,7 +16,7 @@ fn axpy(device: &mut Device, n: i32) -> Result<(), FaultKind> {
 
 #[test]
 fn an_access_behind_an_allocation_is_seen() {
-    let mut device = Device::new(KERNELS);
+    let mut device = EmulatedDevice::new(KERNELS);
     assert_eq!(axpy(&mut device, 100), Ok(()));
     let Err(FaultKind::OutOfBounds { access, space, bytes, nearest, address, .. }) =
         axpy(&mut device, 101)
@@ -30,7 +30,7 @@ fn an_access_behind_an_allocation_is_seen() {
 
 #[test]
 fn a_fault_names_the_thread_and_both_lines() {
-    let mut device = Device::new(KERNELS);
+    let mut device = EmulatedDevice::new(KERNELS);
     let (x, y) = (device.floats(&[0.0; 65]), device.floats(&[0.0; 64]));
     let parameters = [Float(2.0), Pointer(x), Pointer(y), Int(65)];
     let fault = device.launch("axpy", [3, 1, 1], [32, 1, 1], &parameters).unwrap_err();
@@ -57,7 +57,7 @@ fn a_fault_names_the_thread_and_both_lines() {
 
 #[test]
 fn a_freed_buffer_is_not_used_again() {
-    let mut device = Device::new(KERNELS);
+    let mut device = EmulatedDevice::new(KERNELS);
     let (x, y) = (device.floats(&[1.0; 32]), device.floats(&[1.0; 32]));
     device.memory.free(x).unwrap();
     device.floats(&[1.0; 32]);
@@ -68,7 +68,7 @@ fn a_freed_buffer_is_not_used_again() {
 
 #[test]
 fn a_null_pointer_is_out_of_bounds() {
-    let mut device = Device::new(KERNELS);
+    let mut device = EmulatedDevice::new(KERNELS);
     let x = device.floats(&[1.0; 32]);
     let parameters = [Float(2.0), Pointer(x), Pointer(0), Int(32)];
     let fault = device.launch("axpy", [1, 1, 1], [32, 1, 1], &parameters).unwrap_err();
@@ -77,7 +77,7 @@ fn a_null_pointer_is_out_of_bounds() {
 
 #[test]
 fn memory_that_nobody_wrote_is_not_read() {
-    let mut device = Device::new(KERNELS);
+    let mut device = EmulatedDevice::new(KERNELS);
     let (x, y) = (device.empty(400), device.floats(&[0.0; 100]));
     device.memory.write(x, &[0; 397]).unwrap();
     let parameters = [Float(2.0), Pointer(x), Pointer(y), Int(99)];
@@ -107,7 +107,7 @@ fn one_warp(declarations: &str, body: &str) -> String {
 }
 
 fn run(ptx: &str) -> Result<(), FaultKind> {
-    let mut device = Device::new(ptx);
+    let mut device = EmulatedDevice::new(ptx);
     let buffer = device.words(&[0; 64]);
     let result = device.launch("k", [1, 1, 1], [32, 1, 1], &[Pointer(buffer)]);
     result.map(|_| ()).map_err(|fault| fault.kind().clone())
@@ -170,7 +170,7 @@ fn shared_memory_is_unwritten_again_in_the_next_block() {
          READ:\n\
          ld.shared.u32 %r4, [s];",
     );
-    let mut device = Device::new(&ptx);
+    let mut device = EmulatedDevice::new(&ptx);
     let buffer = device.words(&[0; 64]);
     device.launch("k", [1, 1, 1], [32, 1, 1], &[Pointer(buffer)]).unwrap();
     let fault = device.launch("k", [2, 1, 1], [32, 1, 1], &[Pointer(buffer)]).unwrap_err();
@@ -228,7 +228,7 @@ fn generic_addresses_reach_each_space() {
          add.s64 %rd9, %rd1, %rd4;\n\
          st.u32 [%rd9], %r4;",
     );
-    let mut device = Device::new(&ptx);
+    let mut device = EmulatedDevice::new(&ptx);
     let buffer = device.words(&[0; 64]);
     device.launch("k", [1, 1, 1], [32, 1, 1], &[Pointer(buffer)]).unwrap();
     let wanted: Vec<u32> = (0..32).map(|lane| 2 * lane).collect();
@@ -240,7 +240,7 @@ fn product(from: &str, to: &str) -> Result<(), FaultKind> {
     let start = KERNELS.find(".entry matmul_bf16").unwrap();
     let (head, tail) = KERNELS.split_at(start);
     assert!(tail.contains(from));
-    let mut device = Device::new(&(head.to_owned() + &tail.replace(from, to)));
+    let mut device = EmulatedDevice::new(&(head.to_owned() + &tail.replace(from, to)));
     let halves = vec![0x3f80; 64 * 48];
     let (a, b) = (device.halves(&halves), device.halves(&halves));
     let c = device.empty(4 * 64 * 64);
@@ -305,7 +305,7 @@ fn a_copy_fills_up_with_zeros_and_reads_no_more_than_told() {
          add.u64 %rd3, %rd1, %rd2;\n\
          st.global.v4.u32 [%rd3+16], {%r5, %r6, %r7, %r8};",
     );
-    let mut device = Device::new(&ptx);
+    let mut device = EmulatedDevice::new(&ptx);
     let buffer = device.empty(16 + 512);
     device.memory.write(buffer, &[0xff; 15]).unwrap();
     device.launch("k", [1, 1, 1], [32, 1, 1], &[Pointer(buffer)]).unwrap();

@@ -1,21 +1,21 @@
 //! Races, barriers and deadlocks: each check is silent on a right kernel and fires on a small bug.
 
-use crate::device::{Device, KERNELS, Parameter, module, noise};
+use crate::device::{Argument, EmulatedDevice, KERNELS, module, noise};
 use vitrine_ptx_emulator::{Access, Checks, FaultKind, LaunchConfig};
 
-use Parameter::{Int, Pointer};
+use Argument::{Int, Pointer};
 
 /// The fixture with a part of one kernel's PTX replaced, all of it or the first.
-fn changed(kernel: &str, from: &str, to: &str, first_only: bool) -> Device {
+fn changed(kernel: &str, from: &str, to: &str, first_only: bool) -> EmulatedDevice {
     let start = KERNELS.find(&format!(".entry {kernel}(")).unwrap();
     let end = KERNELS[start..].find("\n}\n").unwrap() + start;
     let body = &KERNELS[start..end];
     assert!(body.contains(from), "{kernel} has no {from}");
     let body = if first_only { body.replacen(from, to, 1) } else { body.replace(from, to) };
-    Device::new(&format!("{}{body}{}", &KERNELS[..start], &KERNELS[end..]))
+    EmulatedDevice::new(&format!("{}{body}{}", &KERNELS[..start], &KERNELS[end..]))
 }
 
-fn transpose(mut device: Device) -> Result<(), FaultKind> {
+fn transpose(mut device: EmulatedDevice) -> Result<(), FaultKind> {
     let from = device.floats(&noise(64 * 64, 1));
     let to = device.empty(4 * 64 * 64);
     let parameters = [Pointer(from), Pointer(to), Int(64), Int(64)];
@@ -25,7 +25,7 @@ fn transpose(mut device: Device) -> Result<(), FaultKind> {
 
 #[test]
 fn a_missing_barrier_is_a_race_of_two_named_threads() {
-    assert_eq!(transpose(Device::new(KERNELS)), Ok(()));
+    assert_eq!(transpose(EmulatedDevice::new(KERNELS)), Ok(()));
     let mut device = changed("transpose", "bar.sync \t0;", "", false);
     // The first warp would read what is not written yet.
     device.checks.uninitialised = false;
@@ -47,7 +47,7 @@ fn switched_off_checks_are_silent() {
 }
 
 /// The tensor-core product with three steps of two stages.
-fn product(mut device: Device) -> Result<(), FaultKind> {
+fn product(mut device: EmulatedDevice) -> Result<(), FaultKind> {
     let halves = vec![0x3f80; 64 * 48];
     let (a, b) = (device.halves(&halves), device.halves(&halves));
     let c = device.empty(4 * 64 * 64);
@@ -59,7 +59,7 @@ fn product(mut device: Device) -> Result<(), FaultKind> {
 
 #[test]
 fn a_pipeline_needs_a_barrier_before_a_stage_is_filled_again() {
-    assert_eq!(product(Device::new(KERNELS)), Ok(()));
+    assert_eq!(product(EmulatedDevice::new(KERNELS)), Ok(()));
     let barriers = KERNELS[KERNELS.find(".entry matmul_bf16").unwrap()..].matches("bar.sync");
     assert!(barriers.count() >= 2);
     // Without the first barrier warps read what others have copied; without the last they copy
@@ -74,16 +74,16 @@ fn a_pipeline_needs_a_barrier_before_a_stage_is_filled_again() {
     let last = KERNELS[start..end].rfind("bar.sync \t0;").unwrap() + start;
     let text = format!("{}{}", &KERNELS[..last], &KERNELS[last + "bar.sync \t0;".len()..]);
     // Other warps meet the copies still on their way, or, if they came before, have read just now.
-    let found = product(Device::new(&text));
+    let found = product(EmulatedDevice::new(&text));
     assert!(matches!(found, Err(FaultKind::CopyPending { access: Access::Load, .. })), "{found:?}");
-    let mut device = Device::new(&text);
+    let mut device = EmulatedDevice::new(&text);
     device.checks.schedule = Some(1);
     let found = product(device);
     let seen = matches!(found, Err(FaultKind::CopyPending { .. } | FaultKind::SharedRace { .. }));
     assert!(seen, "{found:?}");
 }
 
-fn sum(mut device: Device) -> Result<(), FaultKind> {
+fn sum(mut device: EmulatedDevice) -> Result<(), FaultKind> {
     let x = device.floats(&noise(1000, 5));
     let (parts, result, finished) = (device.empty(4 * 4), device.empty(4), device.words(&[0]));
     let parameters = [Pointer(x), Pointer(parts), Pointer(result), Pointer(finished), Int(1000)];
@@ -93,7 +93,7 @@ fn sum(mut device: Device) -> Result<(), FaultKind> {
 
 #[test]
 fn what_other_blocks_wrote_is_read_only_behind_a_fence() {
-    assert_eq!(sum(Device::new(KERNELS)), Ok(()));
+    assert_eq!(sum(EmulatedDevice::new(KERNELS)), Ok(()));
     let found = sum(changed("sum", "membar.gl;", "", false));
     let Err(FaultKind::GlobalRace { access: Access::Load, other, .. }) = found else {
         panic!("{found:?}");
@@ -122,7 +122,7 @@ fn run(grid: u32, block: u32, body: &str) -> Result<(), FaultKind> {
 }
 
 fn run_with(checks: Checks, grid: u32, block: u32, body: &str) -> Result<(), FaultKind> {
-    let mut device = Device::new(&kernel(body));
+    let mut device = EmulatedDevice::new(&kernel(body));
     device.checks = checks;
     let buffer = device.words(&[0; 256]);
     let result = device.launch("k", [grid, 1, 1], [block, 1, 1], &[Pointer(buffer)]);
@@ -343,7 +343,7 @@ const RING: &str = "setp.ge.u32 %p1, %r1, 32; setp.eq.u32 %p3, %r1, 0; setp.eq.u
 #[test]
 fn a_ring_of_named_barriers_keeps_its_order() {
     for schedule in [None, Some(1), Some(2)] {
-        let mut device = Device::new(&kernel(RING));
+        let mut device = EmulatedDevice::new(&kernel(RING));
         device.checks.schedule = schedule;
         let buffer = device.empty(4);
         device.launch("k", [1, 1, 1], [64, 1, 1], &[Pointer(buffer)]).unwrap();
@@ -449,11 +449,11 @@ fn a_trap_and_a_loop_without_end_stop_the_launch() {
 #[test]
 fn launches_that_are_not_possible_say_why() {
     let refused = |config: LaunchConfig, bytes: usize, kernel: &str, place: bool| {
-        let mut device = Device::new(KERNELS);
+        let mut device = EmulatedDevice::new(KERNELS);
         if !place {
-            device.program = vitrine_ptx_emulator::Program::load(KERNELS).unwrap();
+            device.program = vitrine_ptx_emulator::PtxProgram::load(KERNELS).unwrap();
         }
-        let Device { memory, program, checks } = &mut device;
+        let EmulatedDevice { memory, program, checks } = &mut device;
         let bytes = vec![0; bytes];
         let found = vitrine_ptx_emulator::launch(memory, program, kernel, &config, &bytes, checks);
         let fault = found.unwrap_err();
@@ -479,7 +479,7 @@ fn launches_that_are_not_possible_say_why() {
 fn the_order_of_blocks_warps_and_lanes_does_not_matter() {
     let mut results = Vec::new();
     for schedule in [None, Some(0), Some(1), Some(2), Some(3)] {
-        let mut device = Device::new(KERNELS);
+        let mut device = EmulatedDevice::new(KERNELS);
         device.checks.schedule = schedule;
         let from = device.floats(&noise(70 * 33, 1));
         let to = device.empty(4 * 70 * 33);

@@ -1,6 +1,6 @@
 //! Runs one instruction on chosen operands, one case a lane.
 
-use crate::device::{Device, Parameter, module};
+use crate::device::{Argument, EmulatedDevice, module};
 
 /// The width of an operand; `P` is a predicate.
 #[derive(Clone, Copy, PartialEq)]
@@ -53,7 +53,7 @@ fn evaluate(body: &str, result: Kind, inputs: &[Kind], cases: &[Vec<u64>]) -> Ve
     };
     text += "st.global.u64 [%rd1+32], x; ret;";
 
-    let mut device = Device::new(&module(".param .u64 p", &text));
+    let mut device = EmulatedDevice::new(&module(".param .u64 p", &text));
     let mut words = Vec::new();
     for case in cases {
         let mut row = [0u64; 5];
@@ -63,7 +63,7 @@ fn evaluate(body: &str, result: Kind, inputs: &[Kind], cases: &[Vec<u64>]) -> Ve
     let buffer = device.bytes(&words);
     let threads = cases.len() as u32;
     device
-        .launch("k", [1, 1, 1], [threads, 1, 1], &[Parameter::Pointer(buffer)])
+        .launch("k", [1, 1, 1], [threads, 1, 1], &[Argument::Pointer(buffer)])
         .unwrap_or_else(|fault| panic!("{body}: {fault}"));
     let found = device.read_bytes(buffer, words.len());
     let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());

@@ -1,6 +1,6 @@
 //! Exchange between the lanes of a warp and the threads of a block.
 
-use crate::device::{Device, Parameter, module};
+use crate::device::{Argument, EmulatedDevice, module};
 
 /// Runs a body for one block and gives what each thread left in `%r2`; `%r1` is its number.
 fn run(threads: u32, body: &str) -> Vec<u32> {
@@ -10,10 +10,10 @@ fn run(threads: u32, body: &str) -> Vec<u32> {
          ld.param.u64 %rd1, [p]; mov.u32 %r1, %tid.x; mad.wide.u32 %rd1, %r1, 4, %rd1;\n\
          mov.u32 %r2, 0;\n{body}\nst.global.u32 [%rd1], %r2; ret;"
     );
-    let mut device = Device::new(&module(".param .u64 p", &text));
+    let mut device = EmulatedDevice::new(&module(".param .u64 p", &text));
     let buffer = device.empty(4 * u64::from(threads));
     device
-        .launch("k", [1, 1, 1], [threads, 1, 1], &[Parameter::Pointer(buffer)])
+        .launch("k", [1, 1, 1], [threads, 1, 1], &[Argument::Pointer(buffer)])
         .unwrap_or_else(|fault| panic!("{body}: {fault}"));
     device.read_words(buffer, threads as usize)
 }
@@ -200,10 +200,10 @@ fn special_registers_say_where_a_thread_is() {
                 popc.b32 %r12, %r10; popc.b32 %r13, %r11; mad.lo.u32 %r12, %r12, 33, %r13;\n\
                 mad.lo.u32 %r21, %r12, 1000000, %r21;\n\
                 st.global.u32 [%rd1], %r21; ret;";
-    let mut device = Device::new(&module(".param .u64 p", text));
+    let mut device = EmulatedDevice::new(&module(".param .u64 p", text));
     let count = 2 * 3 * 2 * 60;
     let buffer = device.empty(4 * count);
-    let parameters = [Parameter::Pointer(buffer)];
+    let parameters = [Argument::Pointer(buffer)];
     device.launch("k", [2, 3, 2], [5, 3, 4], &parameters).unwrap();
     let wanted = |index: u32| {
         let lane = index % 60 % 32;

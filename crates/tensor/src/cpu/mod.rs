@@ -88,6 +88,7 @@ impl Storage for CpuBackend {
 
     fn poison(&self) {
         self.pool.poison();
+        scratch::poison();
     }
 }
 

@@ -6,12 +6,22 @@ use bytemuck::Pod;
 
 use super::buffer::Buffer;
 
+thread_local! {
+    /// Small ones first.
+    static FREE: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Overwrites the buffers of all threads that work here with NaN; see [`Backend::poison`](crate::Backend::poison).
+pub(crate) fn poison() {
+    let fill = || {
+        FREE.with_borrow_mut(|free| free.iter_mut().for_each(|b| b.bytes_mut().fill(0xff)));
+    };
+    fill();
+    rayon::broadcast(|_| fill());
+}
+
 /// Runs `work` on a thread's own buffer of `len` numbers with any content. May be nested.
 pub(crate) fn with_scratch<A: Pod, R>(len: usize, work: impl FnOnce(&mut [A]) -> R) -> R {
-    thread_local! {
-        /// Small ones first.
-        static FREE: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
-    }
     let bytes = len * size_of::<A>();
     // The smallest that is large enough; else the largest is given up for a larger one.
     let found = FREE.with_borrow_mut(|free| {

@@ -1,14 +1,15 @@
 //! Activations and dropout.
 
-use vitrine_tensor::{Activation, DType};
+use vitrine_tensor::{Activation, DType, Result};
 
 use super::mask;
 use crate::case::Case;
 use crate::compare::Comparison;
-use crate::inputs::Layout;
+use crate::inputs::{Layout, Setup};
 use crate::reference::{activation as reference, array};
 
-const ACTIVATIONS: [Activation; 3] = [Activation::GeluErf, Activation::GeluTanh, Activation::Relu];
+pub(crate) const ACTIVATIONS: [Activation; 3] =
+    [Activation::GeluErf, Activation::GeluTanh, Activation::Relu];
 
 const SHAPES: [&[usize]; 7] = [&[], &[1], &[0, 4], &[7, 9], &[3, 5, 7], &[700, 37], &[2, 17_000]];
 
@@ -19,30 +20,55 @@ pub(super) fn cases() -> Vec<Case> {
             for activation in ACTIVATIONS {
                 let name = format!("{activation:?} {shape:?}, {layout:?}");
                 cases.push(Case::new("activate", name.clone(), move |s| {
-                    let x = s.laid_out(1, shape, layout)?;
-                    let expected = reference::activate(&x.values, activation);
-                    Ok(vec![Comparison::new("y", &x.tensor.activate(activation)?, &expected)?])
+                    activate(s, shape, layout, activation)
                 }));
                 cases.push(Case::new("activate_grad", name, move |s| {
-                    let (x, dy) = (s.laid_out(1, shape, layout)?, s.laid_out(2, shape, layout)?);
-                    let dx = x.tensor.activate_grad(activation, &dy.tensor)?;
-                    let expected = reference::activate_grad(&x.values, activation, &dy.values);
-                    Ok(vec![Comparison::new("dx", &dx, &expected)?])
+                    activate_grad(s, shape, layout, activation)
                 }));
             }
             for p in [0.0, 0.1, 0.999] {
                 let name = format!("p {p}, {shape:?}, {layout:?}");
-                cases.push(Case::new("dropout", name, move |s| {
-                    let x = s.laid_out(1, shape, layout)?;
-                    let expected = reference::dropout(&x.values, &mask(p, 2));
-                    Ok(vec![Comparison::new("y", &x.tensor.dropout(mask(p, 2))?, &expected)?])
-                }));
+                cases.push(Case::new("dropout", name, move |s| dropout(s, shape, layout, p)));
             }
         }
     }
     cases.push(first_rows());
     cases.extend(ACTIVATIONS.map(far_out));
     cases
+}
+
+pub(crate) fn activate(
+    s: &Setup,
+    shape: &[usize],
+    layout: Layout,
+    activation: Activation,
+) -> Result<Vec<Comparison>> {
+    let x = s.laid_out(1, shape, layout)?;
+    let expected = reference::activate(&x.values, activation);
+    Ok(vec![Comparison::new("y", &x.tensor.activate(activation)?, &expected)?])
+}
+
+pub(crate) fn activate_grad(
+    s: &Setup,
+    shape: &[usize],
+    layout: Layout,
+    activation: Activation,
+) -> Result<Vec<Comparison>> {
+    let (x, dy) = (s.laid_out(1, shape, layout)?, s.laid_out(2, shape, layout)?);
+    let dx = x.tensor.activate_grad(activation, &dy.tensor)?;
+    let expected = reference::activate_grad(&x.values, activation, &dy.values);
+    Ok(vec![Comparison::new("dx", &dx, &expected)?])
+}
+
+pub(crate) fn dropout(
+    s: &Setup,
+    shape: &[usize],
+    layout: Layout,
+    p: f64,
+) -> Result<Vec<Comparison>> {
+    let x = s.laid_out(1, shape, layout)?;
+    let expected = reference::dropout(&x.values, &mask(p, 2));
+    Ok(vec![Comparison::new("y", &x.tensor.dropout(mask(p, 2))?, &expected)?])
 }
 
 /// The mask of a tensor that holds the first rows of larger samples.

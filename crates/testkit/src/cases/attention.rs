@@ -11,7 +11,7 @@ use crate::reference::{Array, Sum, flat};
 
 /// How queries, keys and values lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Form {
+pub(crate) enum Form {
     /// Side by side in one tensor.
     Packed,
     /// The queries of the first tokens of one tensor that holds all three.
@@ -23,14 +23,14 @@ enum Form {
 }
 
 /// Sequences, queries, keys, width, heads.
-type Extents = [usize; 5];
+pub(crate) type Extents = [usize; 5];
 
 #[derive(Clone, Copy)]
-struct Plan {
-    extents: Extents,
-    form: Form,
-    valid_lens: Option<&'static [i64]>,
-    dropout: Option<Dropout>,
+pub(crate) struct Plan {
+    pub(crate) extents: Extents,
+    pub(crate) form: Form,
+    pub(crate) valid_lens: Option<&'static [i64]>,
+    pub(crate) dropout: Option<Dropout>,
 }
 
 /// Heads narrower than this are multiplied in the accumulator's type. For wider ones a backend may round weights and
@@ -163,7 +163,7 @@ impl Plan {
     }
 }
 
-fn forward(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
+pub(crate) fn forward(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
     let Operands { tensors: [query, key, value], values: [q, k, v] } = &operands(s, plan)?;
     let lens = plan.lens(s)?;
     let attention =
@@ -185,7 +185,7 @@ fn weighted(v: &Array, y: &Array) -> Array {
     y.mapv(|y| if y == 0.0 { 0.0 } else { 4.0 * largest })
 }
 
-fn gradient(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
+pub(crate) fn gradient(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
     let Operands { tensors: [query, key, value], values: [q, k, v] } = &operands(s, plan)?;
     let lens = plan.lens(s)?;
     let attention =

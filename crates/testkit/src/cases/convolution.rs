@@ -1,6 +1,6 @@
 //! Windows of images, and convolution.
 
-use vitrine_tensor::{DType, Windows};
+use vitrine_tensor::{DType, Result, Windows};
 
 use crate::case::Case;
 use crate::compare::Comparison;
@@ -38,21 +38,9 @@ pub(super) fn cases() -> Vec<Case> {
         for layout in Layout::ALL {
             let name = format!("{shape:?} in {windows:?}, {layout:?}");
             cases.push(Case::new("unfold", name.clone(), move |s| {
-                let images = s.laid_out(1, &shape, layout)?;
-                let expected = reference::unfold(&images.values, &windows);
-                let found = images.tensor.unfold(&windows)?;
-                Ok(vec![Comparison::new("windows", &found, &expected)?.exact()])
+                unfold(s, shape, windows, layout)
             }));
-            cases.push(Case::new("fold", name, move |s| {
-                let from = random(1, reference::unfold(&random(1, &shape), &windows).shape());
-                let from = s.placed(&from, layout)?;
-                let images = from.tensor.fold(&windows, &shape)?;
-                let expected = reference::fold(&from.values, &windows, &shape);
-                Ok(vec![match windows.are_apart() {
-                    true => Comparison::new("images", &images, &expected.value)?.exact(),
-                    false => Comparison::of_sum("images", &images, &expected)?,
-                }])
-            }));
+            cases.push(Case::new("fold", name, move |s| fold(s, shape, windows, layout)));
         }
         for (outputs, layouts) in [
             (1, [Layout::Dense, Layout::Dense]),
@@ -60,7 +48,7 @@ pub(super) fn cases() -> Vec<Case> {
             (19, [Layout::Narrowed, Layout::Transposed]),
         ] {
             let name = format!("{shape:?} to {outputs} in {windows:?}, {layouts:?}");
-            cases.extend(convolution(name, shape, outputs, windows, layouts));
+            cases.extend(all(name, shape, outputs, windows, layouts));
         }
     }
     cases.push(Case::new("unfold", "of bytes, and fold", |s| {
@@ -78,8 +66,36 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
+pub(crate) fn unfold(
+    s: &Setup,
+    shape: [usize; 4],
+    windows: Windows,
+    layout: Layout,
+) -> Result<Vec<Comparison>> {
+    let images = s.laid_out(1, &shape, layout)?;
+    let expected = reference::unfold(&images.values, &windows);
+    let found = images.tensor.unfold(&windows)?;
+    Ok(vec![Comparison::new("windows", &found, &expected)?.exact()])
+}
+
+pub(crate) fn fold(
+    s: &Setup,
+    shape: [usize; 4],
+    windows: Windows,
+    layout: Layout,
+) -> Result<Vec<Comparison>> {
+    let from = random(1, reference::unfold(&random(1, &shape), &windows).shape());
+    let from = s.placed(&from, layout)?;
+    let images = from.tensor.fold(&windows, &shape)?;
+    let expected = reference::fold(&from.values, &windows, &shape);
+    Ok(vec![match windows.are_apart() {
+        true => Comparison::new("images", &images, &expected.value)?.exact(),
+        false => Comparison::of_sum("images", &images, &expected)?,
+    }])
+}
+
 /// A convolution with its gradients.
-fn convolution(
+pub(crate) fn all(
     name: String,
     shape: [usize; 4],
     outputs: usize,

@@ -1,9 +1,11 @@
 //! Class token and positions.
 
+use vitrine_tensor::Result;
+
 use super::mask;
 use crate::case::Case;
 use crate::compare::Comparison;
-use crate::inputs::Layout;
+use crate::inputs::{Layout, Setup};
 use crate::reference::embed as reference;
 
 /// Batch, patches, width.
@@ -16,43 +18,45 @@ pub(super) fn cases() -> Vec<Case> {
         for layout in Layout::ALL {
             for with_class in [false, true] {
                 for dropout in [false, true] {
-                    cases.push(embed_tokens(shape, layout, with_class, dropout, None));
+                    let name =
+                        format!("{shape:?}, {layout:?}, class {with_class}, dropout {dropout}");
+                    cases.push(Case::new("embed_tokens", name, move |s| {
+                        embed_tokens(s, shape, layout, with_class, dropout, None)
+                    }));
                 }
             }
         }
     }
-    cases.push(embed_tokens([3, 4, 70], Layout::Dense, true, true, Some(1000)));
+    cases.push(Case::new("embed_tokens", "the first rows of larger samples", |s| {
+        embed_tokens(s, [3, 4, 70], Layout::Dense, true, true, Some(1000))
+    }));
     cases
 }
 
-fn embed_tokens(
+pub(crate) fn embed_tokens(
+    s: &Setup,
     shape: [usize; 3],
     layout: Layout,
     with_class: bool,
     dropout: bool,
     sample_stride: Option<usize>,
-) -> Case {
-    let name = format!(
-        "{shape:?}, {layout:?}, class {with_class}, dropout {dropout}, stride {sample_stride:?}"
+) -> Result<Vec<Comparison>> {
+    let [_, patches, width] = shape;
+    let x = s.laid_out(1, &shape, layout)?;
+    let class = s.laid_out(2, &[1, 1, width], layout)?;
+    let positions = s.laid_out(3, &[1, patches + usize::from(with_class), width], layout)?;
+    let mut mask = mask(0.2, 4);
+    mask.sample_stride = sample_stride;
+    let y = x.tensor.embed_tokens(
+        with_class.then_some(&class.tensor),
+        &positions.tensor,
+        dropout.then_some(mask),
+    )?;
+    let expected = reference::embed_tokens(
+        &x.values,
+        with_class.then_some(&class.values),
+        &positions.values,
+        dropout.then_some(&mask),
     );
-    Case::new("embed_tokens", name, move |s| {
-        let [_, patches, width] = shape;
-        let x = s.laid_out(1, &shape, layout)?;
-        let class = s.laid_out(2, &[1, 1, width], layout)?;
-        let positions = s.laid_out(3, &[1, patches + usize::from(with_class), width], layout)?;
-        let mut mask = mask(0.2, 4);
-        mask.sample_stride = sample_stride;
-        let y = x.tensor.embed_tokens(
-            with_class.then_some(&class.tensor),
-            &positions.tensor,
-            dropout.then_some(mask),
-        )?;
-        let expected = reference::embed_tokens(
-            &x.values,
-            with_class.then_some(&class.values),
-            &positions.values,
-            dropout.then_some(&mask),
-        );
-        Ok(vec![Comparison::new("y", &y, &expected)?])
-    })
+    Ok(vec![Comparison::new("y", &y, &expected)?])
 }

@@ -1,8 +1,10 @@
 //! Layer norm and its gradients.
 
+use vitrine_tensor::Result;
+
 use crate::case::Case;
 use crate::compare::Comparison;
-use crate::inputs::{Layout, random};
+use crate::inputs::{Layout, Setup, random};
 use crate::reference::layer_norm as reference;
 
 const SHAPES: [&[usize]; 8] =
@@ -14,8 +16,12 @@ pub(super) fn cases() -> Vec<Case> {
         for layout in [Layout::Dense, Layout::Transposed, Layout::Narrowed] {
             for epsilon in [1e-5, 1e-6] {
                 let name = format!("{shape:?}, {layout:?}, epsilon {epsilon:e}");
-                cases.push(forward(name.clone(), shape, layout, epsilon));
-                cases.push(gradient(name, shape, layout, epsilon));
+                cases.push(Case::new("layer_norm", name.clone(), move |s| {
+                    forward(s, shape, layout, epsilon)
+                }));
+                cases.push(Case::new("layer_norm_grad", name, move |s| {
+                    gradient(s, shape, layout, epsilon)
+                }));
             }
         }
     }
@@ -46,41 +52,47 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-fn forward(name: String, shape: &'static [usize], layout: Layout, epsilon: f64) -> Case {
+pub(crate) fn forward(
+    s: &Setup,
+    shape: &[usize],
+    layout: Layout,
+    epsilon: f64,
+) -> Result<Vec<Comparison>> {
     let width = shape[shape.len() - 1];
-    Case::new("layer_norm", name, move |s| {
-        let x = s.laid_out(1, shape, layout)?;
-        let (scale, shift) = (s.laid_out(2, &[width], layout)?, s.laid_out(3, &[width], layout)?);
-        let (y, statistics) = x.tensor.layer_norm(&scale.tensor, &shift.tensor, epsilon)?;
-        let (expected, expected_statistics) =
-            reference::layer_norm(&x.values, &scale.values, &shift.values, epsilon);
-        Ok(vec![
-            Comparison::new("y", &y, &expected)?,
-            Comparison::new("statistics", &statistics, &expected_statistics)?,
-        ])
-    })
+    let x = s.laid_out(1, shape, layout)?;
+    let (scale, shift) = (s.laid_out(2, &[width], layout)?, s.laid_out(3, &[width], layout)?);
+    let (y, statistics) = x.tensor.layer_norm(&scale.tensor, &shift.tensor, epsilon)?;
+    let (expected, expected_statistics) =
+        reference::layer_norm(&x.values, &scale.values, &shift.values, epsilon);
+    Ok(vec![
+        Comparison::new("y", &y, &expected)?,
+        Comparison::new("statistics", &statistics, &expected_statistics)?,
+    ])
 }
 
-fn gradient(name: String, shape: &'static [usize], layout: Layout, epsilon: f64) -> Case {
+pub(crate) fn gradient(
+    s: &Setup,
+    shape: &[usize],
+    layout: Layout,
+    epsilon: f64,
+) -> Result<Vec<Comparison>> {
     let width = shape[shape.len() - 1];
-    Case::new("layer_norm_grad", name, move |s| {
-        let (x, dy) = (s.laid_out(1, shape, layout)?, s.laid_out(4, shape, layout)?);
-        let scale = s.laid_out(2, &[width], layout)?;
-        let statistics = reference::layer_norm(&x.values, &scale.values, &scale.values, epsilon).1;
-        let statistics = s.placed_as(&statistics, Layout::Dense, s.dtype.accumulator())?;
-        let (dscale, dshift) = (s.destination(5, &[width])?, s.destination(6, &[width])?);
-        let dx = x.tensor.layer_norm_grad(
-            &scale.tensor,
-            &statistics.tensor,
-            &dy.tensor,
-            &dscale.tensor,
-            &dshift.tensor,
-        )?;
-        let expected = reference::layer_norm_grad(&x.values, &scale.values, epsilon, &dy.values);
-        Ok(vec![
-            Comparison::of_sum("dx", &dx, &expected.x)?,
-            dscale.compare_added("dscale", &expected.scale)?,
-            dshift.compare_added("dshift", &expected.shift)?,
-        ])
-    })
+    let (x, dy) = (s.laid_out(1, shape, layout)?, s.laid_out(4, shape, layout)?);
+    let scale = s.laid_out(2, &[width], layout)?;
+    let statistics = reference::layer_norm(&x.values, &scale.values, &scale.values, epsilon).1;
+    let statistics = s.placed_as(&statistics, Layout::Dense, s.dtype.accumulator())?;
+    let (dscale, dshift) = (s.destination(5, &[width])?, s.destination(6, &[width])?);
+    let dx = x.tensor.layer_norm_grad(
+        &scale.tensor,
+        &statistics.tensor,
+        &dy.tensor,
+        &dscale.tensor,
+        &dshift.tensor,
+    )?;
+    let expected = reference::layer_norm_grad(&x.values, &scale.values, epsilon, &dy.values);
+    Ok(vec![
+        Comparison::of_sum("dx", &dx, &expected.x)?,
+        dscale.compare_added("dscale", &expected.scale)?,
+        dshift.compare_added("dshift", &expected.shift)?,
+    ])
 }

@@ -1,6 +1,6 @@
 //! The linear layer, its gradients, and the batched matrix product.
 
-use vitrine_tensor::{Activation, Epilogue, Tensor};
+use vitrine_tensor::{Activation, Epilogue, Result, Tensor};
 
 use super::mask;
 use crate::case::Case;
@@ -22,7 +22,7 @@ const SHAPES: [(&[usize], usize); 8] = [
 
 /// What follows the product.
 #[derive(Clone, Copy, Debug)]
-struct Options {
+pub(crate) struct Options {
     bias: bool,
     activation: Option<Activation>,
     dropout: bool,
@@ -38,7 +38,7 @@ const fn options(
     Options { bias, activation, dropout, residual }
 }
 
-const OPTIONS: [Options; 7] = [
+pub(crate) const OPTIONS: [Options; 7] = [
     options(false, None, false, false),
     options(true, None, false, false),
     options(true, Some(Activation::GeluErf), false, false),
@@ -48,7 +48,7 @@ const OPTIONS: [Options; 7] = [
     options(true, Some(Activation::GeluErf), true, true),
 ];
 
-const LAYOUTS: [(Layout, Layout); 3] = [
+pub(crate) const LAYOUTS: [(Layout, Layout); 3] = [
     (Layout::Dense, Layout::Dense),
     (Layout::Transposed, Layout::Offset),
     (Layout::Narrowed, Layout::Transposed),
@@ -68,7 +68,11 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(Case::new("linear", name.clone(), move |s| {
                 forward(s, shape, outputs, OPTIONS[6], layouts, None)
             }));
-            cases.extend(gradients(&name, shape, outputs, layouts));
+            for (op, gradient) in GRADIENTS {
+                cases.push(Case::new(op, name.clone(), move |s| {
+                    gradient(s, shape, outputs, layouts)
+                }));
+            }
         }
     }
     cases.push(Case::new("linear", "mask of the first rows of larger samples", |s| {
@@ -93,16 +97,16 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-fn forward(
+pub(crate) fn forward(
     s: &Setup,
     shape: &[usize],
     outputs: usize,
     options: Options,
     (x_layout, w_layout): (Layout, Layout),
     sample_stride: Option<usize>,
-) -> vitrine_tensor::Result<Vec<Comparison>> {
+) -> Result<Vec<Comparison>> {
     let inputs = shape[shape.len() - 1];
-    let y_shape = [&shape[..shape.len() - 1], &[outputs]].concat();
+    let y_shape = with_outputs(shape, outputs);
     let x = s.laid_out(1, shape, x_layout)?;
     let w = s.laid_out(2, &[outputs, inputs], w_layout)?;
     let bias = s.laid_out(3, &[outputs], w_layout)?;
@@ -137,43 +141,66 @@ fn forward(
     Ok(comparisons)
 }
 
-fn gradients(
-    name: &str,
-    shape: &'static [usize],
+/// A gradient of a layer of x of a shape and of so many outputs, with the layouts of its operands.
+pub(crate) type Gradient = fn(&Setup, &[usize], usize, (Layout, Layout)) -> Result<Vec<Comparison>>;
+
+/// The gradients, by operation.
+pub(crate) const GRADIENTS: [(&str, Gradient); 3] = [
+    ("linear_grad_input", grad_input),
+    ("linear_grad_activated", grad_activated),
+    ("linear_grad_weight", grad_weight),
+];
+
+/// The shape of x `[.., I]` with O for I.
+fn with_outputs(shape: &[usize], outputs: usize) -> Vec<usize> {
+    [&shape[..shape.len() - 1], &[outputs]].concat()
+}
+
+fn grad_input(
+    s: &Setup,
+    shape: &[usize],
     outputs: usize,
     (first, second): (Layout, Layout),
-) -> [Case; 3] {
-    let inputs = shape[shape.len() - 1];
-    let dy_shape = [&shape[..shape.len() - 1], &[outputs]].concat();
-    let [for_input, for_activated, for_weight] = [dy_shape.clone(), dy_shape.clone(), dy_shape];
-    let input = Case::new("linear_grad_input", name, move |s| {
-        let dy = s.laid_out(1, &for_input, first)?;
-        let w = s.laid_out(2, &[outputs, inputs], second)?;
-        let expected = reference::linear_grad_input(&dy.values, &w.values);
-        Ok(vec![Comparison::of_sum("dx", &dy.tensor.linear_grad_input(&w.tensor)?, &expected)?])
-    });
-    let activated = Case::new("linear_grad_activated", name, move |s| {
-        let dy = s.laid_out(1, &for_activated, first)?;
-        let w = s.laid_out(2, &[outputs, inputs], second)?;
-        let derivative = s.laid_out(3, shape, second)?;
-        let expected = reference::linear_grad_activated(&dy.values, &w.values, &derivative.values);
-        let dpre = dy.tensor.linear_grad_activated(&w.tensor, &derivative.tensor)?;
-        Ok(vec![Comparison::of_sum("dpre", &dpre, &expected)?])
-    });
-    let weight = Case::new("linear_grad_weight", name, move |s| {
-        let (dy, x) = (s.laid_out(1, &for_weight, first)?, s.laid_out(2, shape, second)?);
-        let expected = reference::linear_grad_weight(&dy.values, &x.values);
-        let (dw, db) = (s.destination(3, &[outputs, inputs])?, s.destination(4, &[outputs])?);
-        dy.tensor.linear_grad_weight_(&x.tensor, &dw.tensor, Some(&db.tensor))?;
-        let alone = s.destination(3, &[outputs, inputs])?;
-        dy.tensor.linear_grad_weight_(&x.tensor, &alone.tensor, None)?;
-        Ok(vec![
-            dw.compare_added("dw", &expected)?,
-            db.compare_added("db", &reference::linear_grad_bias(&dy.values))?,
-            alone.compare_added("dw without db", &expected)?,
-        ])
-    });
-    [input, activated, weight]
+) -> Result<Vec<Comparison>> {
+    let dy = s.laid_out(1, &with_outputs(shape, outputs), first)?;
+    let w = s.laid_out(2, &[outputs, shape[shape.len() - 1]], second)?;
+    let expected = reference::linear_grad_input(&dy.values, &w.values);
+    Ok(vec![Comparison::of_sum("dx", &dy.tensor.linear_grad_input(&w.tensor)?, &expected)?])
+}
+
+fn grad_activated(
+    s: &Setup,
+    shape: &[usize],
+    outputs: usize,
+    (first, second): (Layout, Layout),
+) -> Result<Vec<Comparison>> {
+    let dy = s.laid_out(1, &with_outputs(shape, outputs), first)?;
+    let w = s.laid_out(2, &[outputs, shape[shape.len() - 1]], second)?;
+    let derivative = s.laid_out(3, shape, second)?;
+    let expected = reference::linear_grad_activated(&dy.values, &w.values, &derivative.values);
+    let dpre = dy.tensor.linear_grad_activated(&w.tensor, &derivative.tensor)?;
+    Ok(vec![Comparison::of_sum("dpre", &dpre, &expected)?])
+}
+
+fn grad_weight(
+    s: &Setup,
+    shape: &[usize],
+    outputs: usize,
+    (first, second): (Layout, Layout),
+) -> Result<Vec<Comparison>> {
+    let w_shape = [outputs, shape[shape.len() - 1]];
+    let dy = s.laid_out(1, &with_outputs(shape, outputs), first)?;
+    let x = s.laid_out(2, shape, second)?;
+    let expected = reference::linear_grad_weight(&dy.values, &x.values);
+    let (dw, db) = (s.destination(3, &w_shape)?, s.destination(4, &[outputs])?);
+    dy.tensor.linear_grad_weight_(&x.tensor, &dw.tensor, Some(&db.tensor))?;
+    let alone = s.destination(3, &w_shape)?;
+    dy.tensor.linear_grad_weight_(&x.tensor, &alone.tensor, None)?;
+    Ok(vec![
+        dw.compare_added("dw", &expected)?,
+        db.compare_added("db", &reference::linear_grad_bias(&dy.values))?,
+        alone.compare_added("dw without db", &expected)?,
+    ])
 }
 
 pub(super) fn matmul_cases() -> Vec<Case> {
@@ -197,9 +224,7 @@ pub(super) fn matmul_cases() -> Vec<Case> {
             for b_layout in [Layout::Dense, Layout::Transposed, Layout::Narrowed] {
                 let name = format!("{left:?} {a_layout:?} by {right:?} {b_layout:?}");
                 cases.push(Case::new("matmul", name, move |s| {
-                    let (a, b) = (s.laid_out(1, left, a_layout)?, s.laid_out(2, right, b_layout)?);
-                    let expected = reference::matmul(&a.values, &b.values);
-                    Ok(vec![Comparison::of_sum("c", &a.tensor.matmul(&b.tensor)?, &expected)?])
+                    matmul(s, left, right, (a_layout, b_layout))
                 }));
             }
         }
@@ -214,4 +239,15 @@ pub(super) fn matmul_cases() -> Vec<Case> {
         Ok(vec![Comparison::of_sum("c", &c, &expected)?])
     }));
     cases
+}
+
+pub(crate) fn matmul(
+    s: &Setup,
+    left: &[usize],
+    right: &[usize],
+    layouts: (Layout, Layout),
+) -> Result<Vec<Comparison>> {
+    let (a, b) = (s.laid_out(1, left, layouts.0)?, s.laid_out(2, right, layouts.1)?);
+    let expected = reference::matmul(&a.values, &b.values);
+    Ok(vec![Comparison::of_sum("c", &a.tensor.matmul(&b.tensor)?, &expected)?])
 }

@@ -1,17 +1,17 @@
 //! Moving values: upload and download, copy between layouts and element types, fill.
 
-use vitrine_tensor::{DType, Tensor};
+use vitrine_tensor::{DType, Result, Tensor};
 
 use crate::case::Case;
 use crate::compare::Comparison;
-use crate::inputs::{Layout, random, rounded};
+use crate::inputs::{Layout, Setup, random, rounded};
 use crate::reference::zeros;
 
 const SHAPES: [&[usize]; 8] =
     [&[], &[1], &[0], &[7], &[3, 5], &[2, 0, 3], &[2, 3, 4, 5, 6], &[70, 300]];
 
 /// All element types.
-const DTYPES: [DType; 5] = [DType::F32, DType::F64, DType::BF16, DType::U8, DType::I64];
+pub(crate) const DTYPES: [DType; 5] = [DType::F32, DType::F64, DType::BF16, DType::U8, DType::I64];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -23,42 +23,18 @@ pub(super) fn cases() -> Vec<Case> {
             }));
         }
         for layout in Layout::ALL {
-            cases.push(Case::new("copy", format!("{layout:?} {shape:?}"), move |s| {
-                let x = s.laid_out(1, shape, layout)?;
-                let to = s.laid_out(2, shape, layout)?;
-                to.tensor.copy_(&x.tensor)?;
-                Ok(vec![
-                    Comparison::new("copy", &x.tensor.copy()?, &x.values)?.exact(),
-                    Comparison::new("copy_", &to.tensor, &x.values)?.exact(),
-                ])
-            }));
-            cases.push(Case::new("fill", format!("{layout:?} {shape:?}"), move |s| {
-                let x = s.laid_out(1, shape, layout)?;
-                x.tensor.fill_(1.0 / 3.0)?;
-                let expected = zeros(shape) + rounded(1.0 / 3.0, s.dtype);
-                let full = Tensor::full(shape, 1.0 / 3.0, s.dtype, &s.device)?;
-                Ok(vec![
-                    Comparison::new("fill_", &x.tensor, &expected)?.exact(),
-                    Comparison::new("full", &full, &expected)?.exact(),
-                ])
-            }));
+            let name = format!("{layout:?} {shape:?}");
+            cases.push(Case::new("copy", name.clone(), move |s| copy(s, shape, layout)));
+            cases.push(Case::new("fill", name, move |s| fill(s, shape, layout)));
         }
     }
     for dtype in DTYPES {
         for layout in Layout::ALL {
             cases.push(Case::new("copy", format!("to {dtype}, {layout:?}"), move |s| {
-                let x = s.placed(&(random(1, &[9, 33]) * 100.0), layout)?;
-                let to = x.tensor.to_dtype(dtype)?;
-                let expected = x.values.mapv(|v| rounded(v, dtype));
-                Ok(vec![Comparison::new("to_dtype", &to, &expected)?.exact()])
+                to_dtype(s, &[9, 33], dtype, layout)
             }));
             cases.push(Case::new("copy", format!("from {dtype}, {layout:?}"), move |s| {
-                // Small numbers that every type can hold.
-                let values = random(1, &[9, 33]).mapv(|v| (v.abs() * 40.0).floor().min(255.0));
-                let dense = s.placed_as(&values, Layout::Transposed, dtype)?;
-                let to = s.laid_out(2, &[9, 33], layout)?;
-                to.tensor.copy_(&dense.tensor)?;
-                Ok(vec![Comparison::new("copy_", &to.tensor, &values)?.exact()])
+                from_dtype(s, &[9, 33], dtype, (Layout::Transposed, layout))
             }));
         }
     }
@@ -85,6 +61,52 @@ fn turned(dtype: DType, order: [usize; 3]) -> Case {
         slot.assign(&values.permuted_axes(order.to_vec()).permuted_axes(vec![2, 0, 1]));
         Ok(vec![Comparison::new("copy_", &whole, &expected)?.exact()])
     })
+}
+
+pub(crate) fn copy(s: &Setup, shape: &[usize], layout: Layout) -> Result<Vec<Comparison>> {
+    let (x, to) = (s.laid_out(1, shape, layout)?, s.laid_out(2, shape, layout)?);
+    to.tensor.copy_(&x.tensor)?;
+    Ok(vec![
+        Comparison::new("copy", &x.tensor.copy()?, &x.values)?.exact(),
+        Comparison::new("copy_", &to.tensor, &x.values)?.exact(),
+    ])
+}
+
+pub(crate) fn fill(s: &Setup, shape: &[usize], layout: Layout) -> Result<Vec<Comparison>> {
+    let x = s.laid_out(1, shape, layout)?;
+    x.tensor.fill_(1.0 / 3.0)?;
+    let expected = zeros(shape) + rounded(1.0 / 3.0, s.dtype);
+    let full = Tensor::full(shape, 1.0 / 3.0, s.dtype, &s.device)?;
+    Ok(vec![
+        Comparison::new("fill_", &x.tensor, &expected)?.exact(),
+        Comparison::new("full", &full, &expected)?.exact(),
+    ])
+}
+
+pub(crate) fn to_dtype(
+    s: &Setup,
+    shape: &[usize],
+    dtype: DType,
+    layout: Layout,
+) -> Result<Vec<Comparison>> {
+    let x = s.placed(&(random(1, shape) * 100.0), layout)?;
+    let to = x.tensor.to_dtype(dtype)?;
+    let expected = x.values.mapv(|v| rounded(v, dtype));
+    Ok(vec![Comparison::new("to_dtype", &to, &expected)?.exact()])
+}
+
+pub(crate) fn from_dtype(
+    s: &Setup,
+    shape: &[usize],
+    dtype: DType,
+    (from_layout, to_layout): (Layout, Layout),
+) -> Result<Vec<Comparison>> {
+    // Small numbers that every type can hold.
+    let values = random(1, shape).mapv(|v| (v.abs() * 40.0).floor().min(255.0));
+    let from = s.placed_as(&values, from_layout, dtype)?;
+    let to = s.laid_out(2, shape, to_layout)?;
+    to.tensor.copy_(&from.tensor)?;
+    Ok(vec![Comparison::new("copy_", &to.tensor, &values)?.exact()])
 }
 
 /// Views read through a copy.

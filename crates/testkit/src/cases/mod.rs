@@ -1,17 +1,17 @@
 //! The table of cases: one file an operation, with the cases of its gradient beside it.
 
-mod activation;
-mod attention;
-mod convolution;
-mod cross_entropy;
-mod elementwise;
-mod embed;
-mod layer_norm;
-mod linear;
-mod memory;
-mod optimizer;
-mod softmax;
-mod sum;
+pub(crate) mod activation;
+pub(crate) mod attention;
+pub(crate) mod convolution;
+pub(crate) mod cross_entropy;
+pub(crate) mod elementwise;
+pub(crate) mod embed;
+pub(crate) mod layer_norm;
+pub(crate) mod linear;
+pub(crate) mod memory;
+pub(crate) mod optimizer;
+pub(crate) mod softmax;
+pub(crate) mod sum;
 
 use vitrine_tensor::Dropout;
 
@@ -39,6 +39,6 @@ pub fn all() -> Vec<Case> {
 }
 
 /// A dropout mask for cases.
-fn mask(probability: f64, stream: u32) -> Dropout {
+pub(crate) fn mask(probability: f64, stream: u32) -> Dropout {
     Dropout::new(probability, inputs::key(stream))
 }

@@ -1,6 +1,6 @@
 //! Optimizer updates, the norm of the gradient, and clipping.
 
-use vitrine_tensor::{AdamWStep, DType, ParameterGroup, Result, SgdStep};
+use vitrine_tensor::{AdamWStep, ParameterGroup, Result, SgdStep};
 
 use crate::case::Case;
 use crate::compare::Comparison;
@@ -41,23 +41,12 @@ pub(super) fn cases() -> Vec<Case> {
             }
         }
         for layout in [Layout::Dense, Layout::Offset, Layout::Narrowed] {
-            cases.push(Case::new("sum_squares", format!("{n}, {layout:?}"), move |s| {
-                let x = s.laid_out(1, &[n], layout)?;
-                let expected = array(&[], vec![x.values.mapv(|v| v * v).sum()]);
-                let sum = Sum { terms: expected.clone(), value: expected };
-                Ok(vec![Comparison::of_sum("sum", &x.tensor.sum_squares()?, &sum)?])
-            }));
+            let name = format!("{n}, {layout:?}");
+            cases.push(Case::new("sum_squares", name, move |s| sum_squares(s, n, layout)));
         }
         for (max_norm, what) in [(0.5, "clipped"), (1e6, "left alone")] {
-            cases.push(Case::new("clip_norm", format!("{n}, {what}"), move |s| {
-                let x = s.destination(1, &[n])?;
-                let squares = x.before.mapv(|v| v * v).sum();
-                let dtype = if s.dtype == DType::F64 { DType::F64 } else { DType::F32 };
-                let squares = s.placed_as(&array(&[], vec![squares]), Layout::Offset, dtype)?;
-                let factor = reference::clip_factor(squares.values.sum(), max_norm);
-                x.tensor.clip_norm_(&squares.tensor, max_norm)?;
-                Ok(vec![x.compare("x", &(&x.before * factor))?])
-            }));
+            let name = format!("{n}, {what}");
+            cases.push(Case::new("clip_norm", name, move |s| clip_norm(s, n, max_norm)));
         }
     }
     cases.push(Case::new("sgd", "three steps with momentum", three_steps));
@@ -65,7 +54,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// Groups at the start of a buffer, of single elements, of none, and up to the end.
-fn groups(n: usize) -> [(&'static str, Vec<ParameterGroup>); 2] {
+pub(crate) fn groups(n: usize) -> [(&'static str, Vec<ParameterGroup>); 2] {
     let at = |share: usize| n * share / 8;
     let ranges =
         [0..at(1), at(2)..at(2) + usize::from(n > 8), at(3)..at(3), at(4)..at(5), at(7)..n];
@@ -82,15 +71,31 @@ fn groups(n: usize) -> [(&'static str, Vec<ParameterGroup>); 2] {
 /// The group of an element.
 fn group_of(i: usize, groups: &[ParameterGroup]) -> ParameterGroup {
     let group = groups.iter().find(|group| group.range.contains(&i));
-    group.cloned().unwrap_or(ParameterGroup {
-        range: 0..0,
-        decay: true,
-        rate_scale: 1.0,
-        frozen: false,
-    })
+    group.cloned().unwrap_or(ParameterGroup::plain(0..0))
 }
 
-fn sgd(s: &Setup, n: usize, step: &SgdStep, groups: &[ParameterGroup]) -> Result<Vec<Comparison>> {
+pub(crate) fn sum_squares(s: &Setup, n: usize, layout: Layout) -> Result<Vec<Comparison>> {
+    let x = s.laid_out(1, &[n], layout)?;
+    let expected = array(&[], vec![x.values.mapv(|v| v * v).sum()]);
+    let sum = Sum { terms: expected.clone(), value: expected };
+    Ok(vec![Comparison::of_sum("sum", &x.tensor.sum_squares()?, &sum)?])
+}
+
+pub(crate) fn clip_norm(s: &Setup, n: usize, max_norm: f64) -> Result<Vec<Comparison>> {
+    let x = s.destination(1, &[n])?;
+    let squares = x.before.mapv(|v| v * v).sum();
+    let squares = s.placed_as(&array(&[], vec![squares]), Layout::Offset, s.dtype.accumulator())?;
+    let factor = reference::clip_factor(squares.values.sum(), max_norm);
+    x.tensor.clip_norm_(&squares.tensor, max_norm)?;
+    Ok(vec![x.compare("x", &(&x.before * factor))?])
+}
+
+pub(crate) fn sgd(
+    s: &Setup,
+    n: usize,
+    step: &SgdStep,
+    groups: &[ParameterGroup],
+) -> Result<Vec<Comparison>> {
     let (w, v, g) = (s.destination(1, &[n])?, s.destination(2, &[n])?, s.normal(3, &[n])?);
     let moving = step.momentum != 0.0;
     w.tensor.sgd_(&g.tensor, moving.then_some(&v.tensor), step, groups)?;
@@ -116,7 +121,7 @@ fn sgd(s: &Setup, n: usize, step: &SgdStep, groups: &[ParameterGroup]) -> Result
     ])
 }
 
-fn adamw(
+pub(crate) fn adamw(
     s: &Setup,
     n: usize,
     step: &AdamWStep,

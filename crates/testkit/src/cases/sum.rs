@@ -1,8 +1,10 @@
 //! Sums over axes.
 
+use vitrine_tensor::Result;
+
 use crate::case::Case;
 use crate::compare::Comparison;
-use crate::inputs::Layout;
+use crate::inputs::{Layout, Setup};
 use crate::reference::elementwise as reference;
 use crate::reference::{Sum, array};
 
@@ -14,20 +16,10 @@ pub(super) fn cases() -> Vec<Case> {
         for layout in [Layout::Dense, Layout::Transposed, Layout::Narrowed] {
             for axis in 0..shape.len() {
                 let name = format!("axis {axis} of {shape:?}, {layout:?}");
-                cases.push(Case::new("sum", name, move |s| {
-                    let x = s.laid_out(1, shape, layout)?;
-                    let expected = reference::sum_axis(&x.values, axis);
-                    Ok(vec![Comparison::of_sum("y", &x.tensor.sum_axis(axis)?, &expected)?])
-                }));
+                cases.push(Case::new("sum", name, move |s| over_axis(s, shape, axis, layout)));
             }
-            cases.push(Case::new("sum", format!("all of {shape:?}, {layout:?}"), move |s| {
-                let x = s.laid_out(1, shape, layout)?;
-                let expected = Sum {
-                    value: array(&[], vec![x.values.sum()]),
-                    terms: array(&[], vec![x.values.mapv(f64::abs).sum()]),
-                };
-                Ok(vec![Comparison::of_sum("y", &x.tensor.sum()?, &expected)?])
-            }));
+            let name = format!("all of {shape:?}, {layout:?}");
+            cases.push(Case::new("sum", name, move |s| over_all(s, shape, layout)));
         }
     }
     let targets: [(&[usize], &[usize]); 7] = [
@@ -40,16 +32,38 @@ pub(super) fn cases() -> Vec<Case> {
         (&[700, 37], &[37]),
     ];
     for (from, to) in targets {
-        cases.push(Case::new("sum", format!("{from:?} to {to:?}"), move |s| {
-            let x = s.laid_out(1, from, Layout::Transposed)?;
-            let expected = reference::sum_to(&x.values, to);
-            let comparison = Comparison::of_sum("y", &x.tensor.sum_to(to)?, &expected)?;
-            if from.len() == to.len() + 1 {
-                return Ok(vec![comparison]);
-            }
-            // Each axis is summed in turn, and the partial sums are rounded to the element type.
-            Ok(vec![comparison.loosened(s.dtype, &expected.terms)])
-        }));
+        cases.push(Case::new("sum", format!("{from:?} to {to:?}"), move |s| to_shape(s, from, to)));
     }
     cases
+}
+
+pub(crate) fn over_axis(
+    s: &Setup,
+    shape: &[usize],
+    axis: usize,
+    layout: Layout,
+) -> Result<Vec<Comparison>> {
+    let x = s.laid_out(1, shape, layout)?;
+    let expected = reference::sum_axis(&x.values, axis);
+    Ok(vec![Comparison::of_sum("y", &x.tensor.sum_axis(axis)?, &expected)?])
+}
+
+pub(crate) fn over_all(s: &Setup, shape: &[usize], layout: Layout) -> Result<Vec<Comparison>> {
+    let x = s.laid_out(1, shape, layout)?;
+    let expected = Sum {
+        value: array(&[], vec![x.values.sum()]),
+        terms: array(&[], vec![x.values.mapv(f64::abs).sum()]),
+    };
+    Ok(vec![Comparison::of_sum("y", &x.tensor.sum()?, &expected)?])
+}
+
+pub(crate) fn to_shape(s: &Setup, from: &[usize], to: &[usize]) -> Result<Vec<Comparison>> {
+    let x = s.laid_out(1, from, Layout::Transposed)?;
+    let expected = reference::sum_to(&x.values, to);
+    let comparison = Comparison::of_sum("y", &x.tensor.sum_to(to)?, &expected)?;
+    if from.len() == to.len() + 1 {
+        return Ok(vec![comparison]);
+    }
+    // Each axis is summed in turn, and the partial sums are rounded to the element type.
+    Ok(vec![comparison.loosened(s.dtype, &expected.terms)])
 }

@@ -44,10 +44,11 @@ pub fn layer_norm_grad(x: &Array, scale: &Array, epsilon: f64, dy: &Array) -> La
         let variance = centred.iter().map(|c| c * c).sum::<f64>() / n;
         let root = 1.0 / (variance + epsilon).sqrt();
         let normalised: Vec<f64> = centred.iter().map(|c| c * root).collect();
+        // With that of the mean, which is rounded before it is taken off.
+        let sizes: Vec<f64> = normalised.iter().map(|v| v.abs() + mean.abs() * root).collect();
         for i in 0..width {
-            let term = dy[i] * normalised[i];
-            grads.scale.value[[i]] += term;
-            grads.scale.terms[[i]] += term.abs();
+            grads.scale.value[[i]] += dy[i] * normalised[i];
+            grads.scale.terms[[i]] += dy[i].abs() * sizes[i];
             grads.shift.value[[i]] += dy[i];
             grads.shift.terms[[i]] += dy[i].abs();
         }
@@ -60,7 +61,7 @@ pub fn layer_norm_grad(x: &Array, scale: &Array, epsilon: f64, dy: &Array) -> La
         let dmean = -dcentred.iter().sum::<f64>();
         dx.extend(dcentred.iter().map(|d| d + dmean / n));
         let largest = dnormalised.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
-        terms.extend(normalised.iter().map(|v| root * largest * (1.0 + v.abs())));
+        terms.extend(sizes.iter().map(|size| root * largest * (1.0 + size)));
     }
     grads.x = Sum { value: array(x.shape(), dx), terms: array(x.shape(), terms) };
     grads

@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use vitrine_data::DatasetName;
-use vitrine_train::recipe::{Overrides, RecipeError};
+use vitrine_train::recipe::{Overrides, RecipeError, builtin_names, keys};
 
 /// Trains vision transformers.
 #[derive(Parser)]
@@ -159,42 +159,58 @@ pub enum Checkpoint {
     Last,
 }
 
-/// The recipe and what overrides it.
-#[derive(Args)]
+/// The recipe, and what overrides it: the flags of the recipe's keys, each with the key's own help.
 pub struct RecipeArguments {
-    /// A built-in recipe (d2l, d2l-jax), or a .toml file [default: d2l].
-    #[arg(long, value_name = "NAME|FILE.toml")]
+    /// A built-in recipe or a .toml file.
     pub recipe: Option<String>,
-    /// The data set: fashion-mnist or mnist.
-    #[arg(long, value_name = "NAME")]
-    dataset: Option<String>,
-    /// Passes over the training images.
-    #[arg(long, value_name = "N")]
-    epochs: Option<String>,
-    /// Images in a batch.
-    #[arg(long, value_name = "N")]
-    batch_size: Option<String>,
-    /// f32 or bf16.
-    #[arg(long, value_name = "TYPE")]
-    precision: Option<String>,
-    /// cpu or cuda:N.
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
-    /// CPU threads; 0 for all.
-    #[arg(long, value_name = "N")]
-    threads: Option<String>,
-    /// Decides first weights, order of the images and dropout.
-    #[arg(long, value_name = "N")]
-    seed: Option<String>,
-    /// Only the first N training images.
-    #[arg(long, value_name = "N")]
-    limit_train: Option<String>,
-    /// Only the first N validation images.
-    #[arg(long, value_name = "N")]
-    limit_val: Option<String>,
-    /// Any key of the recipe, such as optimizer.learning_rate=0.05; may be given more than once.
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// `--set key=value`, in order.
     set: Vec<String>,
+    /// Flags and their values.
+    flags: Vec<(&'static str, String)>,
+}
+
+impl Args for RecipeArguments {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let recipe = Arg::new("recipe").long("recipe").value_name("NAME|FILE.toml");
+        let names = builtin_names().join(", ");
+        let help = format!("A built-in recipe ({names}), or a .toml file [default: d2l]");
+        let set = Arg::new("set").long("set").value_name("KEY=VALUE").action(ArgAction::Append);
+        let set = set.help(
+            "Any key of the recipe, such as optimizer.learning_rate=0.05; may be given more than once",
+        );
+        let flags = keys().filter_map(|key| Some((key, key.flag?)));
+        flags
+            .fold(command.arg(recipe.help(help)), |command, (key, flag)| {
+                let name = key.leaf().to_uppercase();
+                let help = format!("{}: {}", capitalised(key.about), key.kind.allowed());
+                command.arg(Arg::new(flag).long(&flag[2..]).value_name(name).help(help))
+            })
+            .arg(set)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for RecipeArguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let one = |name: &str| matches.get_one::<String>(name).cloned();
+        let flags = keys().filter_map(|key| Some((key.flag?, one(key.flag?)?)));
+        let set = matches.get_many("set").into_iter().flatten().cloned();
+        Ok(Self { recipe: one("recipe"), set: set.collect(), flags: flags.collect() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// A help's first letter is a capital one.
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
 impl RecipeArguments {
@@ -204,21 +220,8 @@ impl RecipeArguments {
         for assignment in &self.set {
             overrides.set(assignment)?;
         }
-        let flags = [
-            ("--dataset", &self.dataset),
-            ("--epochs", &self.epochs),
-            ("--batch-size", &self.batch_size),
-            ("--precision", &self.precision),
-            ("--device", &self.device),
-            ("--threads", &self.threads),
-            ("--seed", &self.seed),
-            ("--limit-train", &self.limit_train),
-            ("--limit-val", &self.limit_val),
-        ];
-        for (flag, text) in flags {
-            if let Some(text) = text {
-                overrides.flag(flag, text)?;
-            }
+        for (flag, text) in &self.flags {
+            overrides.flag(flag, text)?;
         }
         Ok(overrides)
     }

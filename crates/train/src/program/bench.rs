@@ -14,18 +14,18 @@ use super::print;
 pub fn run(arguments: BenchArguments) -> Result<ExitCode> {
     let mut recipe = Recipe::load(arguments.recipe.source(), &arguments.recipe.overrides()?)?;
     if let Some(classes) = arguments.classes {
-        recipe.model.classes = classes as usize;
+        recipe.model = recipe.model.with_classes(classes as usize);
     }
     let work = match arguments.work {
         Work::TrainStep => bench::Work::TrainStep,
         Work::Forward => bench::Work::Forward,
     };
     let (warmup, steps) = (arguments.warmup, arguments.steps.get());
+    let threads = recipe.training.run.threads;
     if let Some(how) = arguments.kernels {
         let timed = matches!(how, Kernels::Timed);
-        let report = with_threads(recipe.run.threads, || {
-            Bench::new(&recipe, work)?.kernels(timed, warmup, steps)
-        })??;
+        let report =
+            with_threads(threads, || Bench::of(&recipe, work)?.kernels(timed, warmup, steps))??;
         let text = match arguments.json {
             true => {
                 serde_json::to_string(&report).context("cannot write the figures as JSON")? + "\n"
@@ -35,8 +35,7 @@ pub fn run(arguments: BenchArguments) -> Result<ExitCode> {
         print(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let figures =
-        with_threads(recipe.run.threads, || Bench::new(&recipe, work)?.run(warmup, steps))??;
+    let figures = with_threads(threads, || Bench::of(&recipe, work)?.run(warmup, steps))??;
     let line = match arguments.json {
         true => serde_json::to_string(&figures).context("cannot write the figures as JSON")?,
         false => text(&figures),

@@ -7,9 +7,10 @@ use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use vitrine_data::{Locator, Split};
-use vitrine_train::evaluate::{Evaluation, evaluate_classes};
+use vitrine_train::TrainError;
+use vitrine_train::build;
+use vitrine_train::evaluate::{Evaluation, evaluate};
 use vitrine_train::threads::with_threads;
-use vitrine_train::{build, checkpoint};
 
 use super::arguments::EvalArguments;
 use super::{model, print};
@@ -27,19 +28,22 @@ struct Report<'a> {
 pub fn run(arguments: EvalArguments) -> Result<ExitCode> {
     let (recipe, weights) = model::resolve(&arguments.model)?;
     // The weights come first: what is wrong with them is said before any data is fetched.
-    let (model, parameters) = build::model(&recipe)?;
-    checkpoint::load_weights(&weights, &parameters)?;
+    let training = &recipe.training;
+    let (model, parameters) = build::model_with_weights(&recipe, &weights)?;
     let locator = Locator::from_env(arguments.data).on_notice(|text| eprintln!("{text}"));
-    let dataset = build::dataset(&recipe, Split::Test, &locator)?;
-    let loader = build::loader(&recipe, dataset.clone(), false)?;
+    let dataset = build::dataset(&training.data, Split::Test, &locator)?;
+    let loader = build::loader(training, &model.input(), dataset.clone(), false)?;
 
-    let figures = with_threads(recipe.run.threads, || {
+    let figures = with_threads(training.run.threads, || {
         // Draws nothing where the standard error is no terminal.
         let bar = ProgressBar::new(loader.batches_per_epoch() as u64);
-        let figures = evaluate_classes(&model, &parameters, &loader, |done| bar.set_position(done));
+        let figures = evaluate(model.as_ref(), &parameters, &loader, |done| bar.set_position(done));
         bar.finish_and_clear();
         figures
     })??;
+    if !figures.loss.is_finite() {
+        return Err(TrainError::NotFiniteOutput { what: "loss" }.into());
+    }
     let weights = weights.display().to_string();
     let report = Report { dataset: dataset.name(), weights, figures: &figures };
     match arguments.json {

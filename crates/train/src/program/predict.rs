@@ -28,7 +28,7 @@ struct Report<'a> {
 pub fn run(arguments: PredictArguments) -> Result<ExitCode> {
     let (recipe, weights) = model::resolve(&arguments.model)?;
     let classifier = Classifier::load(&recipe, &weights)?;
-    with_threads(recipe.run.threads, || -> Result<ExitCode> {
+    with_threads(recipe.training.run.threads, || -> Result<ExitCode> {
         let mut code = ExitCode::SUCCESS;
         for file in &arguments.files {
             match classify(&classifier, file) {

@@ -1,18 +1,22 @@
 //! `vitrine train`
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use vitrine_train::TrainError;
-use vitrine_train::build::{self, Datasets};
+use vitrine_train::build::{self, Datasets, Parts};
 use vitrine_train::progress::Progress;
 use vitrine_train::recipe::Recipe;
 use vitrine_train::threads::with_threads;
-use vitrine_train::trainer::{CONFIG, Outcome, Trainer, resumed_recipe};
+use vitrine_train::trainer::{self, CONFIG, Outcome, Trainer, resumed_recipe};
 
 use super::arguments::TrainArguments;
 
@@ -23,29 +27,33 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
         Some(folder) => resumed_recipe(folder, &overrides)?,
         None => Recipe::load(arguments.recipe.source(), &overrides)?,
     };
+    let training = &recipe.training;
     // What cannot run is said before anything is fetched.
-    build::device(&recipe)?;
+    build::device(training.run.device)?;
     if let Some(path) = arguments.out.as_ref().filter(|folder| folder.join(CONFIG).exists()) {
         return Err(TrainError::RunExists { path: path.clone() }.into());
     }
-    let data = Datasets::load(&recipe, arguments.data, |text| eprintln!("{text}"))?;
-    let stop = interrupted()?;
+    let data = Datasets::load(&training.data, arguments.data, |text| eprintln!("{text}"))?;
+    let (images, val_images) = (data.train.len(), data.val.len());
+    let interrupt = Interrupt::listen()?;
     let resume = arguments.resume.is_some();
-    let folder = arguments.resume.or(arguments.out).unwrap_or_else(|| new_folder(&recipe));
-    let outcome = with_threads(recipe.run.threads, || -> Result<Outcome> {
+    let folder = match arguments.resume.or(arguments.out) {
+        Some(folder) => folder,
+        None => new_folder(trainer::name(&recipe.model.table()?))?,
+    };
+    let outcome = with_threads(training.run.threads, || -> Result<Outcome> {
+        let parts = Parts::of(&recipe, data)?;
         let mut trainer = match resume {
-            true => Trainer::resume(recipe, &folder, &data)?,
-            false => Trainer::create(recipe, &folder, &data)?,
+            true => Trainer::resume(parts, training, &folder)?,
+            false => Trainer::create(parts, training, &folder)?,
         };
         let mut progress = Progress::stderr();
         progress.message(&format!(
-            "{} parameters, {} training and {} validation images; run folder {}",
+            "{} parameters, {images} training and {val_images} validation images; run folder {}",
             trainer.parameters().count(),
-            data.train.len(),
-            data.val.len(),
             folder.display()
         ));
-        Ok(trainer.run(&mut progress, &stop)?)
+        Ok(trainer.run(&mut progress, &interrupt.stop)?)
     })??;
     match outcome {
         Outcome::Finished(last) => {
@@ -59,28 +67,72 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
         }
         Outcome::Interrupted => {
             eprintln!("stopped; `--resume {}` goes on", folder.display());
-            Ok(ExitCode::from(130))
+            Ok(ExitCode::from(interrupt.code()))
         }
     }
 }
 
-/// Set by the first Ctrl-C; the second ends the program at once.
-fn interrupted() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\nfinishing this step; press Ctrl-C again to stop at once");
-    })
-    .context("cannot listen for Ctrl-C")?;
-    Ok(stop)
+/// What asks a run to stop: Ctrl-C, and what Slurm, containers, systemd and a lost connection send.
+struct Interrupt {
+    /// Set by the first signal; the second ends the program at once.
+    stop: Arc<AtomicBool>,
+    signal: Arc<AtomicI32>,
 }
 
-/// A folder named by recipe and time.
-fn new_folder(recipe: &Recipe) -> PathBuf {
+impl Interrupt {
+    fn listen() -> Result<Self> {
+        let mut signals = vec![SIGINT, SIGTERM];
+        // `nohup` asks for it to be ignored.
+        if !ignored(SIGHUP) {
+            signals.push(SIGHUP);
+        }
+        let mut signals = Signals::new(signals).context("cannot listen for signals")?;
+        let interrupt = Self { stop: Arc::default(), signal: Arc::new(AtomicI32::new(SIGINT)) };
+        let (stop, first) = (interrupt.stop.clone(), interrupt.signal.clone());
+        std::thread::spawn(move || {
+            for signal in signals.forever() {
+                if stop.load(Ordering::Relaxed) {
+                    std::process::exit(128 + signal);
+                }
+                first.store(signal, Ordering::Relaxed);
+                stop.store(true, Ordering::Relaxed);
+                eprintln!("\nfinishing this step; press Ctrl-C again to stop at once");
+            }
+        });
+        Ok(interrupt)
+    }
+
+    /// What a shell gives for a program that the signal ended.
+    fn code(&self) -> u8 {
+        128 + self.signal.load(Ordering::Relaxed) as u8
+    }
+}
+
+/// Whether whoever started this process has it ignore a signal, where the system tells.
+fn ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+/// A new folder, named by the model and the time. Runs that start in the same second get one each.
+fn new_folder(name: &str) -> Result<PathBuf> {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let name = recipe.model.preset.as_deref().unwrap_or("vit");
-    PathBuf::from("runs").join(format!("{name}-{seconds}"))
+    let runs = PathBuf::from("runs");
+    let failed = |folder: &PathBuf| format!("cannot create the folder {}", folder.display());
+    fs::create_dir_all(&runs).with_context(|| failed(&runs))?;
+    let mut folder = runs.join(format!("{name}-{seconds}"));
+    for more in 2.. {
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                folder = runs.join(format!("{name}-{seconds}-{more}"));
+            }
+            created => {
+                created.with_context(|| failed(&folder))?;
+                break;
+            }
+        }
+    }
+    Ok(folder)
 }

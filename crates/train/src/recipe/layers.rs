@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use toml::{Table, Value};
+use vitrine_nn::settings::SettingError;
 
-use super::builtin::{builtin_names, builtin_text};
 use super::error::RecipeError;
-use super::keys::{Fallback, KEYS, Key, SECTIONS, find_key};
-use super::schema::Recipe;
+use super::sections::{SECTIONS, find_key};
 use super::suggest::{nearest_key, nearest_of, nearest_section};
-use super::{is_path, presets};
+use super::{builtin_names, builtin_text, is_path};
 
 /// The keys that one source states, with checked values.
 pub(super) type Layer = BTreeMap<&'static str, Value>;
@@ -60,7 +58,7 @@ pub(super) fn from_text(
         Some(Value::String(base)) => from_builtin(&base, chain)?,
         Some(other) => {
             let allowed = "the name of a built-in recipe or the path of a .toml file".into();
-            return Err(RecipeError::value(origin, "base", &other, allowed));
+            return Err(SettingError::value(origin, "base", &other, allowed).into());
         }
     };
     layers.push(flatten(table, origin)?);
@@ -68,14 +66,14 @@ pub(super) fn from_text(
 }
 
 fn unknown(origin: &str, key: &str, suggestion: Option<String>) -> RecipeError {
-    RecipeError::UnknownKey { origin: origin.into(), key: key.into(), suggestion }
+    SettingError::UnknownKey { origin: origin.into(), key: key.into(), suggestion }.into()
 }
 
 /// Checks each key and value, and gives them dotted names.
 fn flatten(table: Table, origin: &str) -> Result<Layer, RecipeError> {
     let mut layer = Layer::new();
     for (section, value) in table {
-        let known = SECTIONS.contains(&section.as_str());
+        let known = SECTIONS.contains(&section.as_str()) || section == "loss";
         match value {
             Value::Table(keys) if known => {
                 for (leaf, value) in keys {
@@ -87,12 +85,8 @@ fn flatten(table: Table, origin: &str) -> Result<Layer, RecipeError> {
             }
             Value::Table(_) => return Err(unknown(origin, &section, nearest_section(&section))),
             other if known => {
-                return Err(RecipeError::value(
-                    origin,
-                    &section,
-                    &other,
-                    format!("a section, [{section}]"),
-                ));
+                let allowed = format!("a section, [{section}]");
+                return Err(SettingError::value(origin, &section, &other, allowed).into());
             }
             _ => {
                 let suggestion = nearest_of(&section, &["base"]).or_else(|| nearest_key(&section));
@@ -103,65 +97,41 @@ fn flatten(table: Table, origin: &str) -> Result<Layer, RecipeError> {
     Ok(layer)
 }
 
-/// Puts the layers over the defaults, later ones over earlier ones, and builds the recipe.
-pub(super) fn merge(layers: Vec<Layer>) -> Result<Recipe, RecipeError> {
-    let mut values = defaults()?;
+/// What the layers state, later ones over earlier ones: a table of sections.
+pub(super) fn merge(layers: Vec<Layer>) -> Table {
+    let mut sections: Table =
+        SECTIONS.iter().map(|name| ((*name).to_owned(), Value::Table(Table::new()))).collect();
+    let mut set = |name: &str, value| {
+        let (section, leaf) = name.split_once('.').unwrap_or(("", name));
+        if let Some(Value::Table(section)) = sections.get_mut(section) {
+            section.insert(leaf.into(), value);
+        }
+    };
     for layer in layers {
-        if let Some(preset) = layer.get("model.preset").and_then(Value::as_str) {
-            values.extend(presets::preset(preset).into_iter().flatten());
+        let preset = layer.get("model.preset").and_then(Value::as_str);
+        for (leaf, value) in preset.and_then(vitrine_models::preset).into_iter().flatten() {
+            set(&format!("model.{leaf}"), value.clone());
         }
-        values.extend(layer);
+        layer.into_iter().for_each(|(name, value)| set(name, value));
     }
-    let is_missing =
-        |key: &&Key| key.default == Fallback::Required && !values.contains_key(key.name);
-    if let Some(key) = KEYS.iter().find(is_missing) {
-        return Err(RecipeError::Missing { key: key.name, about: key.about });
-    }
-    let mut table = Table::new();
-    for key in KEYS {
-        let section = table.entry(key.section()).or_insert_with(|| Value::Table(Table::new()));
-        if let (Some(section), Some(value)) = (section.as_table_mut(), values.remove(key.name)) {
-            section.insert(key.leaf().into(), value);
-        }
-    }
-    Recipe::deserialize(Value::Table(table))
-        .map_err(|error| RecipeError::Convert { message: error.to_string() })
+    sections
 }
 
-fn defaults() -> Result<Layer, RecipeError> {
+/// A table of sections as TOML text.
+pub(crate) fn text(document: &Table) -> String {
     let mut text = String::new();
-    for key in KEYS {
-        if let Fallback::Toml(value) = key.default {
-            text.push_str(&format!("{} = {value}\n", key.name));
-        }
-    }
-    let table: Table = text
-        .parse()
-        .map_err(|error: toml::de::Error| RecipeError::Convert { message: error.to_string() })?;
-    flatten(table, "the defaults")
-}
-
-/// The recipe as TOML text, in the order of [`KEYS`].
-pub(super) fn write(recipe: &Recipe) -> Result<String, RecipeError> {
-    let table = Table::try_from(recipe)
-        .map_err(|error| RecipeError::Convert { message: error.to_string() })?;
-    let mut text = String::new();
-    let mut section = "";
-    for key in KEYS {
-        let value = table.get(key.section()).and_then(|keys| keys.get(key.leaf()));
-        if key.section() != section {
-            section = key.section();
-            let gap = if text.is_empty() { "" } else { "\n" };
-            text.push_str(&format!("{gap}[{section}]\n"));
-        }
-        match value {
-            // 1e-8 reads better than 0.00000001.
-            Some(Value::Float(number)) if 0.0 < number.abs() && number.abs() < 1e-3 => {
-                text.push_str(&format!("{} = {number:e}\n", key.leaf()));
+    for (section, keys) in document {
+        let gap = if text.is_empty() { "" } else { "\n" };
+        text.push_str(&format!("{gap}[{section}]\n"));
+        for (leaf, value) in keys.as_table().into_iter().flatten() {
+            match value {
+                // 1e-8 reads better than 0.00000001.
+                Value::Float(number) if 0.0 < number.abs() && number.abs() < 1e-3 => {
+                    text.push_str(&format!("{leaf} = {number:e}\n"));
+                }
+                value => text.push_str(&format!("{leaf} = {value}\n")),
             }
-            Some(value) => text.push_str(&format!("{} = {value}\n", key.leaf())),
-            None => {}
         }
     }
-    Ok(text)
+    text
 }

@@ -1,8 +1,7 @@
 //! Recipes: what decides a training run, read from TOML, built-in recipes and the command line.
 //!
-//! A recipe is built in layers: the defaults of [`KEYS`], the recipe's base (and its base), the
-//! recipe itself, and the command line's [`Overrides`]. A layer that names a `model.preset` first
-//! takes the preset's keys, then its own.
+//! A recipe is built in layers: the defaults of [`keys`], the recipe's base (and its base), the recipe itself, and the
+//! command line's [`Overrides`]. A layer that names a `model.preset` first takes the preset's keys, then its own.
 //!
 //! ```
 //! use vitrine_train::recipe::{Overrides, Recipe};
@@ -10,37 +9,64 @@
 //! let mut overrides = Overrides::new();
 //! overrides.set("model.heads=4")?.flag("--epochs", "3")?;
 //! let recipe = Recipe::load("d2l", &overrides)?;
-//! assert_eq!((recipe.model.heads, recipe.run.epochs, recipe.model.width), (4, 3, 512));
+//! assert_eq!(recipe.training.run.epochs, 3);
+//! assert!(recipe.to_toml()?.contains("heads = 4"));
 //!
 //! let error = Overrides::new().set("optimizer.lr=0.1").unwrap_err().to_string();
 //! assert!(error.contains("did you mean `optimizer.learning_rate`?"));
 //! # Ok::<(), vitrine_train::recipe::RecipeError>(())
 //! ```
 
-mod builtin;
 mod error;
-mod keys;
 mod layers;
 mod overrides;
-mod presets;
-mod schema;
+mod sections;
 mod suggest;
 mod validate;
 
 use std::path::{Path, PathBuf};
 
-pub use builtin::{builtin_names, builtin_text};
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+use vitrine_models::ModelConfig;
+use vitrine_nn::settings::{Key, SettingError, check, read, table};
+
 pub use error::RecipeError;
-pub use keys::{Fallback, KEYS, Key, Kind, Range, SECTIONS, find_key};
+pub(crate) use layers::text as document_text;
 pub use overrides::Overrides;
-pub use schema::{
-    DataRecipe, Dataset, Device, Gelu, Init, LossRecipe, ModelRecipe, OptimizerKind,
-    OptimizerRecipe, Pool, Precision, Recipe, RunRecipe, ScheduleKind, ScheduleRecipe, Size,
+pub(crate) use sections::SHARE;
+pub use sections::{
+    DataRecipe, Device, OptimizerKind, OptimizerRecipe, Precision, RunRecipe, SECTIONS,
+    ScheduleKind, ScheduleRecipe, Training, find_key, keys,
 };
 
-/// Names of the model presets.
-pub fn preset_names() -> &'static [&'static str] {
-    &presets::NAMES
+use crate::objective::CrossEntropy;
+
+/// The recipes that come with the program: names, and texts as they stand in their files.
+const BUILTIN: [(&str, &str); 2] = [
+    ("d2l", include_str!("../../recipes/d2l.toml")),
+    ("d2l-jax", include_str!("../../recipes/d2l-jax.toml")),
+];
+
+/// Names of the built-in recipes.
+pub fn builtin_names() -> Vec<&'static str> {
+    BUILTIN.iter().map(|(name, _)| *name).collect()
+}
+
+/// The text of a built-in recipe, as it stands in its file.
+pub fn builtin_text(name: &str) -> Option<&'static str> {
+    BUILTIN.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+/// Everything that decides a training run of the program's, resolved: no key is left open.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// The network.
+    pub model: ModelConfig,
+    /// What is minimised.
+    pub objective: CrossEntropy,
+    /// All else.
+    pub training: Training,
 }
 
 impl Recipe {
@@ -68,24 +94,92 @@ impl Recipe {
     }
 
     /// The whole recipe as TOML, every key stated. Parsing it gives an equal recipe.
-    pub fn resolved_toml(&self) -> Result<String, RecipeError> {
-        layers::write(self)
+    pub fn to_toml(&self) -> Result<String, RecipeError> {
+        Ok(layers::text(&self.document()?))
+    }
+
+    /// All sections as tables.
+    pub(crate) fn document(&self) -> Result<Table, SettingError> {
+        self.training.document(self.model.table()?, table(&self.objective)?)
+    }
+
+    /// The sections of a run's `config.toml`, with the defaults of keys that it does not have; those of a model or an
+    /// objective that the program does not know stand as they are.
+    pub(crate) fn document_of(text: &str, origin: &str) -> Result<Table, RecipeError> {
+        if let Ok(recipe) = Self::parse(text, origin) {
+            return Ok(recipe.document()?);
+        }
+        let mut sections = text.parse::<Table>().map_err(|error| RecipeError::Syntax {
+            origin: origin.into(),
+            message: error.to_string(),
+        })?;
+        let (model, objective) = (take(&mut sections, "model"), take(&mut sections, "objective"));
+        Ok(Training::read(sections)?.document(model, objective)?)
     }
 
     /// Checks every key alone and all of them together. Recipes that were loaded or parsed have
     /// passed it; it is for those built or changed in code.
     pub fn validate(&self) -> Result<(), RecipeError> {
-        let text = self.resolved_toml()?;
-        layers::from_text(&text, "the recipe", &PathBuf::new(), &mut Vec::new())?;
-        validate::check_together(self)
+        self.model.validate()?;
+        check(&self.objective, CrossEntropy::KEYS)?;
+        self.training.validate()?;
+        Ok(self.training.data.check_classes(self.model.classes())?)
     }
 
     fn resolve(mut layers: Vec<layers::Layer>, overrides: &Overrides) -> Result<Self, RecipeError> {
         layers.push(overrides.entries().iter().cloned().collect());
-        let recipe = layers::merge(layers)?;
-        validate::check_together(&recipe)?;
+        let mut sections = layers::merge(layers);
+        let recipe = Self {
+            model: ModelConfig::read(take(&mut sections, "model"), "the recipe")?,
+            objective: section(&mut sections, "objective", CrossEntropy::KEYS)?,
+            training: Training::read(sections)?,
+        };
+        recipe.validate()?;
         Ok(recipe)
     }
+}
+
+impl Training {
+    /// Reads the sections from TOML text, for a model and an objective of your own.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, RecipeError> {
+        let layers = layers::from_text(text, origin, &PathBuf::new(), &mut Vec::new())?;
+        let training = Self::read(layers::merge(layers))?;
+        training.validate()?;
+        Ok(training)
+    }
+
+    fn read(mut sections: Table) -> Result<Self, SettingError> {
+        Ok(Self {
+            data: section(&mut sections, "data", DataRecipe::KEYS)?,
+            optimizer: section(&mut sections, "optimizer", OptimizerRecipe::KEYS)?,
+            schedule: section(&mut sections, "schedule", ScheduleRecipe::KEYS)?,
+            run: section(&mut sections, "run", RunRecipe::KEYS)?,
+        })
+    }
+
+    /// All sections with those of a model and an objective: what `config.toml` in a run's folder holds.
+    pub(crate) fn document(&self, model: Table, objective: Table) -> Result<Table, SettingError> {
+        let data = table(&self.data)?;
+        let (optimizer, schedule) = (table(&self.optimizer)?, table(&self.schedule)?);
+        let tables = [model, data, optimizer, schedule, objective, table(&self.run)?];
+        let names = SECTIONS.map(str::to_owned);
+        Ok(names.into_iter().zip(tables.map(Value::Table)).collect())
+    }
+}
+
+fn take(sections: &mut Table, name: &str) -> Table {
+    match sections.remove(name) {
+        Some(Value::Table(section)) => section,
+        _ => Table::new(),
+    }
+}
+
+fn section<T: DeserializeOwned>(
+    sections: &mut Table,
+    name: &str,
+    keys: &[Key],
+) -> Result<T, SettingError> {
+    read(take(sections, name), keys, "the recipe")
 }
 
 fn is_path(source: &str) -> bool {

@@ -1,9 +1,10 @@
 //! Recipe keys set on the command line: `--set key=value` and flags such as `--epochs 5`.
 
 use toml::Value;
+use vitrine_nn::settings::{Key, SettingError};
 
 use super::error::RecipeError;
-use super::keys::{KEYS, Key, find_key};
+use super::sections::{find_key, keys};
 use super::suggest::nearest_key;
 
 /// Values that stand above the recipe's own. A later one wins over an earlier one.
@@ -27,7 +28,7 @@ impl Overrides {
         if name.is_empty() || text.is_empty() {
             return Err(malformed());
         }
-        let key = find_key(name).ok_or_else(|| RecipeError::UnknownKey {
+        let key = find_key(name).ok_or_else(|| SettingError::UnknownKey {
             origin: "--set".into(),
             key: name.into(),
             suggestion: nearest_key(name),
@@ -37,7 +38,7 @@ impl Overrides {
 
     /// Adds a flag with its own name, such as `--epochs` with `5`.
     pub fn flag(&mut self, flag: &str, text: &str) -> Result<&mut Self, RecipeError> {
-        let key = KEYS.iter().find(|key| key.flag == Some(flag));
+        let key = keys().find(|key| key.flag == Some(flag));
         let key = key.ok_or_else(|| RecipeError::UnknownFlag { flag: flag.into() })?;
         self.add(key, text.trim(), flag)
     }
@@ -49,7 +50,7 @@ impl Overrides {
         origin: &str,
     ) -> Result<&mut Self, RecipeError> {
         // A refusal shows the text as it was typed.
-        let refused = |_| RecipeError::value(origin, key.name, text, key.kind.allowed());
+        let refused = |_| SettingError::value(origin, key.name, text, key.kind.allowed());
         let value = key.check(&read_value(key, text), origin).map_err(refused)?;
         self.entries.push((key.name, value));
         Ok(self)
@@ -66,13 +67,12 @@ impl Overrides {
     }
 }
 
-/// Text that is no TOML value is taken as a string, so that the check of the key can refuse it in
-/// its own words.
+/// Text that is no TOML value is taken as a string, so that the check of the key can refuse it in its own words.
 fn read_value(key: &Key, text: &str) -> Value {
     let parsed = format!("value = {text}").parse::<toml::Table>().ok();
     let parsed = parsed.filter(|table| table.len() == 1).and_then(|mut t| t.remove("value"));
     match parsed {
-        Some(value) if !key.kind.is_name() || value.is_str() => value,
+        Some(value) if !key.kind.is_text() || value.is_str() => value,
         _ => Value::String(text.into()),
     }
 }

@@ -1,56 +1,53 @@
-//! Rules that tie two or more recipe keys together. The rules for one key alone are in `keys`.
+//! Rules that tie two or more recipe keys together. The rules for one key alone stand with it, in `sections`.
 
-use super::error::RecipeError;
-use super::keys::{Fallback, find_key};
-use super::schema::{OptimizerKind, Recipe, ScheduleKind};
+use vitrine_data::DatasetName;
+use vitrine_nn::settings::{Fallback, SettingError, check};
 
-/// More patches than this make attention matrices that no machine holds.
-const MOST_PATCHES: usize = 65_536;
+use super::sections::{DataRecipe, OptimizerRecipe, RunRecipe, ScheduleRecipe, Training};
+use super::sections::{OptimizerKind, ScheduleKind, find_key};
 
-pub(super) fn check_together(recipe: &Recipe) -> Result<(), RecipeError> {
-    model(recipe)?;
-    data(recipe)?;
-    optimizer(recipe)?;
-    schedule(recipe)
+type Result = std::result::Result<(), SettingError>;
+
+impl DataRecipe {
+    /// The data set that the recipe names.
+    pub fn known(&self) -> std::result::Result<DatasetName, SettingError> {
+        let known = |name: &String| DatasetName::ALL.into_iter().find(|d| d.spec().name == name);
+        self.dataset.as_ref().and_then(known).ok_or_else(|| {
+            let key = "data.dataset";
+            SettingError::Missing { key, about: find_key(key).map_or("", |key| key.about) }
+        })
+    }
+
+    /// Whether the data set that is named, if one is, has so many classes.
+    pub(crate) fn check_classes(&self, classes: usize) -> Result {
+        let Ok(spec) = self.known().map(DatasetName::spec) else { return Ok(()) };
+        match spec.class_names.len() {
+            known if known == classes => Ok(()),
+            known => {
+                let reason = format!("`data.dataset = {:?}` has {known} classes", spec.name);
+                conflict("model.classes", classes, reason)
+            }
+        }
+    }
 }
 
-fn conflict(key: &'static str, value: impl ToString, reason: String) -> Result<(), RecipeError> {
-    Err(RecipeError::Conflict { key, value: value.to_string(), reason })
+impl Training {
+    /// Checks every key alone and all of them together.
+    pub fn validate(&self) -> Result {
+        check(&self.data, DataRecipe::KEYS)?;
+        check(&self.optimizer, OptimizerRecipe::KEYS)?;
+        check(&self.schedule, ScheduleRecipe::KEYS)?;
+        check(&self.run, RunRecipe::KEYS)?;
+        optimizer(self)?;
+        schedule(self)
+    }
 }
 
-fn model(recipe: &Recipe) -> Result<(), RecipeError> {
-    let model = &recipe.model;
-    if !model.width.is_multiple_of(model.heads) {
-        let reason = format!("the heads must divide `model.width = {}`", model.width);
-        return conflict("model.heads", model.heads, reason);
-    }
-    let (image, patch) = (model.image_size, model.patch_size);
-    if !image.height.is_multiple_of(patch.height) || !image.width.is_multiple_of(patch.width) {
-        let reason =
-            format!("the patch must divide `model.image_size = {image}` in both directions");
-        return conflict("model.patch_size", patch, reason);
-    }
-    let patches = (image.height / patch.height) * (image.width / patch.width);
-    if patches > MOST_PATCHES {
-        let reason = format!(
-            "it cuts an image of `model.image_size = {image}` into {patches} patches; \
-             at most {MOST_PATCHES} are allowed"
-        );
-        return conflict("model.patch_size", patch, reason);
-    }
-    Ok(())
+fn conflict(key: &'static str, value: impl ToString, reason: String) -> Result {
+    Err(SettingError::conflict(key, value, reason))
 }
 
-fn data(recipe: &Recipe) -> Result<(), RecipeError> {
-    let (model, dataset) = (&recipe.model, recipe.data.dataset);
-    if model.classes != dataset.classes() {
-        let reason = format!("`data.dataset = \"{dataset}\"` has {} classes", dataset.classes());
-        return conflict("model.classes", model.classes, reason);
-    }
-    Ok(())
-}
-
-fn optimizer(recipe: &Recipe) -> Result<(), RecipeError> {
+fn optimizer(recipe: &Training) -> Result {
     let optimizer = &recipe.optimizer;
     let kind = optimizer.kind;
     let foreign = |belongs_to: OptimizerKind, neutral: &str| {
@@ -90,7 +87,7 @@ fn optimizer(recipe: &Recipe) -> Result<(), RecipeError> {
     Ok(())
 }
 
-fn schedule(recipe: &Recipe) -> Result<(), RecipeError> {
+fn schedule(recipe: &Training) -> Result {
     let schedule = &recipe.schedule;
     let kind = schedule.kind;
     let foreign = |belongs_to: ScheduleKind, neutral: &str| {

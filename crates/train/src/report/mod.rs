@@ -5,11 +5,15 @@ mod chart;
 
 use std::borrow::Cow;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::atomic::{AtomicWriteError, write_atomic};
-use crate::metrics::{EpochMetrics, best_epoch};
+use crate::error::Result;
+use crate::machine;
+use crate::metrics::{EpochMetrics, best_epoch, read_metrics};
 use crate::progress::duration_text;
+use crate::sink::{Event, Sink};
+use crate::trainer::METRICS;
 use chart::{Chart, Curve, Floor};
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -29,6 +33,33 @@ pub struct Report<'a> {
     pub recipe_toml: &'a str,
     /// The machine, in one line.
     pub machine: &'a str,
+}
+
+/// Writes a run's page anew after each epoch, from what its folder holds.
+pub struct ReportPage {
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// The heading.
+    pub title: String,
+    /// The run's `config.toml`.
+    pub config: String,
+}
+
+impl Sink for ReportPage {
+    fn take(&mut self, event: Event<'_>) -> Result<()> {
+        let total_epochs = match event {
+            Event::EpochEnds { total_epochs, .. } => total_epochs,
+            _ => return Ok(()),
+        };
+        let report = Report {
+            title: &self.title,
+            metrics: &read_metrics(&self.folder.join(METRICS))?,
+            total_epochs,
+            recipe_toml: &self.config,
+            machine: &machine::describe(),
+        };
+        Ok(report.write(&self.folder.join("report.html"))?)
+    }
 }
 
 impl Report<'_> {

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use vitrine_data::Dataset;
+use vitrine_data::{Dataset, Samples};
 use vitrine_train::TrainError;
-use vitrine_train::build::Datasets;
+use vitrine_train::build::{Datasets, Parts};
 use vitrine_train::checkpoint::Position;
 use vitrine_train::metrics::{EpochMetrics, read_metrics};
 use vitrine_train::progress::Progress;
@@ -73,8 +73,9 @@ pub fn data() -> Datasets {
 
 /// So many square images, whose classes can be learnt.
 pub fn images(train: usize, val: usize, size: usize) -> Datasets {
-    let make =
-        |count, seed| Arc::new(Dataset::synthetic(count, [1, size, size], 10, seed).unwrap());
+    let make = |count, seed| {
+        Arc::new(Dataset::synthetic(count, [1, size, size], 10, seed).unwrap()) as Arc<dyn Samples>
+    };
     Datasets { train: make(train, 1), val: make(val, 2) }
 }
 
@@ -85,7 +86,7 @@ pub fn small_images(train: usize, val: usize) -> Datasets {
 
 /// Starts a run and trains to its end.
 pub fn train(recipe: Recipe, folder: &Path, data: &Datasets) -> EpochMetrics {
-    finish(Trainer::create(recipe, folder, data).unwrap()).unwrap()
+    finish(create(recipe, folder, data).unwrap()).unwrap()
 }
 
 /// Resumes a run with some keys set, and trains to its end.
@@ -95,7 +96,21 @@ pub fn resume(folder: &Path, data: &Datasets, sets: &[&str]) -> EpochMetrics {
 
 /// Opens a run to go on with it, as `vitrine train --resume` does.
 pub fn open(folder: &Path, data: &Datasets, sets: &[&str]) -> Result<Trainer, TrainError> {
-    Trainer::resume(resumed_recipe(folder, &overrides(sets))?, folder, data)
+    resume_recipe(resumed_recipe(folder, &overrides(sets))?, folder, data)
+}
+
+/// Starts a recipe's run.
+pub fn create(recipe: Recipe, folder: &Path, data: &Datasets) -> Result<Trainer, TrainError> {
+    Trainer::create(Parts::of(&recipe, data.clone())?, &recipe.training, folder)
+}
+
+/// Goes on with the run in a folder as a recipe says.
+pub fn resume_recipe(
+    recipe: Recipe,
+    folder: &Path,
+    data: &Datasets,
+) -> Result<Trainer, TrainError> {
+    Trainer::resume(Parts::of(&recipe, data.clone())?, &recipe.training, folder)
 }
 
 /// Trains to the end.

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use vitrine_data::Dataset;
-use vitrine_train::build::{self, Datasets};
+use vitrine_train::build::{self, Datasets, Parts};
 use vitrine_train::checkpoint;
 use vitrine_train::progress::Progress;
 use vitrine_train::recipe::{Overrides, Recipe};
@@ -127,7 +127,11 @@ pub fn tiny_run(folder: &Path, more: &[&str]) -> PathBuf {
     let train = Arc::new(Dataset::synthetic(200, [1, 28, 28], 10, 1).unwrap());
     let val = Arc::new(Dataset::synthetic(50, [1, 28, 28], 10, 2).unwrap());
     let data = Datasets { train, val };
-    let mut trainer = Trainer::create(tiny_recipe(more), &path, &data).unwrap();
+    let mut trainer = {
+        let recipe = tiny_recipe(more);
+        let parts = Parts::of(&recipe, data).unwrap();
+        Trainer::create(parts, &recipe.training, &path).unwrap()
+    };
     trainer.run(&mut Progress::silent(), &false.into()).unwrap();
     path
 }

@@ -34,16 +34,16 @@ impl Place {
         fs::write(self.sources().join(name), text).unwrap();
     }
 
-    fn build_with(&self, compiler: &Compiler) -> Result<Outcome> {
+    fn build_with(&self, compiler: &Compiler) -> Result<BuildOutcome> {
         self.build_under(compiler, &RULES)
     }
 
-    fn build_under(&self, compiler: &Compiler, rules: &Rules) -> Result<Outcome> {
+    fn build_under(&self, compiler: &Compiler, rules: &Rules) -> Result<BuildOutcome> {
         let sources = Sources::read(&self.sources()).unwrap();
         Build { sources: &sources, out: &self.out(), compiler, rules }.run()
     }
 
-    fn build(&self) -> Result<Outcome> {
+    fn build(&self) -> Result<BuildOutcome> {
         self.build_with(&stand_in())
     }
 

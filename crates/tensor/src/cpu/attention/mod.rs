@@ -321,8 +321,7 @@ impl<'a> Plan<'a> {
                 for (scores, vectors, to) in
                     [(&*weights, dy_across, &mut *dv), (&*dweights, q_across, &mut *dk)]
                 {
-                    let scores = &scores[..rows * by_key];
-                    let scores = words.round_across(scores, self.keys, by_key, rounded);
+                    let scores = words.round_across((scores, by_key), [rows, self.keys], rounded);
                     let turned = Small { values: scores, strides: [1, by_key] };
                     let vectors = rows_of(vectors, words.count(first), by_head);
                     words.multiply(turned, vectors, extents, (to, by_head), first > 0);

@@ -101,18 +101,18 @@ impl<T: Number> Words<T> {
         }
     }
 
-    /// As [`Words::round_along`] for rows that are the inner axis themselves, into `to`; gives where the words are.
+    /// As [`Words::round_along`] for rows that are the inner axis themselves, into `to`; gives where the words are,
+    /// and what [`Words::multiply`] reads past them.
     pub(super) fn round_across<'w>(
         self,
-        rows: &'w [T::Acc],
-        columns: usize,
-        stride: usize,
+        (values, stride): (&'w [T::Acc], usize),
+        [rows, columns]: [usize; 2],
         to: &'w mut [T::Acc],
     ) -> &'w [T::Acc] {
         if !self.pairs() {
-            return rows;
+            return values;
         }
-        let mut from = rows.chunks_exact(stride).map(|row| &row[..columns]);
+        let mut from = values.chunks_exact(stride).take(rows).map(|row| &row[..columns]);
         for to in to.chunks_exact_mut(stride) {
             let Some(first) = from.next() else { break };
             round_rows::<T>([first, from.next().unwrap_or(&[])], to);

@@ -1,0 +1,128 @@
+//! The families of models that can be built by name: one variant of [`ModelConfig`] and one row of the table below for each.
+
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+use toml::Value;
+use vitrine_nn::settings::{self, Fallback, Key, Kind, SettingError};
+use vitrine_nn::{Model, ParameterBuilder, Result, Table};
+
+use crate::config::VitConfig;
+use crate::vision_transformer::VisionTransformer;
+
+/// The configuration of a model of any family: section `[model]` of a recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "family", rename_all = "kebab-case")]
+pub enum ModelConfig {
+    /// A Vision Transformer.
+    Vit(VitConfig),
+}
+
+/// Each family's name, keys and presets.
+const FAMILIES: [(&str, &[Key], &str); 1] =
+    [("vit", VitConfig::KEYS, include_str!("../presets/vit.toml"))];
+
+/// The key that names the family.
+pub const FAMILY: Key = Key {
+    name: "model.family",
+    kind: Kind::Name(|| FAMILIES.map(|(name, ..)| name).to_vec()),
+    default: Fallback::Toml("\"vit\""),
+    flag: None,
+    about: "the family of models; the other keys of this section are its",
+    aliases: &["kind", "type"],
+};
+
+/// The keys of all families, family by family.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    std::iter::once(&FAMILY).chain(FAMILIES.iter().flat_map(|(_, keys, _)| keys.iter()))
+}
+
+/// All presets, each with its family, its base's keys filled in.
+fn presets() -> &'static Table {
+    static PRESETS: OnceLock<Table> = OnceLock::new();
+    PRESETS.get_or_init(|| {
+        let mut all = Table::new();
+        for (family, _, text) in FAMILIES {
+            let table: Table = text.parse().expect("a test reads all presets");
+            for (name, keys) in table {
+                let mut keys: Table = keys.try_into().expect("a test reads all presets");
+                let base = keys.remove("base").map(|base| all[base.as_str().unwrap_or("")].clone());
+                let mut whole = match base {
+                    Some(Value::Table(base)) => base,
+                    _ => Table::from_iter([("family".to_owned(), family.into())]),
+                };
+                whole.extend(keys);
+                all.insert(name, whole.into());
+            }
+        }
+        all
+    })
+}
+
+/// The names of all presets.
+pub fn preset_names() -> Vec<&'static str> {
+    presets().keys().map(String::as_str).collect()
+}
+
+/// The keys of `[model]` that a preset stands for, its family among them; `None` if there is no such preset.
+pub fn preset(name: &str) -> Option<&'static Table> {
+    presets().get(name)?.as_table()
+}
+
+impl ModelConfig {
+    /// Reads section `[model]`; without `family` it is a Vision Transformer's. `origin` says where it was given.
+    pub fn read(mut table: Table, origin: &str) -> Result<Self, SettingError> {
+        let family = table.remove("family").or_else(|| FAMILY.fallback());
+        let named =
+            |(name, ..): &&(&str, _, _)| family.as_ref().and_then(Value::as_str) == Some(name);
+        let Some((name, keys, _)) = FAMILIES.iter().find(named) else {
+            let family = family.map_or(String::new(), |family| family.to_string());
+            return Err(SettingError::value(origin, FAMILY.name, family, FAMILY.kind.allowed()));
+        };
+        let mut resolved = settings::resolve(table, keys, origin)?;
+        resolved.insert("family".into(), (*name).into());
+        resolved.try_into().map_err(|error| SettingError::Convert { message: error.to_string() })
+    }
+
+    /// The model a preset stands for, with the defaults of all other keys.
+    pub fn preset(name: &str) -> Option<Self> {
+        let mut table = preset(name)?.clone();
+        table.insert("preset".into(), name.into());
+        Self::read(table, name).ok()
+    }
+
+    /// The section's table.
+    pub fn table(&self) -> Result<Table, SettingError> {
+        settings::table(self)
+    }
+
+    /// Checks every key alone and all of them together.
+    pub fn validate(&self) -> Result<(), SettingError> {
+        match self {
+            Self::Vit(config) => config.validate(),
+        }
+    }
+
+    /// The number of classes.
+    pub fn classes(&self) -> usize {
+        match self {
+            Self::Vit(config) => config.classes,
+        }
+    }
+
+    /// The same model for another number of classes.
+    pub fn with_classes(mut self, classes: usize) -> Self {
+        match &mut self {
+            Self::Vit(config) => config.classes = classes,
+        }
+        self
+    }
+
+    /// Declares the model's parameters.
+    pub fn build(&self, builder: &mut ParameterBuilder) -> Result<Box<dyn Model>> {
+        let scope = &mut builder.scope("");
+        Ok(match self {
+            Self::Vit(config) => Box::new(VisionTransformer::new(scope, config)?),
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! [`Model`]: all that training, evaluation, prediction and benchmarks know of a model. Models are in `vitrine-models`,
+//! and wherever someone writes one.
+
+use toml::Table;
+use vitrine_autodiff::Var;
+
+use crate::error::Result;
+use crate::pass::Pass;
+
+/// What a model makes of images.
+pub struct Output {
+    /// `[B, K]`, of the accumulator's type of what is computed in, `f32` for `bf16`.
+    pub logits: Var,
+    /// `[B, K]`: those of a second head that learns from a teacher (Touvron et al. 2021, section 4), if there is one.
+    pub distilled: Option<Var>,
+}
+
+impl Output {
+    /// `[B, K]`: what the model answers with, the mean of both heads where there are two.
+    pub fn prediction(&self) -> Result<Var> {
+        match &self.distilled {
+            None => Ok(self.logits.clone()),
+            Some(distilled) => Ok(self.logits.add(distilled)?.scale(0.5)?),
+        }
+    }
+}
+
+impl From<Var> for Output {
+    fn from(logits: Var) -> Self {
+        Self { logits, distilled: None }
+    }
+}
+
+/// The images that a model takes, and the classes that it tells apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InputSpec {
+    /// Channels C.
+    pub channels: usize,
+    /// Height and width, in pixels.
+    pub size: (usize, usize),
+    /// Subtracted from a channel's values, which are in [0, 1]: one number for all channels, or one for each.
+    pub mean: Vec<f64>,
+    /// What they are then divided by.
+    pub std: Vec<f64>,
+    /// Classes K.
+    pub classes: usize,
+}
+
+/// A classifier of images. It holds the ids of its parameters and no values.
+pub trait Model: Send + Sync {
+    /// What it takes, and how many classes it tells apart.
+    fn input(&self) -> InputSpec;
+
+    /// Images `[B, C, H, W]` to logits `[B, K]`.
+    fn forward(&self, pass: &Pass<'_>, images: &Var) -> Result<Output>;
+
+    /// What decides its shape and options: section `[model]` in the folder of a run, which a resumed run compares.
+    fn settings(&self) -> Result<Table>;
+}

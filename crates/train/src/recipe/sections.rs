@@ -1,0 +1,214 @@
+//! The sections of a recipe beside `[model]` and `[objective]`: how a run goes, whatever is trained. What keys mean
+//! together is in `validate`.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use vitrine_data::DatasetName;
+use vitrine_nn::settings::{Fallback, Key, Kind, Range};
+use vitrine_nn::{choices, settings};
+
+use crate::objective::CrossEntropy;
+
+/// How a model is trained: all of a recipe but the model and the objective.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Training {
+    /// The images.
+    pub data: DataRecipe,
+    /// How gradients change the weights.
+    pub optimizer: OptimizerRecipe,
+    /// How the learning rate changes over the run.
+    pub schedule: ScheduleRecipe,
+    /// Length, batch, seed, machine.
+    pub run: RunRecipe,
+}
+
+/// All sections, in the order in which a resolved recipe has them.
+pub const SECTIONS: [&str; 6] = ["model", "data", "optimizer", "schedule", "objective", "run"];
+
+/// Every key that a recipe may have, in the order in which a resolved recipe has them.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    let sections = [
+        DataRecipe::KEYS,
+        OptimizerRecipe::KEYS,
+        ScheduleRecipe::KEYS,
+        CrossEntropy::KEYS,
+        RunRecipe::KEYS,
+    ];
+    vitrine_models::keys().chain(sections.into_iter().flatten())
+}
+
+/// The key of this dotted name.
+pub fn find_key(name: &str) -> Option<&'static Key> {
+    // What the section was called before.
+    let objective = name.strip_prefix("loss.").map(|leaf| format!("objective.{leaf}"));
+    let name = objective.as_deref().unwrap_or(name);
+    keys().find(|key| key.name == name)
+}
+
+choices! {
+    /// Optimizers.
+    OptimizerKind {
+        /// Stochastic gradient descent.
+        Sgd = "sgd",
+        /// Adam with decoupled weight decay.
+        AdamW = "adamw",
+    }
+}
+
+choices! {
+    /// Forms of the learning-rate schedule.
+    ScheduleKind {
+        /// The same all the time.
+        Constant = "constant",
+        /// Multiplied by `gamma` every `step_epochs`.
+        Step = "step",
+        /// Half a cosine from the learning rate down to `final_learning_rate`.
+        Cosine = "cosine",
+    }
+}
+
+choices! {
+    /// Number type of the forward and backward pass.
+    Precision {
+        /// 32-bit floats.
+        F32 = "f32",
+        /// bfloat16, with 32-bit weights in the optimizer.
+        Bf16 = "bf16",
+    }
+}
+
+use Fallback::{Open, Required, Toml};
+use Kind::{Bool, Choice, Integer, Name, Number, Text};
+
+pub(crate) const SHARE: Kind = Number(Range::Below(0.0, 1.0));
+const MANY: i64 = 1_000_000_000;
+
+settings! {
+    /// Section `[data]`.
+    DataRecipe in "data" {
+        /// which images; none where they come from a program of your own
+        dataset: Option<String> = Name(|| DatasetName::ALL.map(|name| name.spec().name).to_vec()), Open,
+            flag "--dataset", also ["name"];
+        /// use only the first so many training images; 0 for all
+        limit_train: usize = Integer(0, MANY), Toml("0"), flag "--limit-train";
+        /// use only the first so many validation images; 0 for all
+        limit_val: usize = Integer(0, MANY), Toml("0"), flag "--limit-val";
+        /// threads that prepare batches; 0 for the training thread itself
+        workers: usize = Integer(0, 1024), Toml("1"), also ["num_workers"];
+        /// batches kept ready ahead of the training loop
+        prefetch: usize = Integer(1, 1024), Toml("2"), also ["prefetch_factor"];
+    }
+}
+
+settings! {
+    /// Section `[optimizer]`.
+    OptimizerRecipe in "optimizer" {
+        /// which optimizer
+        kind: OptimizerKind = Choice(OptimizerKind::NAMES), Required, also ["name", "type", "opt"];
+        /// the learning rate after warm-up
+        learning_rate: f64 = Number(Range::Above(0.0, 1000.0)), Required, also ["lr"];
+        /// momentum of sgd; 0 for none
+        momentum: f64 = SHARE, Toml("0.0");
+        /// Nesterov's form of momentum
+        nesterov: bool = Bool, Toml("false");
+        /// L2 for sgd, decoupled for adamw; 0 for none
+        weight_decay: f64 = Number(Range::Closed(0.0, 100.0)), Toml("0.0"), also ["wd", "decay"];
+        /// adamw: decay of the first moment
+        beta1: f64 = SHARE, Toml("0.9");
+        /// adamw: decay of the second moment
+        beta2: f64 = SHARE, Toml("0.999");
+        /// adamw: added to the root of the second moment
+        eps: f64 = Number(Range::Open(0.0, 1.0)), Toml("1e-8"), also ["epsilon"];
+        /// longest gradient norm that is let through; 0 for no clipping
+        clip_norm: f64 = Number(Range::Closed(0.0, 1e9)), Toml("0.0"), also ["grad_clip", "clip_grad", "max_norm"];
+        /// batches whose gradients make one step
+        accumulation: usize = Integer(1, 1_000_000), Toml("1"), also ["grad_accum", "accumulate"];
+    }
+}
+
+settings! {
+    /// Section `[schedule]`.
+    ScheduleRecipe in "schedule" {
+        /// form of the learning-rate schedule
+        kind: ScheduleKind = Choice(ScheduleKind::NAMES), Toml("\"constant\""), also ["name", "type"];
+        /// optimizer steps of linear warm-up; 0 for none
+        warmup_steps: u64 = Integer(0, MANY), Toml("0"), also ["warmup"];
+        /// epochs of linear warm-up; 0 for none
+        warmup_epochs: usize = Integer(0, 1_000_000), Toml("0");
+        /// step: epochs from one reduction to the next
+        step_epochs: usize = Integer(0, 1_000_000), Toml("0"), also ["step_size", "decay_epochs"];
+        /// step: what each reduction multiplies by
+        gamma: f64 = Number(Range::Above(0.0, 1.0)), Toml("0.1"), also ["decay_rate"];
+        /// cosine: the learning rate at the end
+        final_learning_rate: f64 = Number(Range::Closed(0.0, 1000.0)), Toml("0.0"),
+            also ["min_lr", "eta_min", "final_lr"];
+    }
+}
+
+settings! {
+    /// Section `[run]`.
+    RunRecipe in "run" {
+        /// passes over the training images
+        epochs: usize = Integer(1, 1_000_000), Required, flag "--epochs", also ["max_epochs", "num_epochs"];
+        /// images in a batch
+        batch_size: usize = Integer(1, 1_000_000), Required, flag "--batch-size", also ["batch"];
+        /// decides weights, sample order and dropout
+        seed: u64 = Integer(0, i64::MAX), Toml("0"), flag "--seed";
+        /// number type of forward and backward
+        precision: Precision = Choice(Precision::NAMES), Toml("\"f32\""), flag "--precision", also ["dtype"];
+        /// where the model runs
+        device: Device = Text("\"cpu\", or \"cuda:0\" (or another number)", |name| Device::from_name(name).is_some()),
+            Toml("\"cpu\""), flag "--device";
+        /// CPU threads; 0 for all
+        threads: usize = Integer(0, 1024), Toml("0"), flag "--threads", also ["num_threads"];
+        /// optimizer steps between checkpoints within an epoch; 0 for one after each epoch only
+        checkpoint_every: u64 = Integer(0, MANY), Toml("0");
+        /// steps from one reading of the loss to the next
+        log_every: u64 = Integer(1, MANY), Toml("10"), also ["log_interval"];
+    }
+}
+
+/// Where the model runs. In a recipe: `"cpu"` or `"cuda:N"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The CPU.
+    Cpu,
+    /// The CUDA device of this number.
+    Cuda(u32),
+}
+
+impl Device {
+    /// Reads a device's name; `None` if there is no such device name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        if name == "cpu" {
+            return Some(Self::Cpu);
+        }
+        let number = name.strip_prefix("cuda:")?;
+        let plain = number.bytes().all(|byte| byte.is_ascii_digit());
+        if plain { number.parse().ok().map(Self::Cuda) } else { None }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+impl Serialize for Device {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Device {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::from_name(&name)
+            .ok_or_else(|| serde::de::Error::custom(format!("no device is called {name:?}")))
+    }
+}

@@ -1,0 +1,69 @@
+//! [`Sink`]: where the figures of a run go. `metrics.jsonl`, the report and the progress on the terminal are sinks.
+
+use crate::error::Result;
+use crate::metrics::EpochMetrics;
+
+/// What a run has to tell.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// An epoch, counted from 1, begins. So many of its batches were done by an earlier part of the run.
+    EpochBegins {
+        /// The epoch.
+        epoch: u64,
+        /// Epochs of the run.
+        total_epochs: u64,
+        /// Batches of the epoch.
+        batches: u64,
+        /// Those done.
+        done: u64,
+    },
+    /// Figures of an optimizer step, counted from 1, each with its name, such as `train/loss`. They come when they were
+    /// read, some steps later, in order.
+    Step {
+        /// The step.
+        step: u64,
+        /// Names and values.
+        figures: &'a [(&'static str, f64)],
+    },
+    /// A batch of so many images was trained on.
+    Batch {
+        /// Images in it.
+        images: u64,
+    },
+    /// What was told so far lasts from here on: a run that is resumed goes on from here.
+    Checkpoint,
+    /// An epoch is complete.
+    EpochEnds {
+        /// Its figures.
+        metrics: &'a EpochMetrics,
+        /// Epochs of the run.
+        total_epochs: u64,
+    },
+    /// A line for a person.
+    Message(&'a str),
+}
+
+/// The name of a step's loss.
+pub const TRAIN_LOSS: &str = "train/loss";
+/// The name of a step's learning rate.
+pub const LEARNING_RATE: &str = "train/learning_rate";
+
+/// Where figures go. An error stops the run.
+pub trait Sink: Send {
+    /// Takes note of an event.
+    fn take(&mut self, event: Event<'_>) -> Result<()>;
+}
+
+/// Nowhere.
+impl Sink for () {
+    fn take(&mut self, _: Event<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// To each in turn.
+impl Sink for Vec<Box<dyn Sink>> {
+    fn take(&mut self, event: Event<'_>) -> Result<()> {
+        self.iter_mut().try_for_each(|sink| sink.take(event))
+    }
+}
