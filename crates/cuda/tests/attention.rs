@@ -8,7 +8,8 @@ use vitrine_cuda::{Allocator, CudaBackend, Options};
 use vitrine_tensor::{Attention, AttentionInputs, AttentionOutput, DType, Device, Dropout};
 use vitrine_tensor::{Result, Tensor};
 use vitrine_testkit::inputs::{Input, Layout, Setup, key};
-use vitrine_testkit::reference::{Array, attention as reference};
+use vitrine_testkit::operations::attention::reference;
+use vitrine_testkit::reference::Array;
 use vitrine_testkit::{Case, Comparison};
 
 /// How queries, keys and values lie in memory.

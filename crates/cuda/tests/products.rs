@@ -7,7 +7,8 @@
 use vitrine_cuda::{Allocator, CudaBackend, MatmulPrecision, Options};
 use vitrine_tensor::{Activation, DType, Device, Dropout, Epilogue, Result, Tensor};
 use vitrine_testkit::inputs::{Input, Layout, Setup, key};
-use vitrine_testkit::reference::{Array, Sum, linear as reference};
+use vitrine_testkit::operations::linear::reference;
+use vitrine_testkit::reference::{Array, Sum};
 use vitrine_testkit::{Case, Comparison};
 
 fn device(matmul: MatmulPrecision) -> Device {

@@ -2,7 +2,7 @@
 
 use rayon::ThreadPoolBuilder;
 use vitrine_tensor::{CpuBackend, DType, Device};
-use vitrine_testkit::cases;
+use vitrine_testkit::operations;
 
 /// The bits of all results of all cases, computed on `threads` threads.
 fn results(threads: usize, dtype: DType) -> Vec<(String, Vec<u64>)> {
@@ -14,7 +14,7 @@ fn results(threads: usize, dtype: DType) -> Vec<(String, Vec<u64>)> {
             let comparisons = case.run(&device, dtype).expect("the case runs");
             comparisons.iter().flat_map(|c| c.actual().iter().map(|v| v.to_bits())).collect()
         };
-        let all = cases::all();
+        let all = operations::cases();
         all.iter().map(|case| (format!("{} [{}]", case.op, case.name), bits(case))).collect()
     })
 }

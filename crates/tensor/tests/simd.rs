@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::Command;
 
 use vitrine_tensor::{CpuBackend, DType, Device};
-use vitrine_testkit::cases;
+use vitrine_testkit::operations;
 
 const SETS: [&str; 4] = ["portable", "avx2", "avx512", "avx512bf16"];
 
@@ -29,7 +29,7 @@ const PRODUCTS: [&str; 7] = [
 fn digest(dtype: DType) -> String {
     let device = Device::new(CpuBackend::default());
     let mut lines = String::new();
-    for case in cases::all() {
+    for case in operations::cases() {
         let comparisons = case.run(&device, dtype).expect("the case runs");
         let mut hash = DefaultHasher::new();
         for comparison in &comparisons {

@@ -8,19 +8,21 @@
 //! assert!(report.failures.is_empty(), "{report}");
 //! ```
 //!
-//! - [`reference`](mod@reference) says in plain `f64` loops what each operation means.
-//! - [`cases`] is the table: one file an operation, forward and gradient beside each other. A case makes its inputs
-//!   from Philox, runs the operation on a device, and compares with the reference on the same rounded inputs.
+//! - [`operations`] has one file a topic: what each operation means in plain `f64` loops, and below it the cases, forward
+//!   and gradient beside each other. A case makes its inputs from Philox, runs the operation on a device, and compares
+//!   with the reference on the same rounded inputs.
 //! - [`sweep`] has the same operations at many sizes.
 //! - [`run_all`] runs the table on a device for an element type and gives a [`Report`].
+//! - [`Faulty`] is a backend that gets one operation wrong: cases that do not notice are no cases.
 //! - [`tolerance`] says how far a result may be off, and why.
 //! - [`gradcheck`] compares gradients with central differences.
 
 mod case;
-pub mod cases;
 mod compare;
+mod faulty;
 pub mod gradcheck;
 pub mod inputs;
+pub mod operations;
 pub mod reference;
 mod report;
 pub mod sweep;
@@ -28,5 +30,6 @@ pub mod tolerance;
 
 pub use case::Case;
 pub use compare::{Comparison, Mismatch};
+pub use faulty::{Fault, Faulty};
 pub use inputs::{Destination, Input, Layout, Setup};
 pub use report::{Failure, Report, run, run_all, run_cases};

@@ -6,7 +6,7 @@ use std::fmt;
 use vitrine_tensor::{DType, Device};
 
 use crate::case::Case;
-use crate::cases;
+use crate::operations;
 
 /// A case that failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +58,7 @@ pub fn run_all(device: &Device, dtype: DType) -> Report {
 
 /// Runs the cases of the table that `choose` picks.
 pub fn run(device: &Device, dtype: DType, choose: impl Fn(&Case) -> bool) -> Report {
-    run_cases(device, dtype, cases::all().into_iter().filter(choose))
+    run_cases(device, dtype, operations::cases().into_iter().filter(choose))
 }
 
 /// Runs cases on a device for an element type.

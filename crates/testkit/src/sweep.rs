@@ -1,18 +1,15 @@
 //! Cases of many sizes: each axis that a backend cuts into blocks takes sizes around the edges of those blocks, while
 //! the others stay small; then all axes take random sizes at once. What a case computes is the table's
-//! ([`cases`](mod@crate::cases)); layouts and options take turns.
+//! ([`operations`](mod@crate::operations)); layouts and options take turns.
 
 use std::collections::BTreeSet;
 
-use vitrine_tensor::{AdamWStep, Result, SgdStep, StreamKey, Windows};
+use vitrine_tensor::{Result, StreamKey};
 
 use crate::case::Case;
-use crate::cases::{
-    activation, attention, convolution, cross_entropy, elementwise, embed, layer_norm, linear,
-    mask, memory, optimizer, softmax, sum,
-};
 use crate::compare::Comparison;
 use crate::inputs::{Layout, Setup};
+use crate::operations::TOPICS;
 
 /// How many sizes are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +43,7 @@ impl Reach {
 
 /// An axis that is swept.
 #[derive(Clone, Copy)]
-struct Axis {
+pub(crate) struct Axis {
     /// Its size while others are swept.
     base: usize,
     /// Sizes of the blocks that backends cut it into, beside those that are small.
@@ -54,7 +51,7 @@ struct Axis {
 }
 
 impl Axis {
-    const fn new(base: usize, blocks: &'static [usize]) -> Self {
+    pub(crate) const fn new(base: usize, blocks: &'static [usize]) -> Self {
         Self { base, blocks }
     }
 
@@ -102,7 +99,7 @@ fn thinned<S: Copy>(shapes: Vec<S>) -> Vec<S> {
 }
 
 /// The cases of an operation. `run` gets a shape and its number, by which it chooses layouts and options.
-fn sweep<const N: usize>(
+pub(crate) fn over<const N: usize>(
     reach: Reach,
     op: &'static str,
     axes: &[Axis; N],
@@ -117,231 +114,26 @@ fn sweep<const N: usize>(
 }
 
 /// The element of a list whose turn it is.
-fn pick<T: Copy>(turn: usize, list: &[T]) -> T {
+pub(crate) fn pick<T: Copy>(turn: usize, list: &[T]) -> T {
     list[turn % list.len()]
 }
 
 /// Of products: tiles, rows and columns of blocks, parts of the inner axis. Each axis is any of them in one gradient.
-const PRODUCT: &[usize] = &[28, 32, 42, 64, 126, 128, 252, 256, 512, 768, 1024];
+pub(crate) const PRODUCT: &[usize] = &[28, 32, 42, 64, 126, 128, 252, 256, 512, 768, 1024];
 
 /// Of what is done row by row: rows of a task, a register, a warp, a block of threads.
-const ROWS: &[usize] = &[32, 64, 96, 128, 256];
-const WIDTH: &[usize] = &[32, 48, 64, 128, 256, 512, 1024];
+pub(crate) const ROWS: &[usize] = &[32, 64, 96, 128, 256];
+pub(crate) const WIDTH: &[usize] = &[32, 48, 64, 128, 256, 512, 1024];
 
 /// Of what is done element by element: random words, a run, a task.
-const FLAT: &[usize] = &[32, 64, 128, 256, 1024, 16 * 1024, 32 * 1024];
+pub(crate) const FLAT: &[usize] = &[32, 64, 128, 256, 1024, 16 * 1024, 32 * 1024];
 
 /// Layouts that every operation takes.
-const LAYOUTS: [Layout; 3] = [Layout::Dense, Layout::Transposed, Layout::Narrowed];
+pub(crate) const LAYOUTS: [Layout; 3] = [Layout::Dense, Layout::Transposed, Layout::Narrowed];
 
 /// The cases of all operations.
 pub fn cases(reach: Reach) -> Vec<Case> {
-    let operations = [products, attentions, rows, elements, moves, updates];
-    operations.into_iter().flat_map(|operation| operation(reach)).collect()
-}
-
-/// The linear layer with its gradients, and the batched product.
-fn products(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(5, PRODUCT), Axis::new(19, PRODUCT), Axis::new(17, PRODUCT)];
-    let mut cases = sweep(reach, "linear", &axes, |s, [rows, inputs, outputs], turn| {
-        let (options, layouts) = (pick(turn, &linear::OPTIONS), pick(turn, &linear::LAYOUTS));
-        linear::forward(s, &[rows, inputs], outputs, options, layouts, None)
-    });
-    for (op, gradient) in linear::GRADIENTS {
-        cases.extend(sweep(reach, op, &axes, move |s, [rows, inputs, outputs], turn| {
-            gradient(s, &[rows, inputs], outputs, pick(turn, &linear::LAYOUTS))
-        }));
-    }
-    cases.extend(sweep(reach, "matmul", &axes, |s, [m, k, n], turn| {
-        let (batch, layouts) = (1 + turn / 4 % 2, (pick(turn, &Layout::ALL), pick(turn, &LAYOUTS)));
-        linear::matmul(s, &[batch, m, k], &[batch, k, n], layouts)
-    }));
-    cases
-}
-
-/// Attention in each form, with and without dropout and lengths.
-fn attentions(reach: Reach) -> Vec<Case> {
-    use attention::{Form, Plan};
-    const FORMS: [Form; 4] = [Form::Packed, Form::Split, Form::Packed, Form::Apart];
-    const LENGTHS: [Option<&[i64]>; 5] =
-        [None, Some(&[1000, 5]), None, Some(&[15, 70]), Some(&[0, 33])];
-    let plan = |[queries, keys, head_width]: [usize; 3], turn| {
-        let (form, heads) = (pick(turn, &FORMS), 1 + turn % 3);
-        let queries = if form == Form::Packed { keys } else { queries };
-        Plan {
-            extents: [1 + turn / 4 % 2, queries, keys, heads * head_width, heads],
-            form,
-            valid_lens: pick(turn, &LENGTHS),
-            dropout: (turn % 7 < 3).then(|| mask(0.3, 7)),
-        }
-    };
-    const TOKENS: &[usize] = &[32, 48, 64, 80, 96, 112, 128, 192];
-    const HEAD: &[usize] = &[32, 48, 64, 80, 96, 128];
-    let axes = [Axis::new(17, TOKENS), Axis::new(19, TOKENS), Axis::new(16, HEAD)];
-    let mut cases = sweep(reach, "attention", &axes, move |s, shape, turn| {
-        attention::forward(s, &plan(shape, turn))
-    });
-    cases.extend(sweep(reach, "attention_grad", &axes, move |s, shape, turn| {
-        attention::gradient(s, &plan(shape, turn))
-    }));
-    cases
-}
-
-/// What works on rows: norms, softmax, cross-entropy, sums.
-fn rows(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(3, ROWS), Axis::new(19, WIDTH)];
-    let mut cases = sweep(reach, "layer_norm", &axes, |s, shape, turn| {
-        layer_norm::forward(s, &shape, pick(turn, &LAYOUTS), 1e-5)
-    });
-    cases.extend(sweep(reach, "layer_norm_grad", &axes, |s, shape, turn| {
-        layer_norm::gradient(s, &shape, pick(turn, &LAYOUTS), 1e-5)
-    }));
-    cases.extend(sweep(reach, "softmax", &axes, |s, shape, turn| {
-        softmax::forward(s, &shape, pick(turn, &LAYOUTS))
-    }));
-    cases.extend(sweep(reach, "softmax_grad", &axes, |s, shape, turn| {
-        softmax::gradient(s, &shape, pick(turn, &LAYOUTS))
-    }));
-    cases.extend(sweep(reach, "cross_entropy", &axes, |s, shape, turn| {
-        cross_entropy::loss(s, shape, pick(turn, &LAYOUTS), pick(turn, &[0.0, 0.1]), 1.0)
-    }));
-    cases.extend(sweep(reach, "cross_entropy_grad", &axes, |s, shape, turn| {
-        cross_entropy::gradient(s, shape, pick(turn, &LAYOUTS), pick(turn, &[0.0, 0.1]), 1.0)
-    }));
-    for (i, op) in SOFT_TARGETS.into_iter().enumerate() {
-        cases.extend(sweep(reach, op, &axes, move |s, shape, turn| {
-            cross_entropy::soft_targets(shape, pick(turn, &LAYOUTS), 1.0)[i].run(&s.device, s.dtype)
-        }));
-    }
-    let axes = [Axis::new(3, ROWS), Axis::new(5, ROWS), Axis::new(7, WIDTH)];
-    cases.extend(sweep(reach, "sum", &axes, |s, shape, turn| {
-        sum::over_axis(s, &shape, turn % 3, pick(turn / 3, &LAYOUTS))
-    }));
-    let axes = [Axis::new(2, ROWS), Axis::new(5, FLAT)];
-    cases.extend(sweep(reach, "sum", &axes, |s, shape, turn| match turn % 3 {
-        0 => sum::over_axis(s, &shape, 1, pick(turn / 3, &LAYOUTS)),
-        1 => sum::over_all(s, &shape, pick(turn / 3, &LAYOUTS)),
-        _ => sum::to_shape(s, &shape, &shape[1..]),
-    }));
-    cases
-}
-
-/// What works on elements: activations, dropout, arithmetic, tokens with positions.
-fn elements(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(2, ROWS), Axis::new(5, FLAT)];
-    let mut cases = sweep(reach, "activate", &axes, |s, shape, turn| {
-        activation::activate(
-            s,
-            &shape,
-            pick(turn / 3, &LAYOUTS),
-            pick(turn, &activation::ACTIVATIONS),
-        )
-    });
-    cases.extend(sweep(reach, "activate_grad", &axes, |s, shape, turn| {
-        activation::activate_grad(
-            s,
-            &shape,
-            pick(turn / 3, &LAYOUTS),
-            pick(turn, &activation::ACTIVATIONS),
-        )
-    }));
-    cases.extend(sweep(reach, "dropout", &axes, |s, shape, turn| {
-        activation::dropout(s, &shape, pick(turn, &LAYOUTS), 0.3)
-    }));
-    cases.extend(sweep(reach, "binary", &axes, |s, [rows, width], turn| {
-        let right = [&[rows, width][..], &[width], &[rows, 1], &[1, width]];
-        let (right, layout) = (pick(turn, &right), pick(turn, &LAYOUTS));
-        elementwise::binary(s, &[rows, width], right, pick(turn / 4, &elementwise::OPS), layout)
-    }));
-    cases.extend(sweep(reach, "add_scaled", &axes, |s, shape, turn| {
-        elementwise::add_scaled(s, &shape, pick(turn, &Layout::ALL))
-    }));
-    let axes = [Axis::new(3, ROWS), Axis::new(5, ROWS), Axis::new(7, WIDTH)];
-    cases.extend(sweep(reach, "embed_tokens", &axes, |s, shape, turn| {
-        let (with_class, dropout) = (turn % 2 == 0, turn % 3 == 0);
-        embed::embed_tokens(s, shape, pick(turn / 2, &Layout::ALL), with_class, dropout, None)
-    }));
-    cases
-}
-
-/// What moves values: copies between layouts and types, patches.
-fn moves(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(2, ROWS), Axis::new(5, FLAT)];
-    let mut cases = sweep(reach, "copy", &axes, |s, shape, turn| {
-        memory::copy(s, &shape, pick(turn, &Layout::ALL))
-    });
-    cases.extend(sweep(reach, "copy", &axes, |s, shape, turn| {
-        memory::to_dtype(s, &shape, pick(turn, &memory::DTYPES), pick(turn, &Layout::ALL))
-    }));
-    cases.extend(sweep(reach, "copy", &axes, |s, shape, turn| {
-        let layouts = (pick(turn, &Layout::ALL), pick(turn, &LAYOUTS));
-        memory::from_dtype(s, &shape, pick(turn, &memory::DTYPES), layouts)
-    }));
-    cases.extend(sweep(reach, "fill", &axes, |s, shape, turn| {
-        memory::fill(s, &shape, pick(turn, &Layout::ALL))
-    }));
-    // Windows down and across an image, and pixels down and across a window; side by side, or a step of one apart and
-    // with padding.
-    let axes = [Axis::new(2, &[]), Axis::new(3, &[]), Axis::new(2, &[]), Axis::new(3, &[32, 64])];
-    let image = |[down, across, p, q]: [usize; 4], turn: usize| {
-        let windows = match turn % 4 {
-            3 => Windows { kernel: (p, q), stride: (1, 1), padding: (p / 2, q / 2) },
-            _ => Windows::patches((p, q)),
-        };
-        ([1 + turn % 2, 1 + turn % 3, down * p, across * q], windows)
-    };
-    cases.extend(sweep(reach, "unfold", &axes, move |s, shape, turn| {
-        let (shape, windows) = image(shape, turn);
-        convolution::unfold(s, shape, windows, pick(turn / 2, &Layout::ALL))
-    }));
-    cases.extend(sweep(reach, "fold", &axes, move |s, shape, turn| {
-        let (shape, windows) = image(shape, turn);
-        convolution::fold(s, shape, windows, pick(turn / 2, &Layout::ALL))
-    }));
-    for (i, op) in CONVOLUTIONS.into_iter().enumerate() {
-        cases.extend(sweep(reach, op, &axes, move |s, shape, turn| {
-            let (shape, windows) = image(shape, turn);
-            let layouts = [pick(turn, &Layout::ALL), pick(turn / 2, &Layout::ALL)];
-            let three = convolution::all(String::new(), shape, 1 + turn % 5, windows, layouts);
-            three[i].run(&s.device, s.dtype)
-        }));
-    }
-    cases
-}
-
-/// As [`cross_entropy::soft_targets`] gives them.
-const SOFT_TARGETS: [&str; 2] = ["soft_target_cross_entropy", "soft_target_cross_entropy_grad"];
-
-/// As [`convolution::all`] gives them.
-const CONVOLUTIONS: [&str; 3] =
-    ["convolution", "convolution_grad_input", "convolution_grad_weight"];
-
-/// What works on flat buffers: optimizers, the norm of the gradient.
-fn updates(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(1, FLAT)];
-    let groups = |n, turn| match optimizer::groups(n) {
-        _ if turn % 3 == 0 => Vec::new(),
-        [(_, undecayed), _] if turn % 3 == 1 => undecayed,
-        [_, (_, mixed)] => mixed,
-    };
-    let mut cases = sweep(reach, "sgd", &axes, move |s, [n], turn| {
-        let (momentum, nesterov) = pick(turn, &[(0.0, false), (0.9, false), (0.9, true)]);
-        let step = SgdStep { learning_rate: 0.1, momentum, nesterov, weight_decay: 0.05 };
-        optimizer::sgd(s, n, &step, &groups(n, turn))
-    });
-    cases.extend(sweep(reach, "adamw", &axes, move |s, [n], turn| {
-        let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
-        let (learning_rate, weight_decay, step) = (1e-2, 0.05, 1 + turn as u64);
-        let step = AdamWStep { learning_rate, beta1, beta2, epsilon, weight_decay, step };
-        optimizer::adamw(s, n, &step, &groups(n, turn))
-    }));
-    cases.extend(sweep(reach, "sum_squares", &axes, |s, [n], turn| {
-        optimizer::sum_squares(s, n, pick(turn, &Layout::ALL))
-    }));
-    cases.extend(sweep(reach, "clip_norm", &axes, |s, [n], turn| {
-        optimizer::clip_norm(s, n, pick(turn, &[0.5, 1e6]))
-    }));
-    cases
+    TOPICS.iter().flat_map(|topic| (topic.sweep)(reach)).collect()
 }
 
 #[cfg(test)]
@@ -351,7 +143,7 @@ mod tests {
     #[test]
     fn every_operation_is_swept() {
         let ops = |cases: Vec<Case>| cases.iter().map(|case| case.op).collect::<BTreeSet<_>>();
-        let mut table = ops(crate::cases::all());
+        let mut table = ops(crate::operations::cases());
         // They move bytes between host and device, whatever the shape.
         assert!(table.remove("upload") && table.remove("download"));
         assert_eq!(ops(cases(Reach::Few)), table);

@@ -2,16 +2,15 @@
 //! Their table is here.
 
 mod activation;
+mod arithmetic;
 mod attention;
 mod convolution;
-mod cross_entropy;
 mod custom;
-mod elementwise;
-mod embed;
-mod layer_norm;
+mod embedding;
 mod linear;
-mod softmax;
-mod view;
+mod losses;
+mod movement;
+mod norms;
 
 pub use attention::SelfAttention;
 pub use custom::CustomOp;
@@ -58,25 +57,25 @@ macro_rules! operations {
 }
 
 operations! {
-    Binary => elementwise::Binary,
-    Scale => elementwise::Scale,
-    SumAxis => elementwise::SumAxis,
-    Reshape => view::Reshape,
-    Permute => view::Permute,
-    Narrow => view::Narrow,
-    Concat => view::Concat,
-    Cast => view::Cast,
+    Binary => arithmetic::Binary,
+    Scale => arithmetic::Scale,
+    SumAxis => arithmetic::SumAxis,
+    Reshape => movement::Reshape,
+    Permute => movement::Permute,
+    Narrow => movement::Narrow,
+    Concat => movement::Concat,
+    Cast => movement::Cast,
     Linear => linear::Linear,
     Matmul => linear::Matmul,
     Activate => activation::Activate,
     Dropout => activation::DropoutOp,
-    LayerNorm => layer_norm::LayerNorm,
-    Softmax => softmax::Softmax,
+    LayerNorm => norms::LayerNorm,
+    Softmax => norms::Softmax,
     Attention => attention::AttentionOp,
-    CrossEntropy => cross_entropy::CrossEntropy,
-    SoftTargetCrossEntropy => cross_entropy::SoftTargetCrossEntropy,
+    CrossEntropy => losses::CrossEntropy,
+    SoftTargetCrossEntropy => losses::SoftTargetCrossEntropy,
     Unfold => convolution::Unfold,
     Convolution => convolution::Convolution,
-    EmbedTokens => embed::EmbedTokens,
+    EmbedTokens => embedding::EmbedTokens,
     Custom => custom::Custom,
 }

@@ -1,17 +1,20 @@
 //! Moving values: upload and download, copy between layouts and element types, fill.
 
+use vitrine_tensor::backend::Movement;
 use vitrine_tensor::{DType, Result, Tensor};
 
 use crate::case::Case;
 use crate::compare::Comparison;
+use crate::faulty::faults;
 use crate::inputs::{Layout, Setup, random, rounded};
 use crate::reference::zeros;
+use crate::sweep::{Axis, FLAT, LAYOUTS, ROWS, Reach, over, pick};
 
 const SHAPES: [&[usize]; 8] =
     [&[], &[1], &[0], &[7], &[3, 5], &[2, 0, 3], &[2, 3, 4, 5, 6], &[70, 300]];
 
 /// All element types.
-pub(crate) const DTYPES: [DType; 5] = [DType::F32, DType::F64, DType::BF16, DType::U8, DType::I64];
+const DTYPES: [DType; 5] = [DType::F32, DType::F64, DType::BF16, DType::U8, DType::I64];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -46,52 +49,6 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-pub(crate) fn copy(s: &Setup, shape: &[usize], layout: Layout) -> Result<Vec<Comparison>> {
-    let (x, to) = (s.laid_out(1, shape, layout)?, s.laid_out(2, shape, layout)?);
-    to.tensor.copy_(&x.tensor)?;
-    Ok(vec![
-        Comparison::new("copy", &x.tensor.copy()?, &x.values)?.exact(),
-        Comparison::new("copy_", &to.tensor, &x.values)?.exact(),
-    ])
-}
-
-pub(crate) fn fill(s: &Setup, shape: &[usize], layout: Layout) -> Result<Vec<Comparison>> {
-    let x = s.laid_out(1, shape, layout)?;
-    x.tensor.fill_(1.0 / 3.0)?;
-    let expected = zeros(shape) + rounded(1.0 / 3.0, s.dtype);
-    let full = Tensor::full(shape, 1.0 / 3.0, s.dtype, &s.device)?;
-    Ok(vec![
-        Comparison::new("fill_", &x.tensor, &expected)?.exact(),
-        Comparison::new("full", &full, &expected)?.exact(),
-    ])
-}
-
-pub(crate) fn to_dtype(
-    s: &Setup,
-    shape: &[usize],
-    dtype: DType,
-    layout: Layout,
-) -> Result<Vec<Comparison>> {
-    let x = s.placed(&(random(1, shape) * 100.0), layout)?;
-    let to = x.tensor.to_dtype(dtype)?;
-    let expected = x.values.mapv(|v| rounded(v, dtype));
-    Ok(vec![Comparison::new("to_dtype", &to, &expected)?.exact()])
-}
-
-pub(crate) fn from_dtype(
-    s: &Setup,
-    shape: &[usize],
-    dtype: DType,
-    (from_layout, to_layout): (Layout, Layout),
-) -> Result<Vec<Comparison>> {
-    // Small numbers that every type can hold.
-    let values = random(1, shape).mapv(|v| (v.abs() * 40.0).floor().min(255.0));
-    let from = s.placed_as(&values, from_layout, dtype)?;
-    let to = s.laid_out(2, shape, to_layout)?;
-    to.tensor.copy_(&from.tensor)?;
-    Ok(vec![Comparison::new("copy_", &to.tensor, &values)?.exact()])
-}
-
 /// More elements than a task takes, with the axes of both tensors in other orders, and gaps in the destination.
 fn turned(dtype: DType, order: [usize; 3]) -> Case {
     Case::new("copy", format!("[37, 70, 13] as {order:?} into a part, {dtype}"), move |s| {
@@ -107,6 +64,47 @@ fn turned(dtype: DType, order: [usize; 3]) -> Case {
         slot.assign(&values.permuted_axes(order.to_vec()).permuted_axes(vec![2, 0, 1]));
         Ok(vec![Comparison::new("copy_", &whole, &expected)?.exact()])
     })
+}
+
+fn copy(s: &Setup, shape: &[usize], layout: Layout) -> Result<Vec<Comparison>> {
+    let (x, to) = (s.laid_out(1, shape, layout)?, s.laid_out(2, shape, layout)?);
+    to.tensor.copy_(&x.tensor)?;
+    Ok(vec![
+        Comparison::new("copy", &x.tensor.copy()?, &x.values)?.exact(),
+        Comparison::new("copy_", &to.tensor, &x.values)?.exact(),
+    ])
+}
+
+fn fill(s: &Setup, shape: &[usize], layout: Layout) -> Result<Vec<Comparison>> {
+    let x = s.laid_out(1, shape, layout)?;
+    x.tensor.fill_(1.0 / 3.0)?;
+    let expected = zeros(shape) + rounded(1.0 / 3.0, s.dtype);
+    let full = Tensor::full(shape, 1.0 / 3.0, s.dtype, &s.device)?;
+    Ok(vec![
+        Comparison::new("fill_", &x.tensor, &expected)?.exact(),
+        Comparison::new("full", &full, &expected)?.exact(),
+    ])
+}
+
+fn to_dtype(s: &Setup, shape: &[usize], dtype: DType, layout: Layout) -> Result<Vec<Comparison>> {
+    let x = s.placed(&(random(1, shape) * 100.0), layout)?;
+    let to = x.tensor.to_dtype(dtype)?;
+    let expected = x.values.mapv(|v| rounded(v, dtype));
+    Ok(vec![Comparison::new("to_dtype", &to, &expected)?.exact()])
+}
+
+fn from_dtype(
+    s: &Setup,
+    shape: &[usize],
+    dtype: DType,
+    (from_layout, to_layout): (Layout, Layout),
+) -> Result<Vec<Comparison>> {
+    // Small numbers that every type can hold.
+    let values = random(1, shape).mapv(|v| (v.abs() * 40.0).floor().min(255.0));
+    let from = s.placed_as(&values, from_layout, dtype)?;
+    let to = s.laid_out(2, shape, to_layout)?;
+    to.tensor.copy_(&from.tensor)?;
+    Ok(vec![Comparison::new("copy_", &to.tensor, &values)?.exact()])
 }
 
 /// Views read through a copy.
@@ -145,4 +143,29 @@ fn views() -> Vec<Case> {
         })
     });
     [permuted, narrowed, broadcast].into_iter().chain(joined).collect()
+}
+
+/// The same at many sizes.
+pub(super) fn sweep(reach: Reach) -> Vec<Case> {
+    let axes = [Axis::new(2, ROWS), Axis::new(5, FLAT)];
+    let mut cases =
+        over(reach, "copy", &axes, |s, shape, turn| copy(s, &shape, pick(turn, &Layout::ALL)));
+    cases.extend(over(reach, "copy", &axes, |s, shape, turn| {
+        to_dtype(s, &shape, pick(turn, &DTYPES), pick(turn, &Layout::ALL))
+    }));
+    cases.extend(over(reach, "copy", &axes, |s, shape, turn| {
+        let layouts = (pick(turn, &Layout::ALL), pick(turn, &LAYOUTS));
+        from_dtype(s, &shape, pick(turn, &DTYPES), layouts)
+    }));
+    cases.extend(over(reach, "fill", &axes, |s, shape, turn| {
+        fill(s, &shape, pick(turn, &Layout::ALL))
+    }));
+    cases
+}
+
+faults! {
+    Movement {
+        copy(from: &Tensor, to: &Tensor) writes [Some(to)];
+        fill(to: &Tensor, value: f64) writes [Some(to)];
+    }
 }

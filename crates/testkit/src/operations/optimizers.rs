@@ -1,11 +1,47 @@
 //! Optimizer updates, the norm of the gradient, and clipping.
 
-use vitrine_tensor::{AdamWStep, ParameterGroup, Result, SgdStep};
+use vitrine_tensor::backend::Optimizers;
+use vitrine_tensor::{AdamWStep, ParameterGroup, Result, SgdStep, Tensor};
 
 use crate::case::Case;
 use crate::compare::Comparison;
+use crate::faulty::faults;
 use crate::inputs::{Layout, Setup, random, rounded};
-use crate::reference::{Sum, array, optimizer as reference};
+use crate::reference::{Sum, array};
+use crate::sweep::{Axis, FLAT, Reach, over, pick};
+
+/// What they mean, in plain `f64` loops.
+pub mod reference {
+    use vitrine_tensor::{AdamWStep, SgdStep};
+
+    /// The new weight and velocity.
+    pub fn sgd(weight: f64, grad: f64, velocity: f64, step: &SgdStep) -> (f64, f64) {
+        let g = grad + step.weight_decay * weight;
+        if step.momentum == 0.0 {
+            return (weight - step.learning_rate * g, velocity);
+        }
+        let velocity = step.momentum * velocity + g;
+        let direction = if step.nesterov { g + step.momentum * velocity } else { velocity };
+        (weight - step.learning_rate * direction, velocity)
+    }
+
+    /// The new weight, first and second moment.
+    pub fn adamw(weight: f64, grad: f64, m: f64, v: f64, step: &AdamWStep) -> (f64, f64, f64) {
+        let decayed = weight - step.learning_rate * step.weight_decay * weight;
+        let m = step.beta1 * m + (1.0 - step.beta1) * grad;
+        let v = step.beta2 * v + (1.0 - step.beta2) * grad * grad;
+        let corrected_m = m / (1.0 - step.beta1.powf(step.step as f64));
+        let corrected_v = v / (1.0 - step.beta2.powf(step.step as f64));
+        let weight =
+            decayed - step.learning_rate * corrected_m / (corrected_v.sqrt() + step.epsilon);
+        (weight, m, v)
+    }
+
+    /// The factor that gradients are scaled by.
+    pub fn clip_factor(sum_squares: f64, max_norm: f64) -> f64 {
+        (max_norm / (sum_squares.sqrt() + 1e-6)).min(1.0)
+    }
+}
 
 /// Lengths of the flat buffers; 40,000 makes several blocks.
 const LENGTHS: [usize; 5] = [0, 1, 7, 1000, 40_000];
@@ -54,7 +90,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// Groups at the start of a buffer, of single elements, of none, and up to the end.
-pub(crate) fn groups(n: usize) -> [(&'static str, Vec<ParameterGroup>); 2] {
+fn groups(n: usize) -> [(&'static str, Vec<ParameterGroup>); 2] {
     let at = |share: usize| n * share / 8;
     let ranges =
         [0..at(1), at(2)..at(2) + usize::from(n > 8), at(3)..at(3), at(4)..at(5), at(7)..n];
@@ -71,22 +107,17 @@ pub(crate) fn groups(n: usize) -> [(&'static str, Vec<ParameterGroup>); 2] {
 /// The group of an element.
 fn group_of(i: usize, groups: &[ParameterGroup]) -> ParameterGroup {
     let group = groups.iter().find(|group| group.range.contains(&i));
-    group.cloned().unwrap_or(ParameterGroup {
-        range: 0..0,
-        decay: true,
-        rate_scale: 1.0,
-        frozen: false,
-    })
+    group.cloned().unwrap_or(ParameterGroup::plain(0..0))
 }
 
-pub(crate) fn sum_squares(s: &Setup, n: usize, layout: Layout) -> Result<Vec<Comparison>> {
+fn sum_squares(s: &Setup, n: usize, layout: Layout) -> Result<Vec<Comparison>> {
     let x = s.laid_out(1, &[n], layout)?;
     let expected = array(&[], vec![x.values.mapv(|v| v * v).sum()]);
     let sum = Sum { terms: expected.clone(), value: expected };
     Ok(vec![Comparison::of_sum("sum", &x.tensor.sum_squares()?, &sum)?])
 }
 
-pub(crate) fn clip_norm(s: &Setup, n: usize, max_norm: f64) -> Result<Vec<Comparison>> {
+fn clip_norm(s: &Setup, n: usize, max_norm: f64) -> Result<Vec<Comparison>> {
     let x = s.destination(1, &[n])?;
     let squares = x.before.mapv(|v| v * v).sum();
     let squares = s.placed_as(&array(&[], vec![squares]), Layout::Offset, s.dtype.accumulator())?;
@@ -95,12 +126,7 @@ pub(crate) fn clip_norm(s: &Setup, n: usize, max_norm: f64) -> Result<Vec<Compar
     Ok(vec![x.compare("x", &(&x.before * factor))?])
 }
 
-pub(crate) fn sgd(
-    s: &Setup,
-    n: usize,
-    step: &SgdStep,
-    groups: &[ParameterGroup],
-) -> Result<Vec<Comparison>> {
+fn sgd(s: &Setup, n: usize, step: &SgdStep, groups: &[ParameterGroup]) -> Result<Vec<Comparison>> {
     let (w, v, g) = (s.destination(1, &[n])?, s.destination(2, &[n])?, s.normal(3, &[n])?);
     let moving = step.momentum != 0.0;
     w.tensor.sgd_(&g.tensor, moving.then_some(&v.tensor), step, groups)?;
@@ -126,7 +152,7 @@ pub(crate) fn sgd(
     ])
 }
 
-pub(crate) fn adamw(
+fn adamw(
     s: &Setup,
     n: usize,
     step: &AdamWStep,
@@ -191,4 +217,46 @@ fn three_steps(s: &Setup) -> Result<Vec<Comparison>> {
         w.compare_added("weights", &sum(&w.before, &weights))?,
         v.compare_added("velocity", &sum(&v.before, &velocities))?,
     ])
+}
+
+/// The same at many sizes.
+pub(super) fn sweep(reach: Reach) -> Vec<Case> {
+    let axes = [Axis::new(1, FLAT)];
+    let groups = |n, turn: usize| match turn % 3 {
+        0 => Vec::new(),
+        turn => groups(n)[turn - 1].1.clone(),
+    };
+    let mut cases = over(reach, "sgd", &axes, move |s, [n], turn| {
+        let (momentum, nesterov) = pick(turn, &[(0.0, false), (0.9, false), (0.9, true)]);
+        let step = SgdStep { learning_rate: 0.1, momentum, nesterov, weight_decay: 0.05 };
+        sgd(s, n, &step, &groups(n, turn / 3))
+    });
+    cases.extend(over(reach, "adamw", &axes, move |s, [n], turn| {
+        let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
+        let (learning_rate, weight_decay, step) = (1e-2, 0.05, 1 + turn as u64);
+        let step = AdamWStep { learning_rate, beta1, beta2, epsilon, weight_decay, step };
+        adamw(s, n, &step, &groups(n, turn))
+    }));
+    cases.extend(over(reach, "sum_squares", &axes, |s, [n], turn| {
+        sum_squares(s, n, pick(turn, &Layout::ALL))
+    }));
+    cases.extend(over(reach, "clip_norm", &axes, |s, [n], turn| {
+        clip_norm(s, n, pick(turn, &[0.5, 1e6]))
+    }));
+    cases
+}
+
+faults! {
+    Optimizers {
+        sgd(
+            parameters: &Tensor, grads: &Tensor, velocity: Option<&Tensor>, step: &SgdStep,
+            groups: &[ParameterGroup]
+        ) writes [Some(parameters), velocity];
+        adamw(
+            parameters: &Tensor, grads: &Tensor, first_moment: &Tensor, second_moment: &Tensor,
+            step: &AdamWStep, groups: &[ParameterGroup]
+        ) writes [Some(parameters), Some(first_moment), Some(second_moment)];
+        sum_squares(x: &Tensor, to: &Tensor) writes [Some(to)];
+        clip_norm(x: &Tensor, sum_squares: &Tensor, max_norm: f64) writes [Some(x)];
+    }
 }

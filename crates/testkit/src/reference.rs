@@ -1,17 +1,6 @@
-//! Every backend operation in plain `f64` loops: what the operations mean, written to be read. Nothing here is fast,
-//! and nothing here uses code of a backend.
+//! What the references of the operations are written with: arrays, sums with their terms, and dropout masks.
 
-pub mod activation;
-pub mod attention;
-pub mod convolution;
-pub mod cross_entropy;
-pub mod elementwise;
-pub mod embed;
-pub mod layer_norm;
-pub mod linear;
-pub mod optimizer;
 pub mod philox;
-pub mod softmax;
 
 use ndarray::IxDyn;
 
