@@ -279,7 +279,12 @@ fn all(
 pub(super) fn sweep(reach: Reach) -> Vec<Case> {
     // Windows down and across an image, and pixels down and across a window; side by side, or a step of one apart and
     // with padding.
-    let axes = [Axis::new(2, &[]), Axis::new(3, &[]), Axis::new(2, &[]), Axis::new(3, &[32, 64])];
+    let axes = [
+        Axis::new(&[2], &[]),
+        Axis::new(&[3], &[]),
+        Axis::new(&[2], &[]),
+        Axis::new(&[3], &[32, 64]),
+    ];
     let image = |[down, across, p, q]: [usize; 4], turn: usize| {
         let windows = match turn % 4 {
             3 => Windows { kernel: (p, q), stride: (1, 1), padding: (p / 2, q / 2) },

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use vitrine_data::DatasetName;
+use vitrine_train::bench::Work;
 use vitrine_train::recipe::{Overrides, RecipeError, builtin_names, keys};
 
 /// Trains vision transformers.
@@ -102,15 +103,6 @@ pub enum Kernels {
     Timed,
     /// Counts launches, bytes and operations without running them: quick on the emulated device.
     Counted,
-}
-
-/// What `vitrine bench` times.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum Work {
-    /// Upload, forward, loss, backward, optimizer.
-    TrainStep,
-    /// Upload and forward, without dropout and gradients.
-    Forward,
 }
 
 #[derive(Args)]
