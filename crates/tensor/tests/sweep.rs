@@ -19,11 +19,10 @@ fn sweep_on_request() {
         return;
     }
     const FLOATS: [DType; 3] = [DType::F32, DType::BF16, DType::F64];
-    // The products of f64 are the same with every set.
-    let (reach, dtypes) = match std::env::var("VITRINE_SWEEP").as_deref() {
-        Ok("whole") => (Reach::Whole, &FLOATS[..2]),
-        _ => (Reach::Edges, &FLOATS[..]),
-    };
+    let asked = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
+    let reach = if asked("VITRINE_SWEEP", "whole") { Reach::Whole } else { Reach::Edges };
+    // f64 has the same bits with every set.
+    let dtypes = if asked("VITRINE_SIMD", "portable") { &FLOATS[..] } else { &FLOATS[..2] };
     let run = |&dtype| run_cases(&Device::new(CpuBackend::default()), dtype, cases(reach));
     let reports: Vec<_> = dtypes.iter().map(run).collect();
     for report in &reports {

@@ -120,6 +120,14 @@ fn real_images_give_figures_that_agree_with_each_other() {
     assert_eq!(alone["weights"], text(&weights));
     alone["weights"] = report["weights"].clone();
     assert_eq!(alone, report);
+
+    let (_, parameters) = build::model(&tiny_recipe(&[])).unwrap();
+    parameters.values().fill_(3e38).unwrap();
+    let weights = folder.path().join("huge.safetensors");
+    checkpoint::write_weights(&weights, &parameters).unwrap();
+    let arguments = ["eval", "--weights", text(&weights), "--data", text(&data)];
+    vitrine(&tiny(&[&arguments[..], &["--limit-val", "300"]].concat()))
+        .failed(&["loss is not finite"]);
 }
 
 #[test]
