@@ -14,8 +14,8 @@ use crate::transform::{SampleAddress, Scratch, Transform};
 /// that order and in `f32`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preprocessing {
-    /// The input's channels. A grey picture becomes as many equal channels, and a coloured one grey for a single channel;
-    /// else the number is that of the pictures.
+    /// The input's channels. A grey picture becomes as many equal channels, and a coloured one grey for a single
+    /// channel; else the number is that of the pictures.
     pub channels: usize,
     /// The input's size, (height, width).
     pub size: (usize, usize),

@@ -55,8 +55,8 @@ impl Block {
         })
     }
 
-    /// `[B, N, D]` to `[B, N, D]`, or to `[B, 1, D]` for the first token. If it `recomputes`, nothing but `x` is kept for
-    /// backward.
+    /// `[B, N, D]` to `[B, N, D]`, or to `[B, 1, D]` for the first token. If it `recomputes`, nothing but `x` is kept
+    /// for backward.
     pub fn run(&self, pass: &Pass<'_>, x: &Var, tokens: Tokens, recomputes: bool) -> Result<Var> {
         if recomputes {
             let block = self.clone();

@@ -1,4 +1,5 @@
-//! Models for images, under the parameter names and layouts of timm, and the registry of those that can be built by name.
+//! Models for images, under the parameter names and layouts of timm, and the registry of those that can be built by
+//! name.
 //!
 //! ```
 //! use vitrine_nn::{Model, ParameterBuilder, Pass};

@@ -1,4 +1,5 @@
-//! The families of models that can be built by name: one variant of [`ModelConfig`] and one row of the table below for each.
+//! The families of models that can be built by name: one variant of [`ModelConfig`] and one row of the table below for
+//! each.
 
 use std::sync::OnceLock;
 

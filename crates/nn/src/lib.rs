@@ -31,7 +31,8 @@
 //!   or for inference.
 //! - Parameter names and layouts are PyTorch's: `weight [out, in]`.
 //!
-//! - A [`Model`] is what a trainer takes; [`settings`] is how its configuration is declared. The models themselves are in
+//! - A [`Model`] is what a trainer takes; [`settings`] is how its configuration is declared. The models themselves are
+//! in
 //!   `vitrine-models`.
 
 mod attention;

@@ -309,8 +309,9 @@ pub fn check(settings: &impl Serialize, keys: &[Key]) -> Result<(), SettingError
 
 /// Declares a struct that a section of a recipe is read into, and its table `KEYS`.
 ///
-/// A field's documentation is the help of its key. After the type come what it takes ([`settings::Kind`](Kind)) and what holds if
-/// nobody states it ([`settings::Fallback`](Fallback)), then its flag and the names that others give it, if any.
+/// A field's documentation is the help of its key. After the type come what it takes ([`settings::Kind`](Kind)) and
+/// what holds if nobody states it ([`settings::Fallback`](Fallback)), then its flag and the names that others give it,
+/// if any.
 #[macro_export]
 macro_rules! settings {
     (

@@ -1,8 +1,8 @@
 //! Checkpoints: a folder with the weights, the optimizer's buffers and the trainer's position. A folder is written
 //! whole under another name, synced, and then renamed, so that a kill at any moment leaves one that can be read.
 //!
-//! `weights.safetensors` has parameters and buffers under timm's names; `optimizer.safetensors` the optimizer's buffers,
-//! flat, in the parameters' order; `trainer.json` the [`Position`]; `config.json` the [`Description`].
+//! `weights.safetensors` has parameters and buffers under timm's names; `optimizer.safetensors` the optimizer's
+//! buffers, flat, in the parameters' order; `trainer.json` the [`Position`]; `config.json` the [`Description`].
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -280,8 +280,8 @@ pub fn load(
     Ok(position)
 }
 
-/// Reads weights alone: from a checkpoint's folder, or from a safetensors file with timm's names. A file of another model
-/// changes nothing; where a number is not finite, a part of the values may be read by then.
+/// Reads weights alone: from a checkpoint's folder, or from a safetensors file with timm's names. A file of another
+/// model changes nothing; where a number is not finite, a part of the values may be read by then.
 pub fn load_weights(path: &Path, parameters: &Parameters) -> Result<()> {
     // Nothing is moved here: the run may be under way, and in the middle of a save.
     let file = if path.is_file() { path.to_owned() } else { whole(path).join(WEIGHTS) };

@@ -1,8 +1,8 @@
 //! Recipes, the training loop, checkpoints, and the vitrine program.
 //!
-//! What decides a run is its [`recipe`], or a model, an [`objective`] and data of your own with a recipe's other sections
-//! (see `examples/own_model.rs`). What a run leaves in its folder is written by [`checkpoint`], [`metrics`] and
-//! [`report`]; figures go to any [`sink`]; what a person sees meanwhile is [`progress`].
+//! What decides a run is its [`recipe`], or a model, an [`objective`] and data of your own with a recipe's other
+//! sections (see `examples/own_model.rs`). What a run leaves in its folder is written by [`checkpoint`], [`metrics`]
+//! and [`report`]; figures go to any [`sink`]; what a person sees meanwhile is [`progress`].
 //!
 //! ```
 //! use vitrine_train::recipe::{Overrides, Recipe};

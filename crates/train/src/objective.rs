@@ -46,8 +46,8 @@ pub trait Objective: Send + Sync {
 }
 
 settings! {
-    /// Section `[objective]`: cross-entropy with the labels, or with shares of the classes where the data has such. With a
-    /// second head, the mean of both heads' losses.
+    /// Section `[objective]`: cross-entropy with the labels, or with shares of the classes where the data has such.
+    /// With a second head, the mean of both heads' losses.
     CrossEntropy in "objective" {
         /// share of the target that is spread over all classes
         label_smoothing: f64 = SHARE, Fallback::Toml("0.0"), also ["smoothing"];

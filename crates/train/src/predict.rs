@@ -47,8 +47,8 @@ pub struct Guess {
 impl Classifier {
     /// The recipe's model with weights from a checkpoint's folder or a safetensors file with timm's names.
     ///
-    /// Classes bear the names beside the weights; else those of the recipe's data set, or their numbers if the model has
-    /// another number of classes.
+    /// Classes bear the names beside the weights; else those of the recipe's data set, or their numbers if the model
+    /// has another number of classes.
     pub fn load(recipe: &Recipe, weights: &Path) -> Result<Self> {
         let (model, parameters) = build::model_with_weights(recipe, weights)?;
         let beside = checkpoint::Description::beside(weights).map(|about| about.label_names);

@@ -19,8 +19,8 @@ pub struct StepLog {
 }
 
 impl StepLog {
-    /// Goes on after so many steps, 0 for a new run: what a killed run wrote past them is dropped, its last line perhaps
-    /// torn.
+    /// Goes on after so many steps, 0 for a new run: what a killed run wrote past them is dropped, its last line
+    /// perhaps torn.
     pub fn resume(path: PathBuf, steps: u64) -> Result<Self> {
         let failed = |source| AtomicWriteError::Failed {
             path: path.clone(),

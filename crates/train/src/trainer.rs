@@ -103,9 +103,9 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Goes on with the run in a folder, from its last checkpoint, with a model, an objective and data as it began with.
-    /// Only settings that leave the run's arithmetic as it is may differ. (More epochs do change what a cosine schedule
-    /// gives for the steps to come.)
+    /// Goes on with the run in a folder, from its last checkpoint, with a model, an objective and data as it began
+    /// with. Only settings that leave the run's arithmetic as it is may differ. (More epochs do change what a cosine
+    /// schedule gives for the steps to come.)
     pub fn resume(parts: Parts, training: &Training, folder: &Path) -> Result<Self> {
         let epochs = training.run.epochs as u64;
         let trainer = Self::build(parts, training, folder, |document, parameters, optimizer| {

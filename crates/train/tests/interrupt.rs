@@ -1,5 +1,5 @@
-//! Signals: at Ctrl-C, SIGTERM and SIGHUP `vitrine train` finishes its step, writes a checkpoint, says how to go on, and
-//! goes on from there. Runs that start at once do not get in each other's way.
+//! Signals: at Ctrl-C, SIGTERM and SIGHUP `vitrine train` finishes its step, writes a checkpoint, says how to go on,
+//! and goes on from there. Runs that start at once do not get in each other's way.
 
 mod support;
 
