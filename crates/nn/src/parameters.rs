@@ -129,11 +129,12 @@ fn store(to: &Tensor, values: &[f64]) -> Result<()> {
     fn rounded<T: Element>(values: &[f64]) -> Vec<T> {
         values.iter().map(|&value| T::from_f64(value)).collect()
     }
-    Ok(match to.dtype() {
+    match to.dtype() {
         DType::F32 => to.copy_from_slice_(&rounded::<f32>(values))?,
         DType::BF16 => to.copy_from_slice_(&rounded::<bf16>(values))?,
         _ => to.copy_from_slice_(values)?,
-    })
+    }
+    Ok(())
 }
 
 /// The part of a [`ParameterBuilder`] that belongs to one layer: names get its prefix.
