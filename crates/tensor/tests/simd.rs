@@ -15,7 +15,7 @@ const SETS: [&str; 4] = ["portable", "avx2", "avx512", "avx512bf16"];
 const REQUEST: &str = "VITRINE_TEST_DIGEST";
 
 /// The operations that multiply matrices: where there is an instruction for `a·b + c`, it rounds once.
-const PRODUCTS: [&str; 7] = [
+const PRODUCTS: [&str; 10] = [
     "linear",
     "linear_grad_input",
     "linear_grad_activated",
@@ -23,6 +23,9 @@ const PRODUCTS: [&str; 7] = [
     "matmul",
     "attention",
     "attention_grad",
+    "convolution",
+    "convolution_grad_input",
+    "convolution_grad_weight",
 ];
 
 /// One line a case: the operation, the case, and a hash of its results' bits. Fails where a result is out of bounds.

@@ -8,9 +8,9 @@
 //! assert!(report.failures.is_empty(), "{report}");
 //! ```
 //!
-//! - [`operations`] has one file a topic: what each operation means in plain `f64` loops, and below it the cases, forward
-//!   and gradient beside each other. A case makes its inputs from Philox, runs the operation on a device, and compares
-//!   with the reference on the same rounded inputs.
+//! - [`operations`] has one file a topic: what each operation means in plain `f64` loops, and below it the cases,
+//!   forward and gradient beside each other. A case makes its inputs from Philox, runs the operation on a device, and
+//!   compares with the reference on the same rounded inputs.
 //! - [`sweep`] has the same operations at many sizes.
 //! - [`run_all`] runs the table on a device for an element type and gives a [`Report`].
 //! - [`Faulty`] is a backend that gets one operation wrong: cases that do not notice are no cases.

@@ -1,5 +1,5 @@
-//! Mean cross-entropy with smoothed labels or with shares of classes, with its gradient; and labels that are no classes,
-//! which only the device sees.
+//! Mean cross-entropy with smoothed labels or with shares of classes, with its gradient; and labels that are no
+//! classes, which only the device sees.
 
 use parking_lot::Mutex;
 use vitrine_tensor::backend::Losses;

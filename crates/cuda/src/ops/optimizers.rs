@@ -40,8 +40,8 @@ impl AdamW {
     }
 }
 
-/// Runs of elements on the device, as `Run` in `kernels/optimizer.cu`: their address and their number, 0 if all elements
-/// are plain.
+/// Runs of elements on the device, as `Run` in `kernels/optimizer.cu`: their address and their number, 0 if all
+/// elements are plain.
 fn runs(
     backend: &CudaBackend,
     groups: &[ParameterGroup],

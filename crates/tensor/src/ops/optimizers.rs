@@ -82,7 +82,8 @@ impl ParameterGroup {
 
 /// Updates of flat buffers that hold many parameters.
 pub trait Optimizers {
-    /// Updates `parameters` (dense) in place; `velocity` is used with momentum only. The groups ascend and do not overlap.
+    /// Updates `parameters` (dense) in place; `velocity` is used with momentum only. The groups ascend and do not
+    /// overlap.
     fn sgd(
         &self,
         parameters: &Tensor,
@@ -108,8 +109,8 @@ pub trait Optimizers {
 }
 
 impl Tensor {
-    /// One SGD step on these parameters. `velocity` is needed with momentum, and is updated. The groups must ascend, not
-    /// overlap, and lie inside the parameters; elements of none are treated as [`ParameterGroup::plain`] ones.
+    /// One SGD step on these parameters. `velocity` is needed with momentum, and is updated. The groups must ascend,
+    /// not overlap, and lie inside the parameters; elements of none are treated as [`ParameterGroup::plain`] ones.
     pub fn sgd_(
         &self,
         grads: &Self,

@@ -32,7 +32,8 @@ pub mod reference {
     /// One vector a token.
     type Rows = Vec<Vec<f64>>;
 
-    /// The weights of one head of one sequence, what dropout multiplies them with, and the logarithms of the denominators.
+    /// The weights of one head of one sequence, what dropout multiplies them with, and the logarithms of the
+    /// denominators.
     struct Weights {
         plain: Rows,
         factor: Rows,
@@ -158,9 +159,9 @@ pub mod reference {
 
     /// The roots of the sums of squared terms, for the result and the gradients of queries, keys and values.
     ///
-    /// Each term of such a sum has a factor, a weight or the gradient of a score, that may be rounded to the inputs' type
-    /// before it is multiplied. As the roundings are independent of each other, the error of the sum grows as this root
-    /// does.
+    /// Each term of such a sum has a factor, a weight or the gradient of a score, that may be rounded to the inputs'
+    /// type before it is multiplied. As the roundings are independent of each other, the error of the sum grows as this
+    /// root does.
     pub struct Spread {
         /// Of the result `[B, Q, D]`.
         pub y: Array,

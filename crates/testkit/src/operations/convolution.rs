@@ -28,7 +28,8 @@ pub mod reference {
         (y < shape[2] && x < shape[3]).then_some([y, x])
     }
 
-    /// Calls `each` with every element of every window of images of a shape: its place in `[B, M, C·p·q]`, and its pixel's.
+    /// Calls `each` with every element of every window of images of a shape: its place in `[B, M, C·p·q]`, and its
+    /// pixel's.
     fn for_each_element(
         windows: &Windows,
         shape: &[usize],

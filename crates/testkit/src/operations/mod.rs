@@ -1,6 +1,6 @@
-//! The operations, one file a topic: what each means ([`linear::reference`] and its like: written to be read, not to be
-//! fast, without a backend's code), the cases that a backend must pass, forward and gradient beside each other, the same
-//! at many sizes, and what each operation writes.
+//! The operations, one file a topic: what each means ([`linear::reference`] and its like: written to be read, not to
+//! be fast, without a backend's code), the cases that a backend must pass, forward and gradient beside each other, the
+//! same at many sizes, and what each operation writes.
 
 pub mod activation;
 pub mod arithmetic;

@@ -1,5 +1,6 @@
 //! Micro-kernels: one tile of a product, held in registers. [`MicroKernel`] says what a tile looks like; the portable
-//! one is here, those of x86-64 are in `avx2` and `avx512`. How matrices become tiles is in `panels` and the module above.
+//! one is here, those of x86-64 are in `avx2` and `avx512`. How matrices become tiles is in `panels` and the module
+//! above.
 
 use super::super::number::Real;
 use super::super::simd::simd;
