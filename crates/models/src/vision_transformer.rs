@@ -82,7 +82,9 @@ impl VisionTransformer {
 impl Model for VisionTransformer {
     fn input(&self) -> InputSpec {
         let VitConfig { channels, image_size: size, classes, ref mean, ref std, .. } = self.config;
-        InputSpec { channels, size, mean: mean.clone(), std: std.clone(), classes }
+        // One number stands for all channels.
+        let each = |numbers: &[f64]| numbers.iter().copied().cycle().take(channels).collect();
+        InputSpec { channels, size, mean: each(mean), std: each(std), classes }
     }
 
     fn settings(&self) -> Result<Table> {

@@ -48,7 +48,13 @@ fn the_names_of_presets() {
         "vit_large_patch32_224",
     ];
     assert_eq!(preset_names(), names);
+    let keys = |name: &str| {
+        let table = vitrine_models::preset(name).unwrap();
+        table.keys().cloned().collect::<std::collections::BTreeSet<_>>()
+    };
     for name in names {
+        // Or one named over another would keep some of the other's.
+        assert_eq!(keys(name), keys("d2l"), "{name}");
         let config = preset(name);
         config.validate().unwrap();
         assert_eq!(config.preset.as_deref(), Some(name));

@@ -38,9 +38,9 @@ pub struct InputSpec {
     pub channels: usize,
     /// Height and width, in pixels.
     pub size: (usize, usize),
-    /// Subtracted from a channel's values, which are in [0, 1]: one number for all channels, or one for each.
+    /// Subtracted from a channel's values, which are in [0, 1], `[C]`.
     pub mean: Vec<f64>,
-    /// What they are then divided by.
+    /// What they are then divided by, `[C]`.
     pub std: Vec<f64>,
     /// Classes K.
     pub classes: usize,

@@ -181,7 +181,7 @@ impl Scope<'_> {
         let ParameterBuilder { model, infos, draws, .. } = &mut *self.builder;
         let start = infos.last().map_or(0, |last| last.group.range.end);
         let range = start..start + shape.iter().product::<usize>();
-        let group = ParameterGroup { range, decay, rate_scale: 1.0, frozen: false };
+        let group = ParameterGroup { decay, ..ParameterGroup::plain(range) };
         infos.push(ParameterInfo { name, shape: shape.to_vec(), group });
         draws.push(Draw { init: init.clone(), fan_in });
         ParameterId { model: *model, index: infos.len() - 1 }
@@ -356,19 +356,8 @@ impl Parameters {
         }
     }
 
-    /// The parts of the flat buffers that the optimizer treats alike, in ascending order.
+    /// What the optimizer does with each parameter, in ascending order.
     pub fn groups(&self) -> Vec<ParameterGroup> {
-        let mut groups: Vec<ParameterGroup> = Vec::new();
-        for ParameterInfo { group, .. } in &self.infos {
-            match groups.last_mut() {
-                Some(last)
-                    if *last == (ParameterGroup { range: last.range.clone(), ..group.clone() }) =>
-                {
-                    last.range.end = group.range.end;
-                }
-                _ => groups.push(group.clone()),
-            }
-        }
-        groups
+        self.infos.iter().map(|info| info.group.clone()).collect()
     }
 }

@@ -44,15 +44,15 @@ impl Reach {
 /// An axis that is swept.
 #[derive(Clone, Copy)]
 pub(crate) struct Axis {
-    /// Its size while others are swept.
-    base: usize,
+    /// Its sizes while others are swept, one after the other.
+    bases: &'static [usize],
     /// Sizes of the blocks that backends cut it into, beside those that are small.
     blocks: &'static [usize],
 }
 
 impl Axis {
-    pub(crate) const fn new(base: usize, blocks: &'static [usize]) -> Self {
-        Self { base, blocks }
+    pub(crate) const fn new(bases: &'static [usize], blocks: &'static [usize]) -> Self {
+        Self { bases, blocks }
     }
 
     /// The sizes to try, in order.
@@ -66,13 +66,17 @@ impl Axis {
 /// All shapes of an operation.
 fn shapes<const N: usize>(axes: &[Axis; N], reach: Reach) -> Vec<[usize; N]> {
     let sizes = axes.map(|axis| axis.sizes(reach));
-    let each = (0..N).flat_map(|at| {
-        sizes[at].iter().map(move |&size| {
-            let mut shape = axes.map(|axis| axis.base);
-            shape[at] = size;
-            shape
-        })
-    });
+    let rounds = axes.iter().map(|axis| axis.bases.len()).max().unwrap_or(0);
+    let mut each = Vec::new();
+    for round in 0..rounds {
+        for (at, sizes) in sizes.iter().enumerate() {
+            each.extend(sizes.iter().map(|&size| {
+                let mut shape = axes.map(|axis| pick(round, axis.bases));
+                shape[at] = size;
+                shape
+            }));
+        }
+    }
     // Every second size is one of those above; the others have logarithms that are spread evenly.
     let random = (0..).map(|step| {
         let draws = StreamKey { seed: 0x5eed, step, stream: N as u32 }.uniform(2 * N);
@@ -86,7 +90,7 @@ fn shapes<const N: usize>(axes: &[Axis; N], reach: Reach) -> Vec<[usize; N]> {
     });
     let random =
         random.filter(|shape: &[usize; N]| shape.iter().product::<usize>() <= reach.volume());
-    let (each, random): (Vec<_>, Vec<_>) = (each.collect(), random.take(reach.random()).collect());
+    let random: Vec<_> = random.take(reach.random()).collect();
     match reach {
         Reach::Few => [thinned(each), thinned(random)].concat(),
         _ => [each, random].concat(),
@@ -151,10 +155,11 @@ mod tests {
 
     #[test]
     fn sizes_are_those_around_the_edges() {
-        let axis = Axis::new(3, &[32]);
+        let axis = Axis::new(&[3, 4], &[32]);
         let sizes: Vec<usize> = (1..=20).chain(31..=33).collect();
         assert_eq!(axis.sizes(Reach::Edges), sizes);
-        let shapes = shapes(&[axis, Axis::new(5, &[])], Reach::Edges);
-        assert_eq!((shapes.len(), shapes[22], shapes[23]), (23 + 20 + 100, [33, 5], [3, 1]));
+        let shapes = shapes(&[axis, Axis::new(&[5], &[])], Reach::Edges);
+        assert_eq!(shapes.len(), 2 * (23 + 20) + 100);
+        assert_eq!([22, 23, 65, 66].map(|i| shapes[i]), [[33, 5], [3, 1], [33, 5], [4, 1]]);
     }
 }

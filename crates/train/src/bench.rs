@@ -18,7 +18,7 @@ use crate::objective::{DeviceBatch, Objective};
 use crate::recipe::{Recipe, Training};
 
 /// What is timed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Work {
     /// Upload a batch, zero the gradients, forward, loss, backward, one step of the optimizer.
     TrainStep,

@@ -71,13 +71,9 @@ pub fn dataset(data: &DataRecipe, split: Split, locator: &Locator) -> Result<Arc
 
 /// What becomes of a picture for a model.
 pub fn preprocessing(input: &InputSpec) -> Preprocessing {
-    let channels = input.channels;
-    // One number stands for all channels.
-    let each = |numbers: &[f64]| {
-        numbers.iter().cycle().take(channels).map(|&number| number as f32).collect()
-    };
-    let (mean, std) = (each(&input.mean), each(&input.std));
-    Preprocessing { channels, size: input.size, mean, std }
+    let rounded = |numbers: &[f64]| numbers.iter().map(|&number| number as f32).collect();
+    let (mean, std) = (rounded(&input.mean), rounded(&input.std));
+    Preprocessing { channels: input.channels, size: input.size, mean, std }
 }
 
 /// The batches of a data set for a model.

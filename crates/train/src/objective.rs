@@ -61,18 +61,12 @@ impl CrossEntropy {
             return Ok(logits.cross_entropy(&batch.labels, smoothing)?);
         };
         if smoothing == 0.0 {
-            return Ok({
-                let _ = shares;
-                logits.cross_entropy(&batch.labels, 0.0)?
-            });
+            return Ok(logits.soft_target_cross_entropy(shares)?);
         }
         let even = smoothing / logits.value().dims().last() as f64;
-        let even = Tensor::full(shares.shape(), even, shares.dtype(), shares.device())?;
-        even.add_scaled_(shares, 1.0 - smoothing)?;
-        Ok({
-            let _ = even;
-            logits.cross_entropy(&batch.labels, 0.0)?
-        })
+        let targets = Tensor::full(shares.shape(), even, shares.dtype(), shares.device())?;
+        targets.add_scaled_(shares, 1.0 - smoothing)?;
+        Ok(logits.soft_target_cross_entropy(&targets)?)
     }
 }
 

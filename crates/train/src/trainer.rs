@@ -13,7 +13,7 @@ use vitrine_nn::schedule::Schedule;
 use vitrine_nn::{Model, Optimizer, Parameters, Pass, clip_grad_norm};
 use vitrine_tensor::Tensor;
 
-use crate::atomic::write_atomic;
+use crate::atomic::{AtomicWriteError, write_atomic};
 use crate::build::{self, Parts};
 use crate::checkpoint::{self, Description, Position, Sums};
 use crate::error::{Result, TrainError};
@@ -444,7 +444,9 @@ fn folder_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error
 /// kept out.
 fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(".lock");
-    let file = File::create(&path).map_err(folder_error("create", &path))?;
+    let failed =
+        |source| AtomicWriteError::Failed { path: path.clone(), step: "creating it", source };
+    let file = File::create(&path).map_err(failed)?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(TrainError::RunBusy { path: folder.to_owned() }),
         _ => Ok(file),

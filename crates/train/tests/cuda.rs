@@ -11,7 +11,7 @@ const ON_CUDA: &str = "run.device=cuda:0";
 
 /// Losses of so many steps on one batch, and the weights after them.
 fn steps(count: usize, sets: &[&str]) -> (Vec<f64>, Vec<f64>) {
-    let mut bench = Bench::new(&tiny(&[SMALL, sets].concat()), Work::TrainStep).unwrap();
+    let mut bench = Bench::of(&tiny(&[SMALL, sets].concat()), Work::TrainStep).unwrap();
     let losses = (0..count).map(|_| bench.step().unwrap()).collect();
     (losses, bench.parameters().values().to_f64_vec().unwrap())
 }

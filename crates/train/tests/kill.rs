@@ -235,7 +235,8 @@ fn each_state_that_a_save_goes_through_resumes() {
 
         finish(trainer).unwrap();
         assert_same(&traces(run), &expected, name);
-        assert_eq!(names(run), [BEST, CONFIG, LAST, "metrics.jsonl", "report.html"], "{name}");
+        let files = [".lock", BEST, CONFIG, LAST, "metrics.jsonl", "report.html", "steps.jsonl"];
+        assert_eq!(names(run), files, "{name}");
     }
 }
 

@@ -16,7 +16,7 @@ use vitrine_data::{
 use vitrine_program::{text, tiny, tiny_recipe, tiny_run, tiny_weights, vitrine};
 use vitrine_train::evaluate::evaluate;
 use vitrine_train::predict::Classifier;
-use vitrine_train::{TrainError, build, checkpoint};
+use vitrine_train::{build, checkpoint};
 
 /// The folder of the real data, or a line that says that a test is left out.
 fn real_data(test: &str) -> Option<PathBuf> {
@@ -69,15 +69,14 @@ fn figures_equal_those_of_single_images() {
 }
 
 #[test]
-fn a_loss_that_is_not_finite_is_an_error() {
+fn a_loss_that_is_not_finite_shows() {
     let recipe = tiny_recipe(&[]);
     let (model, parameters) = build::model(&recipe).unwrap();
     parameters.values().fill_(3e38).unwrap();
     let dataset = Arc::new(Dataset::synthetic(4, [1, 28, 28], 10, 5).unwrap());
     let loader =
         Loader::new(dataset, LoaderConfig::new(4, Preprocessing::new(1, (28, 28)))).unwrap();
-    let error = evaluate(model.as_ref(), &parameters, &loader, |_| {}).unwrap_err();
-    assert!(matches!(error, TrainError::NotFiniteOutput { what: "loss" }), "{error}");
+    assert!(evaluate(model.as_ref(), &parameters, &loader, |_| {}).unwrap().loss.is_nan());
 }
 
 #[test]
@@ -121,6 +120,14 @@ fn real_images_give_figures_that_agree_with_each_other() {
     assert_eq!(alone["weights"], text(&weights));
     alone["weights"] = report["weights"].clone();
     assert_eq!(alone, report);
+
+    let (_, parameters) = build::model(&tiny_recipe(&[])).unwrap();
+    parameters.values().fill_(3e38).unwrap();
+    let weights = folder.path().join("huge.safetensors");
+    checkpoint::write_weights(&weights, &parameters).unwrap();
+    let arguments = ["eval", "--weights", text(&weights), "--data", text(&data)];
+    vitrine(&tiny(&[&arguments[..], &["--limit-val", "300"]].concat()))
+        .failed(&["loss is not finite"]);
 }
 
 #[test]

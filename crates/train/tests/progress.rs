@@ -40,17 +40,21 @@ const METRICS: EpochMetrics = EpochMetrics {
     seconds: 731.0,
 };
 
+fn begin(progress: &mut Progress, epoch: u64, total_epochs: u64, batches: u64) {
+    progress.take(Event::EpochBegins { epoch, total_epochs, batches, done: 0 }).unwrap();
+}
+
 #[test]
 fn plain_shows_each_step_at_interval_zero_and_one_line_per_epoch() {
     let out = Shared::default();
     let mut progress = Progress::plain(Box::new(out.clone()), Duration::ZERO);
-    progress.start_epoch(2, 10, 3);
-    progress.batch(128);
+    begin(&mut progress, 2, 10, 3);
+    progress.take(Event::Batch { images: 128 }).unwrap();
     progress.take(Event::Step { step: 1, figures: &[(TRAIN_LOSS, 2.25)] }).unwrap();
-    progress.batch(128);
-    progress.batch(64);
+    progress.take(Event::Batch { images: 128 }).unwrap();
+    progress.take(Event::Batch { images: 64 }).unwrap();
     progress.message("checkpoint written");
-    progress.finish_epoch(&METRICS);
+    progress.take(Event::EpochEnds { metrics: &METRICS, total_epochs: 10 }).unwrap();
     let lines = out.lines();
     assert_eq!(lines.len(), 4, "{lines:?}");
     assert!(lines[0].starts_with("epoch 2/10  batch 1/3  loss —  "), "{}", lines[0]);
@@ -68,12 +72,12 @@ fn plain_shows_each_step_at_interval_zero_and_one_line_per_epoch() {
 fn plain_is_quiet_within_the_interval() {
     let out = Shared::default();
     let mut progress = Progress::plain(Box::new(out.clone()), Duration::from_secs(3600));
-    progress.start_epoch(1, 1, 1000);
+    begin(&mut progress, 1, 1, 1000);
     for _ in 0..1000 {
-        progress.batch(8);
+        progress.take(Event::Batch { images: 8 }).unwrap();
     }
     assert!(out.lines().is_empty());
-    progress.finish_epoch(&METRICS);
+    progress.take(Event::EpochEnds { metrics: &METRICS, total_epochs: 10 }).unwrap();
     assert_eq!(out.lines().len(), 1);
 }
 
@@ -89,7 +93,7 @@ fn a_writer_that_fails_does_not_stop_the_run() {
         }
     }
     let mut progress = Progress::plain(Box::new(Closed), Duration::ZERO);
-    progress.start_epoch(1, 1, 2);
-    progress.batch(1);
-    progress.finish_epoch(&METRICS);
+    begin(&mut progress, 1, 1, 2);
+    progress.take(Event::Batch { images: 1 }).unwrap();
+    progress.take(Event::EpochEnds { metrics: &METRICS, total_epochs: 10 }).unwrap();
 }

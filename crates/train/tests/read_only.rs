@@ -38,7 +38,7 @@ fn runs_in_a_read_only_folder() {
             .and_then(|recipe| support::resume_recipe(recipe, &run, &data)),
     );
     assert!(matches!(e, TrainError::Write(AtomicWriteError::Failed { .. })), "{e}");
-    assert!(read_only(&e.to_string(), &run.join("config.toml")), "{e}");
+    assert!(read_only(&e.to_string(), &run.join(".lock")), "{e}");
     assert!(e.to_string().contains("choose a folder that you may write to"), "{e}");
 
     let (_, parameters) = build::model(&tiny(&[])).unwrap();

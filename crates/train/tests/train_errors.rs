@@ -284,6 +284,7 @@ fn weights_that_overflow_are_never_written() {
         TrainError::Checkpoint(CheckpointError::Diverged { name, .. }) if name == "head.weight"
     ));
     assert_says(&e, &["`head.weight` has become", "no checkpoint was written to", "is kept"]);
+    drop(trainer);
     assert_eq!(good_steps(folder.path(), &keys), 0);
 }
 
@@ -416,7 +417,10 @@ fn the_program_says_what_is_wrong_before_it_fetches_anything() {
         (&["--recipe", "nowhere.toml"], &["cannot read the recipe nowhere.toml"]),
         (&["--device", "cuda:0"], &["device cuda:0 is not available", "--device cpu"]),
         (&["--resume", empty], &["holds no run", empty]),
-        (&["--resume", taken, "--seed", "5"], &["`run` differs from the run that is resumed"]),
+        (
+            &["--resume", taken, "--seed", "5"],
+            &["`run.seed` differs from the run that is resumed", "it was 0 and would be 5"],
+        ),
     ];
     for (arguments, words) in cases {
         let out: &[&str] = if arguments[0] == "--resume" { &[] } else { &["--out", out] };

@@ -171,7 +171,7 @@ fn far_out(activation: Activation) -> Case {
 
 /// The same at many sizes.
 pub(super) fn sweep(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(2, ROWS), Axis::new(5, FLAT)];
+    let axes = [Axis::new(&[2], ROWS), Axis::new(&[5], FLAT)];
     let mut cases = over(reach, "activate", &axes, |s, shape, turn| {
         activate(s, &shape, pick(turn / 3, &LAYOUTS), pick(turn, &ACTIVATIONS))
     });

@@ -178,7 +178,7 @@ fn to_shape(s: &Setup, from: &[usize], to: &[usize]) -> Result<Vec<Comparison>> 
 
 /// The same at many sizes.
 pub(super) fn sweep(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(2, ROWS), Axis::new(5, FLAT)];
+    let axes = [Axis::new(&[2], ROWS), Axis::new(&[5], FLAT)];
     let mut cases = Vec::new();
     cases.extend(over(reach, "binary", &axes, |s, [rows, width], turn| {
         let right = [&[rows, width][..], &[width], &[rows, 1], &[1, width]];
@@ -188,11 +188,11 @@ pub(super) fn sweep(reach: Reach) -> Vec<Case> {
     cases.extend(over(reach, "add_scaled", &axes, |s, shape, turn| {
         add_scaled(s, &shape, pick(turn, &Layout::ALL))
     }));
-    let axes = [Axis::new(3, ROWS), Axis::new(5, ROWS), Axis::new(7, WIDTH)];
+    let axes = [Axis::new(&[3], ROWS), Axis::new(&[5], ROWS), Axis::new(&[7], WIDTH)];
     cases.extend(over(reach, "sum", &axes, |s, shape, turn| {
         over_axis(s, &shape, turn % 3, pick(turn / 3, &LAYOUTS))
     }));
-    let axes = [Axis::new(2, ROWS), Axis::new(5, FLAT)];
+    let axes = [Axis::new(&[2], ROWS), Axis::new(&[5], FLAT)];
     cases.extend(over(reach, "sum", &axes, |s, shape, turn| match turn % 3 {
         0 => over_axis(s, &shape, 1, pick(turn / 3, &LAYOUTS)),
         1 => over_all(s, &shape, pick(turn / 3, &LAYOUTS)),

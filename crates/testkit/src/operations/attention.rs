@@ -437,7 +437,7 @@ pub(super) fn sweep(reach: Reach) -> Vec<Case> {
     const LENGTHS: [Option<&[i64]>; 5] =
         [None, Some(&[1000, 5]), None, Some(&[15, 70]), Some(&[0, 33])];
     let plan = |[queries, keys, head_width]: [usize; 3], turn| {
-        let (form, heads) = (pick(turn, &FORMS), 1 + turn % 3);
+        let (form, heads) = (pick(turn, &FORMS), 1 + turn / 8 % 2);
         let queries = if form == Form::Packed { keys } else { queries };
         Plan {
             extents: [1 + turn / 4 % 2, queries, keys, heads * head_width, heads],
@@ -448,7 +448,7 @@ pub(super) fn sweep(reach: Reach) -> Vec<Case> {
     };
     const TOKENS: &[usize] = &[32, 48, 64, 80, 96, 112, 128, 192];
     const HEAD: &[usize] = &[32, 48, 64, 80, 96, 128];
-    let axes = [Axis::new(17, TOKENS), Axis::new(19, TOKENS), Axis::new(16, HEAD)];
+    let axes = [Axis::new(&[17], TOKENS), Axis::new(&[19], TOKENS), Axis::new(&[16, 48, 64], HEAD)];
     let mut cases =
         over(reach, "attention", &axes, move |s, shape, turn| forward(s, &plan(shape, turn)));
     cases.extend(over(reach, "attention_grad", &axes, move |s, shape, turn| {

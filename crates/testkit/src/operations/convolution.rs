@@ -278,12 +278,18 @@ fn all(
 
 /// The same at many sizes.
 pub(super) fn sweep(reach: Reach) -> Vec<Case> {
-    // Windows down and across an image, and pixels down and across a window; side by side, or a step of one apart and
-    // with padding.
-    let axes = [Axis::new(2, &[]), Axis::new(3, &[]), Axis::new(2, &[]), Axis::new(3, &[32, 64])];
+    // Windows down and across an image, and pixels down and across a window; side by side, or small ones a
+    // step of one apart and with padding.
+    let axes = [
+        Axis::new(&[2], &[]),
+        Axis::new(&[3], &[]),
+        Axis::new(&[2], &[]),
+        Axis::new(&[3], &[32, 64]),
+    ];
     let image = |[down, across, p, q]: [usize; 4], turn: usize| {
+        let small = (1 + p % 4, 1 + q % 4);
         let windows = match turn % 4 {
-            3 => Windows { kernel: (p, q), stride: (1, 1), padding: (p / 2, q / 2) },
+            3 => Windows { kernel: small, stride: (1, 1), padding: (small.0 / 2, small.1 / 2) },
             _ => Windows::patches((p, q)),
         };
         ([1 + turn % 2, 1 + turn % 3, down * p, across * q], windows)

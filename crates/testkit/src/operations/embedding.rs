@@ -103,7 +103,7 @@ fn embed_tokens(
 
 /// The same at many sizes.
 pub(super) fn sweep(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(3, ROWS), Axis::new(5, ROWS), Axis::new(7, WIDTH)];
+    let axes = [Axis::new(&[3], ROWS), Axis::new(&[5], ROWS), Axis::new(&[7], WIDTH)];
     over(reach, "embed_tokens", &axes, |s, shape, turn| {
         let (with_class, dropout) = (turn % 2 == 0, turn % 3 == 0);
         embed_tokens(s, shape, pick(turn / 2, &Layout::ALL), with_class, dropout, None)

@@ -384,7 +384,7 @@ fn matmul(
 
 /// The same at many sizes.
 pub(super) fn sweep(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(5, PRODUCT), Axis::new(19, PRODUCT), Axis::new(17, PRODUCT)];
+    let axes = [Axis::new(&[5], PRODUCT), Axis::new(&[19], PRODUCT), Axis::new(&[17], PRODUCT)];
     let mut cases = over(reach, "linear", &axes, |s, [rows, inputs, outputs], turn| {
         let (options, layouts) = (pick(turn, &OPTIONS), pick(turn, &LAYOUTS));
         forward(s, &[rows, inputs], outputs, options, layouts, None)

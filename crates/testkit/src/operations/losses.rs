@@ -191,7 +191,7 @@ fn soft_target_gradient(
 
 /// The same at many sizes.
 pub(super) fn sweep(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(3, ROWS), Axis::new(19, WIDTH)];
+    let axes = [Axis::new(&[3], ROWS), Axis::new(&[19], WIDTH)];
     let mut cases = Vec::new();
     cases.extend(over(reach, "cross_entropy", &axes, |s, shape, turn| {
         loss(s, shape, pick(turn, &LAYOUTS), pick(turn, &[0.0, 0.1]), 1.0)

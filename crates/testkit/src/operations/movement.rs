@@ -147,7 +147,7 @@ fn views() -> Vec<Case> {
 
 /// The same at many sizes.
 pub(super) fn sweep(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(2, ROWS), Axis::new(5, FLAT)];
+    let axes = [Axis::new(&[2], ROWS), Axis::new(&[5], FLAT)];
     let mut cases =
         over(reach, "copy", &axes, |s, shape, turn| copy(s, &shape, pick(turn, &Layout::ALL)));
     cases.extend(over(reach, "copy", &axes, |s, shape, turn| {

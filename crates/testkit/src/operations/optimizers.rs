@@ -221,7 +221,7 @@ fn three_steps(s: &Setup) -> Result<Vec<Comparison>> {
 
 /// The same at many sizes.
 pub(super) fn sweep(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(1, FLAT)];
+    let axes = [Axis::new(&[1], FLAT)];
     let groups = |n, turn: usize| match turn % 3 {
         0 => Vec::new(),
         turn => groups(n)[turn - 1].1.clone(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use vitrine_data::DatasetName;
+use vitrine_train::bench::Work;
 use vitrine_train::recipe::{Overrides, RecipeError, builtin_names, keys};
 
 /// Trains vision transformers.
@@ -104,15 +105,6 @@ pub enum Kernels {
     Counted,
 }
 
-/// What `vitrine bench` times.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum Work {
-    /// Upload, forward, loss, backward, optimizer.
-    TrainStep,
-    /// Upload and forward, without dropout and gradients.
-    Forward,
-}
-
 #[derive(Args)]
 pub struct DataArguments {
     /// The data set: fashion-mnist or mnist.
@@ -181,8 +173,11 @@ impl Args for RecipeArguments {
         let flags = keys().filter_map(|key| Some((key, key.flag?)));
         flags
             .fold(command.arg(recipe.help(help)), |command, (key, flag)| {
-                let name = key.leaf().to_uppercase();
-                let help = format!("{}: {}", capitalised(key.about), key.kind.allowed());
+                let about = capitalised(key.about);
+                let (name, help) = match key.kind.is_text() {
+                    true => ("NAME", format!("{about}: {}", key.kind.allowed())),
+                    false => ("N", about),
+                };
                 command.arg(Arg::new(flag).long(&flag[2..]).value_name(name).help(help))
             })
             .arg(set)

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use vitrine_train::bench::{self, Bench, BenchFigures};
+use vitrine_train::bench::{Bench, BenchFigures};
 use vitrine_train::recipe::Recipe;
 use vitrine_train::threads::with_threads;
 
-use super::arguments::{BenchArguments, Kernels, Work};
+use super::arguments::{BenchArguments, Kernels};
 use super::print;
 
 /// Times steps and prints one line.
@@ -16,11 +16,7 @@ pub fn run(arguments: BenchArguments) -> Result<ExitCode> {
     if let Some(classes) = arguments.classes {
         recipe.model = recipe.model.with_classes(classes as usize);
     }
-    let work = match arguments.work {
-        Work::TrainStep => bench::Work::TrainStep,
-        Work::Forward => bench::Work::Forward,
-    };
-    let (warmup, steps) = (arguments.warmup, arguments.steps.get());
+    let (work, warmup, steps) = (arguments.work, arguments.warmup, arguments.steps.get());
     let threads = recipe.training.run.threads;
     if let Some(how) = arguments.kernels {
         let timed = matches!(how, Kernels::Timed);
