@@ -30,7 +30,7 @@
 //! - A [`Pass`] is one way through the model: for training (recorded, dropout on, its masks addressed by seed and step)
 //!   or for inference.
 //! - Parameter names and layouts are PyTorch's: `weight [out, in]`.
-//! - A [`Model`] is what a trainer takes; [`settings`] is how its configuration is declared. The models themselves
+//! - A [`Model`] is what a trainer takes; [`mod@settings`] is how its configuration is declared. The models themselves
 //!   are in `vitrine-models`.
 
 mod attention;
