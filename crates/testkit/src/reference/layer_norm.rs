@@ -27,8 +27,9 @@ pub struct LayerNormGrads {
     pub shift: Sum,
 }
 
-/// By the chain rule through mean and variance, one step at a time.
-pub fn layer_norm_grad(x: &Array, scale: &Array, epsilon: f64, dy: &Array) -> LayerNormGrads {
+/// By the chain rule through mean and variance, one step at a time, from the statistics that were saved (rounded to
+/// their element type).
+pub fn layer_norm_grad(x: &Array, scale: &Array, statistics: &Array, dy: &Array) -> LayerNormGrads {
     let (_, width) = rows_and_width(x);
     let n = width as f64;
     let mut grads = LayerNormGrads {
@@ -38,17 +39,15 @@ pub fn layer_norm_grad(x: &Array, scale: &Array, epsilon: f64, dy: &Array) -> La
     };
     let (values, dys) = (super::flat(x), super::flat(dy));
     let (mut dx, mut terms) = (Vec::new(), Vec::new());
-    for (row, dy) in values.chunks(width.max(1)).zip(dys.chunks(width.max(1))) {
-        let mean = row.iter().sum::<f64>() / n;
+    let rows = values.chunks(width.max(1)).zip(dys.chunks(width.max(1)));
+    for ((row, dy), statistics) in rows.zip(super::flat(statistics).as_chunks::<2>().0) {
+        let [mean, root] = *statistics;
         let centred: Vec<f64> = row.iter().map(|x| x - mean).collect();
-        let variance = centred.iter().map(|c| c * c).sum::<f64>() / n;
-        let root = 1.0 / (variance + epsilon).sqrt();
         let normalised: Vec<f64> = centred.iter().map(|c| c * root).collect();
-        // With that of the mean, which is rounded before it is taken off.
-        let sizes: Vec<f64> = normalised.iter().map(|v| v.abs() + mean.abs() * root).collect();
         for i in 0..width {
-            grads.scale.value[[i]] += dy[i] * normalised[i];
-            grads.scale.terms[[i]] += dy[i].abs() * sizes[i];
+            let term = dy[i] * normalised[i];
+            grads.scale.value[[i]] += term;
+            grads.scale.terms[[i]] += term.abs();
             grads.shift.value[[i]] += dy[i];
             grads.shift.terms[[i]] += dy[i].abs();
         }
@@ -58,10 +57,11 @@ pub fn layer_norm_grad(x: &Array, scale: &Array, epsilon: f64, dy: &Array) -> La
         let dvariance = -0.5 * root.powi(3) * droot;
         let dcentred: Vec<f64> =
             (0..width).map(|i| dnormalised[i] * root + dvariance * 2.0 * centred[i] / n).collect();
-        let dmean = -dcentred.iter().sum::<f64>();
+        // The centred values add up to 0, but for the rounding of the mean.
+        let dmean = -root * dnormalised.iter().sum::<f64>();
         dx.extend(dcentred.iter().map(|d| d + dmean / n));
         let largest = dnormalised.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
-        terms.extend(sizes.iter().map(|size| root * largest * (1.0 + size)));
+        terms.extend(normalised.iter().map(|v| root * largest * (1.0 + v.abs())));
     }
     grads.x = Sum { value: array(x.shape(), dx), terms: array(x.shape(), terms) };
     grads
@@ -78,7 +78,8 @@ mod tests {
         let inputs = [random(1, &[2, 3, 5]), random(2, &[5]), random(3, &[5])];
         let dy = random(4, &[2, 3, 5]);
         let f = |v: &[Array]| (layer_norm(&v[0], &v[1], &v[2], 1e-2).0 * &dy).sum();
-        let exact = layer_norm_grad(&inputs[0], &inputs[1], 1e-2, &dy);
+        let statistics = layer_norm(&inputs[0], &inputs[1], &inputs[2], 1e-2).1;
+        let exact = layer_norm_grad(&inputs[0], &inputs[1], &statistics, &dy);
         let exact = [exact.x.value, exact.scale.value, exact.shift.value];
         compare(&central(f, &inputs), &exact).unwrap();
     }
