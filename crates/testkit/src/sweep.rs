@@ -47,15 +47,15 @@ impl Reach {
 /// An axis that is swept.
 #[derive(Clone, Copy)]
 struct Axis {
-    /// Its size while others are swept.
-    base: usize,
+    /// Its sizes while others are swept, one after the other.
+    bases: &'static [usize],
     /// Sizes of the blocks that backends cut it into, beside those that are small.
     blocks: &'static [usize],
 }
 
 impl Axis {
-    const fn new(base: usize, blocks: &'static [usize]) -> Self {
-        Self { base, blocks }
+    const fn new(bases: &'static [usize], blocks: &'static [usize]) -> Self {
+        Self { bases, blocks }
     }
 
     /// The sizes to try, in order.
@@ -69,13 +69,17 @@ impl Axis {
 /// All shapes of an operation.
 fn shapes<const N: usize>(axes: &[Axis; N], reach: Reach) -> Vec<[usize; N]> {
     let sizes = axes.map(|axis| axis.sizes(reach));
-    let each = (0..N).flat_map(|at| {
-        sizes[at].iter().map(move |&size| {
-            let mut shape = axes.map(|axis| axis.base);
-            shape[at] = size;
-            shape
-        })
-    });
+    let rounds = axes.iter().map(|axis| axis.bases.len()).max().unwrap_or(0);
+    let mut each = Vec::new();
+    for round in 0..rounds {
+        for (at, sizes) in sizes.iter().enumerate() {
+            each.extend(sizes.iter().map(|&size| {
+                let mut shape = axes.map(|axis| pick(round, axis.bases));
+                shape[at] = size;
+                shape
+            }));
+        }
+    }
     // Every second size is one of those above; the others have logarithms that are spread evenly.
     let random = (0..).map(|step| {
         let draws = StreamKey { seed: 0x5eed, step, stream: N as u32 }.uniform(2 * N);
@@ -89,7 +93,7 @@ fn shapes<const N: usize>(axes: &[Axis; N], reach: Reach) -> Vec<[usize; N]> {
     });
     let random =
         random.filter(|shape: &[usize; N]| shape.iter().product::<usize>() <= reach.volume());
-    let (each, random): (Vec<_>, Vec<_>) = (each.collect(), random.take(reach.random()).collect());
+    let random: Vec<_> = random.take(reach.random()).collect();
     match reach {
         Reach::Few => [thinned(each), thinned(random)].concat(),
         _ => [each, random].concat(),
@@ -142,7 +146,7 @@ pub fn cases(reach: Reach) -> Vec<Case> {
 
 /// The linear layer with its gradients, and the batched product.
 fn products(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(5, PRODUCT), Axis::new(19, PRODUCT), Axis::new(17, PRODUCT)];
+    let axes = [Axis::new(&[5], PRODUCT), Axis::new(&[19], PRODUCT), Axis::new(&[17], PRODUCT)];
     let mut cases = sweep(reach, "linear", &axes, |s, [rows, inputs, outputs], turn| {
         let (options, layouts) = (pick(turn, &linear::OPTIONS), pick(turn, &linear::LAYOUTS));
         linear::forward(s, &[rows, inputs], outputs, options, layouts, None)
@@ -166,7 +170,7 @@ fn attentions(reach: Reach) -> Vec<Case> {
     const LENGTHS: [Option<&[i64]>; 5] =
         [None, Some(&[1000, 5]), None, Some(&[15, 70]), Some(&[0, 33])];
     let plan = |[queries, keys, head_width]: [usize; 3], turn| {
-        let (form, heads) = (pick(turn, &FORMS), 1 + turn % 3);
+        let (form, heads) = (pick(turn, &FORMS), 1 + turn / 8 % 2);
         let queries = if form == Form::Packed { keys } else { queries };
         Plan {
             extents: [1 + turn / 4 % 2, queries, keys, heads * head_width, heads],
@@ -177,7 +181,7 @@ fn attentions(reach: Reach) -> Vec<Case> {
     };
     const TOKENS: &[usize] = &[32, 48, 64, 80, 96, 112, 128, 192];
     const HEAD: &[usize] = &[32, 48, 64, 80, 96, 128];
-    let axes = [Axis::new(17, TOKENS), Axis::new(19, TOKENS), Axis::new(16, HEAD)];
+    let axes = [Axis::new(&[17], TOKENS), Axis::new(&[19], TOKENS), Axis::new(&[16, 48, 64], HEAD)];
     let mut cases = sweep(reach, "attention", &axes, move |s, shape, turn| {
         attention::forward(s, &plan(shape, turn))
     });
@@ -189,7 +193,7 @@ fn attentions(reach: Reach) -> Vec<Case> {
 
 /// What works on rows: norms, softmax, cross-entropy, sums.
 fn rows(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(3, ROWS), Axis::new(19, WIDTH)];
+    let axes = [Axis::new(&[3], ROWS), Axis::new(&[19], WIDTH)];
     let mut cases = sweep(reach, "layer_norm", &axes, |s, shape, turn| {
         layer_norm::forward(s, &shape, pick(turn, &LAYOUTS), 1e-5)
     });
@@ -208,11 +212,11 @@ fn rows(reach: Reach) -> Vec<Case> {
     cases.extend(sweep(reach, "cross_entropy_grad", &axes, |s, shape, turn| {
         cross_entropy::gradient(s, shape, pick(turn, &LAYOUTS), pick(turn, &[0.0, 0.1]), 1.0)
     }));
-    let axes = [Axis::new(3, ROWS), Axis::new(5, ROWS), Axis::new(7, WIDTH)];
+    let axes = [Axis::new(&[3], ROWS), Axis::new(&[5], ROWS), Axis::new(&[7], WIDTH)];
     cases.extend(sweep(reach, "sum", &axes, |s, shape, turn| {
         sum::over_axis(s, &shape, turn % 3, pick(turn / 3, &LAYOUTS))
     }));
-    let axes = [Axis::new(2, ROWS), Axis::new(5, FLAT)];
+    let axes = [Axis::new(&[2], ROWS), Axis::new(&[5], FLAT)];
     cases.extend(sweep(reach, "sum", &axes, |s, shape, turn| match turn % 3 {
         0 => sum::over_axis(s, &shape, 1, pick(turn / 3, &LAYOUTS)),
         1 => sum::over_all(s, &shape, pick(turn / 3, &LAYOUTS)),
@@ -223,7 +227,7 @@ fn rows(reach: Reach) -> Vec<Case> {
 
 /// What works on elements: activations, dropout, arithmetic, tokens with positions.
 fn elements(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(2, ROWS), Axis::new(5, FLAT)];
+    let axes = [Axis::new(&[2], ROWS), Axis::new(&[5], FLAT)];
     let mut cases = sweep(reach, "activate", &axes, |s, shape, turn| {
         activation::activate(
             s,
@@ -251,7 +255,7 @@ fn elements(reach: Reach) -> Vec<Case> {
     cases.extend(sweep(reach, "add_scaled", &axes, |s, shape, turn| {
         elementwise::add_scaled(s, &shape, pick(turn, &Layout::ALL))
     }));
-    let axes = [Axis::new(3, ROWS), Axis::new(5, ROWS), Axis::new(7, WIDTH)];
+    let axes = [Axis::new(&[3], ROWS), Axis::new(&[5], ROWS), Axis::new(&[7], WIDTH)];
     cases.extend(sweep(reach, "embed_tokens", &axes, |s, shape, turn| {
         let (with_class, dropout) = (turn % 2 == 0, turn % 3 == 0);
         embed::embed_tokens(s, shape, pick(turn / 2, &Layout::ALL), with_class, dropout, None)
@@ -261,7 +265,7 @@ fn elements(reach: Reach) -> Vec<Case> {
 
 /// What moves values: copies between layouts and types, patches.
 fn moves(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(2, ROWS), Axis::new(5, FLAT)];
+    let axes = [Axis::new(&[2], ROWS), Axis::new(&[5], FLAT)];
     let mut cases = sweep(reach, "copy", &axes, |s, shape, turn| {
         memory::copy(s, &shape, pick(turn, &Layout::ALL))
     });
@@ -276,7 +280,12 @@ fn moves(reach: Reach) -> Vec<Case> {
         memory::fill(s, &shape, pick(turn, &Layout::ALL))
     }));
     // Patches down and across an image, and pixels down and across a patch.
-    let axes = [Axis::new(2, &[]), Axis::new(3, &[]), Axis::new(2, &[]), Axis::new(3, &[32, 64])];
+    let axes = [
+        Axis::new(&[2], &[]),
+        Axis::new(&[3], &[]),
+        Axis::new(&[2], &[]),
+        Axis::new(&[3], &[32, 64]),
+    ];
     let image = |[down, across, p, q]: [usize; 4], turn: usize| {
         ([1 + turn % 2, 1 + turn % 3, down * p, across * q], (p, q))
     };
@@ -293,7 +302,7 @@ fn moves(reach: Reach) -> Vec<Case> {
 
 /// What works on flat buffers: optimizers, the norm of the gradient.
 fn updates(reach: Reach) -> Vec<Case> {
-    let axes = [Axis::new(1, FLAT)];
+    let axes = [Axis::new(&[1], FLAT)];
     let undecayed = |n, turn| if turn % 2 == 0 { optimizer::undecayed(n) } else { Vec::new() };
     let mut cases = sweep(reach, "sgd", &axes, move |s, [n], turn| {
         let (momentum, nesterov) = pick(turn, &[(0.0, false), (0.9, false), (0.9, true)]);
@@ -330,10 +339,11 @@ mod tests {
 
     #[test]
     fn sizes_are_those_around_the_edges() {
-        let axis = Axis::new(3, &[32]);
+        let axis = Axis::new(&[3, 4], &[32]);
         let sizes: Vec<usize> = (1..=20).chain(31..=33).collect();
         assert_eq!(axis.sizes(Reach::Edges), sizes);
-        let shapes = shapes(&[axis, Axis::new(5, &[])], Reach::Edges);
-        assert_eq!((shapes.len(), shapes[22], shapes[23]), (23 + 20 + 100, [33, 5], [3, 1]));
+        let shapes = shapes(&[axis, Axis::new(&[5], &[])], Reach::Edges);
+        assert_eq!(shapes.len(), 2 * (23 + 20) + 100);
+        assert_eq!([22, 23, 65, 66].map(|i| shapes[i]), [[33, 5], [3, 1], [33, 5], [4, 1]]);
     }
 }
