@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 
+use super::warp::Warp;
 use crate::registers::{LANES, LaneMask};
 use crate::shadow::{AccessPage, AccessPages, PAGE};
 
@@ -319,5 +320,12 @@ impl GlobalRaces {
             }
         }
         true
+    }
+}
+
+impl Warp {
+    /// The thread of a lane at an instruction, for the check of races between blocks.
+    pub(super) fn global_actor(&self, lane: usize, pc: u32) -> GlobalActor {
+        GlobalActor { thread: self.index * LANES as u32 + lane as u32, pc }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::RunningLaunch;
 use super::access::extend;
-use super::global_races::{GlobalActor, GlobalManner, GlobalRace};
+use super::global_races::{GlobalManner, GlobalRace};
 use super::shared::{PENDING, UNWRITTEN, WRITTEN};
 use super::shared_races::{SharedActor, SharedManner, SharedRace};
 use super::warp::Warp;
@@ -275,7 +275,7 @@ impl RunningLaunch<'_> {
                 let Some(races) = &mut self.global_races else { return Ok(()) };
                 let manner =
                     if access.atomic { GlobalManner::AtomicRead } else { GlobalManner::Read };
-                let actor = global_actor(warp, lane, pc);
+                let actor = warp.global_actor(lane, pc);
                 match races.access(allocation, offset as u64, bytes, actor, manner) {
                     Some(other) => Err(self.global_race(warp, access, other)),
                     None => Ok(()),
@@ -323,7 +323,7 @@ impl RunningLaunch<'_> {
                     (true, false) => GlobalManner::AtomicWrite,
                     (false, false) => GlobalManner::Write { unchanged },
                 };
-                let actor = global_actor(warp, lane, pc);
+                let actor = warp.global_actor(lane, pc);
                 let other = races.access(allocation, offset as u64, access.bytes, actor, manner);
                 match other {
                     Some(other) => Err(self.global_race(warp, access, other)),
@@ -396,8 +396,4 @@ fn kind_of(wrote: bool, atomic: bool) -> Access {
         (true, false) => Access::Store,
         (true, true) => Access::Atomic,
     }
-}
-
-fn global_actor(warp: &Warp, lane: usize, pc: u32) -> GlobalActor {
-    GlobalActor { thread: warp.index * LANES as u32 + lane as u32, pc }
 }

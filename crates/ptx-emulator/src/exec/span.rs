@@ -2,7 +2,6 @@
 //! allocation or in shared memory, and the checks that look at all of them at once.
 
 use super::RunningLaunch;
-use super::global_races::GlobalActor;
 use super::interpreter::lanes;
 use super::shared::{PENDING, WRITTEN};
 use super::shared_races::SharedManner;
@@ -210,11 +209,6 @@ fn lanes_written<const N: usize>(region: &Region, span: &Span, active: LaneMask)
     all == [WRITTEN; N]
 }
 
-/// The thread of a lane, for the check of races between blocks.
-fn actor(warp: &Warp, lane: usize, pc: u32) -> GlobalActor {
-    GlobalActor { thread: warp.index * LANES as u32 + lane as u32, pc }
-}
-
 /// Notes the reads of all lanes; false if one may race.
 #[inline(always)]
 pub(super) fn note_reads(
@@ -233,10 +227,10 @@ pub(super) fn note_reads(
         }
         let each = u64::from(bytes);
         if span.pattern != Pattern::Other {
-            let actor = actor(warp, first, pc);
+            let actor = warp.global_actor(first, pc);
             return races.access_range(allocation, region.offset, span.bytes, each, actor, false);
         }
-        let (offset, actor) = (region.offset, actor(warp, 0, pc));
+        let (offset, actor) = (region.offset, warp.global_actor(0, pc));
         return races.access_all(allocation, offset, &span.offsets, active, bytes, actor, false);
     }
     let Some(races) = &mut machine.shared_races else { return true };
@@ -268,10 +262,10 @@ pub(super) fn note_writes(
         }
         let each = u64::from(bytes);
         if span.pattern == Pattern::Row {
-            let actor = actor(warp, 0, pc);
+            let actor = warp.global_actor(0, pc);
             return races.access_range(allocation, region.offset, span.bytes, each, actor, true);
         }
-        let (offset, actor) = (region.offset, actor(warp, 0, pc));
+        let (offset, actor) = (region.offset, warp.global_actor(0, pc));
         return races.access_all(allocation, offset, &span.offsets, active, bytes, actor, true);
     }
     if machine.kernel.copies {
