@@ -2,7 +2,8 @@
 //! declaration of its field; the check of one value is here. Where values come from is the reader's business.
 //!
 //! ```
-//! use vitrine_nn::settings::{Fallback::Toml, Kind, Range, parse};
+//! use vitrine_nn::Table;
+//! use vitrine_nn::settings::{Fallback::Toml, Kind, Range, read};
 //!
 //! vitrine_nn::settings! {
 //!     /// Section `[mixer]`.
@@ -14,10 +15,11 @@
 //!     }
 //! }
 //!
-//! let config: MixerConfig = parse("dropout = 0.1", MixerConfig::KEYS)?;
+//! let stated = |dropout: f64| Table::from_iter([("dropout".to_owned(), dropout.into())]);
+//! let config: MixerConfig = read(stated(0.1), MixerConfig::KEYS, "the recipe")?;
 //! assert_eq!((config.width, config.dropout), (64, 0.1));
-//! let error = parse::<MixerConfig>("dropout = 1", MixerConfig::KEYS).unwrap_err();
-//! assert!(error.to_string().contains("`mixer.dropout = 1` is not allowed"));
+//! let error = read::<MixerConfig>(stated(1.0), MixerConfig::KEYS, "the recipe").unwrap_err();
+//! assert!(error.to_string().contains("`mixer.dropout = 1.0` is not allowed"));
 //! # Ok::<(), vitrine_nn::settings::SettingError>(())
 //! ```
 
@@ -285,12 +287,6 @@ pub fn read<T: DeserializeOwned>(
 ) -> Result<T, SettingError> {
     let resolved = resolve(table, keys, origin)?;
     resolved.try_into().map_err(|error| SettingError::Convert { message: error.to_string() })
-}
-
-/// As [`read`], from TOML text.
-pub fn parse<T: DeserializeOwned>(text: &str, keys: &[Key]) -> Result<T, SettingError> {
-    let table = text.parse::<Table>();
-    read(table.map_err(|e| SettingError::Convert { message: e.to_string() })?, keys, "the settings")
 }
 
 /// Settings as a table, in the order of their fields.

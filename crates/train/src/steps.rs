@@ -37,6 +37,13 @@ impl StepLog {
         }
         Ok(Self { path, waiting: String::new() })
     }
+
+    /// Adds the lines that wait to the file, which is synced.
+    fn write_waiting(&self) -> io::Result<()> {
+        let mut file = OpenOptions::new().append(true).open(&self.path)?;
+        file.write_all(self.waiting.as_bytes())?;
+        file.sync_all()
+    }
 }
 
 /// The length of a whole line that is of one of the first `steps` steps.
@@ -55,16 +62,9 @@ impl Sink for StepLog {
                 self.waiting += &format!("{}\n", Value::Object(line));
             }
             Event::Checkpoint if !self.waiting.is_empty() => {
-                let written =
-                    OpenOptions::new().append(true).open(&self.path).and_then(|mut file| {
-                        file.write_all(self.waiting.as_bytes())?;
-                        file.sync_all()
-                    });
-                let step = "adding to it";
-                let path = || self.path.clone();
-                written.map_err(|source| AtomicWriteError::Failed {
-                    path: path(),
-                    step,
+                self.write_waiting().map_err(|source| AtomicWriteError::Failed {
+                    path: self.path.clone(),
+                    step: "adding to it",
                     source,
                 })?;
                 self.waiting.clear();

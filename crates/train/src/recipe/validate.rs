@@ -1,5 +1,7 @@
 //! Rules that tie two or more recipe keys together. The rules for one key alone stand with it, in `sections`.
 
+use std::fmt::Display;
+
 use vitrine_data::DatasetName;
 use vitrine_nn::settings::{Fallback, SettingError, check};
 
@@ -47,15 +49,17 @@ fn conflict(key: &'static str, value: impl ToString, reason: String) -> Result {
     Err(SettingError::conflict(key, value, reason))
 }
 
+/// Why a key of another kind must stay as it is.
+fn foreign<K: Display>(key: &str, kind: K, belongs_to: K, neutral: &str) -> String {
+    format!(
+        "it means nothing with `{key} = \"{kind}\"`; leave it at {neutral}, or use `{key} = \"{belongs_to}\"`"
+    )
+}
+
 fn optimizer(recipe: &Training) -> Result {
     let optimizer = &recipe.optimizer;
     let kind = optimizer.kind;
-    let foreign = |belongs_to: OptimizerKind, neutral: &str| {
-        format!(
-            "it means nothing with `optimizer.kind = \"{kind}\"`; leave it at {neutral}, \
-             or use `optimizer.kind = \"{belongs_to}\"`"
-        )
-    };
+    let foreign = |belongs_to, neutral: &str| foreign("optimizer.kind", kind, belongs_to, neutral);
     match kind {
         OptimizerKind::AdamW => {
             if optimizer.momentum != 0.0 {
@@ -90,12 +94,7 @@ fn optimizer(recipe: &Training) -> Result {
 fn schedule(recipe: &Training) -> Result {
     let schedule = &recipe.schedule;
     let kind = schedule.kind;
-    let foreign = |belongs_to: ScheduleKind, neutral: &str| {
-        format!(
-            "it means nothing with `schedule.kind = \"{kind}\"`; leave it at {neutral}, \
-             or use `schedule.kind = \"{belongs_to}\"`"
-        )
-    };
+    let foreign = |belongs_to, neutral: &str| foreign("schedule.kind", kind, belongs_to, neutral);
     if schedule.warmup_steps > 0 && schedule.warmup_epochs > 0 {
         let reason =
             format!("`schedule.warmup_epochs = {}` is set too; set one", schedule.warmup_epochs);
