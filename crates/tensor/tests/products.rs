@@ -3,13 +3,10 @@
 //!
 //! The set is chosen once in a process, so each runs in a process of its own, as in `simd.rs`.
 
-use std::process::Command;
+mod again;
 
 use ndarray::{Array1, Array2, Axis};
 use vitrine_tensor::{Activation, DType, Device, Dropout, Epilogue, StreamKey, Tensor, composed};
-
-/// What a started process is asked for, by this variable.
-const REQUEST: &str = "VITRINE_TEST_PRODUCTS";
 
 /// Rows, inputs and outputs of a linear layer: many rows, few rows, and an odd number on each axis. The second has
 /// tasks of several blocks side by side, for one thread only.
@@ -105,10 +102,10 @@ fn assert_same(found: &Tensor, expected: &Tensor, absolute: f64) {
     }
 }
 
-/// Does nothing unless [`REQUEST`] is set, as it is in the processes that the test below starts.
+/// Does nothing but in the processes that the test below starts.
 #[test]
 fn check_on_request() {
-    if std::env::var_os(REQUEST).is_none() {
+    if !again::is_requested() {
         return;
     }
     for dtype in [DType::F32, DType::BF16, DType::F64] {
@@ -126,14 +123,7 @@ fn check_on_request() {
 #[test]
 fn large_products_on_each_instruction_set() {
     for set in ["portable", "avx2", "avx512", "avx512bf16"] {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "check_on_request", "--nocapture"])
-            .env(REQUEST, "1")
-            .env("VITRINE_SIMD", set)
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && text.contains("checked"), "with {set}:\n{text}{errors}");
+        let text = again::run_with(set, "check_on_request");
+        assert!(text.contains("checked"), "with {set}:\n{text}");
     }
 }

@@ -3,16 +3,14 @@
 //! The set is chosen once in a process, so each runs in a process of its own: this very test program, started again
 //! with `VITRINE_SIMD` set.
 
+mod again;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::process::Command;
 
 use vitrine_tensor::{CpuBackend, DType, Device};
 use vitrine_testkit::operations;
 
 const SETS: [&str; 4] = ["portable", "avx2", "avx512", "avx512bf16"];
-
-/// What a started process is asked for, by this variable.
-const REQUEST: &str = "VITRINE_TEST_DIGEST";
 
 /// The operations that multiply matrices: where there is an instruction for `a·b + c`, it rounds once.
 const PRODUCTS: [&str; 10] = [
@@ -48,10 +46,10 @@ fn digest(dtype: DType) -> String {
     lines
 }
 
-/// Does nothing unless [`REQUEST`] is set, as it is in the processes that the test below starts.
+/// Does nothing but in the processes that the test below starts.
 #[test]
 fn digest_on_request() {
-    if std::env::var_os(REQUEST).is_some() {
+    if again::is_requested() {
         for dtype in [DType::F32, DType::F64, DType::BF16] {
             print!("{}", digest(dtype));
         }
@@ -61,16 +59,7 @@ fn digest_on_request() {
 #[test]
 fn every_set_gives_the_same_bits() {
     let run = |set: &str| -> Vec<String> {
-        let program = std::env::current_exe().expect("a test knows its program");
-        let output = Command::new(program)
-            .args(["--exact", "digest_on_request", "--nocapture"])
-            .env(REQUEST, "1")
-            .env("VITRINE_SIMD", set)
-            .output()
-            .expect("the test program starts again");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "with {set}:\n{text}{errors}");
+        let text = again::run_with(set, "digest_on_request");
         text.lines().filter(|line| line.contains("digest ")).map(String::from).collect()
     };
     let expected = run(SETS[0]);

@@ -3,19 +3,16 @@
 //! The set is chosen once in a process, so each runs in a process of its own, as in `simd.rs`. `VITRINE_SWEEP=whole`
 //! asks for every size from 1 to 300 on each axis (`cargo xtask test --sweep`).
 
-use std::process::Command;
+mod again;
 
 use vitrine_tensor::{CpuBackend, DType, Device};
 use vitrine_testkit::run_cases;
 use vitrine_testkit::sweep::{Reach, cases};
 
-/// What a started process is asked for, by this variable.
-const REQUEST: &str = "VITRINE_TEST_SWEEP";
-
-/// Does nothing unless [`REQUEST`] is set, as it is in the processes that the tests below start.
+/// Does nothing but in the processes that the tests below start.
 #[test]
 fn sweep_on_request() {
-    if std::env::var_os(REQUEST).is_none() {
+    if !again::is_requested() {
         return;
     }
     const FLOATS: [DType; 3] = [DType::F32, DType::BF16, DType::F64];
@@ -33,15 +30,8 @@ fn sweep_on_request() {
 }
 
 fn sweep_with(set: &str) {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "sweep_on_request", "--nocapture"])
-        .env(REQUEST, "1")
-        .env("VITRINE_SIMD", set)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("swept"), "with {set}:\n{text}{errors}");
+    let text = again::run_with(set, "sweep_on_request");
+    assert!(text.contains("swept"), "with {set}:\n{text}");
 }
 
 #[test]

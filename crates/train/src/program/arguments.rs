@@ -30,13 +30,20 @@ pub enum Command {
     Data(DataArguments),
 }
 
+/// Where a data set is.
+#[derive(Args)]
+pub struct DataPlace {
+    /// Folder with the data set's files; without it: $VITRINE_DATA, the user's cache, /usr/share/datasets, or fetched.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
 #[derive(Args)]
 pub struct TrainArguments {
     #[command(flatten)]
     pub recipe: RecipeArguments,
-    /// Folder with the data set's files; without it: $VITRINE_DATA, the user's cache, /usr/share/datasets, or fetched.
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: DataPlace,
     /// Folder for the run; without it: a new one in runs/.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
@@ -49,9 +56,8 @@ pub struct TrainArguments {
 pub struct EvalArguments {
     #[command(flatten)]
     pub model: ModelArguments,
-    /// Folder with the data set's files; without it: $VITRINE_DATA, the user's cache, /usr/share/datasets, or fetched.
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: DataPlace,
     /// Prints one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -110,9 +116,8 @@ pub struct DataArguments {
     /// The data set: fashion-mnist or mnist.
     #[arg(long, value_name = "NAME", default_value_t = DatasetName::FashionMnist)]
     pub dataset: DatasetName,
-    /// Folder with the data set's files; without it: $VITRINE_DATA, the user's cache, /usr/share/datasets, or fetched.
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: DataPlace,
     /// Fetches nothing: fails unless the data set is on this machine, whole and as published.
     #[arg(long)]
     pub check: bool,

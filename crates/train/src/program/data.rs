@@ -11,7 +11,7 @@ use super::print;
 /// Prints the folder of a data set after all its files were checked.
 pub fn run(arguments: DataArguments) -> Result<ExitCode> {
     let spec = arguments.dataset.spec();
-    let mut locator = Locator::from_env(arguments.data).on_notice(|text| eprintln!("{text}"));
+    let mut locator = Locator::from_env(arguments.place.data).on_notice(|text| eprintln!("{text}"));
     let folder = match arguments.check {
         true => {
             locator.fetch.clear();

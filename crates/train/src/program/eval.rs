@@ -30,7 +30,7 @@ pub fn run(arguments: EvalArguments) -> Result<ExitCode> {
     // The weights come first: what is wrong with them is said before any data is fetched.
     let training = &recipe.training;
     let (model, parameters) = build::model_with_weights(&recipe, &weights)?;
-    let locator = Locator::from_env(arguments.data).on_notice(|text| eprintln!("{text}"));
+    let locator = Locator::from_env(arguments.place.data).on_notice(|text| eprintln!("{text}"));
     let dataset = build::dataset(&training.data, Split::Test, &locator)?;
     let loader = build::loader(training, &model.input(), dataset.clone(), false)?;
 

@@ -33,7 +33,7 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
     if let Some(path) = arguments.out.as_ref().filter(|folder| folder.join(CONFIG).exists()) {
         return Err(TrainError::RunExists { path: path.clone() }.into());
     }
-    let data = Datasets::load(&training.data, arguments.data, |text| eprintln!("{text}"))?;
+    let data = Datasets::load(&training.data, arguments.place.data, |text| eprintln!("{text}"))?;
     let (images, val_images) = (data.train.len(), data.val.len());
     let interrupt = Interrupt::listen()?;
     let resume = arguments.resume.is_some();
