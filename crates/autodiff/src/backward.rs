@@ -3,7 +3,7 @@
 use vitrine_tensor::Tensor;
 
 use crate::error::{Error, Result};
-use crate::ops::Op;
+use crate::ops::Rule;
 use crate::tape::{Node, NodeId, Tape, Var};
 
 /// The gradients of a tape's variables. Those of parameters went to their own buffers.
@@ -57,14 +57,14 @@ impl Tape {
         while let Some(node) = flow.nodes.pop() {
             let id = flow.nodes.len();
             // A variable's gradient stays; any other is used up here, and the node's saved tensors with it.
-            if matches!(node.op, Op::Leaf(_)) {
+            if matches!(node.rule, Rule::Leaf(_)) {
                 continue;
             }
             match (flow.grads[id].take(), flow.product_grads[id].take()) {
                 (None, None) => {}
-                (Some(grad), None) => node.op.backward(grad, &node.inputs, &mut flow)?,
+                (Some(grad), None) => node.rule.backward(grad, &node.inputs, &mut flow)?,
                 (grad, Some(product)) => {
-                    let Op::Linear(op) = node.op else {
+                    let Rule::Linear(op) = node.rule else {
                         unreachable!("`Flow::activated` gives a linear layer's activation")
                     };
                     let product = match grad {
@@ -96,8 +96,8 @@ impl Flow {
 
     /// The buffer of a parameter.
     fn slot(&self, id: NodeId) -> Option<&Tensor> {
-        match &self.nodes[id].op {
-            Op::Leaf(grad) => grad.as_ref(),
+        match &self.nodes[id].rule {
+            Rule::Leaf(grad) => grad.as_ref(),
             _ => None,
         }
     }
@@ -105,8 +105,8 @@ impl Flow {
     /// The derivative of what made an input, if that was an activation after a linear layer: the gradient may be given
     /// for the value before the activation, to [`Flow::add_to_product`].
     pub(crate) fn derivative(&self, input: Option<NodeId>) -> Option<&Tensor> {
-        match &self.nodes[input?].op {
-            Op::Linear(op) => op.derivative(),
+        match &self.nodes[input?].rule {
+            Rule::Linear(op) => op.derivative(),
             _ => None,
         }
     }
@@ -124,6 +124,15 @@ impl Flow {
             return Ok(slot.add_scaled_(&grad, 1.0)?);
         }
         add(&mut self.grads[id], grad)
+    }
+
+    /// As [`Flow::add`], for a gradient that is computed only where it is needed.
+    pub(crate) fn add_with(
+        &mut self,
+        input: Option<NodeId>,
+        grad: impl FnOnce() -> vitrine_tensor::Result<Tensor>,
+    ) -> Result<()> {
+        if input.is_some() { self.add(input, grad()?) } else { Ok(()) }
     }
 
     /// A dense tensor of `shape` that an operation may add an input's gradient to; `None` if the input needs no

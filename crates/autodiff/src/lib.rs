@@ -16,8 +16,8 @@
 //! - A [`Tape`] records operations on [`Var`]s. [`Tape::inference`] gives one that records nothing, so that
 //!   activations are freed at once.
 //! - [`Tape::parameter`] adds gradients straight into a buffer of the caller's: a view of the model's flat gradients.
-//! - All operations are variants of one enum with one exhaustive match: one without a gradient rule does not compile.
-//!   [`CustomOp`] carries an operation of your own.
+//! - An operation is recorded with its gradient rule, so none can be without. [`CustomOp`] carries an operation of your
+//!   own.
 //! - [`Tape::backward`] takes the recorded operations apart from the end and frees what each has saved as it passes.
 //!
 //! Layers, losses and optimizers are in `vitrine-nn`.

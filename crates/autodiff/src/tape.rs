@@ -6,8 +6,9 @@ use std::rc::Rc;
 
 use vitrine_tensor::Tensor;
 
+use crate::backward::Flow;
 use crate::error::{Error, Result};
-use crate::ops::Op;
+use crate::ops::Rule;
 
 /// The number of a recorded operation: its place on the tape.
 pub(crate) type NodeId = usize;
@@ -17,7 +18,9 @@ pub(crate) type Inputs = [Option<NodeId>];
 
 /// A recorded operation.
 pub(crate) struct Node {
-    pub(crate) op: Op,
+    /// What it is called, for people who print a tape.
+    name: &'static str,
+    pub(crate) rule: Rule,
     /// As [`Inputs`].
     pub(crate) inputs: Vec<Option<NodeId>>,
 }
@@ -107,14 +110,14 @@ impl Tape {
     }
 
     fn leaf(&self, value: Tensor, grad: Option<Tensor>) -> Var {
-        let node = self.push(Op::Leaf(grad), Vec::new());
+        let node = self.push("leaf", Rule::Leaf(grad), Vec::new());
         Var { value, node, round: self.round(), tape: self.clone() }
     }
 
-    fn push(&self, op: Op, inputs: Vec<Option<NodeId>>) -> Option<NodeId> {
+    fn push(&self, name: &'static str, rule: Rule, inputs: Vec<Option<NodeId>>) -> Option<NodeId> {
         self.record.as_ref().map(|record| {
             let nodes = &mut record.borrow_mut().nodes;
-            nodes.push(Node { op, inputs });
+            nodes.push(Node { name, rule, inputs });
             nodes.len() - 1
         })
     }
@@ -147,7 +150,7 @@ impl fmt::Debug for Tape {
         match &self.record {
             None => f.write_str("(inference)"),
             Some(record) => {
-                f.debug_list().entries(record.borrow().nodes.iter().map(|n| n.op.name())).finish()
+                f.debug_list().entries(record.borrow().nodes.iter().map(|node| node.name)).finish()
             }
         }
     }
@@ -193,12 +196,23 @@ impl Var {
         self.node.filter(|_| self.tape.is(tape) && self.round == round)
     }
 
-    /// Records that `value` came of `inputs`. `op` is made only if a gradient is needed.
+    /// Records that `value` came of `inputs`, if one of them needs a gradient. `backward` hands the gradient of the
+    /// result on to them; what it holds is what the operation saves.
     pub(crate) fn record(
         name: &'static str,
         value: Tensor,
         inputs: &[&Self],
-        op: impl FnOnce() -> Op,
+        backward: impl FnOnce(Tensor, &Inputs, &mut Flow) -> Result<()> + 'static,
+    ) -> Result<Self> {
+        Self::record_rule(name, value, inputs, || Rule::Function(Box::new(backward)))
+    }
+
+    /// As [`Var::record`], with any rule.
+    pub(crate) fn record_rule(
+        name: &'static str,
+        value: Tensor,
+        inputs: &[&Self],
+        rule: impl FnOnce() -> Rule,
     ) -> Result<Self> {
         let Some(first) = inputs.first() else {
             return Err(vitrine_tensor::Error::Argument {
@@ -219,7 +233,7 @@ impl Var {
         }
         let nodes: Vec<_> = inputs.iter().map(|input| input.node).collect();
         let node = match nodes.iter().any(Option::is_some) {
-            true => tape.push(op(), nodes),
+            true => tape.push(name, rule(), nodes),
             false => None,
         };
         Ok(Self { value, node, round, tape })

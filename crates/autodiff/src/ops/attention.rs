@@ -1,12 +1,9 @@
 //! Scaled dot-product attention over many heads.
 
-use vitrine_tensor::{Attention, AttentionInputs, AttentionOutput, Dropout, Tensor};
+use vitrine_tensor::{Attention, AttentionInputs, Dropout, Tensor};
 
-use super::Op;
 use crate::Var;
-use crate::backward::Flow;
 use crate::error::Result;
-use crate::tape::Inputs;
 
 /// The options of attention.
 #[derive(Clone, Default)]
@@ -23,16 +20,6 @@ impl SelfAttention {
     fn options(&self) -> Attention<'_> {
         Attention { heads: self.heads, valid_lens: self.valid_lens.as_ref(), dropout: self.dropout }
     }
-}
-
-/// Saves queries, keys and values (as views of what they came from), the result, and the softmax's denominators.
-pub(crate) struct AttentionOp {
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    output: AttentionOutput,
-    options: SelfAttention,
-    packed: bool,
 }
 
 impl Var {
@@ -56,22 +43,13 @@ fn attend(
     [query, key, value]: [Tensor; 3],
     options: &SelfAttention,
 ) -> Result<Var> {
-    let views = AttentionInputs { query: &query, key: &key, value: &value };
-    let output = views.attend(&options.options())?;
-    Var::record("attention", output.y.clone(), inputs, || {
-        let (options, packed) = (options.clone(), inputs.len() == 1);
-        Op::Attention(AttentionOp { query, key, value, output, options, packed })
+    let output =
+        AttentionInputs { query: &query, key: &key, value: &value }.attend(&options.options())?;
+    let (options, packed) = (options.clone(), inputs.len() == 1);
+    // Saves queries, keys and values (as views of what they came from), the result, and the softmax's denominators.
+    Var::record("attention", output.y.clone(), inputs, move |dy, inputs, flow| {
+        let views = AttentionInputs { query: &query, key: &key, value: &value };
+        let grads = views.attend_grad(&options.options(), &output, &dy, packed)?;
+        inputs.iter().zip(grads).try_for_each(|(&input, grad)| flow.add(input, grad))
     })
-}
-
-impl AttentionOp {
-    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
-        let views = AttentionInputs { query: &self.query, key: &self.key, value: &self.value };
-        let options = self.options.options();
-        let grads = views.attend_grad(&options, &self.output, &dy, self.packed)?;
-        for (&input, grad) in inputs.iter().zip(grads) {
-            flow.add(input, grad)?;
-        }
-        Ok(())
-    }
 }

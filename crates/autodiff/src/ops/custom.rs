@@ -2,11 +2,8 @@
 
 use vitrine_tensor::Tensor;
 
-use super::Op;
 use crate::Var;
-use crate::backward::Flow;
 use crate::error::{Error, Result};
-use crate::tape::Inputs;
 
 /// An operation that this crate does not have.
 ///
@@ -47,44 +44,26 @@ pub trait CustomOp: 'static {
     ) -> Result<Vec<Option<Tensor>>>;
 }
 
-/// Saves inputs and result.
-pub(crate) struct Custom {
-    op: Box<dyn CustomOp>,
-    inputs: Vec<Tensor>,
-    output: Tensor,
-}
-
 impl Var {
     /// Applies and records an operation of your own. At least one input must be given.
     pub fn custom(op: impl CustomOp, inputs: &[&Self]) -> Result<Self> {
-        let tensors: Vec<&Tensor> = inputs.iter().map(|input| input.value()).collect();
-        let output = op.forward(&tensors)?;
-        Self::record("custom", output.clone(), inputs, || {
-            let inputs = inputs.iter().map(|input| input.value().clone()).collect();
-            Op::Custom(Custom { op: Box::new(op), inputs, output })
-        })
-    }
-}
-
-impl Custom {
-    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
-        let grads = self.op.backward(&self.inputs, &self.output, &dy)?;
-        for (i, (&input, value)) in inputs.iter().zip(&self.inputs).enumerate() {
-            let wrong = |found: &[usize]| Error::CustomGradient {
-                op: self.op.name().to_owned(),
-                input: i,
-                expected: value.shape().to_vec(),
-                found: found.to_vec(),
-            };
-            match grads.get(i) {
-                None => return Err(wrong(&[])),
-                Some(None) => {}
-                Some(Some(grad)) if grad.shape() != value.shape() => {
-                    return Err(wrong(grad.shape()));
+        let output = op.forward(&inputs.iter().map(|input| input.value()).collect::<Vec<_>>())?;
+        let values: Vec<Tensor> = inputs.iter().map(|input| input.value().clone()).collect();
+        Self::record("custom", output.clone(), inputs, move |dy, inputs, flow| {
+            let mut grads = op.backward(&values, &output, &dy)?.into_iter();
+            for (i, (&input, value)) in inputs.iter().zip(&values).enumerate() {
+                match grads.next() {
+                    Some(None) => {}
+                    Some(Some(grad)) if grad.shape() == value.shape() => flow.add(input, grad)?,
+                    wrong => {
+                        let found =
+                            wrong.flatten().map_or(Vec::new(), |grad| grad.shape().to_vec());
+                        let (op, expected) = (op.name().to_owned(), value.shape().to_vec());
+                        return Err(Error::CustomGradient { op, input: i, expected, found });
+                    }
                 }
-                Some(Some(grad)) => flow.add(input, grad.clone())?,
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }

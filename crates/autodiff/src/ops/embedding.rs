@@ -1,18 +1,9 @@
 //! Adding the class token and the positions.
 
-use vitrine_tensor::{Dropout, Tensor};
+use vitrine_tensor::Dropout;
 
-use super::Op;
 use crate::Var;
-use crate::backward::Flow;
 use crate::error::Result;
-use crate::tape::Inputs;
-
-/// Saves the mask's address, and whether there is a class token.
-pub(crate) struct EmbedTokens {
-    dropout: Option<Dropout>,
-    has_class: bool,
-}
 
 impl Var {
     /// `dropout(class ++ patches + positions)`: patches `[B, M, D]`, class `[1, 1, D]` or none, positions `[1, N, D]`
@@ -27,28 +18,19 @@ impl Var {
             self.value().embed_tokens(class.map(Self::value), positions.value(), dropout)?;
         let mut inputs = vec![self, positions];
         inputs.extend(class);
-        Self::record("embed_tokens", value, &inputs, || {
-            Op::EmbedTokens(EmbedTokens { dropout, has_class: class.is_some() })
+        let (tokens, width) = (value.shape()[1], value.shape()[2]);
+        let first = usize::from(class.is_some());
+        Self::record("embed_tokens", value, &inputs, move |dy, inputs, flow| {
+            let dsum = match dropout {
+                Some(dropout) => dy.dropout(dropout)?,
+                None => dy,
+            };
+            let over_batch = dsum.sum_axis(0)?.reshape(&[1, tokens, width])?;
+            if let Some(&class) = inputs.get(2) {
+                flow.add(class, over_batch.narrow(1, 0, 1)?.copy()?)?;
+            }
+            flow.add(inputs[1], over_batch)?;
+            flow.add_with(inputs[0], || dsum.narrow(1, first, tokens - first)?.contiguous())
         })
-    }
-}
-
-impl EmbedTokens {
-    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
-        let dsum = match self.dropout {
-            Some(dropout) => dy.dropout(dropout)?,
-            None => dy,
-        };
-        let &[_, tokens, width] = dsum.shape() else { unreachable!("recorded with three axes") };
-        let first = usize::from(self.has_class);
-        let over_batch = dsum.sum_axis(0)?.reshape(&[1, tokens, width])?;
-        if self.has_class {
-            flow.add(inputs[2], over_batch.narrow(1, 0, 1)?.copy()?)?;
-        }
-        flow.add(inputs[1], over_batch)?;
-        if inputs[0].is_some() {
-            flow.add(inputs[0], dsum.narrow(1, first, tokens - first)?.contiguous()?)?;
-        }
-        Ok(())
     }
 }

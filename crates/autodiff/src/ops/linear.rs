@@ -2,7 +2,7 @@
 
 use vitrine_tensor::{Dropout, Epilogue, Tensor};
 
-use super::Op;
+use super::Rule;
 use crate::Var;
 use crate::backward::Flow;
 use crate::error::Result;
@@ -43,14 +43,24 @@ impl Var {
             (None, Some(dropout)) => After::Dropout(dropout),
             (None, None) => After::Nothing,
         };
-        Self::record("linear", value, &inputs, || {
-            Op::Linear(Linear {
+        Self::record_rule("linear", value, &inputs, || {
+            Rule::Linear(Box::new(Linear {
                 x: self.value().clone(),
                 weight: weight.value().clone(),
                 after,
                 has_bias: epilogue.bias.is_some(),
                 has_residual: epilogue.residual.is_some(),
-            })
+            }))
+        })
+    }
+
+    /// The matrix product of the last two axes: `[.., M, K]` by `[.., K, N]`.
+    pub fn matmul(&self, other: &Self) -> Result<Self> {
+        let (a, b) = (self.value().clone(), other.value().clone());
+        Self::record("matmul", a.matmul(&b)?, &[self, other], move |dy, inputs, flow| {
+            let last = a.rank() - 1;
+            flow.add_with(inputs[0], || dy.matmul(&b.transpose(last - 1, last)?))?;
+            flow.add_with(inputs[1], || a.transpose(last - 1, last)?.matmul(&dy))
         })
     }
 }
@@ -90,10 +100,7 @@ impl Linear {
         flow: &mut Flow,
     ) -> Result<()> {
         let bias = if self.has_bias { inputs[2] } else { None };
-        let db = match bias {
-            Some(_) => flow.accumulator(bias, &self.weight.shape()[..1], &self.weight)?,
-            None => None,
-        };
+        let db = flow.accumulator(bias, &self.weight.shape()[..1], &self.weight)?;
         if let Some(dw) = flow.accumulator(inputs[1], self.weight.shape(), &self.weight)? {
             dproduct.linear_grad_weight_(&self.x, &dw, db.as_ref())?;
         } else if let Some(db) = db {
@@ -107,39 +114,7 @@ impl Linear {
                 let dpre = dproduct.linear_grad_activated(&self.weight, derivative)?;
                 flow.add_to_product(inputs[0], dpre)
             }
-            None if inputs[0].is_some() => {
-                flow.add(inputs[0], dproduct.linear_grad_input(&self.weight)?)
-            }
-            None => Ok(()),
+            None => flow.add_with(inputs[0], || dproduct.linear_grad_input(&self.weight)),
         }
-    }
-}
-
-/// Saves both matrices.
-pub(crate) struct Matmul {
-    a: Tensor,
-    b: Tensor,
-}
-
-impl Var {
-    /// The matrix product of the last two axes: `[.., M, K]` by `[.., K, N]`.
-    pub fn matmul(&self, other: &Self) -> Result<Self> {
-        let value = self.value().matmul(other.value())?;
-        Self::record("matmul", value, &[self, other], || {
-            Op::Matmul(Matmul { a: self.value().clone(), b: other.value().clone() })
-        })
-    }
-}
-
-impl Matmul {
-    pub(crate) fn backward(self, dy: Tensor, inputs: &Inputs, flow: &mut Flow) -> Result<()> {
-        let last = self.a.rank() - 1;
-        if inputs[0].is_some() {
-            flow.add(inputs[0], dy.matmul(&self.b.transpose(last - 1, last)?)?)?;
-        }
-        if inputs[1].is_some() {
-            flow.add(inputs[1], self.a.transpose(last - 1, last)?.matmul(&dy)?)?;
-        }
-        Ok(())
     }
 }

@@ -20,7 +20,7 @@ pub fn cases() -> Vec<Case> {
                 let name = format!("{heads} heads, lens {lens:?}, dropout {}", dropout.is_some());
                 let attend = options(heads, lens, dropout);
                 cases.push(case(
-                    "Attention",
+                    "attention",
                     format!("packed, {name}"),
                     &[&[3, 5, 18]],
                     move |x| x[0].self_attention(&attend),
@@ -29,7 +29,7 @@ pub fn cases() -> Vec<Case> {
                     let attend = options(heads, lens, dropout);
                     let name = format!("{queries} queries of 5 keys, {name}");
                     let shapes: [&[usize]; 2] = [&[3, queries, 6], &[3, 5, 12]];
-                    cases.push(case("Attention", name, &shapes, move |x| {
+                    cases.push(case("attention", name, &shapes, move |x| {
                         x[0].attention(&x[1], &attend)
                     }));
                 }
@@ -37,15 +37,15 @@ pub fn cases() -> Vec<Case> {
         }
     }
     let one = options(1, None, None);
-    cases.push(case("Attention", "one token of width 1", &[&[1, 1, 3]], move |x| {
+    cases.push(case("attention", "one token of width 1", &[&[1, 1, 3]], move |x| {
         x[0].self_attention(&one)
     }));
     // More queries than a block of them holds.
     let long = options(2, Some(&[67]), Some(mask(21)));
-    cases.push(case("Attention", "67 tokens", &[&[1, 67, 6]], move |x| x[0].self_attention(&long)));
+    cases.push(case("attention", "67 tokens", &[&[1, 67, 6]], move |x| x[0].self_attention(&long)));
     let shared = options(2, None, Some(mask(22)));
     cases.push(case(
-        "Attention",
+        "attention",
         "one variable as queries, keys and values",
         &[&[2, 3, 4]],
         move |x| {
@@ -55,7 +55,7 @@ pub fn cases() -> Vec<Case> {
     ));
     let strided = options(2, None, None);
     cases.push(case(
-        "Attention",
+        "attention",
         "queries cut out of a longer sequence",
         &[&[2, 5, 4], &[2, 5, 8]],
         move |x| x[0].narrow(1, 1, 2)?.attention(&x[1].narrow(1, 2, 3)?, &strided),

@@ -10,7 +10,7 @@ type Function = Box<dyn Fn(&[Var]) -> Result<Var>>;
 
 /// A function of `f64` tensors whose gradients are checked.
 pub struct Case {
-    /// The variant of `Op` that the case is for.
+    /// The recorded operation that the case is for.
     pub op: &'static str,
     pub name: String,
     pub inputs: Vec<Tensor>,
@@ -98,7 +98,8 @@ impl Case {
                 return Err(format!("gradient of input {i} differs where it is a parameter"));
             }
         }
-        let names = all.operations.split(|c: char| !c.is_alphanumeric()).map(str::to_owned);
+        let names =
+            all.operations.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned);
         Ok(names.filter(|name| !name.is_empty() && name != "Tape").collect())
     }
 

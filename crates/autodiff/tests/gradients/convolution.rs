@@ -16,20 +16,20 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for windows in WINDOWS {
         let name = format!("{windows:?}");
-        cases.push(case("Unfold", name.clone(), &[&[2, 3, 4, 6]], move |x| x[0].unfold(&windows)));
+        cases.push(case("unfold", name.clone(), &[&[2, 3, 4, 6]], move |x| x[0].unfold(&windows)));
         let (p, q) = windows.kernel;
         let shapes: [&[usize]; 3] = [&[2, 3, 4, 6], &[5, 3, p, q], &[5]];
-        cases.push(case("Convolution", format!("{name}, bias"), &shapes, move |x| {
+        cases.push(case("convolution", format!("{name}, bias"), &shapes, move |x| {
             x[0].convolution(&x[1], Some(&x[2]), &windows)
         }));
-        cases.push(case("Convolution", name, &shapes[..2], move |x| {
+        cases.push(case("convolution", name, &shapes[..2], move |x| {
             x[0].convolution(&x[1], None, &windows)
         }));
     }
-    cases.push(case("Unfold", "transposed images", &[&[2, 1, 2, 3]], |x| {
+    cases.push(case("unfold", "transposed images", &[&[2, 1, 2, 3]], |x| {
         x[0].permute(&[0, 1, 3, 2])?.unfold(&Windows::patches((1, 1)))
     }));
-    cases.push(case("Convolution", "of a picture with itself", &[&[2, 2, 3, 3]], |x| {
+    cases.push(case("convolution", "of a picture with itself", &[&[2, 2, 3, 3]], |x| {
         let windows = Windows { kernel: (3, 3), stride: (1, 1), padding: (1, 1) };
         x[0].convolution(&x[0], None, &windows)
     }));

@@ -8,17 +8,17 @@ use crate::linear::mask;
 
 pub fn cases() -> Vec<Case> {
     vec![
-        case("Binary", "x + x", &[&[3, 4]], |x| x[0].add(&x[0])),
-        case("Binary", "x + x, doubled ten times", &[&[3]], |x| {
+        case("add", "x + x", &[&[3, 4]], |x| x[0].add(&x[0])),
+        case("add", "x + x, doubled ten times", &[&[3]], |x| {
             (0..10).try_fold(x[0].clone(), |sum, _| sum.add(&sum))
         }),
-        case("Binary", "x − x + x", &[&[3]], |x| x[0].sub(&x[0])?.add(&x[0])),
-        case("Binary", "a diamond", &[&[3, 4], &[4, 4]], |x| {
+        case("sub", "x − x + x", &[&[3]], |x| x[0].sub(&x[0])?.add(&x[0])),
+        case("add", "a diamond", &[&[3, 4], &[4, 4]], |x| {
             let top = x[0].linear(&x[1], &Epilogue::default())?;
             let (left, right) = (top.activate(Activation::GeluErf)?, top.scale(0.5)?);
             left.add(&right)?.mul(&left)?.add(&top)
         }),
-        case("Binary", "diamonds, one below another", &[&[3, 4]], |x| {
+        case("add", "diamonds, one below another", &[&[3, 4]], |x| {
             let mut y = x[0].clone();
             for _ in 0..5 {
                 let (left, right) = (y.scale(0.5)?, y.activate(Activation::GeluTanh)?);
@@ -26,11 +26,11 @@ pub fn cases() -> Vec<Case> {
             }
             Ok(y)
         }),
-        case("Binary", "one gradient for three sums", &[&[3, 4], &[3, 4], &[3, 4]], |x| {
+        case("add", "one gradient for three sums", &[&[3, 4], &[3, 4], &[3, 4]], |x| {
             let (ab, bc) = (x[0].add(&x[1])?, x[1].add(&x[2])?);
             ab.add(&bc)?.add(&ab)?.add(&x[0])
         }),
-        case("Binary", "deep residual chain by add", &[&[2, 3, 4], &[4, 4], &[4], &[4]], |x| {
+        case("add", "deep residual chain by add", &[&[2, 3, 4], &[4, 4], &[4], &[4]], |x| {
             let mut y = x[0].clone();
             for _ in 0..8 {
                 let f = y.layer_norm(&x[2], &x[3], 1e-5)?;
@@ -40,7 +40,7 @@ pub fn cases() -> Vec<Case> {
             Ok(y)
         }),
         case(
-            "Linear",
+            "linear",
             "deep residual chain by epilogue",
             &[&[2, 3, 4], &[4, 4], &[4], &[4]],
             |x| {
@@ -55,7 +55,7 @@ pub fn cases() -> Vec<Case> {
                 Ok(y)
             },
         ),
-        case("Linear", "every residual is kept and used at the end", &[&[3, 4], &[4, 4]], |x| {
+        case("linear", "every residual is kept and used at the end", &[&[3, 4], &[4, 4]], |x| {
             let (mut y, mut all) = (x[0].clone(), Vec::new());
             for _ in 0..4 {
                 let options = Epilogue { residual: Some(&y), ..Default::default() };
@@ -65,7 +65,7 @@ pub fn cases() -> Vec<Case> {
             all.iter().try_fold(x[0].clone(), |sum, y| sum.add(y))
         }),
         case(
-            "Attention",
+            "attention",
             "two transformer blocks",
             &[&[2, 3, 4], &[12, 4], &[4, 4], &[4], &[4]],
             |x| {
@@ -76,25 +76,25 @@ pub fn cases() -> Vec<Case> {
                 Ok(y)
             },
         ),
-        case("Narrow", "of a variable used before and after", &[&[4, 3]], |x| {
+        case("narrow", "of a variable used before and after", &[&[4, 3]], |x| {
             let before = x[0].mul(&x[0])?;
             let part = x[0].narrow(0, 1, 2)?.activate(Activation::GeluErf)?;
             let after = x[0].scale(3.0)?;
             before.add(&after)?.narrow(0, 2, 2)?.add(&part)
         }),
-        case("Narrow", "of a sum whose gradient is shared", &[&[4, 3], &[4, 3]], |x| {
+        case("narrow", "of a sum whose gradient is shared", &[&[4, 3], &[4, 3]], |x| {
             let sum = x[0].add(&x[1])?;
             let same = sum.add(&x[0])?;
             same.narrow(0, 0, 2)?.add(&sum.narrow(0, 2, 2)?)?.sum()?.add(&same.mul(&sum)?.sum()?)
         }),
-        case("Narrow", "first, then the gradient of the whole", &[&[4, 3], &[4, 3]], |x| {
+        case("narrow", "first, then the gradient of the whole", &[&[4, 3], &[4, 3]], |x| {
             // Backward comes to the whole first: its gradient is shared with x[1] when the part's is added.
             let part = x[0].narrow(0, 1, 2)?;
             let whole = x[0].add(&x[1])?;
             Var::concat(&[&part, &whole, &whole], 0)
         }),
         case(
-            "Narrow",
+            "narrow",
             "a variable twice, the gradient of the whole shared",
             &[&[4, 3], &[4, 3]],
             |x| {
@@ -104,33 +104,33 @@ pub fn cases() -> Vec<Case> {
                 Var::concat(&[&part, &end, &whole], 0)
             },
         ),
-        case("Concat", "of variables and their sum", &[&[2, 3], &[2, 3]], |x| {
+        case("concat", "of variables and their sum", &[&[2, 3], &[2, 3]], |x| {
             let sum = x[0].add(&x[1])?;
             Var::concat(&[&x[0], &sum, &x[1], &sum], 0)
         }),
-        case("Reshape", "views of one gradient", &[&[2, 6]], |x| {
+        case("reshape", "views of one gradient", &[&[2, 6]], |x| {
             let (a, b) = (x[0].reshape(&[3, 4])?, x[0].reshape(&[12])?);
             a.reshape(&[12])?.add(&b)?.add(&x[0].reshape(&[12])?)
         }),
-        case("Permute", "a gradient and its transpose", &[&[3, 3]], |x| {
+        case("permute", "a gradient and its transpose", &[&[3, 3]], |x| {
             let y = x[0].scale(2.0)?;
             y.add(&y.permute(&[1, 0])?)?.add(&y)
         }),
-        case("Permute", "a strided gradient is added to", &[&[3, 3], &[3, 3]], |x| {
+        case("permute", "a strided gradient is added to", &[&[3, 3], &[3, 3]], |x| {
             let y = x[0].scale(2.0)?;
             let part = y.narrow(1, 1, 2)?;
             Var::concat(&[&y.permute(&[1, 0])?, &part.permute(&[1, 0])?, &y.add(&x[1])?], 0)
         }),
-        case("Custom", "a gradient handed on, to two places", &[&[3, 4], &[3, 4]], |x| {
+        case("custom", "a gradient handed on, to two places", &[&[3, 4], &[3, 4]], |x| {
             let a = Var::custom(PassThrough, &[&x[0]])?;
             let b = Var::custom(PassThrough, &[&a.add(&x[1])?])?;
             b.add(&a)?.add(&x[0])?.mul(&b)
         }),
-        case("EmbedTokens", "a gradient handed on", &[&[1, 3, 4], &[1, 3, 4]], |x| {
+        case("embed_tokens", "a gradient handed on", &[&[1, 3, 4], &[1, 3, 4]], |x| {
             let tokens = x[0].embed_tokens(None, &x[1], None)?;
             tokens.add(&x[0])?.add(&x[1])?.add(&tokens)
         }),
-        case("SumAxis", "a mean added back to each row", &[&[3, 4]], |x| {
+        case("sum_axis", "a mean added back to each row", &[&[3, 4]], |x| {
             let mean = x[0].mean_axis(0)?;
             x[0].sub(&mean)?.mul(&x[0])?.add(&mean)
         }),

@@ -11,29 +11,29 @@ pub fn cases() -> Vec<Case> {
     for activation in ACTIVATIONS {
         for shape in [&[37][..], &[2, 3, 5], &[]] {
             let name = format!("{activation:?} {shape:?}");
-            cases.push(case("Activate", name, &[shape], move |x| x[0].activate(activation)));
+            cases.push(case("activate", name, &[shape], move |x| x[0].activate(activation)));
         }
         let name = format!("{activation:?}, transposed, dropped out, twice");
-        cases.push(case("Activate", name, &[&[4, 7]], move |x| {
+        cases.push(case("activate", name, &[&[4, 7]], move |x| {
             let y = x[0].permute(&[1, 0])?.activate(activation)?.dropout(mask(4))?;
             y.activate(activation)
         }));
     }
     cases.extend([
-        case("Dropout", "a vector of more than a block of masks", &[&[131]], |x| {
+        case("dropout", "a vector of more than a block of masks", &[&[131]], |x| {
             x[0].dropout(mask(5))
         }),
-        case("Dropout", "transposed", &[&[3, 5]], |x| x[0].permute(&[1, 0])?.dropout(mask(6))),
-        case("Dropout", "the first rows of longer samples", &[&[3, 2, 5]], |x| {
+        case("dropout", "transposed", &[&[3, 5]], |x| x[0].permute(&[1, 0])?.dropout(mask(6))),
+        case("dropout", "the first rows of longer samples", &[&[3, 2, 5]], |x| {
             x[0].dropout(Dropout { sample_stride: Some(35), ..mask(7) })
         }),
-        case("Dropout", "two masks on one variable", &[&[4, 4]], |x| {
+        case("dropout", "two masks on one variable", &[&[4, 4]], |x| {
             x[0].dropout(mask(8))?.mul(&x[0].dropout(mask(9))?)
         }),
-        case("Softmax", "[3, 5]", &[&[3, 5]], |x| x[0].softmax()),
-        case("Softmax", "a vector", &[&[7]], |x| x[0].softmax()),
-        case("Softmax", "width 1", &[&[2, 3, 1]], |x| x[0].softmax()),
-        case("Softmax", "transposed, twice", &[&[3, 5]], |x| {
+        case("softmax", "[3, 5]", &[&[3, 5]], |x| x[0].softmax()),
+        case("softmax", "a vector", &[&[7]], |x| x[0].softmax()),
+        case("softmax", "width 1", &[&[2, 3, 1]], |x| x[0].softmax()),
+        case("softmax", "transposed, twice", &[&[3, 5]], |x| {
             x[0].permute(&[1, 0])?.softmax()?.softmax()
         }),
     ]);
@@ -41,13 +41,13 @@ pub fn cases() -> Vec<Case> {
     cases.extend(cross_entropy());
     cases.extend(tokens());
     cases.extend([
-        case("Custom", "product and cube", &[&[3, 5], &[3, 5]], |x| {
+        case("custom", "product and cube", &[&[3, 5], &[3, 5]], |x| {
             Var::custom(ProductAndCube, &[&x[0], &x[1]])
         }),
-        case("Custom", "both inputs are one variable", &[&[3, 5]], |x| {
+        case("custom", "both inputs are one variable", &[&[3, 5]], |x| {
             Var::custom(ProductAndCube, &[&x[0], &x[0]])
         }),
-        case("Custom", "that hands on the gradient itself", &[&[3, 5]], |x| {
+        case("custom", "that hands on the gradient itself", &[&[3, 5]], |x| {
             Var::custom(PassThrough, &[&x[0]])?.add(&x[0])
         }),
     ]);
@@ -57,26 +57,28 @@ pub fn cases() -> Vec<Case> {
 fn layer_norm() -> Vec<Case> {
     let norm = |x: &[Var]| x[0].layer_norm(&x[1], &x[2], 1e-5);
     vec![
-        case("LayerNorm", "[3, 5, 7]", &[&[3, 5, 7], &[7], &[7]], norm),
-        case("LayerNorm", "a vector", &[&[19], &[19], &[19]], norm),
-        case("LayerNorm", "width 1", &[&[5, 1], &[1], &[1]], norm),
-        case("LayerNorm", "width 2, large ε", &[&[4, 2], &[2], &[2]], |x| {
+        case("layer_norm", "[3, 5, 7]", &[&[3, 5, 7], &[7], &[7]], norm),
+        case("layer_norm", "a vector", &[&[19], &[19], &[19]], norm),
+        case("layer_norm", "width 1", &[&[5, 1], &[1], &[1]], norm),
+        case("layer_norm", "width 2, large ε", &[&[4, 2], &[2], &[2]], |x| {
             x[0].layer_norm(&x[1], &x[2], 0.5)
         }),
-        case("LayerNorm", "transposed", &[&[7, 3], &[7], &[7]], |x| {
+        case("layer_norm", "transposed", &[&[7, 3], &[7], &[7]], |x| {
             x[0].permute(&[1, 0])?.layer_norm(&x[1], &x[2], 1e-6)
         }),
-        case("LayerNorm", "one variable as scale and shift", &[&[3, 7], &[7]], |x| {
+        case("layer_norm", "one variable as scale and shift", &[&[3, 7], &[7]], |x| {
             x[0].layer_norm(&x[1], &x[1], 1e-5)
         }),
-        case("LayerNorm", "scale and shift used before", &[&[3, 7], &[7]], |x| {
+        case("layer_norm", "scale and shift used before", &[&[3, 7], &[7]], |x| {
             let y = x[0].mul(&x[1])?.layer_norm(&x[1], &x[1], 1e-5)?;
             y.layer_norm(&x[1], &x[1], 1e-5)
         }),
-        case("LayerNorm", "one variable everywhere", &[&[7]], |x| {
+        case("layer_norm", "one variable everywhere", &[&[7]], |x| {
             x[0].layer_norm(&x[0], &x[0], 1e-5)
         }),
-        case("LayerNorm", "x is the shift", &[&[7], &[7]], |x| x[0].layer_norm(&x[1], &x[0], 1e-5)),
+        case("layer_norm", "x is the shift", &[&[7], &[7]], |x| {
+            x[0].layer_norm(&x[1], &x[0], 1e-5)
+        }),
     ]
 }
 
@@ -87,16 +89,16 @@ fn cross_entropy() -> Vec<Case> {
             let labels: Vec<i64> = (0..batch).map(|i| (7 * i + 2) % classes).collect();
             let shape = [batch as usize, classes as usize];
             let name = format!("{shape:?}, smoothing {smoothing}");
-            cases.push(case("CrossEntropy", name, &[&shape], move |x| {
+            cases.push(case("cross_entropy", name, &[&shape], move |x| {
                 x[0].cross_entropy(&integers(&labels), smoothing)
             }));
         }
     }
-    cases.push(case("CrossEntropy", "of transposed logits, scaled", &[&[4, 5]], |x| {
+    cases.push(case("cross_entropy", "of transposed logits, scaled", &[&[4, 5]], |x| {
         let logits = x[0].permute(&[1, 0])?;
         logits.cross_entropy(&integers(&[0, 3, 3, 1, 2]), 0.2)?.scale(-2.5)
     }));
-    cases.push(case("SoftTargetCrossEntropy", "targets of any sum", &[&[4, 5]], |x| {
+    cases.push(case("soft_target_cross_entropy", "targets of any sum", &[&[4, 5]], |x| {
         let targets = normal(9, &[4, 5]);
         x[0].soft_target_cross_entropy(&targets.mul(&targets)?)?.scale(-2.5)
     }));
@@ -110,18 +112,18 @@ fn tokens() -> Vec<Case> {
         for batch in [1, 3] {
             let name = format!("batch {batch}, dropout {}", dropout.is_some());
             let shapes: [&[usize]; 3] = [&[batch, 4, 5], &[1, 5, 5], &[1, 1, 5]];
-            cases.push(case("EmbedTokens", format!("{name}, class"), &shapes, move |x| {
+            cases.push(case("embed_tokens", format!("{name}, class"), &shapes, move |x| {
                 x[0].embed_tokens(Some(&x[2]), &x[1], dropout)
             }));
             let shapes: [&[usize]; 2] = [&[batch, 4, 5], &[1, 4, 5]];
-            cases.push(case("EmbedTokens", name, &shapes, move |x| {
+            cases.push(case("embed_tokens", name, &shapes, move |x| {
                 x[0].embed_tokens(None, &x[1], dropout)
             }));
         }
     }
     cases.extend([
         case(
-            "EmbedTokens",
+            "embed_tokens",
             "no patches, only the class",
             &[&[2, 1, 5], &[1, 1, 5], &[1, 1, 5]],
             |x| {
@@ -129,13 +131,13 @@ fn tokens() -> Vec<Case> {
                 none.embed_tokens(Some(&x[1]), &x[2], None)?.add(&x[0])
             },
         ),
-        case("EmbedTokens", "patches are the positions", &[&[1, 4, 5]], |x| {
+        case("embed_tokens", "patches are the positions", &[&[1, 4, 5]], |x| {
             x[0].embed_tokens(None, &x[0], None)
         }),
-        case("EmbedTokens", "the class is a position", &[&[2, 3, 5], &[1, 4, 5]], |x| {
+        case("embed_tokens", "the class is a position", &[&[2, 3, 5], &[1, 4, 5]], |x| {
             x[0].embed_tokens(Some(&x[1].narrow(1, 2, 1)?), &x[1], None)
         }),
-        case("EmbedTokens", "patches used again after", &[&[2, 3, 5], &[1, 3, 5]], |x| {
+        case("embed_tokens", "patches used again after", &[&[2, 3, 5], &[1, 3, 5]], |x| {
             let tokens = x[0].embed_tokens(None, &x[1], None)?;
             tokens.add(&x[0])?.mul(&x[1])
         }),

@@ -15,15 +15,15 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let inputs: [&[usize]; 5] = [&[3, 5], &[5], &[2, 3, 5], &[1, 5], &[2, 1, 2, 5]];
     for shape in inputs {
-        cases.push(case("Linear", format!("x {shape:?}"), &[shape, &[4, 5]], |x| {
+        cases.push(case("linear", format!("x {shape:?}"), &[shape, &[4, 5]], |x| {
             x[0].linear(&x[1], &Epilogue::default())
         }));
         let shapes = [shape, &[4, 5], &[4]];
-        cases.push(case("Linear", format!("x {shape:?}, bias"), &shapes, |x| {
+        cases.push(case("linear", format!("x {shape:?}, bias"), &shapes, |x| {
             x[0].linear(&x[1], &Epilogue { bias: Some(&x[2]), ..Default::default() })
         }));
     }
-    cases.push(case("Linear", "everything of size 1", &[&[1, 1], &[1, 1], &[1]], |x| {
+    cases.push(case("linear", "everything of size 1", &[&[1, 1], &[1, 1], &[1]], |x| {
         x[0].linear(&x[1], &Epilogue { bias: Some(&x[2]), ..Default::default() })
     }));
     let activations = [None].into_iter().chain(ACTIVATIONS.map(Some));
@@ -38,7 +38,7 @@ pub fn cases() -> Vec<Case> {
                 let mut shapes: Vec<&[usize]> = vec![&[2, 3, 5], &[7, 5]];
                 shapes.extend(bias.then_some::<&[usize]>(&[7]));
                 shapes.extend(residual.then_some::<&[usize]>(&[2, 3, 7]));
-                cases.push(case("Linear", name, &shapes, move |x| {
+                cases.push(case("linear", name, &shapes, move |x| {
                     let bias = bias.then(|| &x[2]);
                     let residual = residual.then(|| x.last().expect("inputs are given"));
                     x[0].linear(&x[1], &Epilogue { bias, activation, dropout, residual })
@@ -55,32 +55,32 @@ pub fn cases() -> Vec<Case> {
 fn one_variable_in_two_places() -> Vec<Case> {
     let square: &[&[usize]] = &[&[4, 4]];
     vec![
-        case("Linear", "x as its own residual", &[&[3, 4], &[4, 4]], |x| {
+        case("linear", "x as its own residual", &[&[3, 4], &[4, 4]], |x| {
             x[0].linear(&x[1], &Epilogue { residual: Some(&x[0]), ..Default::default() })
         }),
-        case("Linear", "x as its own residual, dropped out", &[&[3, 4], &[4, 4]], |x| {
+        case("linear", "x as its own residual, dropped out", &[&[3, 4], &[4, 4]], |x| {
             let (residual, dropout) = (Some(&x[0]), Some(mask(3)));
             x[0].linear(&x[1], &Epilogue { residual, dropout, ..Default::default() })
         }),
-        case("Linear", "x as its own weight", square, |x| x[0].linear(&x[0], &Epilogue::default())),
-        case("Linear", "x as weight and residual", square, |x| {
+        case("linear", "x as its own weight", square, |x| x[0].linear(&x[0], &Epilogue::default())),
+        case("linear", "x as weight and residual", square, |x| {
             let (residual, activation) = (Some(&x[0]), Some(Activation::GeluErf));
             x[0].linear(&x[0], &Epilogue { residual, activation, ..Default::default() })
         }),
-        case("Linear", "the residual is the weight", &[&[4, 4], &[4, 4]], |x| {
+        case("linear", "the residual is the weight", &[&[4, 4], &[4, 4]], |x| {
             x[0].linear(&x[1], &Epilogue { residual: Some(&x[1]), ..Default::default() })
         }),
-        case("Linear", "a vector as x, bias and residual", &[&[4], &[4, 4]], |x| {
+        case("linear", "a vector as x, bias and residual", &[&[4], &[4, 4]], |x| {
             let (bias, residual) = (Some(&x[0]), Some(&x[0]));
             x[0].linear(&x[1], &Epilogue { bias, residual, ..Default::default() })
         }),
-        case("Linear", "a part of a weight and of a bias", &[&[3, 4], &[9, 4], &[9]], |x| {
+        case("linear", "a part of a weight and of a bias", &[&[3, 4], &[9, 4], &[9]], |x| {
             let bias = x[2].narrow(0, 3, 3)?;
             let options = Epilogue { bias: Some(&bias), ..Default::default() };
             x[0].linear(&x[1].narrow(0, 3, 3)?, &options)?
                 .linear(&x[1].narrow(0, 2, 3)?.permute(&[1, 0])?, &Epilogue::default())
         }),
-        case("Linear", "one weight in two layers", &[&[3, 4], &[4, 4], &[4]], |x| {
+        case("linear", "one weight in two layers", &[&[3, 4], &[4, 4], &[4]], |x| {
             let options = Epilogue { bias: Some(&x[2]), ..Default::default() };
             x[0].linear(&x[1], &options)?.linear(&x[1], &options)
         }),
@@ -96,27 +96,27 @@ fn after_an_activation() -> Vec<Case> {
         for dropout in [None, Some(mask(4))] {
             let first = Epilogue { activation: Some(activation), dropout, ..plain() };
             let name = |uses| format!("{activation:?}, dropout {}, then {uses}", dropout.is_some());
-            cases.push(case("Linear", name("a layer"), &shapes[..3], move |x| {
+            cases.push(case("linear", name("a layer"), &shapes[..3], move |x| {
                 x[0].linear(&x[1], &first)?.linear(&x[2], &plain())
             }));
-            cases.push(case("Linear", name("two layers"), &shapes[..3], move |x| {
+            cases.push(case("linear", name("two layers"), &shapes[..3], move |x| {
                 let hidden = x[0].linear(&x[1], &first)?;
                 hidden.linear(&x[2], &plain())?.add(&hidden.linear(&x[2], &plain())?)
             }));
-            cases.push(case("Linear", name("a layer and a product"), shapes, move |x| {
+            cases.push(case("linear", name("a layer and a product"), shapes, move |x| {
                 let hidden = x[0].linear(&x[1], &first)?;
                 let after = hidden.linear(&x[2], &plain())?;
                 after.linear(&x[2].permute(&[1, 0])?, &plain())?.mul(&hidden)?.mul(&x[3])
             }));
         }
     }
-    cases.push(case("Linear", "an activation and a residual, then a layer", shapes, move |x| {
+    cases.push(case("linear", "an activation and a residual, then a layer", shapes, move |x| {
         let (activation, residual) = (Some(Activation::GeluErf), Some(&x[3]));
         let first = Epilogue { activation, residual, ..plain() };
         x[0].linear(&x[1], &first)?.linear(&x[2], &plain())
     }));
     cases.push(case(
-        "Linear",
+        "linear",
         "an activation's result as input and weight",
         &[&[4, 4]],
         move |x| {
@@ -130,16 +130,16 @@ fn after_an_activation() -> Vec<Case> {
 
 fn products() -> Vec<Case> {
     vec![
-        case("Matmul", "[3, 5] by [5, 2]", &[&[3, 5], &[5, 2]], |x| x[0].matmul(&x[1])),
-        case("Matmul", "of batches", &[&[2, 3, 5], &[2, 5, 4]], |x| x[0].matmul(&x[1])),
-        case("Matmul", "of two batch axes", &[&[2, 2, 3, 1], &[2, 2, 1, 4]], |x| {
+        case("matmul", "[3, 5] by [5, 2]", &[&[3, 5], &[5, 2]], |x| x[0].matmul(&x[1])),
+        case("matmul", "of batches", &[&[2, 3, 5], &[2, 5, 4]], |x| x[0].matmul(&x[1])),
+        case("matmul", "of two batch axes", &[&[2, 2, 3, 1], &[2, 2, 1, 4]], |x| {
             x[0].matmul(&x[1])
         }),
-        case("Matmul", "by itself", &[&[4, 4]], |x| x[0].matmul(&x[0])),
-        case("Matmul", "by its transpose", &[&[3, 5]], |x| x[0].matmul(&x[0].permute(&[1, 0])?)),
-        case("Matmul", "of transposed batches", &[&[2, 5, 3], &[2, 4, 5]], |x| {
+        case("matmul", "by itself", &[&[4, 4]], |x| x[0].matmul(&x[0])),
+        case("matmul", "by its transpose", &[&[3, 5]], |x| x[0].matmul(&x[0].permute(&[1, 0])?)),
+        case("matmul", "of transposed batches", &[&[2, 5, 3], &[2, 4, 5]], |x| {
             x[0].permute(&[0, 2, 1])?.matmul(&x[1].permute(&[0, 2, 1])?)
         }),
-        case("Matmul", "[1, 1] by [1, 1]", &[&[1, 1], &[1, 1]], |x| x[0].matmul(&x[1])),
+        case("matmul", "[1, 1] by [1, 1]", &[&[1, 1], &[1, 1]], |x| x[0].matmul(&x[1])),
     ]
 }

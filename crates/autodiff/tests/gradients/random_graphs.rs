@@ -61,7 +61,7 @@ fn wire(seed: u64, x: &[Var]) -> Result<Var> {
 
 fn graph(seed: u64) -> Case {
     let name = format!("random graph {seed}");
-    case("Binary", name, &[&SHAPE, &SHAPE, &[4, 4]], move |x| wire(seed, x))
+    case("add", name, &[&SHAPE, &SHAPE, &[4, 4]], move |x| wire(seed, x))
 }
 
 #[test]
