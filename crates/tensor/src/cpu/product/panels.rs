@@ -167,8 +167,9 @@ simd! {
             for (square, row) in square.iter_mut().zip(rows) {
                 let rest = row.get(first * per_word..).unwrap_or(&[]);
                 match (pairs, rest.first_chunk::<SIDE>(), rest.first_chunk::<{ 2 * SIDE }>()) {
-                    // Whole registers: with a length that is known, no call.
-                    (false, Some(values), _) => words_along(values, pairs, square),
+                    // Whole registers: with a length that is known, no call. By value, as a loop over references may be
+                    // compiled one number at a time.
+                    (false, Some(values), _) => *square = values.map(T::widen),
                     (true, _, Some(values)) => words_along(values, pairs, square),
                     _ => words_along(&rest[..rest.len().min(SIDE * per_word)], pairs, square),
                 }
