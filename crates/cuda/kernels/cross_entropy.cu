@@ -99,7 +99,8 @@ __device__ void soft_target_cross_entropy(const T* logits, const float* targets,
     float2 parts = log_sum(logits, classes);
     float loss = 0.0f;
     for (uint32_t i = threadIdx.x % 32; i < classes; i += 32) {
-        loss += targets[i] * (parts.y - (to_float(logits[i]) - parts.x));
+        // A class without a share adds nothing, however unlikely it is.
+        if (targets[i] != 0.0f) loss += targets[i] * (parts.y - (to_float(logits[i]) - parts.x));
     }
     loss = warp_sum(loss);
     if (threadIdx.x % 32 == 0) losses[row] = loss;

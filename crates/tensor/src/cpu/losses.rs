@@ -11,31 +11,16 @@ use crate::Tensor;
 use crate::backend::Losses;
 use crate::error::{Error, Result};
 
-/// Labels that were checked against the number of classes.
-struct Labels {
-    labels: Vec<usize>,
-    classes: usize,
-    smoothing: f64,
-}
-
-impl Labels {
-    fn new(labels: &[i64], classes: usize, smoothing: f64) -> Result<Self> {
-        let check = |(sample, &label): (usize, &i64)| {
-            usize::try_from(label).ok().filter(|&l| l < classes).ok_or(Error::Label {
-                sample,
-                label,
-                classes,
-            })
-        };
-        let labels = labels.iter().enumerate().map(check).collect::<Result<_>>()?;
-        Ok(Self { labels, classes, smoothing })
+/// The targets of labels `[B, K]`, `(1 − s)·onehot + s/K`, after a check of the labels.
+fn smoothed<A: Real>(labels: &[i64], classes: usize, smoothing: f64) -> Result<Vec<A>> {
+    let spread = smoothing / classes as f64;
+    let mut targets = vec![A::of(spread); labels.len() * classes];
+    for (sample, (&label, row)) in labels.iter().zip(targets.chunks_exact_mut(classes)).enumerate()
+    {
+        let hit = usize::try_from(label).ok().and_then(|label| row.get_mut(label));
+        *hit.ok_or(Error::Label { sample, label, classes })? = A::of(1.0 - smoothing + spread);
     }
-
-    /// The target of each class for a label: `(1 − s)·onehot + s/K`.
-    fn targets(&self) -> (f64, f64) {
-        let spread = self.smoothing / self.classes as f64;
-        (1.0 - self.smoothing + spread, spread)
-    }
+    Ok(targets)
 }
 
 /// The largest logit, and the logarithm of `Σ exp(logit − largest)`.
@@ -47,44 +32,13 @@ fn log_sum<T: Number>(row: &[T]) -> (T::Acc, T::Acc) {
     (top, Float::ln(sum))
 }
 
-/// `−1/B · Σ_b Σ_k target·(logit − top − log_sum)`
-fn forward<T: Number>(logits: &[T], labels: &Labels) -> T::Acc {
-    let (hit, spread) = labels.targets();
-    let (hit, spread) = (T::Acc::of(hit - spread), T::Acc::of(spread));
-    let mut total = T::Acc::zero();
-    for (row, &label) in logits.chunks_exact(labels.classes).zip(&labels.labels) {
-        let (top, log_sum) = log_sum(row);
-        let log_probability = |x: &T| x.widen() - top - log_sum;
-        let all: T::Acc = row.iter().map(log_probability).sum();
-        total = total - hit * log_probability(&row[label]);
-        if !spread.is_zero() {
-            total = total - spread * all;
-        }
-    }
-    total / T::Acc::of(labels.labels.len() as f64)
-}
-
-/// `dlogits = dloss/B · (softmax(logits) − target)`
-fn grad<T: Number>(logits: &[T], labels: &Labels, dloss: T::Acc, dlogits: &mut [T]) {
-    let (hit, spread) = labels.targets();
-    let factor = dloss / T::Acc::of(labels.labels.len() as f64);
-    let rows = logits.chunks_exact(labels.classes).zip(dlogits.chunks_exact_mut(labels.classes));
-    for ((row, drow), &label) in rows.zip(&labels.labels) {
-        let (top, log_sum) = log_sum(row);
-        for (class, (x, dx)) in row.iter().zip(drow).enumerate() {
-            let target = T::Acc::of(if class == label { hit } else { spread });
-            let probability = (x.widen() - top - log_sum).exponential();
-            *dx = T::narrow(factor * (probability - target));
-        }
-    }
-}
-
-/// `−1/B · Σ_b Σ_k target·(logit − top − log_sum)`: the losses of the rows are added in order.
-fn soft_forward<T: Number>(logits: &[T], targets: &[T::Acc], classes: usize) -> T::Acc {
+/// `−1/B · Σ_b Σ_k target·(logit − top − log_sum)`: the losses of the rows are added in order. A class without a share adds
+/// nothing, however unlikely it is.
+fn forward<T: Number>(logits: &[T], targets: &[T::Acc], classes: usize) -> T::Acc {
     let rows = logits.par_chunks_exact(classes).zip(targets.par_chunks_exact(classes));
     let losses = rows.map(|(row, targets)| {
         let (top, log_sum) = log_sum(row);
-        let terms = row.iter().zip(targets);
+        let terms = row.iter().zip(targets).filter(|(_, target)| !target.is_zero());
         terms.map(|(x, &target)| target * (log_sum - (x.widen() - top))).sum()
     });
     let losses: Vec<T::Acc> = losses.collect();
@@ -93,7 +47,7 @@ fn soft_forward<T: Number>(logits: &[T], targets: &[T::Acc], classes: usize) -> 
 }
 
 /// `dlogits = dloss/B · (Σtarget·softmax(logits) − target)`
-fn soft_grad<T: Number>(
+fn grad<T: Number>(
     logits: &[T],
     targets: &[T::Acc],
     classes: usize,
@@ -121,9 +75,9 @@ impl Losses for CpuBackend {
         loss: &Tensor,
     ) -> Result<()> {
         let classes = logits.dims().last();
-        let labels = Labels::new(&read(labels), classes, smoothing)?;
         with_float!(logits.dtype(), T => {
-            write::<Acc<T>>(loss)[0] = forward::<T>(&read(logits), &labels);
+            let targets = smoothed(&read(labels), classes, smoothing)?;
+            write::<Acc<T>>(loss)[0] = forward::<T>(&read(logits), &targets, classes);
         });
         Ok(())
     }
@@ -137,10 +91,10 @@ impl Losses for CpuBackend {
         dlogits: &Tensor,
     ) -> Result<()> {
         let classes = logits.dims().last();
-        let labels = Labels::new(&read(labels), classes, smoothing)?;
         with_float!(logits.dtype(), T => {
+            let targets = smoothed(&read(labels), classes, smoothing)?;
             let dloss = read::<Acc<T>>(dloss)[0];
-            grad::<T>(&read(logits), &labels, dloss, &mut write(dlogits));
+            grad::<T>(&read(logits), &targets, classes, dloss, &mut write(dlogits));
         });
         Ok(())
     }
@@ -152,7 +106,7 @@ impl Losses for CpuBackend {
         loss: &Tensor,
     ) -> Result<()> {
         with_float!(logits.dtype(), T => {
-            let value = soft_forward::<T>(&read(logits), &read(targets), logits.dims().last());
+            let value = forward::<T>(&read(logits), &read(targets), logits.dims().last());
             write::<Acc<T>>(loss)[0] = value;
         });
         Ok(())
@@ -168,7 +122,7 @@ impl Losses for CpuBackend {
         let classes = logits.dims().last();
         with_float!(logits.dtype(), T => {
             let dloss = read::<Acc<T>>(dloss)[0];
-            soft_grad::<T>(&read(logits), &read(targets), classes, dloss, &mut write(dlogits));
+            grad::<T>(&read(logits), &read(targets), classes, dloss, &mut write(dlogits));
         });
         Ok(())
     }
