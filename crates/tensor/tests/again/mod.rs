@@ -1,6 +1,6 @@
 //! This test program again, with another set of vector instructions: a process chooses its set once.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const REQUEST: &str = "VITRINE_TEST_AGAIN";
 
@@ -15,10 +15,10 @@ pub fn run_with(set: &str, test: &str) -> String {
         .args(["--exact", test, "--nocapture"])
         .env(REQUEST, "1")
         .env("VITRINE_SIMD", set)
+        .stderr(Stdio::inherit())
         .output()
         .expect("the test program starts again");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "with {set}:\n{text}{errors}");
+    assert!(output.status.success(), "with {set}:\n{text}");
     text
 }
