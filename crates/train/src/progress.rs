@@ -219,7 +219,7 @@ fn write_line(out: &mut dyn Write, line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-fn speed_text(images_per_second: f64) -> String {
+pub(crate) fn speed_text(images_per_second: f64) -> String {
     if images_per_second < 10.0 {
         format!("{images_per_second:.1}")
     } else {

@@ -34,7 +34,9 @@ pub(crate) trait Number: Element {
     /// To the nearest storable value.
     fn narrow(value: Self::Acc) -> Self;
     /// The bits of two values side by side, the first lower: a word of the products that take pairs of `bf16`.
-    fn pair(first: Self, second: Self) -> Self::Acc;
+    fn pair(_: Self, _: Self) -> Self::Acc {
+        unreachable!("no kernel takes pairs of this type")
+    }
     /// How this machine multiplies matrices of this type.
     fn kernels() -> &'static MicroKernels<Self::Acc>;
 }
@@ -48,9 +50,6 @@ impl Number for f32 {
     #[inline(always)]
     fn narrow(value: Self) -> Self {
         value
-    }
-    fn pair(_: Self, _: Self) -> Self {
-        unreachable!("no kernel takes pairs of this type")
     }
     fn kernels() -> &'static MicroKernels<Self> {
         product::f32_kernels()
@@ -66,9 +65,6 @@ impl Number for f64 {
     #[inline(always)]
     fn narrow(value: Self) -> Self {
         value
-    }
-    fn pair(_: Self, _: Self) -> Self {
-        unreachable!("no kernel takes pairs of this type")
     }
     fn kernels() -> &'static MicroKernels<Self> {
         product::f64_kernels()

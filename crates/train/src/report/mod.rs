@@ -11,7 +11,7 @@ use crate::atomic::{AtomicWriteError, write_atomic};
 use crate::error::Result;
 use crate::machine;
 use crate::metrics::{EpochMetrics, best_epoch, read_metrics};
-use crate::progress::duration_text;
+use crate::progress::{duration_text, speed_text};
 use crate::sink::{Event, Sink};
 use crate::trainer::METRICS;
 use chart::{Chart, Curve, Floor};
@@ -125,7 +125,7 @@ impl Report<'_> {
         card("Total time", &duration_text(total), &format!("{mean} an epoch"));
         let mut speeds: Vec<f64> = self.metrics.iter().map(|e| e.images_per_second).collect();
         speeds.sort_by(f64::total_cmp);
-        let median = speed(speeds[speeds.len() / 2]);
+        let median = speed_text(speeds[speeds.len() / 2]);
         card("Training speed", &format!("{median} images/s"), "median of the epochs");
         html.push_str("</dl>");
         html
@@ -189,19 +189,11 @@ impl Report<'_> {
                 m.val_loss,
                 m.val_accuracy,
                 chart::short_number(m.learning_rate),
-                speed(m.images_per_second),
+                speed_text(m.images_per_second),
                 duration_text(m.seconds),
             );
         }
         html
-    }
-}
-
-fn speed(images_per_second: f64) -> String {
-    if images_per_second < 10.0 {
-        format!("{images_per_second:.1}")
-    } else {
-        format!("{images_per_second:.0}")
     }
 }
 
