@@ -399,22 +399,25 @@ impl Weights {
 
     /// Copies the values of tensors that were checked, all finite.
     fn read_into(&mut self, tensors: &[(String, Tensor)]) -> Result<()> {
+        // One memory for all: fresh pages for each tensor would take as long as reading it.
+        let (mut bytes, mut values) = (Vec::new(), Vec::<f32>::new());
         for (name, tensor) in tensors {
             let info = self.head.info(name).expect("it was checked");
             let ((from, to), dtype) = (info.data_offsets, info.dtype);
-            let mut bytes = vec![0; to - from];
+            bytes.resize(to - from, 0);
             let at = SeekFrom::Start(self.start + from as u64);
             let read = self.file.seek(at).and_then(|_| self.file.read_exact(&mut bytes));
             read.map_err(io_error("read", &self.path))?;
-            let values: Vec<f32> = match dtype {
-                Dtype::BF16 => chunks(&bytes)
-                    .map(|b| vitrine_tensor::bf16::from_le_bytes(b).to_f32())
-                    .collect(),
+            values.clear();
+            match dtype {
+                Dtype::BF16 => values.extend(
+                    chunks(&bytes).map(|b| vitrine_tensor::bf16::from_le_bytes(b).to_f32()),
+                ),
                 Dtype::F16 => {
-                    chunks(&bytes).map(|b| half::f16::from_le_bytes(b).to_f32()).collect()
+                    values.extend(chunks(&bytes).map(|b| half::f16::from_le_bytes(b).to_f32()));
                 }
-                _ => chunks(&bytes).map(f32::from_le_bytes).collect(),
-            };
+                _ => values.extend(chunks(&bytes).map(f32::from_le_bytes)),
+            }
             if !values.iter().all(|v| v.is_finite()) {
                 let (path, name) = (self.path.clone(), name.clone());
                 return Err(CheckpointError::NotFinite { path, name });
