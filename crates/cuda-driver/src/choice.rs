@@ -29,12 +29,12 @@ pub enum Choice {
 }
 
 impl Choice {
-    /// The choice made by the environment variable [`VARIABLE`]: unset or empty for the system's
-    /// driver, `emulated`, or the path of a driver library.
+    /// The choice made by the environment variable [`VARIABLE`]: `system`, unset or empty for the
+    /// system's driver, `emulated`, or the path of a driver library.
     pub fn from_environment() -> Self {
         match std::env::var_os(VARIABLE) {
             None => Self::System,
-            Some(value) if value.is_empty() => Self::System,
+            Some(value) if value.is_empty() || value == OsStr::new("system") => Self::System,
             Some(value) if value == OsStr::new("emulated") => Self::Emulated,
             Some(value) => Self::Library(value.into()),
         }

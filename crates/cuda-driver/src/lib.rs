@@ -12,7 +12,7 @@
 //!
 //! | value | driver |
 //! |---|---|
-//! | unset | the system's `libcuda.so.1` |
+//! | unset, or `system` | the system's `libcuda.so.1` |
 //! | a path | that library |
 //! | `emulated` | the emulated device (feature `emulator`, for tests) |
 //!

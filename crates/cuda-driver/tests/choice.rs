@@ -70,6 +70,17 @@ fn without_a_driver_calls_fail_and_the_reason_is_said() {
 }
 
 #[test]
+fn the_systems_driver_has_a_name() {
+    let test = "the_systems_driver_has_a_name";
+    let report = || format!("{:?}", Choice::from_environment());
+    for name in ["system", ""] {
+        let environment = [("VITRINE_CUDA_DRIVER", name)];
+        let Some(said) = in_a_process(test, &environment, report) else { return };
+        assert_eq!(said, "System", "{name:?}");
+    }
+}
+
+#[test]
 fn a_library_that_is_no_driver_is_told_apart() {
     let test = "a_library_that_is_no_driver_is_told_apart";
     let report = || shown(status());

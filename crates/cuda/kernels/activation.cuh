@@ -28,7 +28,7 @@ __device__ inline float2 activation_at(float x, uint32_t activation) {
             float slope = 0.7978845608028654f * (1.0f + 3.0f * 0.044715f * inside * inside);
             return make_float2(0.5f * x * (1.0f + t), 0.5f * (1.0f + t) + 0.5f * inside * (1.0f - t * t) * slope);
         }
-        case RELU: return make_float2(x < 0.0f ? 0.0f : x, x > 0.0f ? 1.0f : 0.0f);
+        case RELU: return make_float2(x <= 0.0f ? 0.0f : x, x <= 0.0f ? 0.0f : 1.0f);
         default: return make_float2(x, 1.0f);
     }
 }

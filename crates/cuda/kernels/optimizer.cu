@@ -72,39 +72,42 @@ __device__ void adamw(T* w, const T* g, T* first, T* second, const AdamW& step, 
 
 constexpr uint64_t SQUARES_BLOCK = 16 * 1024;
 
-// partial[block] = Σ x² over a block of elements.
-template <class T>
-__device__ void sum_squares(const T* x, float* partial, uint64_t elements) {
-    __shared__ float warps[32];
-    uint64_t first = blockIdx.x * SQUARES_BLOCK;
-    uint64_t end = first + SQUARES_BLOCK < elements ? first + SQUARES_BLOCK : elements;
-    float sum = 0.0f;
-    for (uint64_t i = first + threadIdx.x; i < end; i += blockDim.x) sum += to_float(x[i]) * to_float(x[i]);
-    sum = block_sum(sum, warps);
-    if (threadIdx.x == 0) partial[blockIdx.x] = sum;
-}
+constexpr int SUM_THREADS = 256;
 
-constexpr int TOTAL_THREADS = 256;
-
-// to = Σ partial, one block.
-extern "C" __global__ void __launch_bounds__(TOTAL_THREADS)
-    sum_squares_total(const float* partial, uint32_t count, float* to) {
-    __shared__ double sums[TOTAL_THREADS];
-    double sum = 0.0;
-    for (uint32_t i = threadIdx.x; i < count; i += TOTAL_THREADS) sum += partial[i];
+// *to = the sum of what the threads of a block hold.
+__device__ void sum_threads(double sum, double* to) {
+    __shared__ double sums[SUM_THREADS];
     sums[threadIdx.x] = sum;
     __syncthreads();
-    for (int half = TOTAL_THREADS / 2; half > 0; half /= 2) {
+    for (int half = SUM_THREADS / 2; half > 0; half /= 2) {
         if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
         __syncthreads();
     }
-    if (threadIdx.x == 0) *to = float(sums[0]);
+    if (threadIdx.x == 0) *to = sums[0];
+}
+
+// partial[block] = Σ x² over a block of elements. In double: the square of a large float is none.
+template <class T>
+__device__ void sum_squares(const T* x, double* partial, uint64_t elements) {
+    uint64_t first = blockIdx.x * SQUARES_BLOCK;
+    uint64_t end = first + SQUARES_BLOCK < elements ? first + SQUARES_BLOCK : elements;
+    double sum = 0.0;
+    for (uint64_t i = first + threadIdx.x; i < end; i += SUM_THREADS) sum += double(to_float(x[i])) * to_float(x[i]);
+    sum_threads(sum, partial + blockIdx.x);
+}
+
+// to = Σ partial, one block.
+extern "C" __global__ void __launch_bounds__(SUM_THREADS)
+    sum_squares_total(const double* partial, uint32_t count, double* to) {
+    double sum = 0.0;
+    for (uint32_t i = threadIdx.x; i < count; i += SUM_THREADS) sum += partial[i];
+    sum_threads(sum, to);
 }
 
 // x *= min(1, max_norm/(√sum_squares + 1e-6)). A NaN norm leaves x as it is.
 template <class T>
-__device__ void clip_norm(T* x, const float* sum_squares, float max_norm, uint64_t elements) {
-    float factor = max_norm / (sqrtf(*sum_squares) + 1e-6f);
+__device__ void clip_norm(T* x, const double* sum_squares, float max_norm, uint64_t elements) {
+    float factor = float(max_norm / (sqrt(*sum_squares) + 1e-6));
     if (!(factor < 1.0f)) return;
     for (uint64_t i = thread_number(); i < elements; i += thread_count()) x[i] = from_float<T>(to_float(x[i]) * factor);
 }
@@ -119,11 +122,12 @@ __device__ void clip_norm(T* x, const float* sum_squares, float max_norm, uint64
                                             const Run* runs, uint32_t count, uint64_t elements) {                    \
         adamw(w, g, first, second, step, runs, count, elements);                                                     \
     }                                                                                                                \
-    extern "C" __global__ void __launch_bounds__(256)                                                                \
-        sum_squares_##NAME(const T* x, float* partial, uint64_t elements) {                                          \
+    extern "C" __global__ void __launch_bounds__(SUM_THREADS)                                                        \
+        sum_squares_##NAME(const T* x, double* partial, uint64_t elements) {                                         \
         sum_squares(x, partial, elements);                                                                           \
     }                                                                                                                \
-    extern "C" __global__ void clip_norm_##NAME(T* x, const float* sum_squares, float max_norm, uint64_t elements) { \
+    extern "C" __global__ void clip_norm_##NAME(T* x, const double* sum_squares, float max_norm,                     \
+                                                uint64_t elements) {                                                 \
         clip_norm(x, sum_squares, max_norm, elements);                                                               \
     }
 FOR_FLOAT_TYPES(DEFINE)

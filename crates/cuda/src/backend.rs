@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cust::device::DeviceAttribute;
 use cust::error::{CudaError, CudaResult};
@@ -87,6 +88,7 @@ pub(crate) struct Context {
     device: cust::device::Device,
     /// Compute capability.
     capability: (i32, i32),
+    emulated: bool,
     context: cust::context::Context,
     kernels: Kernels,
 }
@@ -123,8 +125,9 @@ impl Context {
             return Err(Error::TooOldCard { ordinal, name, major, minor });
         }
         let context = cust::context::Context::new(device).map_err(failed("making a context"))?;
-        let kernels = Kernels::load(ordinal, (major, minor), kind == DriverKind::Emulated)?;
-        Ok(Self { ordinal, device, capability: (major, minor), context, kernels })
+        let emulated = kind == DriverKind::Emulated;
+        let kernels = Kernels::load(ordinal, (major, minor), emulated)?;
+        Ok(Self { ordinal, device, capability: (major, minor), emulated, context, kernels })
     }
 
     /// `cuda:0`
@@ -169,6 +172,9 @@ pub struct CudaBackend {
     profile: Mutex<Option<Profile>>,
     tables: Mutex<HashMap<Vec<u64>, DeviceBlock>>,
     matmul: MatmulPrecision,
+    /// Whether memory is filled with NaN as it is given out, as there is no idle one: see [`Allocator::Exact`].
+    poisons: AtomicBool,
+    exact: bool,
 }
 
 impl CudaBackend {
@@ -179,7 +185,8 @@ impl CudaBackend {
         let stream = Stream::new(StreamFlags::NON_BLOCKING, None);
         let stream = stream.map_err(failed("making a stream"))?;
         let transfer = Transfer::new().map_err(failed("making a stream for copies"))?;
-        let pool = Pool::new(context, options.allocator == Allocator::Exact);
+        let exact = options.allocator == Allocator::Exact;
+        let pool = Pool::new(context, exact);
         Ok(Self {
             context,
             stream,
@@ -189,6 +196,8 @@ impl CudaBackend {
             profile: Mutex::default(),
             tables: Mutex::default(),
             matmul: options.matmul,
+            poisons: AtomicBool::new(false),
+            exact,
         })
     }
 
@@ -241,6 +250,11 @@ impl CudaBackend {
     /// The stream that all work goes through.
     pub(crate) fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// For calls of the driver that go through no function here.
+    pub(crate) fn make_current(&self) {
+        self.context.make_current();
     }
 
     pub(crate) fn device_name(&self) -> String {
@@ -313,7 +327,18 @@ impl CudaBackend {
 
     /// Memory for intermediate results, which goes back to the pool when it is dropped.
     pub(crate) fn scratch(&self, bytes: usize) -> Result<DeviceBlock> {
-        self.pool.take(bytes)
+        let block = self.pool.take(bytes)?;
+        if bytes > 0 && self.poisons.load(Ordering::Relaxed) {
+            self.fill_with_nan(block.address(), bytes);
+        }
+        Ok(block)
+    }
+
+    fn fill_with_nan(&self, address: u64, bytes: usize) {
+        self.context.make_current();
+        // SAFETY: the memory belongs to nobody yet: it is read by nobody before it is written.
+        let filled = unsafe { device_bytes(address, bytes).set_8_async(0xff, &self.stream) };
+        filled.expect("memory is filled, or the device is lost");
     }
 }
 
@@ -323,7 +348,7 @@ impl Storage for CudaBackend {
     }
 
     fn allocate(&self, bytes: usize) -> Result<Memory> {
-        Ok(Box::new(self.pool.take(bytes)?))
+        Ok(Box::new(self.scratch(bytes)?))
     }
 
     fn upload(&self, bytes: &[u8], to: &Tensor) -> Result<()> {
@@ -336,12 +361,9 @@ impl Storage for CudaBackend {
     }
 
     fn poison(&self) {
-        self.context.make_current();
-        self.pool.for_each_idle(|address, bytes| {
-            // SAFETY: the block is idle: nobody reads it before it is written.
-            let filled = unsafe { device_bytes(address, bytes).set_8_async(0xff, &self.stream) };
-            filled.expect("idle memory is filled, or the device is lost");
-        });
+        // The emulated device finds what reads memory that nobody wrote, and would not if it were written here.
+        self.poisons.store(self.exact && !self.context.emulated, Ordering::Relaxed);
+        self.pool.for_each_idle(|address, bytes| self.fill_with_nan(address, bytes));
     }
 }
 

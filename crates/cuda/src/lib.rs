@@ -37,14 +37,26 @@ mod profile;
 mod report;
 mod transfer;
 
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+use vitrine_tensor::Device;
+
 pub use backend::{Allocator, CudaBackend, MatmulPrecision, Options};
 pub use error::Error;
 pub use limits::Limits;
 pub use profile::{KernelFigures, Profiling, Work};
 pub use report::{KernelReport, KernelRow};
 
-/// The device `cuda:ordinal`, with the options of the environment ([`Options::from_environment`]).
-pub fn device(ordinal: u32) -> Result<vitrine_tensor::Device, Error> {
-    let backend = CudaBackend::new(ordinal, &Options::from_environment()?)?;
-    Ok(vitrine_tensor::Device::new(backend))
+/// The device `cuda:ordinal`, with the options of the environment ([`Options::from_environment`]): the same one at each
+/// call, whose tensors can be used together.
+pub fn device(ordinal: u32) -> Result<Device, Error> {
+    static DEVICES: Mutex<BTreeMap<u32, Device>> = Mutex::new(BTreeMap::new());
+    let mut devices = DEVICES.lock();
+    if let Some(device) = devices.get(&ordinal) {
+        return Ok(device.clone());
+    }
+    let device = Device::new(CudaBackend::new(ordinal, &Options::from_environment()?)?);
+    devices.insert(ordinal, device.clone());
+    Ok(device)
 }

@@ -91,6 +91,13 @@ pub enum DataError {
     /// An image file could not be decoded.
     #[error("{name}: cannot decode the image: {source}")]
     Decode { name: String, source: image::ImageError },
+
+    /// An image file holds a picture of more pixels than is allowed.
+    #[error(
+        "{name}: the picture has {width} x {height} pixels, more than the {max_pixels} that are allowed; if it is \
+         meant to be that large, raise data.max_pixels"
+    )]
+    TooManyPixels { name: String, width: u32, height: u32, max_pixels: u64 },
 }
 
 impl DataError {

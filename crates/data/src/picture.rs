@@ -1,7 +1,10 @@
 //! Single image files (PNG, JPEG, …) as pictures in memory, and as a model's input.
 
 use std::fs;
+use std::io::{self, Cursor};
 use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::DataError;
 use crate::preprocessing::Preprocessing;
@@ -10,8 +13,8 @@ use crate::transform::{SampleAddress, Scratch, Transform};
 
 /// Reads an image file as a model's input, `[C, H, W]`, row-major.
 ///
-/// A grey picture becomes three equal channels if the model takes three, and a coloured one grey if it takes one.
-/// Transparency is ignored.
+/// A grey picture becomes three equal channels if the model takes three, and a coloured one grey if it takes one. It
+/// is turned upright where its EXIF data say how. Transparency is ignored.
 pub fn load_image(path: &Path, preprocessing: &Preprocessing) -> Result<Vec<f32>, DataError> {
     let bytes = fs::read(path).map_err(|e| DataError::io("read", path, e))?;
     decode_image(&path.display().to_string(), &bytes, preprocessing)
@@ -25,7 +28,7 @@ pub fn decode_image(
 ) -> Result<Vec<f32>, DataError> {
     preprocessing.check()?;
     let mut image = Image::default();
-    image.decode(name, bytes)?;
+    image.decode(name, bytes, preprocessing.max_pixels)?;
     let mut out = vec![0.0; preprocessing.output_shape().iter().product()];
     let address = SampleAddress { seed: 0, epoch: 0, sample: 0 };
     preprocessing.apply(address, &mut image, &mut Scratch::default(), &mut out)?;
@@ -33,12 +36,31 @@ pub fn decode_image(
 }
 
 impl Image {
-    /// Becomes the picture, of three channels, in the contents of an image file. Transparency is ignored. `name` is for
-    /// error messages.
-    pub fn decode(&mut self, name: &str, bytes: &[u8]) -> Result<(), DataError> {
-        let rgb = image::load_from_memory(bytes)
-            .map_err(|source| DataError::Decode { name: name.to_owned(), source })?
-            .into_rgb8();
+    /// Becomes the picture, of three channels, in the contents of an image file, turned upright where its EXIF data say
+    /// how. Transparency is ignored. A picture of more than `max_pixels` is refused before it is decoded, one that is cut
+    /// short always. `name` is for error messages.
+    pub fn decode(&mut self, name: &str, bytes: &[u8], max_pixels: u64) -> Result<(), DataError> {
+        let failed = |source| DataError::Decode { name: name.to_owned(), source };
+        let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+        let mut reader = reader.map_err(|error| failed(error.into()))?;
+        let mut limits = Limits::no_limits();
+        // Four channels of 16 bits. What a decoder takes beside them is bounded with them.
+        limits.max_alloc = Some(max_pixels.saturating_mul(8));
+        reader.limits(limits);
+        if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_has_its_end(bytes) {
+            let reason = "the file is cut short: the JPEG data has no end";
+            return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, reason).into()));
+        }
+        let mut decoder = reader.into_decoder().map_err(failed)?;
+        let (width, height) = decoder.dimensions();
+        if u64::from(width) * u64::from(height) > max_pixels {
+            let name = name.to_owned();
+            return Err(DataError::TooManyPixels { name, width, height, max_pixels });
+        }
+        let orientation = decoder.orientation().map_err(failed)?;
+        let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
+        image.apply_orientation(orientation);
+        let rgb = image.into_rgb8();
         self.shape = [3, rgb.height() as usize, rgb.width() as usize];
         self.pixels.clear();
         (0..3).for_each(|c| self.pixels.extend(rgb.pixels().map(|pixel| pixel.0[c])));
@@ -57,5 +79,24 @@ impl Image {
         }
         self.pixels.truncate(plane);
         self.shape[0] = 1;
+    }
+}
+
+/// Whether the marker that ends a JPEG is there. The decoder makes up what is missing, and does not say so.
+fn jpeg_has_its_end(bytes: &[u8]) -> bool {
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    loop {
+        // Within the compressed data, 00 makes 255 a number, and D0 to D7 are marks without a segment.
+        let marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff);
+        let Some(at) = rest.windows(2).position(marker) else { return false };
+        if rest[at + 1] == 0xd9 {
+            return true;
+        }
+        // A segment, such as a thumbnail with an end of its own. Its length counts itself.
+        let Some((&length, _)) = rest[at + 2..].split_first_chunk() else { return false };
+        let Some(after) = rest.get(at + 2 + usize::from(u16::from_be_bytes(length))..) else {
+            return false;
+        };
+        rest = after;
     }
 }

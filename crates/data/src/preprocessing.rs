@@ -23,12 +23,18 @@ pub struct Preprocessing {
     pub mean: Vec<f32>,
     /// The standard deviation of each channel of pictures in [0, 1], `[C]`.
     pub std: Vec<f32>,
+    /// A picture file of more pixels is not decoded: a small file can hold a picture that fills the memory.
+    pub max_pixels: u64,
 }
 
 impl Preprocessing {
+    /// The most pixels if nobody states another number: where Pillow begins to warn of a "decompression bomb".
+    pub const MAX_PIXELS: u64 = 89_478_485;
+
     /// Inputs in [0, 1]: mean 0 and standard deviation 1.
     pub fn new(channels: usize, size: (usize, usize)) -> Self {
-        Self { channels, size, mean: vec![0.0; channels], std: vec![1.0; channels] }
+        let (mean, std) = (vec![0.0; channels], vec![1.0; channels]);
+        Self { channels, size, mean, std, max_pixels: Self::MAX_PIXELS }
     }
 
     pub(crate) fn check(&self) -> Result<(), DataError> {

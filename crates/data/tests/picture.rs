@@ -47,9 +47,9 @@ fn a_jpeg_is_near_the_png() {
 #[test]
 fn a_picture_takes_the_place_of_another() {
     let mut fresh = Image::default();
-    fresh.decode("picture", PNG).unwrap();
+    fresh.decode("picture", PNG, 1 << 20).unwrap();
     let mut used = Image { pixels: vec![9; 7], shape: [1, 1, 7] };
-    used.decode("picture", PNG).unwrap();
+    used.decode("picture", PNG, 1 << 20).unwrap();
     assert_eq!(used, fresh);
     assert_eq!(fresh.shape[0], 3);
     assert_eq!(fresh.pixels.len(), fresh.shape.iter().product::<usize>());
@@ -80,4 +80,86 @@ fn bad_pictures_have_clear_errors() {
         let error = decode_image("-", PNG, &Preprocessing::new(channels, size)).unwrap_err();
         assert!(matches!(error, DataError::BadSetting { .. }), "{error:?}");
     }
+}
+
+/// A JPEG with EXIF data that say how it is to be turned, put behind its first marker.
+fn marked(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    let exif = *b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0?\0\0\0\0\0\0";
+    let mut segment = [&[0xff, 0xe1, 0, exif.len() as u8 + 2], &exif[..]].concat();
+    *segment.iter_mut().find(|byte| **byte == b'?').unwrap() = orientation;
+    [&jpeg[..2], &segment, &jpeg[2..]].concat()
+}
+
+/// Where each pixel of an upright picture comes from (row, column), as the EXIF standard's table of orientations says.
+#[test]
+fn a_picture_is_turned_upright() {
+    let mut plain = Image::default();
+    plain.decode("plain", JPEG, 1 << 20).unwrap();
+    let [_, height, width] = plain.shape;
+    let (h, w) = (height - 1, width - 1);
+    let from: [fn(usize, usize, usize, usize) -> (usize, usize); 8] = [
+        |y, x, _, _| (y, x),
+        |y, x, _, w| (y, w - x),
+        |y, x, h, w| (h - y, w - x),
+        |y, x, h, _| (h - y, x),
+        |y, x, _, _| (x, y),
+        |y, x, h, _| (h - x, y),
+        |y, x, h, w| (h - x, w - y),
+        |y, x, _, w| (x, w - y),
+    ];
+    for (orientation, from) in (1..).zip(from) {
+        let mut turned = Image::default();
+        turned.decode("turned", &marked(JPEG, orientation), 1 << 20).unwrap();
+        let shape = if orientation < 5 { [3, height, width] } else { [3, width, height] };
+        assert_eq!(turned.shape, shape, "{orientation}");
+        for (i, &pixel) in turned.pixels.iter().enumerate() {
+            let (plane, place) = (i / (height * width), i % (height * width));
+            let (y, x) = from(place / shape[2], place % shape[2], h, w);
+            assert_eq!(pixel, plain.pixels[(plane * height + y) * width + x], "{orientation}, {i}");
+        }
+    }
+}
+
+#[test]
+fn a_jpeg_that_is_cut_short_is_an_error() {
+    let thumbnail = marked(JPEG, 1);
+    let progressive = include_bytes!("golden/progressive.jpg").as_slice();
+    for whole in [JPEG, &thumbnail, progressive] {
+        decode_image("whole.jpg", whole, &to(3)).unwrap();
+        for length in [whole.len() / 2, whole.len() - 100, whole.len() - 2] {
+            let error = decode_image("cut.jpg", &whole[..length], &to(3)).unwrap_err();
+            assert!(matches!(error, DataError::Decode { .. }), "{length}: {error:?}");
+            assert!(error.to_string().contains("cut.jpg"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() {
+    let mut image = Image::default();
+    image.decode("-", PNG, 1 << 20).unwrap();
+    let pixels = (image.shape[1] * image.shape[2]) as u64;
+    image.decode("-", PNG, pixels).unwrap();
+    let error = image.decode("cat.png", PNG, pixels - 1).unwrap_err();
+    let DataError::TooManyPixels { max_pixels, .. } = error else { panic!("{error:?}") };
+    assert_eq!(max_pixels, pixels - 1);
+    assert!(error.to_string().starts_with("cat.png: the picture has "), "{error}");
+    assert!(error.to_string().contains("raise data.max_pixels"), "{error}");
+
+    // A head that promises 400 million pixels, and nothing behind it.
+    let mut large = PNG.to_vec();
+    large[16..24].copy_from_slice(&[0, 0, 0x4e, 0x20, 0, 0, 0x4e, 0x20]);
+    let sum = crc32(&large[12..29]);
+    large[29..33].copy_from_slice(&sum.to_be_bytes());
+    let error = decode_image("large.png", &large, &to(1)).unwrap_err();
+    assert!(matches!(error, DataError::TooManyPixels { width: 20_000, .. }), "{error:?}");
+}
+
+/// The sum of a PNG's chunk.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |sum, &byte| {
+        (0..8).fold(sum ^ u32::from(byte), |sum, _| {
+            (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg())
+        })
+    })
 }

@@ -93,9 +93,9 @@ impl Range {
     fn contains(self, x: f64) -> bool {
         match self {
             Self::Closed(low, high) => low <= x && x <= high,
-            Self::Above(low, high) => low < x && x <= high,
+            Self::Above(low, high) => over(low, x) && x <= high,
             Self::Below(low, high) => low <= x && x < high,
-            Self::Open(low, high) => low < x && x < high,
+            Self::Open(low, high) => over(low, x) && x < high,
         }
     }
 
@@ -113,6 +113,11 @@ impl Range {
         let number = value.as_float().or_else(|| value.as_integer().map(|number| number as f64))?;
         self.contains(number).then_some(Value::Float(number))
     }
+}
+
+/// Whether a number is over a bound, also once it is rounded to `f32`.
+fn over(low: f64, x: f64) -> bool {
+    low < x && (low as f32) < x as f32
 }
 
 impl Kind {
@@ -189,8 +194,11 @@ impl Key {
 
     /// Checks a value of this key. `origin` says where it was given.
     pub fn check(&self, value: &Value, origin: &str) -> Result<Value, SettingError> {
-        let refused = || SettingError::value(origin, self.name, value, self.kind.allowed());
-        self.kind.accept(value).ok_or_else(refused)
+        self.kind.accept(value).ok_or_else(|| {
+            let vanishes = value.as_float().is_some_and(|x| x != 0.0 && x as f32 == 0.0);
+            let note = if vanishes { "; in f32 this one is 0" } else { "" };
+            SettingError::value(origin, self.name, value, self.kind.allowed() + note)
+        })
     }
 
     /// The value that holds if nobody states one.

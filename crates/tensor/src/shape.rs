@@ -25,11 +25,13 @@ impl Shape {
                 rule: "a tensor has at most 6 axes",
             });
         }
-        if dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).is_none_or(|n| n >= 1 << 47) {
+        // Zeros apart: an empty tensor has strides too.
+        let product = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
+        if product.is_none_or(|n| n >= 1 << 47) {
             return Err(Error::Shape {
                 op: "shape",
                 shape: dims.to_vec(),
-                rule: "the number of elements must be below 2^47",
+                rule: "the product of the extents, zeros apart, must be below 2^47",
             });
         }
         Ok(Self::from_valid(dims))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use vitrine_data::{Loader, LoaderConfig, Locator, Preprocessing, Samples, Split};
 use vitrine_nn::schedule::Schedule;
+use vitrine_nn::settings::SettingError;
 use vitrine_nn::{AdamW, InputSpec, Model, Optimizer, ParameterBuilder, Parameters, Sgd};
 use vitrine_tensor::{DType, Device};
 
@@ -70,10 +71,11 @@ pub fn dataset(data: &DataRecipe, split: Split, locator: &Locator) -> Result<Arc
 }
 
 /// What becomes of a picture for a model.
-pub fn preprocessing(input: &InputSpec) -> Preprocessing {
+pub fn preprocessing(data: &DataRecipe, input: &InputSpec) -> Preprocessing {
     let rounded = |numbers: &[f64]| numbers.iter().map(|&number| number as f32).collect();
     let (mean, std) = (rounded(&input.mean), rounded(&input.std));
-    Preprocessing { channels: input.channels, size: input.size, mean, std }
+    let max_pixels = data.max_pixels;
+    Preprocessing { channels: input.channels, size: input.size, mean, std, max_pixels }
 }
 
 /// The batches of a data set for a model.
@@ -96,7 +98,7 @@ pub fn loader(
         seed: training.run.seed,
         workers: training.data.workers,
         prefetch: training.data.prefetch,
-        ..LoaderConfig::new(training.run.batch_size, preprocessing(input))
+        ..LoaderConfig::new(training.run.batch_size, preprocessing(&training.data, input))
     };
     Ok(Loader::new(dataset, config)?)
 }
@@ -153,17 +155,19 @@ pub fn optimizer(training: &Training) -> Result<Box<dyn Optimizer>> {
 /// The learning rate over the run's optimizer steps.
 pub fn schedule(training: &Training, steps_per_epoch: u64) -> Result<Schedule> {
     let (rate, schedule) = (training.optimizer.learning_rate, &training.schedule);
+    let total = training.run.epochs as u64 * steps_per_epoch;
     let main = match schedule.kind {
         ScheduleKind::Constant => Schedule::constant(rate)?,
         ScheduleKind::Step => {
             let every = schedule.step_epochs as u64 * steps_per_epoch;
             Schedule::step(rate, every, schedule.gamma)?
         }
-        ScheduleKind::Cosine => {
-            let total = training.run.epochs as u64 * steps_per_epoch;
-            Schedule::cosine(rate, schedule.final_learning_rate, total)?
-        }
+        ScheduleKind::Cosine => Schedule::cosine(rate, schedule.final_learning_rate, total)?,
     };
     let warmup = schedule.warmup_steps + schedule.warmup_epochs as u64 * steps_per_epoch;
+    if warmup > 0 && warmup >= total {
+        let reason = format!("warm-up must be shorter than the run, which has {total} steps");
+        return Err(SettingError::conflict("schedule.warmup_steps", warmup, reason).into());
+    }
     Ok(main.with_warmup(warmup)?)
 }

@@ -336,6 +336,10 @@ struct Weights {
     head: Metadata,
 }
 
+/// Biases that a Vision Transformer may do without, and what gives it them.
+const BIASES: [(&str, &str); 2] =
+    [("attn.qkv.bias", "model.qkv_bias"), ("attn.proj.bias", "model.projection_bias")];
+
 /// No head is longer: safetensors has the same limit.
 const LONGEST_HEAD: u64 = 100_000_000;
 
@@ -385,7 +389,7 @@ impl Weights {
                     tensor.shape()
                 )));
             }
-            if !matches!(info.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16) {
+            if !matches!(info.dtype, Dtype::F64 | Dtype::F32 | Dtype::BF16 | Dtype::F16) {
                 let dtype = info.dtype;
                 return Err(self.other(format!("`{name}` is of type {dtype:?}, not a float")));
             }
@@ -393,7 +397,12 @@ impl Weights {
         let known = |name: &String| tensors.iter().any(|(known, _)| known == name);
         match self.head.offset_keys().into_iter().find(|name| !known(name)) {
             None => Ok(()),
-            Some(extra) => Err(self.other(format!("the model has no `{extra}`"))),
+            Some(extra) => {
+                let key = BIASES.iter().find(|(end, _)| extra.ends_with(end));
+                let hint = key
+                    .map_or(String::new(), |(_, key)| format!("; --set {key}=true gives it one"));
+                Err(self.other(format!("the model has no `{extra}`{hint}")))
+            }
         }
     }
 
@@ -416,6 +425,7 @@ impl Weights {
                 Dtype::F16 => {
                     values.extend(chunks(&bytes).map(|b| half::f16::from_le_bytes(b).to_f32()));
                 }
+                Dtype::F64 => values.extend(chunks(&bytes).map(|b| f64::from_le_bytes(b) as f32)),
                 _ => values.extend(chunks(&bytes).map(f32::from_le_bytes)),
             }
             if !values.iter().all(|v| v.is_finite()) {

@@ -61,7 +61,7 @@ impl Classifier {
         let class_names = beside.filter(fits).or_else(|| published().filter(fits));
         let class_names =
             class_names.unwrap_or_else(|| (0..classes).map(|label| label.to_string()).collect());
-        let preprocessing = build::preprocessing(&model.input());
+        let preprocessing = build::preprocessing(&recipe.training.data, &model.input());
         Ok(Self { model, parameters, preprocessing, class_names })
     }
 

@@ -55,6 +55,8 @@ pub struct Trainer {
     position: Position,
     /// What was not read back from the device yet.
     pending: Vec<PendingBatch>,
+    /// What is said when the run goes on.
+    notice: Option<String>,
 }
 
 /// A batch whose figures are still on the device.
@@ -104,18 +106,39 @@ impl Trainer {
     /// schedule gives for the steps to come.)
     pub fn resume(parts: Parts, training: &Training, folder: &Path) -> Result<Self> {
         let epochs = training.run.epochs as u64;
-        let trainer = Self::build(parts, training, folder, |document, parameters, optimizer| {
-            compare(&recorded(folder)?, &document)?;
-            let position = checkpoint::load(&folder.join(LAST), parameters, optimizer)?;
-            let done = position.epochs;
-            if done >= epochs {
-                return Err(TrainError::Finished { path: folder.to_owned(), epochs: done });
-            }
-            // Not before: lines past the position are dropped from the file.
-            Ok((document, MetricsLog::resume(folder.join(METRICS), done)?, position))
-        })?;
+        let before = recorded(folder)?;
+        let mut trainer =
+            Self::build(parts, training, folder, |document, parameters, optimizer| {
+                compare(&before, &document)?;
+                let position = checkpoint::load(&folder.join(LAST), parameters, optimizer)?;
+                let done = position.epochs;
+                if done >= epochs {
+                    return Err(TrainError::Finished { path: folder.to_owned(), epochs: done });
+                }
+                // Not before: lines past the position are dropped from the file.
+                Ok((document, MetricsLog::resume(folder.join(METRICS), done)?, position))
+            })?;
+        trainer.notice = trainer.stretched(&before);
         trainer.write_config()?;
         Ok(trainer)
+    }
+
+    /// What is to be said of a run that is resumed with another length, where its learning rate jumps.
+    fn stretched(&self, before: &Table) -> Option<String> {
+        let epochs = before.get("run")?.get("epochs")?.as_integer()?;
+        let mut training = self.training.clone();
+        training.run.epochs = epochs as usize;
+        let before = build::schedule(&training, steps_per_epoch(&training, &self.train)).ok()?;
+        let next = self.position.steps;
+        let (rate, last) =
+            (self.schedule.learning_rate(next), before.learning_rate(next.checked_sub(1)?));
+        let epochs_now = self.training.run.epochs;
+        (rate != before.learning_rate(next)).then(|| {
+            format!(
+                "the schedule now has {epochs_now} epochs, not {epochs}: the learning rate is {rate:.6} in the next \
+                 step, and was {last:.6} in the last one"
+            )
+        })
     }
 
     /// The parts of a run. `begin` gives its metrics and position, and may read a checkpoint for them.
@@ -137,8 +160,7 @@ impl Trainer {
         training.data.check_classes(input.classes)?;
         let train = build::loader(training, &input, data.train, true)?;
         let val = build::loader(training, &input, data.val, false)?;
-        let steps = train.batches_per_epoch().div_ceil(training.optimizer.accumulation) as u64;
-        let schedule = build::schedule(training, steps)?;
+        let schedule = build::schedule(training, steps_per_epoch(training, &train))?;
         let lock = lock(folder)?;
         let settings = model.settings()?;
         let title = format!("{} on {}", name(&settings), train.dataset().name());
@@ -176,6 +198,7 @@ impl Trainer {
             description,
             position,
             pending: Vec::new(),
+            notice: None,
         })
     }
 
@@ -203,6 +226,9 @@ impl Trainer {
     /// `sink` is told the figures, beside the files in the run's folder.
     pub fn run(&mut self, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<Outcome> {
         let total = self.training.run.epochs as u64;
+        if let Some(text) = self.notice.take() {
+            sink.take(Event::Message(&text))?;
+        }
         while self.position.epochs < total {
             let flow = self.run_epoch(sink, stop)?;
             // A run that was asked to stop after its last step is done all the same.
@@ -425,6 +451,10 @@ impl Trainer {
     }
 }
 
+fn steps_per_epoch(training: &Training, train: &Loader) -> u64 {
+    train.batches_per_epoch().div_ceil(training.optimizer.accumulation) as u64
+}
+
 /// What a model is called, by its settings: its preset, else its family.
 pub fn name(settings: &Table) -> &str {
     let named = ["preset", "family"].iter().find_map(|key| settings.get(*key)?.as_str());
@@ -450,7 +480,7 @@ fn lock(folder: &Path) -> Result<File> {
 }
 
 /// The keys that a resumed run may change.
-const MAY_CHANGE: [&str; 8] = [
+const MAY_CHANGE: [&str; 9] = [
     "run.epochs",
     "run.threads",
     "run.device",
@@ -458,6 +488,7 @@ const MAY_CHANGE: [&str; 8] = [
     "run.log_every",
     "data.workers",
     "data.prefetch",
+    "data.max_pixels",
     "model.recompute",
 ];
 

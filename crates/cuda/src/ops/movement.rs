@@ -10,6 +10,7 @@ use crate::memory::address;
 use crate::transfer::device_bytes;
 
 fn copy_dense(backend: &CudaBackend, from: &Tensor, to: &Tensor) -> Result<()> {
+    backend.make_current();
     let bytes = from.elements() * from.dtype().size();
     let mut target = device_bytes(address(to), bytes);
     // SAFETY: both tensors are dense and of this size, on this device; the copy is in the stream's order.

@@ -119,7 +119,7 @@ impl Optimizers for CudaBackend {
     fn sum_squares(&self, x: &Tensor, to: &Tensor) -> Result<()> {
         const OP: &str = "sum_squares";
         let parts = x.elements().div_ceil(SQUARES_BLOCK);
-        let partial = self.scratch(parts * size_of::<f32>())?;
+        let partial = self.scratch(parts * size_of::<f64>())?;
         self.launch_for(OP, x.dtype())?
             .moves(&[x])
             .grid([blocks(self, parts)?, 1, 1])

@@ -5,7 +5,7 @@ Last run with Pillow 13.0.0 and torchvision 0.29.2.
 
 resize.bin: cases one after another, each: height, width, target height, target width (u16, little-endian),
 then the source bytes, then the bytes that torchvision's Resize gives for a PIL image.
-picture.png, picture.jpg: an RGB picture. picture.bin: the PNG as ToTensor(Resize((20, 31))) sees it, as bytes:
+picture.png, picture.jpg, progressive.jpg: an RGB picture. picture.bin: the PNG as ToTensor(Resize((20, 31))) sees it, as bytes:
 first in mode L (1 plane), then in mode RGB (3 planes).
 """
 
@@ -55,6 +55,7 @@ def main():
     picture = Image.fromarray(picture)
     picture.save("picture.png", optimize=True)
     picture.save("picture.jpg", quality=95, subsampling=0)
+    picture.save("progressive.jpg", quality=95, subsampling=0, progressive=True)
     with open("picture.bin", "wb") as out:
         resize = Resize((20, 31))
         out.write(np.asarray(resize(picture.convert("L"))).tobytes())

@@ -189,8 +189,9 @@ impl Activation {
                 (x * gate, gate + x * gate * (A::one() - gate) * inner)
             }
             Self::Relu => {
-                let slope = if x > A::zero() { A::one() } else { A::zero() };
-                (x.max(A::zero()), slope)
+                // A NaN is passed on, as is its gradient: `max` would hide it.
+                let off = x <= A::zero();
+                (if off { A::zero() } else { x }, if off { A::zero() } else { A::one() })
             }
         }
     }
@@ -216,13 +217,13 @@ const LANES: usize = 16;
 
 /// The sum of `f` over what stands side by side in N rows of one length, in a fixed order that vectorises.
 #[inline(always)]
-pub(crate) fn sum_of<T: Number, const N: usize>(
+pub(crate) fn sum_of<T: Number, S: Real, const N: usize>(
     rows: [&[T]; N],
-    f: impl Fn([T::Acc; N]) -> T::Acc,
-) -> T::Acc {
+    f: impl Fn([T::Acc; N]) -> S,
+) -> S {
     let len = rows[0].len();
     let zero = T::from_f64(0.0);
-    let mut lanes = [zero.widen(); LANES];
+    let mut lanes = [S::zero(); LANES];
     let whole = len / LANES * LANES;
     // Whole blocks by value: a check of each index would keep the loop over the lanes from becoming vector code.
     for start in (0..whole).step_by(LANES) {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::CpuBackend;
 use super::dispatch::with_float;
 use super::memory::{read, write};
-use super::number::{Acc, Number, Real, sum_of};
+use super::number::{Number, Real, sum_of};
 use super::simd::simd;
 use crate::backend::{AdamWStep, Optimizers, ParameterGroup, SgdStep};
 use crate::{Result, Tensor};
@@ -85,15 +85,18 @@ fn adamw<T: Number>(w: &mut [T], g: &[T], moments: (&mut [T], &mut [T]), step: &
 }
 
 simd! {
-    fn squares_of<T: Number>(x: &[T]) -> T::Acc {
-        sum_of([x], |[x]| x * x)
+    fn squares_of<T: Number>(x: &[T]) -> f64 {
+        sum_of([x], |[x]| {
+            let x = crate::Element::to_f64(x);
+            x * x
+        })
     }
 }
 
-/// `Σ x²`: sums of blocks, added in `f64` in their order.
-fn sum_squares<T: Number>(x: &[T]) -> T::Acc {
-    let blocks: Vec<T::Acc> = x.par_chunks(BLOCK).map(squares_of).collect();
-    T::Acc::of(blocks.into_iter().map(crate::Element::to_f64).sum())
+/// `Σ x²`: sums of blocks, added in their order.
+fn sum_squares<T: Number>(x: &[T]) -> f64 {
+    let blocks: Vec<f64> = x.par_chunks(BLOCK).map(squares_of).collect();
+    blocks.into_iter().sum()
 }
 
 /// `x *= min(1, max_norm/(norm + 1e-6))`
@@ -172,15 +175,14 @@ impl Optimizers for CpuBackend {
 
     fn sum_squares(&self, x: &Tensor, to: &Tensor) -> Result<()> {
         with_float!(x.dtype(), T => {
-            write::<Acc<T>>(to)[0] = sum_squares::<T>(&read(x));
+            write::<f64>(to)[0] = sum_squares::<T>(&read(x));
         });
         Ok(())
     }
 
     fn clip_norm(&self, x: &Tensor, sum_squares: &Tensor, max_norm: f64) -> Result<()> {
         with_float!(x.dtype(), T => {
-            let norm = crate::Element::to_f64(read::<Acc<T>>(sum_squares)[0]).sqrt();
-            clip::<T>(&mut write(x), norm, max_norm);
+            clip::<T>(&mut write(x), read::<f64>(sum_squares)[0].sqrt(), max_norm);
         });
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{expect_accumulator, expect_shape, expect_writable, same_float};
+use super::{expect_shape, expect_writable, same_device, same_float};
 use crate::error::{Error, Result};
 use crate::{DType, Shape, Tensor};
 
@@ -102,7 +102,7 @@ pub trait Optimizers {
         step: &AdamWStep,
         groups: &[ParameterGroup],
     ) -> Result<()>;
-    /// The scalar `to` (`f64` if x is, else `f32`) `= Σ x²`.
+    /// The scalar `to` (`f64`) `= Σ x²`, squared and added in `f64`.
     fn sum_squares(&self, x: &Tensor, to: &Tensor) -> Result<()>;
     /// `x *= min(1, max_norm / (√sum_squares + 1e-6))`, as `torch.nn.utils.clip_grad_norm_` does.
     fn clip_norm(&self, x: &Tensor, sum_squares: &Tensor, max_norm: f64) -> Result<()>;
@@ -147,11 +147,10 @@ impl Tensor {
         backend.adamw(self, grads, first_moment, second_moment, step, groups)
     }
 
-    /// `Σ x²`, a scalar of `f64` if x is, else of `f32`.
+    /// `Σ x²`, a scalar of `f64`: the square of a large `f32` is none.
     pub fn sum_squares(&self) -> Result<Self> {
         let device = same_float("sum_squares", self, &[])?;
-        let dtype = if self.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-        let out = Self::uninitialised(Shape::from_valid(&[]), dtype, device)?;
+        let out = Self::uninitialised(Shape::from_valid(&[]), DType::F64, device)?;
         device.backend().sum_squares(&self.contiguous()?, &out)?;
         Ok(out)
     }
@@ -162,7 +161,10 @@ impl Tensor {
         const OP: &str = "clip_norm_";
         same_float(OP, self, &[])?;
         expect_shape(OP, sum_squares, &[], "the sum of squares must be a scalar")?;
-        expect_accumulator(OP, sum_squares, self)?;
+        same_device(OP, self, &[sum_squares])?;
+        if sum_squares.dtype() != DType::F64 {
+            return Err(Error::DType { op: OP, dtype: sum_squares.dtype(), expected: "f64" });
+        }
         expect_writable(OP, self, &[sum_squares])?;
         self.device().backend().clip_norm(self, sum_squares, max_norm)
     }

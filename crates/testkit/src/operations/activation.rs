@@ -46,7 +46,8 @@ pub mod reference {
             Activation::GeluTanh => {
                 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
             }
-            Activation::Relu => x.max(0.0),
+            Activation::Relu if x <= 0.0 => 0.0,
+            Activation::Relu => x,
         }
     }
 
@@ -60,7 +61,8 @@ pub mod reference {
                 let inner = root * (1.0 + 3.0 * 0.044715 * x * x);
                 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner
             }
-            Activation::Relu => f64::from(u8::from(x > 0.0)),
+            Activation::Relu if x <= 0.0 => 0.0,
+            Activation::Relu => 1.0,
         }
     }
 

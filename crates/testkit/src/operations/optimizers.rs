@@ -1,7 +1,7 @@
 //! Optimizer updates, the norm of the gradient, and clipping.
 
 use vitrine_tensor::backend::Optimizers;
-use vitrine_tensor::{AdamWStep, ParameterGroup, Result, SgdStep, Tensor};
+use vitrine_tensor::{AdamWStep, DType, ParameterGroup, Result, SgdStep, Tensor};
 
 use crate::case::Case;
 use crate::compare::Comparison;
@@ -78,13 +78,16 @@ pub(super) fn cases() -> Vec<Case> {
         }
         for layout in [Layout::Dense, Layout::Offset, Layout::Narrowed] {
             let name = format!("{n}, {layout:?}");
-            cases.push(Case::new("sum_squares", name, move |s| sum_squares(s, n, layout)));
+            cases.push(Case::new("sum_squares", name, move |s| sum_squares(s, n, layout, 1.0)));
         }
         for (max_norm, what) in [(0.5, "clipped"), (1e6, "left alone")] {
             let name = format!("{n}, {what}");
-            cases.push(Case::new("clip_norm", name, move |s| clip_norm(s, n, max_norm)));
+            cases.push(Case::new("clip_norm", name, move |s| clip_norm(s, n, max_norm, 1.0)));
         }
     }
+    // Their squares are beyond `f32`, their norm is not.
+    cases.push(Case::new("sum_squares", "large", |s| sum_squares(s, 1000, Layout::Dense, 1e30)));
+    cases.push(Case::new("clip_norm", "large", |s| clip_norm(s, 1000, 0.5, 1e30)));
     cases.push(Case::new("sgd", "three steps with momentum", three_steps));
     cases
 }
@@ -110,17 +113,17 @@ fn group_of(i: usize, groups: &[ParameterGroup]) -> ParameterGroup {
     group.cloned().unwrap_or(ParameterGroup::plain(0..0))
 }
 
-fn sum_squares(s: &Setup, n: usize, layout: Layout) -> Result<Vec<Comparison>> {
-    let x = s.laid_out(1, &[n], layout)?;
+fn sum_squares(s: &Setup, n: usize, layout: Layout, scale: f64) -> Result<Vec<Comparison>> {
+    let x = s.placed(&(random(1, &[n]) * scale), layout)?;
     let expected = array(&[], vec![x.values.mapv(|v| v * v).sum()]);
     let sum = Sum { terms: expected.clone(), value: expected };
     Ok(vec![Comparison::of_sum("sum", &x.tensor.sum_squares()?, &sum)?])
 }
 
-fn clip_norm(s: &Setup, n: usize, max_norm: f64) -> Result<Vec<Comparison>> {
-    let x = s.destination(1, &[n])?;
+fn clip_norm(s: &Setup, n: usize, max_norm: f64, scale: f64) -> Result<Vec<Comparison>> {
+    let x = s.destination_of(&(random(1, &[n]) * scale))?;
     let squares = x.before.mapv(|v| v * v).sum();
-    let squares = s.placed_as(&array(&[], vec![squares]), Layout::Offset, s.dtype.accumulator())?;
+    let squares = s.placed_as(&array(&[], vec![squares]), Layout::Offset, DType::F64)?;
     let factor = reference::clip_factor(squares.values.sum(), max_norm);
     x.tensor.clip_norm_(&squares.tensor, max_norm)?;
     Ok(vec![x.compare("x", &(&x.before * factor))?])
@@ -238,10 +241,10 @@ pub(super) fn sweep(reach: Reach) -> Vec<Case> {
         adamw(s, n, &step, &groups(n, turn))
     }));
     cases.extend(over(reach, "sum_squares", &axes, |s, [n], turn| {
-        sum_squares(s, n, pick(turn, &Layout::ALL))
+        sum_squares(s, n, pick(turn, &Layout::ALL), 1.0)
     }));
     cases.extend(over(reach, "clip_norm", &axes, |s, [n], turn| {
-        clip_norm(s, n, pick(turn, &[0.5, 1e6]))
+        clip_norm(s, n, pick(turn, &[0.5, 1e6]), 1.0)
     }));
     cases
 }

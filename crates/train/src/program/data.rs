@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 use vitrine_data::Locator;
 
 use super::arguments::DataArguments;
-use super::print;
+use super::{print, tell};
 
 /// Prints the folder of a data set after all its files were checked.
 pub fn run(arguments: DataArguments) -> Result<ExitCode> {
     let spec = arguments.dataset.spec();
-    let mut locator = Locator::from_env(arguments.place.data).on_notice(|text| eprintln!("{text}"));
+    let mut locator = Locator::from_env(arguments.place.data).on_notice(tell);
     let folder = match arguments.check {
         true => {
             locator.fetch.clear();
@@ -19,10 +19,10 @@ pub fn run(arguments: DataArguments) -> Result<ExitCode> {
         }
         false => locator.locate(spec)?,
     };
-    eprintln!(
+    tell(&format!(
         "{}: {} training and {} test images, all files as published",
         spec.title, spec.train.samples, spec.test.samples
-    );
+    ));
     print(&format!("{}\n", folder.display()))?;
     Ok(ExitCode::SUCCESS)
 }

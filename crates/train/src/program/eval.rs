@@ -13,7 +13,7 @@ use vitrine_train::evaluate::{Evaluation, evaluate};
 use vitrine_train::threads::with_threads;
 
 use super::arguments::EvalArguments;
-use super::{model, print};
+use super::{model, print, tell};
 
 /// The JSON object.
 #[derive(Serialize)]
@@ -30,7 +30,7 @@ pub fn run(arguments: EvalArguments) -> Result<ExitCode> {
     // The weights come first: what is wrong with them is said before any data is fetched.
     let training = &recipe.training;
     let (model, parameters) = build::model_with_weights(&recipe, &weights)?;
-    let locator = Locator::from_env(arguments.place.data).on_notice(|text| eprintln!("{text}"));
+    let locator = Locator::from_env(arguments.place.data).on_notice(tell);
     let dataset = build::dataset(&training.data, Split::Test, &locator)?;
     let loader = build::loader(training, &model.input(), dataset.clone(), false)?;
 

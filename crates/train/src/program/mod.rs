@@ -27,7 +27,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", message(&error));
+            tell(&format!("error: {}", message(&error)));
             ExitCode::FAILURE
         }
     }
@@ -38,6 +38,11 @@ fn message(error: &anyhow::Error) -> String {
     error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
         if text.contains(&cause) { text } else { format!("{text}: {cause}") }
     })
+}
+
+/// Tells a person something on the standard error. One that is closed, or full, stops nothing.
+fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Writes a command's result to the standard output. A reader that went away, such as `head`, is no failure.

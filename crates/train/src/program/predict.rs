@@ -11,7 +11,7 @@ use vitrine_train::predict::{Classifier, Guess};
 use vitrine_train::threads::with_threads;
 
 use super::arguments::PredictArguments;
-use super::{message, model, print};
+use super::{message, model, print, tell};
 
 /// The name that stands for the standard input.
 const STDIN: &str = "-";
@@ -43,7 +43,7 @@ pub fn run(arguments: PredictArguments) -> Result<ExitCode> {
                         Some(TrainError::NotFiniteOutput { .. }) => format!("{}: ", file.display()),
                         _ => String::new(),
                     };
-                    eprintln!("error: {name}{}", message(&error));
+                    tell(&format!("error: {name}{}", message(&error)));
                     code = ExitCode::FAILURE;
                 }
             }

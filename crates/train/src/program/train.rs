@@ -19,6 +19,7 @@ use vitrine_train::threads::with_threads;
 use vitrine_train::trainer::{self, CONFIG, Outcome, Trainer, resumed_recipe};
 
 use super::arguments::TrainArguments;
+use super::{message, print, tell};
 
 /// Trains a new run or goes on with one.
 pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
@@ -33,7 +34,7 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
     if let Some(path) = arguments.out.as_ref().filter(|folder| folder.join(CONFIG).exists()) {
         return Err(TrainError::RunExists { path: path.clone() }.into());
     }
-    let data = Datasets::load(&training.data, arguments.place.data, |text| eprintln!("{text}"))?;
+    let data = Datasets::load(&training.data, arguments.place.data, tell)?;
     let (images, val_images) = (data.train.len(), data.val.len());
     let interrupt = Interrupt::listen()?;
     let resume = arguments.resume.is_some();
@@ -57,16 +58,18 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
     })??;
     match outcome {
         Outcome::Finished(last) => {
-            println!(
-                "done: validation accuracy {:.4}, loss {:.4}; report {}",
+            let text = format!(
+                "done: validation accuracy {:.4}, loss {:.4}; report {}\n",
                 last.val_accuracy,
                 last.val_loss,
                 folder.join("report.html").display()
             );
+            // The run is saved, whoever reads this.
+            print(&text).unwrap_or_else(|error| tell(&message(&error)));
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted => {
-            eprintln!("stopped; `--resume {}` goes on", folder.display());
+            tell(&format!("stopped; `--resume {}` goes on", folder.display()));
             Ok(ExitCode::from(interrupt.code()))
         }
     }
@@ -96,7 +99,7 @@ impl Interrupt {
                 }
                 first.store(signal, Ordering::Relaxed);
                 stop.store(true, Ordering::Relaxed);
-                eprintln!("\nfinishing this step; press Ctrl-C again to stop at once");
+                tell("\nfinishing this step; press Ctrl-C again to stop at once");
             }
         });
         Ok(interrupt)

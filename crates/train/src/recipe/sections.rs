@@ -98,6 +98,8 @@ settings! {
         workers: usize = Integer(0, 1024), Toml("1"), also ["num_workers"];
         /// batches kept ready ahead of the training loop
         prefetch: usize = Integer(1, 1024), Toml("2"), also ["prefetch_factor"];
+        /// most pixels of a picture file; a larger one is refused
+        max_pixels: u64 = Integer(1, 1_000_000_000_000), Toml("89478485");
     }
 }
 
