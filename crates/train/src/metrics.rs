@@ -93,11 +93,10 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Starts the log of a new run. There may be no file with metrics yet.
+    /// Starts the log of a new run. The file must not exist yet.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self, MetricsError> {
         let path = path.into();
-        // A run that was killed before its first epoch leaves an empty file, which is in nobody's way.
-        if fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
+        if path.exists() {
             return Err(MetricsError::Exists { path });
         }
         write_atomic(&path, b"")?;

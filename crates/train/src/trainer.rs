@@ -91,7 +91,11 @@ impl Trainer {
             if folder.join(CONFIG).exists() {
                 return Err(TrainError::RunExists { path: folder.to_owned() });
             }
-            let metrics = MetricsLog::create(folder.join(METRICS))?;
+            let path = folder.join(METRICS);
+            // A kill before the configuration was written leaves an empty file, which is in nobody's way.
+            let empty = fs::metadata(&path).is_ok_and(|file| file.len() == 0);
+            let metrics =
+                if empty { MetricsLog::resume(path, 0)? } else { MetricsLog::create(path)? };
             let name = optimizer.name().to_owned();
             Ok((document, metrics, Position { optimizer: name, ..Position::default() }))
         })?;

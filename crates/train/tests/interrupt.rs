@@ -109,6 +109,43 @@ fn a_signal_writes_a_checkpoint_and_says_how_to_go_on() {
 }
 
 #[test]
+fn readers_that_are_gone_stop_nothing() {
+    let Some(data) = data_for("a full disk behind both outputs") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").map(Stdio::from);
+    let (Ok(out), Ok(err)) = (full(), full()) else {
+        return left_out("a full disk behind both outputs", "this system has no /dev/full");
+    };
+    let run = folder.path().join("run");
+    let status = Command::new(env!("CARGO_BIN_EXE_vitrine"))
+        .args(["train", "--epochs", "1", "--limit-train", "64", "--limit-val", "64", "--data"])
+        .arg(&data)
+        .arg("--out")
+        .arg(&run)
+        .args(MODEL)
+        .stdout(out)
+        .stderr(err)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(position(&run).epochs, 1);
+    // And who is not there for the last words changes nothing about how a run ends.
+    let mut child =
+        start(&data, &[&["--out", run.with_extension("b").to_str().unwrap()], &MODEL[..]].concat());
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("run folder") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "the run ended before it began");
+    }
+    drop(stderr);
+    assert!(
+        Command::new("kill").args(["-INT", &*child.id().to_string()]).status().unwrap().success()
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
 fn nohup_keeps_a_run_going() {
     let Some(data) = data_for("nohup") else { return };
     let folder = tempfile::tempdir().unwrap();

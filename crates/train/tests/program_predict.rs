@@ -5,6 +5,7 @@ mod vitrine_program;
 use std::fs;
 use std::path::Path;
 
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 use tempfile::tempdir;
 use vitrine_nn::Pass;
@@ -169,6 +170,42 @@ fn an_unreadable_image_is_named_and_the_others_are_classified() {
 }
 
 /// What `predict` makes of a file of weights.
+#[test]
+fn weights_of_every_float_type_are_read() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    let (_, parameters) = build::model(&tiny_recipe(&[])).unwrap();
+    let quarter = |k: usize| (k % 7) as f32 / 4.0 - 0.5;
+    let bytes: [(Dtype, fn(f32) -> Vec<u8>); 4] = [
+        (Dtype::F64, |x| f64::from(x).to_le_bytes().to_vec()),
+        (Dtype::F32, |x| x.to_le_bytes().to_vec()),
+        (Dtype::F16, |x| half::f16::from_f32(x).to_le_bytes().to_vec()),
+        (Dtype::BF16, |x| half::bf16::from_f32(x).to_le_bytes().to_vec()),
+    ];
+    for (dtype, bytes) in bytes {
+        let data = parameters.infos().iter().map(|info| {
+            let count = info.group.range.len();
+            (
+                &info.name,
+                &info.shape,
+                (0..count).flat_map(|k| bytes(quarter(k))).collect::<Vec<u8>>(),
+            )
+        });
+        let data: Vec<_> = data.collect();
+        let views = data.iter().map(|(name, shape, bytes)| {
+            (*name, TensorView::new(dtype, shape.to_vec(), bytes).unwrap())
+        });
+        safetensors::serialize_to_file(views, None, &path).unwrap();
+        parameters.values().fill_(9.0).unwrap();
+        checkpoint::load_weights(&path, &parameters).unwrap();
+        for info in parameters.infos() {
+            let values = parameters.value(parameters.find(&info.name).unwrap()).unwrap();
+            let expected: Vec<f32> = (0..values.elements()).map(quarter).collect();
+            assert_eq!(values.to_vec::<f32>().unwrap(), expected, "{} in {dtype:?}", info.name);
+        }
+    }
+}
+
 fn predict_with(weights: &Path) -> Ended {
     let folder = tempdir().unwrap();
     let image = picture(folder.path(), "a.png", |_, _| 3);
@@ -185,6 +222,11 @@ fn weights_that_are_of_no_use_are_refused() {
     predict_with(&other).failed(&[text(&other), "another model", "`cls_token`", "[1, 1, 32]"]);
     let deeper = tiny_weights(folder.path(), &["model.depth=2"]);
     predict_with(&deeper).failed(&[text(&deeper), "another model", "`blocks.1."]);
+
+    let biased = tiny_weights(folder.path(), &["model.projection_bias=true"]);
+    let mended =
+        "the model has no `blocks.0.attn.proj.bias`; --set model.projection_bias=true gives it one";
+    predict_with(&biased).failed(&[text(&biased), mended]);
 
     let weights = tiny_weights(folder.path(), &[]);
     let whole = fs::read(&weights).unwrap();

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use support::*;
 use vitrine_train::progress::Progress;
+use vitrine_train::sink::{Event, Sink};
 use vitrine_train::trainer::Outcome;
 
 /// Every kind of state that a run carries from step to step. Dropout is on, and the last batch is short, in all.
@@ -173,7 +174,12 @@ fn more_epochs_on_resume_stretch_a_cosine_for_the_steps_to_come() {
     train(tiny(&sets), whole.path(), &data);
     let folder = tempfile::tempdir().unwrap();
     train(tiny(&[&sets[..], &["run.epochs=1"]].concat()), folder.path(), &data);
-    resume(folder.path(), &data, &["run.epochs=2"]);
+    let mut said = Said::default();
+    let mut trainer = open(folder.path(), &data, &["run.epochs=2"]).unwrap();
+    trainer.run(&mut said, &AtomicBool::new(false)).unwrap();
+    let jump = "the schedule now has 2 epochs, not 1: the learning rate is 0.050000 in the next step, and was 0.014645 in \
+                the last one";
+    assert_eq!(said.0, [jump]);
 
     let (stretched, whole) = (traces(folder.path()), traces(whole.path()));
     let rate = |t: f64, steps: f64| 0.05 * (1.0 + (std::f64::consts::PI * t / steps).cos());
@@ -184,6 +190,19 @@ fn more_epochs_on_resume_stretch_a_cosine_for_the_steps_to_come() {
         close(run.metrics[1].learning_rate, rate(7.0, 8.0));
     }
     assert!(stretched.weights != whole.weights);
+}
+
+/// The messages of a run.
+#[derive(Default)]
+struct Said(Vec<String>);
+
+impl Sink for Said {
+    fn take(&mut self, event: Event<'_>) -> vitrine_train::Result<()> {
+        if let Event::Message(text) = event {
+            self.0.push(text.to_owned());
+        }
+        Ok(())
+    }
 }
 
 #[test]

@@ -95,6 +95,16 @@ fn a_run_that_is_done_wants_more_epochs() {
 }
 
 #[test]
+fn warm_up_ends_before_the_run_does() {
+    let folder = tempfile::tempdir().unwrap();
+    // Two epochs of two steps.
+    let data = small_images(16, 10);
+    let e = error(support::create(small(&["schedule.warmup_steps=4"]), folder.path(), &data));
+    assert_says(&e, &["`schedule.warmup_steps = 4`", "shorter than the run, which has 4 steps"]);
+    support::create(small(&["schedule.warmup_steps=3"]), folder.path(), &data).unwrap();
+}
+
+#[test]
 fn another_recipe_is_another_run() {
     let run = stopped_run(&[]);
     let data = small_images(61, 20);

@@ -32,8 +32,8 @@ fn log_sum<T: Number>(row: &[T]) -> (T::Acc, T::Acc) {
     (top, Float::ln(sum))
 }
 
-/// `−1/B · Σ_b Σ_k target·(logit − top − log_sum)`: the losses of the rows are added in order. A class without a share adds
-/// nothing, however unlikely it is.
+/// `−1/B · Σ_b Σ_k target·(logit − top − log_sum)`: the losses of the rows are added in order. A class without a
+/// share adds nothing, however unlikely it is.
 fn forward<T: Number>(logits: &[T], targets: &[T::Acc], classes: usize) -> T::Acc {
     let rows = logits.par_chunks_exact(classes).zip(targets.par_chunks_exact(classes));
     let losses = rows.map(|(row, targets)| {

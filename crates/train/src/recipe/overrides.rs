@@ -50,7 +50,12 @@ impl Overrides {
         origin: &str,
     ) -> Result<&mut Self, RecipeError> {
         // A refusal shows the text as it was typed.
-        let refused = |_| SettingError::value(origin, key.name, text, key.kind.allowed());
+        let refused = |error| match error {
+            SettingError::Value { allowed, .. } => {
+                SettingError::value(origin, key.name, text, allowed)
+            }
+            other => other,
+        };
         let value = key.check(&read_value(key, text), origin).map_err(refused)?;
         self.entries.push((key.name, value));
         Ok(self)
