@@ -37,8 +37,8 @@ pub fn decode_image(
 
 impl Image {
     /// Becomes the picture, of three channels, in the contents of an image file, turned upright where its EXIF data say
-    /// how. Transparency is ignored. A picture of more than `max_pixels` is refused before it is decoded, and so is a JPEG
-    /// that is cut short. `name` is for error messages.
+    /// how. Transparency is ignored. A picture of more than `max_pixels` is refused before it is decoded, and so is a
+    /// JPEG that is cut short. `name` is for error messages.
     pub fn decode(&mut self, name: &str, bytes: &[u8], max_pixels: u64) -> Result<(), DataError> {
         let failed = |source| DataError::Decode { name: name.to_owned(), source };
         let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
