@@ -60,7 +60,11 @@ impl Tape {
             if matches!(node.rule, Rule::Leaf(_)) {
                 continue;
             }
-            match (flow.grads[id].take(), flow.product_grads[id].take()) {
+            let grads = (flow.grads[id].take(), flow.product_grads[id].take());
+            if !matches!(grads, (None, None)) {
+                node.check_saved()?;
+            }
+            match grads {
                 (None, None) => {}
                 (Some(grad), None) => node.rule.backward(grad, &node.inputs, &mut flow)?,
                 (grad, Some(product)) => {

@@ -24,6 +24,12 @@ pub enum Error {
     /// An operand was recorded before backward emptied the tape.
     #[error("{op}: an operand was recorded before backward emptied the tape; record it again")]
     AfterBackward { op: &'static str },
+    /// What an operation saved for its gradient was written to since.
+    #[error(
+        "{op}: a tensor that its gradient needs was changed in place after the operation; change a copy, or call \
+         backward first"
+    )]
+    ChangedInPlace { op: &'static str },
     /// A custom operation failed.
     #[error("{op}: {message}")]
     Custom { op: String, message: String },

@@ -21,8 +21,20 @@ pub(crate) struct Node {
     /// What it is called, for people who print a tape.
     name: &'static str,
     pub(crate) rule: Rule,
+    /// What the rule needs as it was, each with the count of writes to it.
+    saved: Vec<(Tensor, u64)>,
     /// As [`Inputs`].
     pub(crate) inputs: Vec<Option<NodeId>>,
+}
+
+impl Node {
+    /// Whether all that was saved is as it was.
+    pub(crate) fn check_saved(&self) -> Result<()> {
+        match self.saved.iter().all(|(tensor, writes)| tensor.writes() == *writes) {
+            true => Ok(()),
+            false => Err(Error::ChangedInPlace { op: self.name }),
+        }
+    }
 }
 
 /// What a tape holds.
@@ -110,14 +122,15 @@ impl Tape {
     }
 
     fn leaf(&self, value: Tensor, grad: Option<Tensor>) -> Var {
-        let node = self.push("leaf", Rule::Leaf(grad), Vec::new());
+        let (rule, saved, inputs) = (Rule::Leaf(grad), Vec::new(), Vec::new());
+        let node = self.push(Node { name: "leaf", rule, saved, inputs });
         Var { value, node, round: self.round(), tape: self.clone() }
     }
 
-    fn push(&self, name: &'static str, rule: Rule, inputs: Vec<Option<NodeId>>) -> Option<NodeId> {
+    fn push(&self, node: Node) -> Option<NodeId> {
         self.record.as_ref().map(|record| {
             let nodes = &mut record.borrow_mut().nodes;
-            nodes.push(Node { name, rule, inputs });
+            nodes.push(node);
             nodes.len() - 1
         })
     }
@@ -197,14 +210,15 @@ impl Var {
     }
 
     /// Records that `value` came of `inputs`, if one of them needs a gradient. `backward` hands the gradient of the
-    /// result on to them; what it holds is what the operation saves.
+    /// result on to them; what it holds is what the operation saves. Of that, `saved` may not change until then.
     pub(crate) fn record(
         name: &'static str,
         value: Tensor,
         inputs: &[&Self],
+        saved: &[&Tensor],
         backward: impl FnOnce(Tensor, &Inputs, &mut Flow) -> Result<()> + 'static,
     ) -> Result<Self> {
-        Self::record_rule(name, value, inputs, || Rule::Function(Box::new(backward)))
+        Self::record_rule(name, value, inputs, saved, || Rule::Function(Box::new(backward)))
     }
 
     /// As [`Var::record`], with any rule.
@@ -212,6 +226,7 @@ impl Var {
         name: &'static str,
         value: Tensor,
         inputs: &[&Self],
+        saved: &[&Tensor],
         rule: impl FnOnce() -> Rule,
     ) -> Result<Self> {
         let Some(first) = inputs.first() else {
@@ -231,9 +246,12 @@ impl Var {
         if inputs.iter().any(|input| input.node.is_some() && input.round != round) {
             return Err(Error::AfterBackward { op: name });
         }
-        let nodes: Vec<_> = inputs.iter().map(|input| input.node).collect();
-        let node = match nodes.iter().any(Option::is_some) {
-            true => tape.push(name, rule(), nodes),
+        let inputs: Vec<_> = inputs.iter().map(|input| input.node).collect();
+        let node = match inputs.iter().any(Option::is_some) {
+            true => {
+                let saved = saved.iter().map(|&tensor| (tensor.clone(), tensor.writes())).collect();
+                tape.push(Node { name, rule: rule(), saved, inputs })
+            }
             false => None,
         };
         Ok(Self { value, node, round, tape })

@@ -233,3 +233,22 @@ fn an_error_of_a_custom_operation_reaches_the_caller() {
     let found = error(tape.backward(&y));
     assert!(matches!(found, Error::Tensor(TensorError::ShapeMismatch { op: "reshape", .. })));
 }
+
+#[test]
+fn a_write_between_forward_and_backward_is_an_error() {
+    let tape = Tape::new();
+    let full = |value| Tensor::full(&[2], value, DType::F32, &Device::cpu()).unwrap();
+    let (v, w) = (tape.variable(full(3.0)), tape.constant(full(2.0)));
+    let (scaled, product) = (v.scale(2.0).unwrap(), v.mul(&w).unwrap());
+    // A view of the same memory.
+    w.value().narrow(0, 1, 1).unwrap().fill_(100.0).unwrap();
+    let error = tape.backward(&scaled.add(&product).unwrap().sum().unwrap()).err().unwrap();
+    assert_eq!(error, Error::ChangedInPlace { op: "mul" });
+    assert!(error.to_string().contains("changed in place"), "{error}");
+
+    // What no gradient needs may be written to.
+    let v = tape.variable(full(3.0));
+    let y = v.scale(2.0).unwrap().sum().unwrap();
+    v.value().fill_(0.0).unwrap();
+    assert_eq!(tape.backward(&y).unwrap().get(&v).unwrap().to_vec::<f32>().unwrap(), [2.0, 2.0]);
+}

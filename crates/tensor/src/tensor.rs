@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Device;
 use crate::backend::Memory;
@@ -15,12 +16,19 @@ use crate::shape::Shape;
 /// seen by every view of the same memory; this is how parameters and gradients live in one flat buffer.
 #[derive(Clone)]
 pub struct Tensor {
-    memory: Arc<Memory>,
+    memory: Arc<Shared>,
     shape: Shape,
     strides: Shape,
     offset: usize,
     dtype: DType,
     device: Device,
+}
+
+/// What all views of one memory share.
+struct Shared {
+    memory: Memory,
+    /// How often an operation was asked to write to it.
+    writes: AtomicU64,
 }
 
 impl Tensor {
@@ -33,7 +41,8 @@ impl Tensor {
     /// A dense tensor over memory that a backend made for it.
     pub(crate) fn from_memory(memory: Memory, shape: Shape, dtype: DType, device: &Device) -> Self {
         let strides = shape.row_major_strides();
-        Self { memory: Arc::new(memory), shape, strides, offset: 0, dtype, device: device.clone() }
+        let memory = Arc::new(Shared { memory, writes: AtomicU64::new(0) });
+        Self { memory, shape, strides, offset: 0, dtype, device: device.clone() }
     }
 
     /// A tensor filled with `value`.
@@ -111,6 +120,7 @@ impl Tensor {
                 "the destination must be dense and have as many elements as there are values",
             ));
         }
+        self.note_write();
         self.device.backend().upload(bytemuck::cast_slice(values), self)
     }
 
@@ -146,7 +156,17 @@ impl Tensor {
 
     /// The backend's memory, for backends.
     pub fn memory(&self) -> &Memory {
-        &self.memory
+        &self.memory.memory
+    }
+
+    /// How often this tensor's memory was written in place, through any view of it: whoever keeps a tensor for later
+    /// knows by it whether its values are still the same.
+    pub fn writes(&self) -> u64 {
+        self.memory.writes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_write(&self) {
+        self.memory.writes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The number of elements.
@@ -192,7 +212,7 @@ impl Tensor {
 
     /// Takes the memory out; `None` if another tensor shares it.
     pub(crate) fn into_memory(self) -> Option<Memory> {
-        Arc::into_inner(self.memory)
+        Arc::into_inner(self.memory).map(|shared| shared.memory)
     }
 
     pub(crate) fn view(&self, shape: Shape, strides: Shape, offset: usize) -> Self {

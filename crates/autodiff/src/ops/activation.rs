@@ -9,7 +9,8 @@ impl Var {
     /// `activation(x)`, element by element.
     pub fn activate(&self, activation: Activation) -> Result<Self> {
         let x = self.value().clone();
-        Self::record("activate", x.activate(activation)?, &[self], move |dy, inputs, flow| {
+        let value = x.activate(activation)?;
+        Self::record("activate", value, &[self], &[self.value()], move |dy, inputs, flow| {
             flow.add(inputs[0], x.activate_grad(activation, &dy)?)
         })
     }
@@ -17,7 +18,7 @@ impl Var {
     /// Sets a random share of the elements to 0 and scales the others. The mask is drawn again for the gradient.
     pub fn dropout(&self, dropout: Dropout) -> Result<Self> {
         let value = self.value().dropout(dropout)?;
-        Self::record("dropout", value, &[self], move |dy, inputs, flow| {
+        Self::record("dropout", value, &[self], &[], move |dy, inputs, flow| {
             flow.add(inputs[0], dy.dropout(dropout)?)
         })
     }

@@ -8,7 +8,7 @@ impl Var {
     pub fn add(&self, other: &Self) -> Result<Self> {
         let value = self.value().add(other.value())?;
         let (a, b) = (self.shape().to_vec(), other.shape().to_vec());
-        Self::record("add", value, &[self, other], move |dy, inputs, flow| {
+        Self::record("add", value, &[self, other], &[], move |dy, inputs, flow| {
             flow.add_with(inputs[0], || dy.sum_to(&a))?;
             flow.add_with(inputs[1], || dy.sum_to(&b))
         })
@@ -18,7 +18,7 @@ impl Var {
     pub fn sub(&self, other: &Self) -> Result<Self> {
         let value = self.value().sub(other.value())?;
         let (a, b) = (self.shape().to_vec(), other.shape().to_vec());
-        Self::record("sub", value, &[self, other], move |dy, inputs, flow| {
+        Self::record("sub", value, &[self, other], &[], move |dy, inputs, flow| {
             flow.add_with(inputs[0], || dy.sum_to(&a))?;
             flow.add_with(inputs[1], || dy.scale(-1.0)?.sum_to(&b))
         })
@@ -27,7 +27,8 @@ impl Var {
     /// `a · b`, broadcast.
     pub fn mul(&self, other: &Self) -> Result<Self> {
         let (a, b) = (self.value().clone(), other.value().clone());
-        Self::record("mul", a.mul(&b)?, &[self, other], move |dy, inputs, flow| {
+        let (value, saved) = (a.mul(&b)?, [self.value(), other.value()]);
+        Self::record("mul", value, &[self, other], &saved, move |dy, inputs, flow| {
             flow.add_with(inputs[0], || dy.mul(&b)?.sum_to(a.shape()))?;
             flow.add_with(inputs[1], || dy.mul(&a)?.sum_to(b.shape()))
         })
@@ -36,7 +37,8 @@ impl Var {
     /// `a / b`, broadcast.
     pub fn div(&self, other: &Self) -> Result<Self> {
         let (a, b) = (self.value().clone(), other.value().clone());
-        Self::record("div", a.div(&b)?, &[self, other], move |dy, inputs, flow| {
+        let (value, saved) = (a.div(&b)?, [self.value(), other.value()]);
+        Self::record("div", value, &[self, other], &saved, move |dy, inputs, flow| {
             let da = dy.div(&b)?;
             flow.add_with(inputs[1], || da.mul(&a)?.div(&b)?.scale(-1.0)?.sum_to(b.shape()))?;
             flow.add_with(inputs[0], || da.sum_to(a.shape()))
@@ -46,7 +48,7 @@ impl Var {
     /// `factor · x`
     pub fn scale(&self, factor: f64) -> Result<Self> {
         let value = self.value().scale(factor)?;
-        Self::record("scale", value, &[self], move |dy, inputs, flow| {
+        Self::record("scale", value, &[self], &[], move |dy, inputs, flow| {
             flow.add(inputs[0], dy.scale(factor)?)
         })
     }
@@ -55,7 +57,7 @@ impl Var {
     pub fn sum_axis(&self, axis: usize) -> Result<Self> {
         let value = self.value().sum_axis(axis)?;
         let shape = self.shape().to_vec();
-        Self::record("sum_axis", value, &[self], move |dy, inputs, flow| {
+        Self::record("sum_axis", value, &[self], &[], move |dy, inputs, flow| {
             let mut kept = shape.clone();
             kept[axis] = 1;
             flow.add(inputs[0], dy.reshape(&kept)?.broadcast_to(&shape)?.copy()?)

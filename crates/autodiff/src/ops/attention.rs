@@ -46,10 +46,17 @@ fn attend(
     let output =
         AttentionInputs { query: &query, key: &key, value: &value }.attend(&options.options())?;
     let (options, packed) = (options.clone(), inputs.len() == 1);
-    // Saves queries, keys and values (as views of what they came from), the result, and the softmax's denominators.
-    Var::record("attention", output.y.clone(), inputs, move |dy, inputs, flow| {
-        let views = AttentionInputs { query: &query, key: &key, value: &value };
-        let grads = views.attend_grad(&options.options(), &output, &dy, packed)?;
-        inputs.iter().zip(grads).try_for_each(|(&input, grad)| flow.add(input, grad))
-    })
+    // Queries, keys and values are views of what they came from.
+    let saved = [&query, &key, &value, &output.y, &output.log_sums].map(Tensor::clone);
+    Var::record(
+        "attention",
+        output.y.clone(),
+        inputs,
+        &saved.each_ref(),
+        move |dy, inputs, flow| {
+            let views = AttentionInputs { query: &query, key: &key, value: &value };
+            let grads = views.attend_grad(&options.options(), &output, &dy, packed)?;
+            inputs.iter().zip(grads).try_for_each(|(&input, grad)| flow.add(input, grad))
+        },
+    )
 }

@@ -10,7 +10,7 @@ impl Var {
     pub fn unfold(&self, windows: &Windows) -> Result<Self> {
         let value = self.value().unfold(windows)?;
         let (windows, images) = (*windows, self.shape().to_vec());
-        Self::record("unfold", value, &[self], move |dy, inputs, flow| {
+        Self::record("unfold", value, &[self], &[], move |dy, inputs, flow| {
             flow.add(inputs[0], dy.fold(&windows, &images)?)
         })
     }
@@ -27,7 +27,8 @@ impl Var {
         let value = x.convolution(&w, bias.map(Self::value), &windows)?;
         let mut inputs = vec![self, weight];
         inputs.extend(bias);
-        Self::record("convolution", value, &inputs, move |dy, inputs, flow| {
+        let saved = [self.value(), weight.value()];
+        Self::record("convolution", value, &inputs, &saved, move |dy, inputs, flow| {
             let bias = inputs.get(2).copied().flatten();
             let db = flow.accumulator(bias, &w.shape()[..1], &w)?;
             if let Some(dw) = flow.accumulator(inputs[1], w.shape(), &w)? {

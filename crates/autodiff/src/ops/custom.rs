@@ -47,9 +47,12 @@ pub trait CustomOp: 'static {
 impl Var {
     /// Applies and records an operation of your own. At least one input must be given.
     pub fn custom(op: impl CustomOp, inputs: &[&Self]) -> Result<Self> {
-        let output = op.forward(&inputs.iter().map(|input| input.value()).collect::<Vec<_>>())?;
+        let mut saved: Vec<&Tensor> = inputs.iter().map(|input| input.value()).collect();
+        let output = op.forward(&saved)?;
+        let result = output.clone();
+        saved.push(&result);
         let values: Vec<Tensor> = inputs.iter().map(|input| input.value().clone()).collect();
-        Self::record("custom", output.clone(), inputs, move |dy, inputs, flow| {
+        Self::record("custom", result.clone(), inputs, &saved, move |dy, inputs, flow| {
             let mut grads = op.backward(&values, &output, &dy)?.into_iter();
             for (i, (&input, value)) in inputs.iter().zip(&values).enumerate() {
                 match grads.next() {

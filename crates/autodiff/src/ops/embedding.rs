@@ -20,7 +20,7 @@ impl Var {
         inputs.extend(class);
         let (tokens, width) = (value.shape()[1], value.shape()[2]);
         let first = usize::from(class.is_some());
-        Self::record("embed_tokens", value, &inputs, move |dy, inputs, flow| {
+        Self::record("embed_tokens", value, &inputs, &[], move |dy, inputs, flow| {
             let dsum = match dropout {
                 Some(dropout) => dy.dropout(dropout)?,
                 None => dy,

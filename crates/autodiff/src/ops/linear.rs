@@ -38,12 +38,14 @@ impl Var {
         } else {
             (self.value().linear(weight.value(), &values)?, None)
         };
-        let after = match (derivative, epilogue.dropout) {
-            (Some(derivative), _) => After::Activation(derivative),
+        let mut saved = vec![self.value(), weight.value()];
+        saved.extend(derivative.as_ref());
+        let after = match (&derivative, epilogue.dropout) {
+            (Some(derivative), _) => After::Activation(derivative.clone()),
             (None, Some(dropout)) => After::Dropout(dropout),
             (None, None) => After::Nothing,
         };
-        Self::record_rule("linear", value, &inputs, || {
+        Self::record_rule("linear", value, &inputs, &saved, || {
             Rule::Linear(Box::new(Linear {
                 x: self.value().clone(),
                 weight: weight.value().clone(),
@@ -57,7 +59,8 @@ impl Var {
     /// The matrix product of the last two axes: `[.., M, K]` by `[.., K, N]`.
     pub fn matmul(&self, other: &Self) -> Result<Self> {
         let (a, b) = (self.value().clone(), other.value().clone());
-        Self::record("matmul", a.matmul(&b)?, &[self, other], move |dy, inputs, flow| {
+        let (value, saved) = (a.matmul(&b)?, [self.value(), other.value()]);
+        Self::record("matmul", value, &[self, other], &saved, move |dy, inputs, flow| {
             let last = a.rank() - 1;
             flow.add_with(inputs[0], || dy.matmul(&b.transpose(last - 1, last)?))?;
             flow.add_with(inputs[1], || a.transpose(last - 1, last)?.matmul(&dy))

@@ -9,9 +9,10 @@ impl Var {
     /// The mean cross-entropy of `self [B, K]` with labels `[B]` of `i64`, a scalar. A share `smoothing` of each target
     /// is spread over all classes.
     pub fn cross_entropy(&self, labels: &Tensor, smoothing: f64) -> Result<Self> {
+        let value = self.value().cross_entropy(labels, smoothing)?;
+        let saved = [self.value(), labels];
         let (logits, labels) = (self.value().clone(), labels.clone());
-        let value = logits.cross_entropy(&labels, smoothing)?;
-        Self::record("cross_entropy", value, &[self], move |dy, inputs, flow| {
+        Self::record("cross_entropy", value, &[self], &saved, move |dy, inputs, flow| {
             flow.add(inputs[0], logits.cross_entropy_grad(&labels, smoothing, &dy)?)
         })
     }
@@ -19,10 +20,17 @@ impl Var {
     /// The mean cross-entropy of `self [B, K]` with shares of classes `[B, K]` of the accumulator's type, a scalar; see
     /// [`Tensor::soft_target_cross_entropy`].
     pub fn soft_target_cross_entropy(&self, targets: &Tensor) -> Result<Self> {
+        let value = self.value().soft_target_cross_entropy(targets)?;
+        let saved = [self.value(), targets];
         let (logits, targets) = (self.value().clone(), targets.clone());
-        let value = logits.soft_target_cross_entropy(&targets)?;
-        Self::record("soft_target_cross_entropy", value, &[self], move |dy, inputs, flow| {
-            flow.add(inputs[0], logits.soft_target_cross_entropy_grad(&targets, &dy)?)
-        })
+        Self::record(
+            "soft_target_cross_entropy",
+            value,
+            &[self],
+            &saved,
+            move |dy, inputs, flow| {
+                flow.add(inputs[0], logits.soft_target_cross_entropy_grad(&targets, &dy)?)
+            },
+        )
     }
 }

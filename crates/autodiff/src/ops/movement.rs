@@ -9,7 +9,7 @@ impl Var {
     /// The same elements under another shape.
     pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
         let (value, shape) = (self.value().reshape(shape)?, self.shape().to_vec());
-        Self::record("reshape", value, &[self], move |dy, inputs, flow| {
+        Self::record("reshape", value, &[self], &[], move |dy, inputs, flow| {
             flow.add(inputs[0], dy.reshape(&shape)?)
         })
     }
@@ -21,7 +21,7 @@ impl Var {
         for (to, &from) in order.iter().enumerate() {
             inverse[from] = to;
         }
-        Self::record("permute", value, &[self], move |dy, inputs, flow| {
+        Self::record("permute", value, &[self], &[], move |dy, inputs, flow| {
             flow.add(inputs[0], dy.permute(&inverse)?)
         })
     }
@@ -30,7 +30,7 @@ impl Var {
     pub fn narrow(&self, axis: usize, start: usize, length: usize) -> Result<Self> {
         let value = self.value().narrow(axis, start, length)?;
         let whole = self.shape().to_vec();
-        Self::record("narrow", value, &[self], move |dy, inputs, flow| {
+        Self::record("narrow", value, &[self], &[], move |dy, inputs, flow| {
             if let Some(sum) = flow.accumulator(inputs[0], &whole, &dy)? {
                 let part = sum.narrow(axis, start, length)?;
                 part.copy_(&part.add(&dy)?)?;
@@ -44,7 +44,7 @@ impl Var {
         let values: Vec<&Tensor> = parts.iter().map(|part| part.value()).collect();
         let value = Tensor::concat(&values, axis)?;
         let lengths: Vec<usize> = parts.iter().map(|part| part.shape()[axis]).collect();
-        Self::record("concat", value, parts, move |dy, inputs, flow| {
+        Self::record("concat", value, parts, &[], move |dy, inputs, flow| {
             let mut start = 0;
             for (&input, length) in inputs.iter().zip(lengths) {
                 flow.add_with(input, || dy.narrow(axis, start, length)?.copy())?;
@@ -60,7 +60,7 @@ impl Var {
         if !dtype.is_float() {
             return Ok(self.tape().constant(value));
         }
-        Self::record("to_dtype", value, &[self], move |dy, inputs, flow| {
+        Self::record("to_dtype", value, &[self], &[], move |dy, inputs, flow| {
             flow.add(inputs[0], dy.to_dtype(from)?)
         })
     }

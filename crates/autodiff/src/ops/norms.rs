@@ -10,18 +10,16 @@ impl Var {
     /// row's mean and reciprocal deviation.
     pub fn layer_norm(&self, scale: &Self, shift: &Self, epsilon: f64) -> Result<Self> {
         let (value, statistics) = self.value().layer_norm(scale.value(), shift.value(), epsilon)?;
-        let (inputs, x, scale) =
-            ([self, scale, shift], self.value().clone(), scale.value().clone());
-        Self::record("layer_norm", value, &inputs, move |dy, inputs, flow| {
-            let apart = || Tensor::zeros(scale.shape(), scale.dtype(), scale.device());
+        let (inputs, x, w) = ([self, scale, shift], self.value().clone(), scale.value().clone());
+        let saved = [self.value(), scale.value(), &statistics.clone()];
+        Self::record("layer_norm", value, &inputs, &saved, move |dy, inputs, flow| {
+            let apart = || Tensor::zeros(w.shape(), w.dtype(), w.device());
             // One variable as both scale and shift: its second gradient is added after the first is complete.
             let same = inputs[1].is_some() && inputs[1] == inputs[2];
             let into_shift = if same { None } else { inputs[2] };
-            let dscale =
-                flow.accumulator(inputs[1], scale.shape(), &scale)?.map_or_else(apart, Ok)?;
-            let dshift =
-                flow.accumulator(into_shift, scale.shape(), &scale)?.map_or_else(apart, Ok)?;
-            let dx = x.layer_norm_grad(&scale, &statistics, &dy, &dscale, &dshift)?;
+            let dscale = flow.accumulator(inputs[1], w.shape(), &w)?.map_or_else(apart, Ok)?;
+            let dshift = flow.accumulator(into_shift, w.shape(), &w)?.map_or_else(apart, Ok)?;
+            let dx = x.layer_norm_grad(&w, &statistics, &dy, &dscale, &dshift)?;
             drop(dscale);
             if same {
                 flow.add(inputs[2], dshift)?;
@@ -33,7 +31,7 @@ impl Var {
     /// `exp(x) / Σ exp(x)` over the last axis. Saves the result.
     pub fn softmax(&self) -> Result<Self> {
         let y = self.value().softmax()?;
-        Self::record("softmax", y.clone(), &[self], move |dy, inputs, flow| {
+        Self::record("softmax", y.clone(), &[self], &[&y.clone()], move |dy, inputs, flow| {
             flow.add(inputs[0], y.softmax_grad(&dy)?)
         })
     }

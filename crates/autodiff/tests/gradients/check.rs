@@ -62,7 +62,7 @@ impl Case {
     pub fn check(&self) -> std::result::Result<BTreeSet<String>, String> {
         let failed = |error: Error| error.to_string();
         let count = self.inputs.len();
-        let all = self.run(|_| Role::Variable).map_err(failed)?;
+        let all = self.run(|_| Role::Variable, None).map_err(failed)?;
         let gradients: Option<Vec<Tensor>> = all.gradients.iter().cloned().collect();
         let gradients = gradients.ok_or("an input got no gradient")?;
         let value = |inputs: &[Tensor]| {
@@ -81,7 +81,7 @@ impl Case {
                 if (0..count).all(|i| role(i) == Role::Constant) {
                     continue;
                 }
-                let run = self.run(role).map_err(failed)?;
+                let run = self.run(role, None).map_err(failed)?;
                 for (i, (found, expected)) in run.gradients.iter().zip(&gradients).enumerate() {
                     let expected = (role(i) == Role::Variable).then_some(expected);
                     if !close(found.as_ref(), expected, 0.0) {
@@ -92,10 +92,25 @@ impl Case {
                 }
             }
         }
-        let run = self.run(|_| Role::Parameter).map_err(failed)?;
+        let run = self.run(|_| Role::Parameter, None).map_err(failed)?;
         for (i, (found, expected)) in run.gradients.iter().zip(&gradients).enumerate() {
             if !close(found.as_ref(), Some(expected), BEFORE) {
                 return Err(format!("gradient of input {i} differs where it is a parameter"));
+            }
+        }
+        for changed in 0..count {
+            // What was needed is missed; what was not changes nothing.
+            match self.run(|_| Role::Variable, Some(changed)) {
+                Err(Error::ChangedInPlace { .. }) => {}
+                Err(other) => return Err(failed(other)),
+                Ok(run) => {
+                    let same = run.gradients.iter().zip(&gradients);
+                    if !same.into_iter().all(|(found, g)| close(found.as_ref(), Some(g), 0.0)) {
+                        return Err(format!(
+                            "a write to input {changed} changed a gradient unseen"
+                        ));
+                    }
+                }
             }
         }
         let names =
@@ -110,20 +125,24 @@ impl Case {
         y.mul(&weights)?.sum()
     }
 
-    fn run(&self, role: impl Fn(usize) -> Role) -> Result<Run> {
+    /// Gradients with inputs in these roles; one of them may be written to before backward.
+    fn run(&self, role: impl Fn(usize) -> Role, changed: Option<usize>) -> Result<Run> {
         let tape = Tape::new();
         let (mut inputs, mut buffers) = (Vec::new(), Vec::new());
         for (i, x) in self.inputs.iter().enumerate() {
             let buffer = Tensor::full(x.shape(), BEFORE, x.dtype(), x.device())?;
             inputs.push(match role(i) {
-                Role::Constant => tape.constant(x.clone()),
-                Role::Variable => tape.variable(x.clone()),
-                Role::Parameter => tape.parameter(x.clone(), buffer.clone())?,
+                Role::Constant => tape.constant(x.copy()?),
+                Role::Variable => tape.variable(x.copy()?),
+                Role::Parameter => tape.parameter(x.copy()?, buffer.clone())?,
             });
             buffers.push(buffer);
         }
         let y = self.loss(&inputs)?;
         let operations = format!("{tape:?}");
+        if let Some(i) = changed {
+            inputs[i].value().fill_(1e3)?;
+        }
         let gradients = tape.backward(&y)?;
         let found =
             inputs.iter().zip(buffers).enumerate().map(|(i, (input, buffer))| match role(i) {

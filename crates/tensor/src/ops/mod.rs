@@ -84,7 +84,7 @@ fn expect_shape(
     Err(Error::ShapeMismatch { op, lhs: tensor.shape().to_vec(), rhs: shape.to_vec(), rule })
 }
 
-/// Can `to` be written while `inputs` are read?
+/// Can `to` be written while `inputs` are read? If so, it will be.
 fn expect_writable(op: &'static str, to: &Tensor, inputs: &[&Tensor]) -> Result<()> {
     if !to.is_contiguous() {
         return Err(to.shape_error(op, "the destination must be dense; it is a view with gaps"));
@@ -92,6 +92,7 @@ fn expect_writable(op: &'static str, to: &Tensor, inputs: &[&Tensor]) -> Result<
     if inputs.iter().any(|input| input.shares_memory_with(to)) {
         return Err(Error::Aliased { op });
     }
+    to.note_write();
     Ok(())
 }
 

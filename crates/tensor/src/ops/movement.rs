@@ -37,6 +37,7 @@ impl Tensor {
 
     /// Sets every element, for every view of this memory.
     pub fn fill_(&self, value: f64) -> Result<()> {
+        self.note_write();
         self.device().backend().fill(self, value)
     }
 
@@ -48,6 +49,7 @@ impl Tensor {
         if self.shares_memory_with(other) {
             return Err(Error::Aliased { op: OP });
         }
+        self.note_write();
         self.device().backend().copy(other, self)
     }
 
