@@ -1,5 +1,7 @@
 //! The error type of this crate.
 
+use vitrine_tensor::DType;
+
 /// What can go wrong while recording or differentiating.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -33,9 +35,22 @@ pub enum Error {
     /// A custom operation failed.
     #[error("{op}: {message}")]
     Custom { op: String, message: String },
-    /// A custom operation gave a wrong number or shape of gradients.
-    #[error("{op}: the gradient of input {input} must have the shape {expected:?}, not {found:?}")]
-    CustomGradient { op: String, input: usize, expected: Vec<usize>, found: Vec<usize> },
+    /// A custom operation gave more or fewer gradients than it has inputs.
+    #[error(
+        "{op}: {found} gradients were given for {expected} inputs; `None` stands for one that is not there"
+    )]
+    CustomGradients { op: String, expected: usize, found: usize },
+    /// A custom operation gave a gradient of another shape or type than its input's.
+    #[error(
+        "{op}: the gradient of input {input} must have its shape and type, {:?} of {}, not {:?} of {}",
+        .expected.0, .expected.1, .found.0, .found.1
+    )]
+    CustomGradient {
+        op: String,
+        input: usize,
+        expected: (Vec<usize>, DType),
+        found: (Vec<usize>, DType),
+    },
 }
 
 /// The result of a recorded operation.

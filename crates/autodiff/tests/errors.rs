@@ -185,21 +185,28 @@ fn a_custom_operations_gradients_must_fit_its_inputs() {
         let gradients = tape.backward(&z)?;
         Ok::<_, Error>([x, y].map(|v| gradients.get(&v).map(|g| g.to_vec::<f64>().unwrap())))
     };
-    let wrong = |input, expected, found| {
-        let op = "told".to_owned();
-        Err(Error::CustomGradient { op, input, expected, found })
-    };
+    let op = || "told".to_owned();
     let fits = || Some(tensor(&[5.0, 6.0]));
     assert_eq!(
         run(vec![fits(), Some(tensor(&[7.0]))]),
         Ok([Some(vec![5.0, 6.0]), Some(vec![7.0])])
     );
     assert_eq!(run(vec![fits(), None]), Ok([Some(vec![5.0, 6.0]), None]));
-    assert_eq!(run(vec![]), wrong(0, vec![2], vec![]));
-    assert_eq!(run(vec![fits()]), wrong(1, vec![1], vec![]));
-    assert_eq!(run(vec![fits(), fits()]), wrong(1, vec![1], vec![2]));
+    for grads in [vec![], vec![fits()], vec![fits(), None, None]] {
+        let found = grads.len();
+        assert_eq!(run(grads), Err(Error::CustomGradients { op: op(), expected: 2, found }));
+    }
+    let (expected, narrow) =
+        ((vec![1], DType::F64), Some(tensor(&[7.0]).to_dtype(DType::F32).unwrap()));
+    for (grad, found) in [(fits(), (vec![2], DType::F64)), (narrow, (vec![1], DType::F32))] {
+        let wrong = Error::CustomGradient { op: op(), input: 1, expected: expected.clone(), found };
+        assert_eq!(run(vec![fits(), grad]), Err(wrong));
+    }
     let message = run(vec![fits(), fits()]).unwrap_err().to_string();
-    assert_eq!(message, "told: the gradient of input 1 must have the shape [1], not [2]");
+    assert_eq!(
+        message,
+        "told: the gradient of input 1 must have its shape and type, [1] of f64, not [2] of f64"
+    );
 }
 
 #[test]

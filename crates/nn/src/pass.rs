@@ -125,7 +125,8 @@ impl<'a> Pass<'a> {
     /// What this pass computes with, for an operation that runs a part of it again in backward.
     pub(crate) fn replay(&self) -> Result<Replay> {
         let (parameters, values) = (self.parameters.clone(), self.values()?.clone());
-        Ok(Replay { parameters, values, masks: self.masks })
+        let writes = values.writes();
+        Ok(Replay { parameters, values, writes, masks: self.masks })
     }
 
     /// Differentiates a scalar of this pass: adds to the gradients of the parameters.
@@ -138,6 +139,8 @@ impl<'a> Pass<'a> {
 pub(crate) struct Replay {
     parameters: Parameters,
     values: Tensor,
+    /// The writes to the values before the first run.
+    writes: u64,
     masks: Option<(u64, u64)>,
 }
 
@@ -147,9 +150,13 @@ impl Replay {
         self.pass(Tape::inference(), false)
     }
 
-    /// The second run, with the same values and masks. Gradients of parameters are added to the same buffer.
-    pub(crate) fn again(&self) -> Pass<'_> {
-        self.pass(Tape::new(), true)
+    /// The second run, with the same values and masks: an error if they are no longer the same. Gradients of parameters
+    /// are added to the same buffer.
+    pub(crate) fn again(&self, op: &'static str) -> vitrine_autodiff::Result<Pass<'_>> {
+        match self.values.writes() == self.writes {
+            true => Ok(self.pass(Tape::new(), true)),
+            false => Err(vitrine_autodiff::Error::ChangedInPlace { op }),
+        }
     }
 
     fn pass(&self, tape: Tape, again: bool) -> Pass<'_> {

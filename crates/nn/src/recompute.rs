@@ -21,6 +21,8 @@ pub fn recompute(
     Ok(Var::custom(Recomputed { part, replay: pass.replay()? }, &[x])?)
 }
 
+const NAME: &str = "recomputed part";
+
 struct Recomputed<F> {
     part: F,
     replay: Replay,
@@ -28,7 +30,7 @@ struct Recomputed<F> {
 
 impl<F: Fn(&Pass<'_>, &Var) -> Result<Var> + 'static> CustomOp for Recomputed<F> {
     fn name(&self) -> &str {
-        "recomputed part"
+        NAME
     }
 
     fn forward(&self, inputs: &[&Tensor]) -> Result<Tensor, Error> {
@@ -44,7 +46,7 @@ impl<F: Fn(&Pass<'_>, &Var) -> Result<Var> + 'static> CustomOp for Recomputed<F>
         _: &Tensor,
         dy: &Tensor,
     ) -> Result<Vec<Option<Tensor>>, Error> {
-        let pass = self.replay.again();
+        let pass = self.replay.again(NAME)?;
         let x = pass.tape().variable(inputs[0].clone());
         let y = (self.part)(&pass, &x).map_err(failed)?;
         let grads = pass.tape().backward_from(&y, dy.clone())?;
@@ -56,6 +58,6 @@ fn failed(error: crate::Error) -> Error {
     match error {
         crate::Error::Autodiff(error) => error,
         crate::Error::Tensor(error) => error.into(),
-        other => Error::Custom { op: "recomputed part".into(), message: other.to_string() },
+        other => Error::Custom { op: NAME.into(), message: other.to_string() },
     }
 }

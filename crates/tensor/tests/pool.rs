@@ -81,6 +81,21 @@ fn dropped_buffers_are_taken_again_and_trimmed_ones_are_not() {
 }
 
 #[test]
+fn a_program_that_meets_many_sizes_does_not_keep_them_all() {
+    let device = Device::new(CpuBackend::default());
+    let mut largest = 0;
+    for n in (1..200).map(|n| n * 4096) {
+        drop(Tensor::zeros(&[n], DType::U8, &device).unwrap());
+        largest = largest.max(n);
+        assert!(cpu(&device).idle_bytes() <= 2 * largest.next_multiple_of(64), "after {n} bytes");
+    }
+    // The last ones are kept.
+    let fresh = cpu(&device).fresh_allocations();
+    drop(Tensor::zeros(&[largest], DType::U8, &device).unwrap());
+    assert_eq!(cpu(&device).fresh_allocations(), fresh);
+}
+
+#[test]
 fn a_view_keeps_the_buffer_alive() {
     let device = Device::new(CpuBackend::default());
     let view = {

@@ -72,6 +72,9 @@ impl Var {
 
     /// The sum of all elements, a scalar.
     pub fn sum(&self) -> Result<Self> {
-        self.reshape(&[self.value().elements()])?.sum_axis(0)
+        let (value, shape) = (self.value().sum()?, self.shape().to_vec());
+        Self::record("sum", value, &[self], &[], move |dy, inputs, flow| {
+            flow.add(inputs[0], dy.broadcast_to(&shape)?.copy()?)
+        })
     }
 }

@@ -32,6 +32,15 @@ impl Var {
     /// Attention of queries `self [B, Q, D]` on keys and values side by side, `key_value [B, K, 2D]`; `[B, Q, D]`.
     pub fn attention(&self, key_value: &Self, options: &SelfAttention) -> Result<Self> {
         let width = self.shape().last().copied().unwrap_or(0);
+        if key_value.shape().len() != 3 || key_value.shape()[2] != 2 * width {
+            return Err(vitrine_tensor::Error::ShapeMismatch {
+                op: "attention",
+                lhs: self.shape().to_vec(),
+                rhs: key_value.shape().to_vec(),
+                rule: "queries must be [B, Q, D], keys and values side by side [B, K, 2D]",
+            }
+            .into());
+        }
         let key = key_value.value().narrow(2, 0, width)?;
         let value = key_value.value().narrow(2, width, width)?;
         attend(&[self, key_value], [self.value().clone(), key, value], options)

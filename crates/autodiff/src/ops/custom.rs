@@ -53,18 +53,19 @@ impl Var {
         saved.push(&result);
         let values: Vec<Tensor> = inputs.iter().map(|input| input.value().clone()).collect();
         Self::record("custom", result.clone(), inputs, &saved, move |dy, inputs, flow| {
-            let mut grads = op.backward(&values, &output, &dy)?.into_iter();
-            for (i, (&input, value)) in inputs.iter().zip(&values).enumerate() {
-                match grads.next() {
-                    Some(None) => {}
-                    Some(Some(grad)) if grad.shape() == value.shape() => flow.add(input, grad)?,
-                    wrong => {
-                        let found =
-                            wrong.flatten().map_or(Vec::new(), |grad| grad.shape().to_vec());
-                        let (op, expected) = (op.name().to_owned(), value.shape().to_vec());
-                        return Err(Error::CustomGradient { op, input: i, expected, found });
-                    }
+            let grads = op.backward(&values, &output, &dy)?;
+            let (op, expected, found) = (op.name().to_owned(), values.len(), grads.len());
+            if found != expected {
+                return Err(Error::CustomGradients { op, expected, found });
+            }
+            for (i, (grad, value)) in grads.into_iter().zip(&values).enumerate() {
+                let Some(grad) = grad else { continue };
+                let form = |tensor: &Tensor| (tensor.shape().to_vec(), tensor.dtype());
+                let (expected, found) = (form(value), form(&grad));
+                if found != expected {
+                    return Err(Error::CustomGradient { op, input: i, expected, found });
                 }
+                flow.add(inputs[i], grad)?;
             }
             Ok(())
         })

@@ -29,8 +29,11 @@ pub(crate) enum Rule {
     /// Backward may give the gradient for the value before the activation.
     Linear(Box<Linear>),
     /// Any other operation's: what it saves is what the function holds.
-    Function(Box<dyn FnOnce(Tensor, &Inputs, &mut Flow) -> Result<()>>),
+    Function(Box<Backward>),
 }
+
+/// Hands the gradient of an operation's result on to its inputs.
+type Backward = dyn FnOnce(Tensor, &Inputs, &mut Flow) -> Result<()>;
 
 impl Rule {
     /// Hands the gradient of the result on to the inputs.

@@ -35,7 +35,7 @@ pub fn cases() -> Vec<Case> {
         case("scale", "of a transposed tensor, by 0", &[&[3, 5]], |x| {
             x[0].permute(&[1, 0])?.scale(0.0)
         }),
-        case("sum_axis", "all", &[&[2, 3, 5]], |x| x[0].sum()),
+        case("sum", "all", &[&[2, 3, 5]], |x| x[0].sum()),
         case("sum_axis", "of a vector", &[&[7]], |x| x[0].sum_axis(0)),
         case("sum_axis", "axis of extent 1", &[&[3, 1, 2]], |x| x[0].sum_axis(1)),
         case("sum_axis", "of a transposed tensor", &[&[2, 3, 5]], |x| {

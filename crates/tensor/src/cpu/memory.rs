@@ -1,6 +1,6 @@
 //! Host memory: cache-line aligned buffers that a pool hands out again, so that a training step touches no fresh pages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -157,11 +157,49 @@ fn elements_mut<T: Element>(bytes: &mut [u8]) -> &mut [T] {
 /// Buffers that are not in use, by their size in bytes.
 ///
 /// A fresh buffer costs as much as the arithmetic on it (the kernel zeroes its pages when they are first touched), so
-/// a training step takes the buffers of the step before.
+/// a training step takes the buffers of the step before. No more than twice as many bytes wait as were ever in use at
+/// once: beyond that those go that have waited longest, as a program that meets many sizes needs few of them again.
 #[derive(Default)]
 pub(crate) struct Pool {
-    free: Mutex<BTreeMap<usize, Vec<Buffer>>>,
+    state: Mutex<State>,
     fresh: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    /// Those of one size in the order in which they came, each with the number of buffers that came before it.
+    free: BTreeMap<usize, VecDeque<(u64, Buffer)>>,
+    came: u64,
+    idle_bytes: usize,
+    used_bytes: usize,
+    most_used_bytes: usize,
+}
+
+impl State {
+    /// The buffer of this size that came last, which may still be in a cache.
+    fn take(&mut self, size: usize) -> Option<Buffer> {
+        let waiting = self.free.get_mut(&size)?;
+        let (_, buffer) = waiting.pop_back()?;
+        if waiting.is_empty() {
+            self.free.remove(&size);
+        }
+        self.idle_bytes -= size;
+        Some(buffer)
+    }
+
+    /// Gives the buffer back to the system that has waited longest.
+    fn drop_oldest(&mut self) {
+        let came = |waiting: &VecDeque<(u64, Buffer)>| waiting.front().map(|(came, _)| *came);
+        let oldest = self.free.iter().min_by_key(|(_, waiting)| came(waiting));
+        let Some(size) = oldest.map(|(&size, _)| size) else { return };
+        if let Some(waiting) = self.free.get_mut(&size) {
+            waiting.pop_front();
+            if waiting.is_empty() {
+                self.free.remove(&size);
+            }
+        }
+        self.idle_bytes -= size;
+    }
 }
 
 impl Pool {
@@ -170,16 +208,10 @@ impl Pool {
     pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Option<HostMemory> {
         let size = Buffer::size_for(bytes);
         let found = {
-            let mut free = self.free.lock();
-            let size = free.range(size..=size.saturating_mul(2)).next().map(|(&size, _)| size);
-            size.and_then(|size| {
-                let stack = free.get_mut(&size)?;
-                let buffer = stack.pop();
-                if stack.is_empty() {
-                    free.remove(&size);
-                }
-                buffer
-            })
+            let mut state = self.state.lock();
+            let fits = state.free.range(size..=size.saturating_mul(2)).next();
+            let fits = fits.map(|(&size, _)| size);
+            fits.and_then(|size| state.take(size))
         };
         let buffer = match found {
             Some(buffer) => buffer,
@@ -189,6 +221,11 @@ impl Pool {
                 fresh
             }
         };
+        {
+            let mut state = self.state.lock();
+            state.used_bytes += buffer.bytes().len();
+            state.most_used_bytes = state.most_used_bytes.max(state.used_bytes);
+        }
         let pool = Some(self.clone());
         let bytes = RwLock::new(Bytes::Pooled(buffer));
         Some(HostMemory { bytes, packed: PackedWeights::default(), pool })
@@ -196,19 +233,30 @@ impl Pool {
 
     fn give_back(&self, buffer: Buffer) {
         let size = buffer.bytes().len();
-        if size > 0 {
-            self.free.lock().entry(size).or_default().push(buffer);
+        if size == 0 {
+            return;
+        }
+        let mut state = self.state.lock();
+        state.used_bytes -= size;
+        state.idle_bytes += size;
+        state.came += 1;
+        let came = state.came;
+        state.free.entry(size).or_default().push_back((came, buffer));
+        while state.idle_bytes > 2 * state.most_used_bytes {
+            state.drop_oldest();
         }
     }
 
     /// Gives all free buffers back to the system.
     pub(crate) fn trim(&self) {
-        self.free.lock().clear();
+        let mut state = self.state.lock();
+        state.free.clear();
+        state.idle_bytes = 0;
     }
 
     /// Overwrites all free buffers with NaN, so that a test sees an operation that leaves a part unwritten.
     pub(crate) fn poison(&self) {
-        for buffer in self.free.lock().values_mut().flatten() {
+        for (_, buffer) in self.state.lock().free.values_mut().flatten() {
             buffer.bytes_mut().fill(0xff);
         }
     }
@@ -220,6 +268,6 @@ impl Pool {
 
     /// Bytes in free buffers.
     pub(crate) fn idle_bytes(&self) -> usize {
-        self.free.lock().iter().map(|(size, buffers)| size * buffers.len()).sum()
+        self.state.lock().idle_bytes
     }
 }

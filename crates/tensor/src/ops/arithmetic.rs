@@ -59,6 +59,7 @@ impl Tensor {
 
     /// `factor · x`
     pub fn scale(&self, factor: f64) -> Result<Self> {
+        same_float("scale", self, &[])?;
         let out = Self::zeros(self.shape(), self.dtype(), self.device())?;
         out.add_scaled_(self, factor)?;
         Ok(out)
@@ -77,10 +78,13 @@ impl Tensor {
 
     /// The sum over one axis, which is dropped.
     pub fn sum_axis(&self, axis: usize) -> Result<Self> {
-        const OP: &str = "sum_axis";
-        let device = same_float(OP, self, &[])?;
+        self.sum_over("sum_axis", axis)
+    }
+
+    fn sum_over(&self, op: &'static str, axis: usize) -> Result<Self> {
+        let device = same_float(op, self, &[])?;
         if axis >= self.rank() {
-            return Err(self.shape_error(OP, "the axis must be among the tensor's"));
+            return Err(self.shape_error(op, "the axis must be among the tensor's"));
         }
         let (before, after) = (&self.shape()[..axis], &self.shape()[axis + 1..]);
         let [outer, inner] = [before, after].map(|dims| dims.iter().product());
@@ -93,28 +97,29 @@ impl Tensor {
 
     /// The sum of all elements, a scalar.
     pub fn sum(&self) -> Result<Self> {
-        self.reshape(&[self.elements()])?.sum_axis(0)
+        self.reshape(&[self.elements()])?.sum_over("sum", 0)
     }
 
     /// Sums over the axes that broadcasting added or stretched, so that the result has `shape`: the gradient of
     /// [`Tensor::broadcast_to`].
     pub fn sum_to(&self, shape: &[usize]) -> Result<Self> {
+        const OP: &str = "sum_to";
         const RULE: &str = "the shape must broadcast to the tensor's";
         let Some(added) = self.rank().checked_sub(shape.len()) else {
-            return expect_shape("sum_to", self, shape, RULE).map(|()| self.clone());
+            return expect_shape(OP, self, shape, RULE).map(|()| self.clone());
         };
         let mut out = self.clone();
         for _ in 0..added {
-            out = out.sum_axis(0)?;
+            out = out.sum_over(OP, 0)?;
         }
         for (axis, &extent) in shape.iter().enumerate() {
             if extent == 1 && out.shape()[axis] != 1 {
                 let mut dims = out.shape().to_vec();
                 dims[axis] = 1;
-                out = out.sum_axis(axis)?.reshape(&dims)?;
+                out = out.sum_over(OP, axis)?.reshape(&dims)?;
             }
         }
-        expect_shape("sum_to", &out, shape, RULE)?;
+        expect_shape(OP, &out, shape, RULE)?;
         Ok(out)
     }
 }
