@@ -97,7 +97,8 @@ fn a_picture_is_turned_upright() {
     plain.decode("plain", JPEG, 1 << 20).unwrap();
     let [_, height, width] = plain.shape;
     let (h, w) = (height - 1, width - 1);
-    let from: [fn(usize, usize, usize, usize) -> (usize, usize); 8] = [
+    type From = fn(usize, usize, usize, usize) -> (usize, usize);
+    let from: [From; 8] = [
         |y, x, _, _| (y, x),
         |y, x, _, w| (y, w - x),
         |y, x, h, w| (h - y, w - x),

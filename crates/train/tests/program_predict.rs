@@ -176,7 +176,8 @@ fn weights_of_every_float_type_are_read() {
     let path = folder.path().join("w.safetensors");
     let (_, parameters) = build::model(&tiny_recipe(&[])).unwrap();
     let quarter = |k: usize| (k % 7) as f32 / 4.0 - 0.5;
-    let bytes: [(Dtype, fn(f32) -> Vec<u8>); 4] = [
+    type Bytes = fn(f32) -> Vec<u8>;
+    let bytes: [(Dtype, Bytes); 4] = [
         (Dtype::F64, |x| f64::from(x).to_le_bytes().to_vec()),
         (Dtype::F32, |x| x.to_le_bytes().to_vec()),
         (Dtype::F16, |x| half::f16::from_f32(x).to_le_bytes().to_vec()),
