@@ -25,3 +25,14 @@ fn too_many_axes_or_elements_are_errors() {
     assert!(Shape::new(&[1; 7]).is_err());
     assert!(Shape::new(&[usize::MAX, 2]).is_err());
 }
+
+#[test]
+fn extents_that_cannot_be_counted_are_an_error_also_beside_a_zero() {
+    for dims in
+        [&[1 << 47][..], &[1 << 40, 1 << 40], &[0, 1 << 40, 1 << 40], &[1 << 40, 0, 1 << 40]]
+    {
+        let error = Shape::new(dims).unwrap_err().to_string();
+        assert!(error.contains("below 2^47"), "{dims:?}: {error}");
+    }
+    assert_eq!(Shape::new(&[0, 1 << 46]).unwrap().elements(), 0);
+}
