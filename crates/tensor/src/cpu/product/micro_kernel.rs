@@ -2,6 +2,8 @@
 //! one is here, those of x86-64 are in `avx2` and `avx512`. How matrices become tiles is in `panels` and the module
 //! above.
 
+use std::array::from_fn;
+
 use super::super::number::Real;
 use super::super::simd::simd;
 use super::matrix::MatrixMut;
@@ -70,33 +72,43 @@ pub(super) fn check<A: Real>(
     assert!(tile.to.rows() <= rows && tile.to.columns() <= columns, "a tile's extents");
 }
 
-/// Rows and columns of the portable tile: few enough for 16 registers of 4 numbers.
-const PORTABLE: (usize, usize) = (6, 8);
+/// Numbers that the portable tile works on side by side: a register of every machine.
+const LANES: usize = 4;
+/// Rows of the portable tile, and registers in each. Its sums take 12 of 16 registers, or 24 of the 32 of aarch64.
+const ROWS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
+const VECTORS: usize = 3;
+const COLUMNS: usize = VECTORS * LANES;
 
 /// The kernel of machines without one of their own.
 pub(crate) fn portable<A: Real>() -> MicroKernel<A> {
-    let (rows, columns) = PORTABLE;
-    MicroKernel { rows, columns, pairs: false, tile: portable_tile::<A>, short: Vec::new() }
+    let (rows, columns, tile) = (ROWS, COLUMNS, portable_tile::<A>);
+    MicroKernel { rows, columns, pairs: false, tile, short: Vec::new() }
 }
 
 simd! {
     fn portable_tile<A: Real>(operands: Operands<'_, A>, tile: Tile<'_, A>) {
-        const ROWS: usize = PORTABLE.0;
-        const COLUMNS: usize = PORTABLE.1;
         check(&operands, &tile, ROWS, COLUMNS);
-        let mut sums = [[A::zero(); COLUMNS]; ROWS];
+        let [over_rows, over_depth] = operands.a_strides;
+        let reach = (operands.depth - 1) * over_depth + 1;
+        let rows: [&[A]; ROWS] = from_fn(|i| &operands.a[i * over_rows..][..reach]);
+        let mut sums = [[[A::zero(); LANES]; VECTORS]; ROWS];
         for k in 0..operands.depth {
-            let b = &operands.b[k * operands.b_stride..][..COLUMNS];
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let a = operands.a[i * operands.a_strides[0] + k * operands.a_strides[1]];
-                for (sum, &b) in sums.iter_mut().zip(b) {
-                    *sum = multiply_add(a, b, *sum);
+            // `check` found these words. Were a panic possible in this loop, the sums would live in memory.
+            let Some(b) = operands.b.get(k * operands.b_stride..).and_then(<[A]>::first_chunk) else {
+                break;
+            };
+            let b: &[A; COLUMNS] = b;
+            let b: [[A; LANES]; VECTORS] = from_fn(|j| from_fn(|lane| b[j * LANES + lane]));
+            let a = rows.map(|row| row.get(k * over_depth).copied().unwrap_or(A::zero()));
+            for (sums, a) in sums.iter_mut().zip(a) {
+                for (sum, b) in sums.iter_mut().zip(b) {
+                    *sum = from_fn(|lane| multiply_add(a, b[lane], sum[lane]));
                 }
             }
         }
         let Tile { mut to, add } = tile;
         for (i, sums) in sums.iter().take(to.rows()).enumerate() {
-            for (to, &sum) in to.row(i).iter_mut().zip(sums) {
+            for (to, &sum) in to.row(i).iter_mut().zip(sums.as_flattened()) {
                 *to = if add { *to + sum } else { sum };
             }
         }
