@@ -86,7 +86,7 @@ impl Kernels {
         capability: (i32, i32),
         emulated: bool,
     ) -> Result<Self, Error> {
-        let folder = find_folder()?;
+        let folder = kernels_folder()?;
         let manifest = read_manifest(&folder)?;
         let mut kernels = HashMap::new();
         for entry in manifest.modules {
@@ -129,14 +129,18 @@ fn native_code(module: &ModuleEntry, (major, minor): (i32, i32)) -> Option<&Stri
     module.cubins.get(&best.to_string())
 }
 
-fn find_folder() -> Result<PathBuf, Error> {
+/// The folder that kernels are loaded from.
+pub fn kernels_folder() -> Result<PathBuf, Error> {
     let mut tried = Vec::new();
     if let Some(folder) = std::env::var_os("VITRINE_KERNELS") {
         tried.push(PathBuf::from(folder));
     } else {
         let program = std::env::current_exe().ok();
         tried.extend(program.as_deref().and_then(Path::parent).map(|p| p.join("kernels")));
-        tried.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/kernels"));
+        // Where `cargo xtask kernels` puts them.
+        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        let workspace = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+        tried.push(target.unwrap_or_else(workspace).join("kernels"));
     }
     match tried.iter().find(|folder| folder.join("kernels.json").is_file()) {
         Some(folder) => Ok(folder.clone()),

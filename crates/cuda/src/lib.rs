@@ -11,7 +11,7 @@
 //! ```
 //!
 //! - Kernels lie in `kernels/*.cu`; `cargo xtask kernels` builds them. The backend loads them from `$VITRINE_KERNELS`,
-//!   from `kernels/` beside the program, or from the workspace's `target/kernels`, and refuses those of other sources.
+//!   from `kernels/` beside the program, or from cargo's `target/kernels`, and refuses those of other sources.
 //! - Work goes in order through one stream, so memory that is given back may be used again at once. Batches travel on
 //!   a second stream, from pinned memory, while the step before is still running.
 //! - Nothing waits for the device but [`Tensor::to_vec`] and its like. An error that the device finds later (a label
@@ -44,6 +44,7 @@ use vitrine_tensor::Device;
 
 pub use backend::{Allocator, CudaBackend, MatmulPrecision, Options};
 pub use error::Error;
+pub use kernels::kernels_folder;
 pub use limits::Limits;
 pub use profile::{KernelFigures, Profiling, Work};
 pub use report::{KernelReport, KernelRow};

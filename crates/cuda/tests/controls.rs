@@ -28,14 +28,9 @@ const MODULES: [(&str, &str); 12] = [
     ("sum", "sum"),
 ];
 
-fn kernels() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/kernels");
-    std::env::var_os("VITRINE_KERNELS").map_or(workspace, Into::into)
-}
-
 /// Copies what the emulated device loads, with the kernels of one module made to return at once.
 fn without(module: &str, to: &Path) {
-    for entry in fs::read_dir(kernels()).unwrap() {
+    for entry in fs::read_dir(vitrine_cuda::kernels_folder().unwrap()).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         if name == "kernels.json" || name.ends_with(".ptx") {

@@ -15,12 +15,7 @@ const COLUMNS: usize = 40;
 
 /// The PTX of the module that has the kernel.
 fn module() -> String {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/kernels");
-    let folder = std::env::var_os("VITRINE_KERNELS").map_or(workspace, Into::into);
-    let file = folder.join("sum.ptx");
-    fs::read_to_string(&file).unwrap_or_else(|error| {
-        panic!("{}: {error}; build the kernels with `cargo xtask kernels`", file.display())
-    })
+    fs::read_to_string(vitrine_cuda::kernels_folder().unwrap().join("sum.ptx")).unwrap()
 }
 
 /// The module with the kernel's lines changed: `edit` gives a line's new text, or `None` to leave it out.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use vitrine_cuda::{CudaBackend, KernelReport, Profiling};
 use vitrine_data::Batch;
 use vitrine_nn::{InputSpec, Model, Optimizer, Parameters, Pass, clip_grad_norm};
-use vitrine_tensor::StreamKey;
+use vitrine_tensor::{StreamKey, Tensor};
 
 use crate::build;
 use crate::error::{Result, TrainError};
@@ -20,7 +20,8 @@ use crate::recipe::{Recipe, Training};
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Work {
-    /// Upload a batch, zero the gradients, forward, loss, backward, one step of the optimizer.
+    /// Zero the gradients; upload a batch, forward, loss, backward (as often as gradients are accumulated); one step of
+    /// the optimizer.
     TrainStep,
     /// Upload a batch, forward without dropout and gradients, read the loss.
     Forward,
@@ -106,34 +107,52 @@ impl Bench {
         &self.parameters
     }
 
-    /// Does the work once, to the end on any device; gives the loss. Gradients are not accumulated over batches,
-    /// whatever the recipe says.
+    /// Does the work once, to the end on any device; gives the loss. A step has as many batches as the recipe
+    /// accumulates; each is the same one.
     pub fn step(&mut self) -> Result<f64> {
-        let batch = DeviceBatch::upload(&self.batch, self.parameters.values().device())?;
         match self.work {
-            Work::TrainStep => self.train_step(batch),
+            Work::TrainStep => self.train_step(),
             Work::Forward => {
-                let pass = Pass::inference(&self.parameters);
+                let (batch, pass) = (self.upload()?, Pass::inference(&self.parameters));
                 let output = self.model.forward(&pass, &pass.constant(batch.images))?;
                 Ok(output.prediction()?.value().cross_entropy(&batch.labels, 0.0)?.to_scalar()?)
             }
         }
     }
 
-    fn train_step(&mut self, batch: DeviceBatch) -> Result<f64> {
+    fn upload(&self) -> Result<DeviceBatch> {
+        DeviceBatch::upload(&self.batch, self.parameters.values().device())
+    }
+
+    fn train_step(&mut self) -> Result<f64> {
         self.parameters.zero_grads()?;
-        let pass = Pass::training(&self.parameters, self.training.run.seed, self.steps_done);
-        let output = self.model.forward(&pass, &pass.constant(batch.images.clone()))?;
-        let loss = self.objective.loss(&output, &batch)?;
-        drop((output, batch));
-        pass.backward(&loss)?;
+        let mut losses = Vec::new();
+        let batches = self.batches_in_step() as u64;
+        for number in self.steps_done * batches..(self.steps_done + 1) * batches {
+            let batch = self.upload()?;
+            let pass = Pass::training(&self.parameters, self.training.run.seed, number);
+            let output = self.model.forward(&pass, &pass.constant(batch.images.clone()))?;
+            let loss = self.objective.loss(&output, &batch)?;
+            drop((output, batch));
+            losses.push(loss.value().clone());
+            let loss = if batches > 1 { loss.scale(1.0 / batches as f64)? } else { loss };
+            pass.backward(&loss)?;
+        }
         if self.training.optimizer.clip_norm > 0.0 {
             clip_grad_norm(&self.parameters, self.training.optimizer.clip_norm)?;
         }
         self.optimizer.step(&self.parameters, self.training.optimizer.learning_rate)?;
         self.steps_done += 1;
         // Read last, so that a device has finished all that was asked of it.
-        Ok(loss.value().to_scalar()?)
+        let losses: Vec<f64> = losses.iter().map(Tensor::to_scalar).collect::<Result<_, _>>()?;
+        Ok(losses.iter().sum::<f64>() / batches as f64)
+    }
+
+    fn batches_in_step(&self) -> usize {
+        match self.work {
+            Work::TrainStep => self.training.optimizer.accumulation,
+            Work::Forward => 1,
+        }
     }
 
     /// What each kernel of the CUDA device does in a step, on average over `steps` steps (at least one) after `warmup`
@@ -176,7 +195,8 @@ impl Bench {
             times.push(1000.0 * start.elapsed().as_secs_f64());
         }
         times.sort_by(f64::total_cmp);
-        let (median, batch_size) = (median(&times), self.batch.labels.len());
+        let median = median(&times);
+        let batch_size = self.batch.labels.len() * self.batches_in_step();
         Ok(BenchFigures {
             program: format!("vitrine {}", env!("CARGO_PKG_VERSION")),
             what: self.work.name(),

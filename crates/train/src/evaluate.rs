@@ -1,5 +1,7 @@
 //! Evaluation: logits of a data set, and the figures that are made from them. How they look on a screen is not here.
 
+use std::ops::ControlFlow;
+
 use serde::Serialize;
 use vitrine_data::Loader;
 use vitrine_nn::{Model, Parameters, Pass};
@@ -27,13 +29,14 @@ pub fn count_correct(logits: &Tensor, labels: &[i64]) -> Result<u64> {
     Ok(rows.filter(|(row, label)| largest(row) as i64 == **label).count() as u64)
 }
 
-/// A model's figures over a data set, dropout off. `seen` is told after each batch how many batches are done.
+/// A model's figures over a data set, dropout off. `seen` is told after each batch how many batches are done; `None` if
+/// it breaks off.
 pub fn evaluate(
     model: &dyn Model,
     parameters: &Parameters,
     loader: &Loader,
-    mut seen: impl FnMut(u64),
-) -> Result<Evaluation> {
+    mut seen: impl FnMut(u64) -> ControlFlow<()>,
+) -> Result<Option<Evaluation>> {
     let names = loader.dataset().class_names();
     let mut tally = Tally::new(names.len());
     for (done, batch) in (1..).zip(loader.epoch(0, 0)) {
@@ -45,9 +48,11 @@ pub fn evaluate(
         tally.loss += loss * batch.labels.len() as f64;
         tally.add(&output.value().to_f64_vec()?, &batch.labels);
         loader.recycle(batch);
-        seen(done);
+        if seen(done).is_break() {
+            return Ok(None);
+        }
     }
-    Ok(tally.figures(names))
+    Ok(Some(tally.figures(names)))
 }
 
 /// A model's figures on a data set.

@@ -72,6 +72,9 @@ struct PendingBatch {
     step: u64,
 }
 
+/// Figures of no more batches wait on the device, however seldom they are asked for: each has its logits with it.
+const MOST_PENDING: usize = 32;
+
 /// The folder of the last checkpoint, in a run's folder.
 pub const LAST: &str = "last";
 /// The folder of the checkpoint with the best validation accuracy, in a run's folder.
@@ -267,6 +270,14 @@ impl Trainer {
                 return Err(self.stopped_by(error, done, sink));
             }
             self.update(rate)?;
+            let every = self.training.run.log_every.max(1);
+            let due = self.position.batches / every > done.batches / every;
+            if (due || self.pending.len() >= MOST_PENDING)
+                && let Err(error) = self.read_pending(sink)
+            {
+                let now = self.position.clone();
+                return Err(self.stopped_by(error, now, sink));
+            }
             self.position.sums.seconds = before + started.elapsed().as_secs_f64();
             let stopping = stop.load(Ordering::Relaxed);
             let every = self.training.run.checkpoint_every;
@@ -281,9 +292,10 @@ impl Trainer {
         }
         drop(loaded);
         self.read_pending(sink)?;
-        self.finish_epoch(rate, started, before, sink)?;
-        let stopping = stop.load(Ordering::Relaxed);
-        Ok(if stopping { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        self.finish_epoch(rate, (started, before), sink, &|| match stop.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
     }
 
     /// The gradient over a group of batches, of the mean loss of all their images. The weights stay as they are.
@@ -299,8 +311,7 @@ impl Trainer {
         let (first, samples) =
             (self.position.batches * size, self.train.samples_per_epoch() as u64);
         let images_in_group = samples.min(first + group * size) - first;
-        let mut due = false;
-        for left in (0..group).rev() {
+        for _ in 0..group {
             let Some(batch) = loaded.next() else { break };
             let batch = batch?;
             let images = batch.labels.len() as u64;
@@ -322,11 +333,6 @@ impl Trainer {
             let labels = batch.labels.clone();
             self.pending.push(PendingBatch { loss, logits, labels, number, share, step });
             self.train.recycle(batch);
-            due |= number.is_multiple_of(self.training.run.log_every.max(1));
-            // Not within a group: what `stopped_by` goes back to has all figures of the batches before.
-            if due && left == 0 {
-                self.read_pending(sink)?;
-            }
             sink.take(Event::Batch { images })?;
         }
         Ok(())
@@ -362,28 +368,31 @@ impl Trainer {
         }
     }
 
-    /// Reads what is still on the device, whole steps. A loss that is not finite ends the run.
+    /// Reads what is still on the device, whole steps. A loss that is not finite ends the run. Where reading fails,
+    /// nothing was read.
     fn read_pending(&mut self, sink: &mut dyn Sink) -> Result<()> {
-        let mut step_loss = 0.0;
-        let pending = std::mem::take(&mut self.pending);
-        for (i, batch) in pending.iter().enumerate() {
+        let (mut sums, mut step_loss, mut steps) = (self.position.sums, 0.0, Vec::new());
+        for (i, batch) in self.pending.iter().enumerate() {
             let loss = batch.loss.to_scalar()?;
             if !loss.is_finite() {
                 return Err(self.not_finite(loss, batch.number, sink));
             }
-            let sums = &mut self.position.sums;
             sums.images += batch.labels.len() as u64;
             sums.loss += loss * batch.labels.len() as f64;
             sums.correct += count_correct(&batch.logits, &batch.labels)?;
             step_loss += loss * batch.share;
-            if pending.get(i + 1).is_none_or(|next| next.step != batch.step) {
-                let rate = self.schedule.learning_rate(batch.step - 1);
-                let figures = [(TRAIN_LOSS, step_loss), (LEARNING_RATE, rate)];
-                let event = Event::Step { step: batch.step, figures: &figures };
-                self.steps.take(event)?;
-                sink.take(event)?;
-                step_loss = 0.0;
+            if self.pending.get(i + 1).is_none_or(|next| next.step != batch.step) {
+                steps.push((batch.step, std::mem::take(&mut step_loss)));
             }
+        }
+        self.pending.clear();
+        self.position.sums = sums;
+        for (step, loss) in steps {
+            let rate = self.schedule.learning_rate(step - 1);
+            let figures = [(TRAIN_LOSS, loss), (LEARNING_RATE, rate)];
+            let event = Event::Step { step, figures: &figures };
+            self.steps.take(event)?;
+            sink.take(event)?;
         }
         Ok(())
     }
@@ -395,17 +404,24 @@ impl Trainer {
         TrainError::NotFinite { loss, epoch: self.position.epochs + 1, batch, kept }
     }
 
-    /// Validates, writes metrics, checkpoints and report.
+    /// Validates, writes metrics, checkpoints and report. If the run is asked to stop meanwhile, that is done when it goes
+    /// on; if it was before, the epoch is finished.
     fn finish_epoch(
         &mut self,
         learning_rate: f64,
-        started: Instant,
-        before: f64,
+        (started, before): (Instant, f64),
         sink: &mut dyn Sink,
-    ) -> Result<()> {
+        going: &dyn Fn() -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
         let train = self.position.sums;
         let train_seconds = before + started.elapsed().as_secs_f64();
-        let val = evaluate(self.model.as_ref(), &self.parameters, &self.val, |_| {})?;
+        let finishing = going().is_break();
+        let seen = |_| if finishing { ControlFlow::Continue(()) } else { going() };
+        let val = evaluate(self.model.as_ref(), &self.parameters, &self.val, seen)?;
+        let Some(val) = val else {
+            self.save_last(sink)?;
+            return Ok(ControlFlow::Break(()));
+        };
         if !val.loss.is_finite() {
             return Err(self.not_finite(val.loss, self.position.batches, sink));
         }
@@ -433,7 +449,8 @@ impl Trainer {
         }
         self.report.take(event)?;
         self.save_last(sink)?;
-        sink.take(event)
+        sink.take(event)?;
+        Ok(going())
     }
 
     fn save_last(&mut self, sink: &mut dyn Sink) -> Result<()> {

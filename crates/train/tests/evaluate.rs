@@ -1,5 +1,6 @@
 //! The figures of evaluation, counted by hand: a model whose logits are the pixels.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use vitrine_autodiff::Var;
@@ -37,7 +38,7 @@ fn figures<const K: usize>(rows: &[([u8; K], i64)]) -> Evaluation {
     let config = LoaderConfig::new(3, Preprocessing::new(1, (1, K)));
     let loader = Loader::new(Arc::new(data), config).unwrap();
     let parameters = ParameterBuilder::new(0).build(DType::F32, &Device::cpu()).unwrap();
-    evaluate(&Pixels(K), &parameters, &loader, |_| {}).unwrap()
+    evaluate(&Pixels(K), &parameters, &loader, |_| ControlFlow::Continue(())).unwrap().unwrap()
 }
 
 #[test]

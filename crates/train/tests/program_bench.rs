@@ -43,6 +43,26 @@ fn json_has_the_keys_of_the_peer_script() {
 }
 
 #[test]
+fn a_step_has_as_many_batches_as_are_accumulated() {
+    let figures = |more: &[&str]| {
+        let arguments = ["bench", "train-step", "--batch-size=4", "--steps=1", "--json"];
+        vitrine(&tiny(&[&arguments[..], more].concat())).json()
+    };
+    assert_eq!(figures(&[])["batch_size"], 4);
+    assert_eq!(figures(&["--set", "optimizer.accumulation=3"])["batch_size"], 12);
+    // The same batch three times is the same step.
+    let step = |accumulation: &str| {
+        let keys = ["run.batch_size=4", "model.dropout=0", "model.attention_dropout=0"];
+        let keys = [&keys[..], &["model.embedding_dropout=0", accumulation]].concat();
+        let mut bench = Bench::of(&tiny_recipe(&keys), Work::TrainStep).unwrap();
+        (bench.step().unwrap(), bench.parameters().values().to_f64_vec().unwrap())
+    };
+    let (one, three) = (step("optimizer.accumulation=1"), step("optimizer.accumulation=3"));
+    assert!((one.0 - three.0).abs() < 1e-6);
+    assert!(one.1.iter().zip(&three.1).all(|(a, b)| (a - b).abs() < 1e-6));
+}
+
+#[test]
 fn text_is_one_line_with_the_figures() {
     let stdout = vitrine(&tiny(&["bench", "forward", "--batch-size=2", "--steps=1"])).succeeded();
     assert_eq!(stdout.matches('\n').count(), 1);

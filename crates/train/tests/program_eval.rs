@@ -4,6 +4,7 @@ mod vitrine_program;
 
 use std::fs;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -57,7 +58,11 @@ fn figures_equal_those_of_single_images() {
     let (model, parameters) = build::model(&recipe).unwrap();
     let loader = build::loader(&recipe.training, &model.input(), dataset, false).unwrap();
     let mut seen = Vec::new();
-    let found = evaluate(model.as_ref(), &parameters, &loader, |done| seen.push(done)).unwrap();
+    let found = evaluate(model.as_ref(), &parameters, &loader, |done| {
+        seen.push(done);
+        ControlFlow::Continue(())
+    });
+    let found = found.unwrap().unwrap();
     assert_eq!(seen, [1, 2, 3, 4]);
     assert_eq!(found.images, 61);
     assert_eq!(found.confusion, confusion);
@@ -76,7 +81,11 @@ fn a_loss_that_is_not_finite_shows() {
     let dataset = Arc::new(Dataset::synthetic(4, [1, 28, 28], 10, 5).unwrap());
     let loader =
         Loader::new(dataset, LoaderConfig::new(4, Preprocessing::new(1, (28, 28)))).unwrap();
-    assert!(evaluate(model.as_ref(), &parameters, &loader, |_| {}).unwrap().loss.is_nan());
+    let go_on = |_| ControlFlow::Continue(());
+    let found = evaluate(model.as_ref(), &parameters, &loader, go_on).unwrap().unwrap();
+    assert!(found.loss.is_nan());
+    let broken_off = evaluate(model.as_ref(), &parameters, &loader, |_| ControlFlow::Break(()));
+    assert_eq!(broken_off.unwrap(), None);
 }
 
 #[test]

@@ -2,12 +2,16 @@
 
 mod support;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use support::*;
+use vitrine_autodiff::Var;
+use vitrine_nn::{InputSpec, Model, Output, Pass, Table};
+use vitrine_train::build::Parts;
 use vitrine_train::progress::Progress;
 use vitrine_train::sink::{Event, Sink};
-use vitrine_train::trainer::Outcome;
+use vitrine_train::trainer::{Outcome, Trainer};
 
 /// Every kind of state that a run carries from step to step. Dropout is on, and the last batch is short, in all.
 const SETTINGS: [(&str, &[&str]); 5] = [
@@ -86,6 +90,41 @@ fn a_run_stopped_after_any_batch_goes_on_as_if_it_had_not_been() {
             assert_same(&traces(folder.path()), &expected, &case);
         }
     }
+}
+
+/// A model that asks for a stop at its first pass that is no training.
+struct StopsAtValidation(Box<dyn Model>, Arc<AtomicBool>);
+
+impl Model for StopsAtValidation {
+    fn input(&self) -> InputSpec {
+        self.0.input()
+    }
+    fn forward(&self, pass: &Pass<'_>, images: &Var) -> vitrine_nn::Result<Output> {
+        self.1.fetch_or(!pass.is_training(), Ordering::Relaxed);
+        self.0.forward(pass, images)
+    }
+    fn settings(&self) -> vitrine_nn::Result<Table> {
+        self.0.settings()
+    }
+}
+
+#[test]
+fn a_run_stopped_while_it_validates_does_so_when_it_goes_on() {
+    let (data, whole) = (data(), tempfile::tempdir().unwrap());
+    train(tiny(&[]), whole.path(), &data);
+
+    let (folder, recipe) = (tempfile::tempdir().unwrap(), tiny(&[]));
+    let stop = Arc::new(AtomicBool::new(false));
+    let parts = Parts::of(&recipe, data.clone()).unwrap();
+    let model = Box::new(StopsAtValidation(parts.model, stop.clone()));
+    let mut trainer =
+        Trainer::create(Parts { model, ..parts }, &recipe.training, folder.path()).unwrap();
+    let outcome = trainer.run(&mut Progress::silent(), &stop).unwrap();
+    assert_eq!(outcome, Outcome::Interrupted);
+    assert_eq!((trainer.position().epochs, trainer.position().batches), (0, BATCHES as u64));
+    drop(trainer);
+    resume(folder.path(), &data, &[]);
+    assert_same(&traces(folder.path()), &traces(whole.path()), "stopped while it validated");
 }
 
 #[test]

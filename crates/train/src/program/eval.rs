@@ -1,6 +1,7 @@
 //! `vitrine eval`
 
 use std::fmt::Write as _;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -37,10 +38,14 @@ pub fn run(arguments: EvalArguments) -> Result<ExitCode> {
     let figures = with_threads(training.run.threads, || {
         // Draws nothing where the standard error is no terminal.
         let bar = ProgressBar::new(loader.batches_per_epoch() as u64);
-        let figures = evaluate(model.as_ref(), &parameters, &loader, |done| bar.set_position(done));
+        let figures = evaluate(model.as_ref(), &parameters, &loader, |done| {
+            bar.set_position(done);
+            ControlFlow::Continue(())
+        });
         bar.finish_and_clear();
         figures
-    })??;
+    })??
+    .context("nobody breaks it off")?;
     if !figures.loss.is_finite() {
         return Err(TrainError::NotFiniteOutput { what: "loss" }.into());
     }
