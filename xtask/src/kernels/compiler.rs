@@ -58,7 +58,7 @@ impl Environment {
             nvcc: variable("NVCC").map(PathBuf::from),
             cuda_home: variable("CUDA_HOME").map(PathBuf::from),
             path: env::split_paths(&path).collect(),
-            wheels: process::root().join("target").join("nvcc"),
+            wheels: process::target().join("nvcc"),
             python: "python3".into(),
             // The variable is nvcc's own.
             host_compiler: variable("NVCC_CCBIN").map_or("g++".into(), PathBuf::from),

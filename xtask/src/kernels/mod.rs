@@ -75,7 +75,7 @@ fn build(out: Option<PathBuf>) -> Result<BuildOutcome> {
     let start = Instant::now();
     let variable = env::var_os("VITRINE_KERNELS").filter(|value| !value.is_empty());
     let out = out.or(variable.map(PathBuf::from));
-    let out = out.unwrap_or_else(|| process::root().join("target").join("kernels"));
+    let out = out.unwrap_or_else(|| process::target().join("kernels"));
     let out = path::absolute(&out).with_context(|| format!("no folder: {}", out.display()))?;
     let build = Build { sources: &sources, out: &out, compiler: &compiler, rules: &RULES };
     let outcome = build.run()?;

@@ -171,8 +171,7 @@ fn vitrine_command() -> Command {
 /// A peer in Rust is built for this very processor: frameworks advise it, and Vitrine, which is not, chooses at run
 /// time.
 fn crate_command(folder: &Path) -> Command {
-    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| process::root().join("target")).join("peers");
+    let target = process::target().join("peers");
     let mut command = process::cargo();
     command.arg("build").arg("--manifest-path").arg(folder.join("Cargo.toml"));
     command.args(["--release", "--locked", "--target-dir"]).arg(target);

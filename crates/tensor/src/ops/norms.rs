@@ -4,7 +4,7 @@ use super::{expect_accumulator, expect_shape, expect_sum, expect_writable, same_
 use crate::error::{Error, Result};
 use crate::{Shape, Tensor};
 
-/// The statistics of a row that layer norm saves, and the gradients it gives.
+/// Where the gradients of layer norm go.
 pub struct LayerNormGrads<'a> {
     /// `[.., D]`
     pub input: &'a Tensor,
