@@ -22,8 +22,9 @@ __device__ void activate_grad(const T* x, uint32_t activation, const T* dy, T* d
 // y = x · mask
 template <class T>
 __device__ void dropout(const T* x, const Dropout& mask, T* y, uint64_t elements) {
-    for_each_with_factor(elements, mask,
-                         [&](uint64_t i, float factor) { y[i] = from_float<T>(to_float(x[i]) * factor); });
+    for_each_with_factor(elements, mask, [&](uint64_t i, float factor) {
+        y[i] = from_float<T>(dropped(to_float(x[i]), factor));
+    });
 }
 
 #define DEFINE(T, NAME)                                                                                              \

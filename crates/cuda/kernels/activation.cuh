@@ -23,10 +23,11 @@ __device__ inline float2 activation_at(float x, uint32_t activation) {
             return make_float2(x * below, below + x * density);
         }
         case GELU_TANH: {
-            float inside = fminf(fmaxf(x, -GELU_TANH_LIMIT), GELU_TANH_LIMIT);
+            // Not by fminf, which would hide a NaN.
+            float inside = x > GELU_TANH_LIMIT ? GELU_TANH_LIMIT : x < -GELU_TANH_LIMIT ? -GELU_TANH_LIMIT : x;
             float t = tanhf(gelu_tanh_argument(inside));
             float slope = 0.7978845608028654f * (1.0f + 3.0f * 0.044715f * inside * inside);
-            return make_float2(0.5f * x * (1.0f + t), 0.5f * (1.0f + t) + 0.5f * inside * (1.0f - t * t) * slope);
+            return make_float2(0.5f * x * (1.0f + t), 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * slope);
         }
         case RELU: return make_float2(x <= 0.0f ? 0.0f : x, x <= 0.0f ? 0.0f : 1.0f);
         default: return make_float2(x, 1.0f);

@@ -11,7 +11,7 @@ __device__ void embed_tokens(const T* patches, const T* cls, const T* positions,
         uint64_t image = i / sample;
         uint32_t at = uint32_t(i - image * sample);
         float token = at < first ? to_float(cls[at]) : to_float(patches[image * (sample - first) + at - first]);
-        y[i] = from_float<T>((token + to_float(positions[at])) * factor);
+        y[i] = from_float<T>(dropped(token + to_float(positions[at]), factor));
     });
 }
 

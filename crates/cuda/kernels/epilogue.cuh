@@ -37,8 +37,8 @@ __device__ inline void finish_element(float value, uint32_t row, uint32_t column
     value = at.x;
     if (out.dropout.threshold != 0) {
         float factor = dropout_factor(out.dropout.index(first) + column, out.dropout);
-        value *= factor;
-        at.y *= factor;
+        value = dropped(value, factor);
+        at.y = dropped(at.y, factor);
     }
     if (out.ending.through) {
         value *= to_float(out.derivative[first + column]);
@@ -107,10 +107,10 @@ __device__ void drop_slice(float* slice, uint32_t first_row, uint32_t first_colu
             odd = make_float4(dropout_factor(index + 1, dropout), dropout_factor(index + 17, dropout),
                               dropout_factor(index + 33, dropout), dropout_factor(index + 49, dropout));
         }
-        at[0] = make_float2(at[0].x * even.x, at[0].y * odd.x);
-        at[8] = make_float2(at[8].x * even.y, at[8].y * odd.y);
-        at[16] = make_float2(at[16].x * even.z, at[16].y * odd.z);
-        at[24] = make_float2(at[24].x * even.w, at[24].y * odd.w);
+        at[0] = make_float2(dropped(at[0].x, even.x), dropped(at[0].y, odd.x));
+        at[8] = make_float2(dropped(at[8].x, even.y), dropped(at[8].y, odd.y));
+        at[16] = make_float2(dropped(at[16].x, even.z), dropped(at[16].y, odd.z));
+        at[24] = make_float2(dropped(at[24].x, even.w), dropped(at[24].y, odd.w));
         if (!out.derivative) continue;
         T* derivative = out.derivative + first + first_column + column;
         uint32_t columns = out.n - first_column;

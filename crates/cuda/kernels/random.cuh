@@ -40,6 +40,9 @@ __device__ inline float factor_of(uint32_t word, const Dropout& mask) {
     return word >= mask.threshold ? mask.scale : 0.0f;
 }
 
+// A value times its factor. A dropped one is 0, whatever it was.
+__device__ inline float dropped(float value, float factor) { return factor == 0.0f ? 0.0f : value * factor; }
+
 // The factors of the four elements that a counter serves: 64·(counter/16) + counter%16 + {0, 16, 32, 48}.
 __device__ inline float4 dropout_factors(uint64_t counter, const Dropout& mask) {
     if (mask.threshold == 0) return make_float4(mask.scale, mask.scale, mask.scale, mask.scale);

@@ -244,7 +244,7 @@ fn wrong_results_are_seen() {
     let one_key_less = Plan { valid_lens: Some(&[79]), ..plain };
     let other_mask = Plan { dropout: Some(Dropout::new(0.3, key(8))), ..dropped };
     for dtype in [DType::F32, DType::BF16] {
-        let setup = Setup { device: device(), dtype };
+        let setup = Setup::new(&device(), dtype);
         for (plan, expected) in [(plain, one_key_less), (dropped, other_mask)] {
             for comparison in compare(&setup, &plan, &expected).unwrap() {
                 let checked = ["y", "dq", "dk", "dv"].contains(&comparison.output());

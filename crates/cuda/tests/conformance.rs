@@ -2,11 +2,16 @@
 
 use vitrine_cuda::{Allocator, CudaBackend, Options};
 use vitrine_tensor::{DType, Device};
+use vitrine_testkit::run_nonfinite;
+use vitrine_testkit::sweep::{Reach, cases};
+
+fn device() -> Device {
+    let options = Options { allocator: Allocator::Exact, ..Options::default() };
+    Device::new(CudaBackend::new(0, &options).unwrap())
+}
 
 fn conforms(dtype: DType) {
-    let options = Options { allocator: Allocator::Exact, ..Options::default() };
-    let device = Device::new(CudaBackend::new(0, &options).unwrap());
-    let report = vitrine_testkit::run_all(&device, dtype);
+    let report = vitrine_testkit::run_all(&device(), dtype);
     println!("{report}");
     assert!(report.failures.is_empty(), "{report}");
     assert!(report.cases > 500 && report.elements > 1_000_000, "{report}");
@@ -20,4 +25,13 @@ fn f32() {
 #[test]
 fn bf16() {
     conforms(DType::BF16);
+}
+
+#[test]
+fn nan_and_infinities_come_out_where_they_should() {
+    for dtype in [DType::F32, DType::BF16] {
+        let report = run_nonfinite(&device(), dtype, cases(Reach::Few).into_iter().step_by(11));
+        assert!(report.failures.is_empty(), "{report}");
+        assert!(report.cases > 500, "{report}");
+    }
 }

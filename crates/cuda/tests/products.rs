@@ -257,7 +257,7 @@ fn tf32(value: f32) -> f32 {
 #[test]
 fn tf32_rounds_each_factor_to_nearest() {
     let device = device(MatmulPrecision::Tf32);
-    let x = Setup { device: device.clone(), dtype: DType::F32 }.normal(1, &[300, 1]).unwrap();
+    let x = Setup::new(&device, DType::F32).normal(1, &[300, 1]).unwrap();
     let one = Tensor::from_slice(&[1.0f32], &[1, 1], &device).unwrap();
     let values = x.tensor.to_vec::<f32>().unwrap();
     let rounded: Vec<f32> = values.iter().copied().map(tf32).collect();
@@ -278,7 +278,7 @@ fn compare_tf32(name: &'static str, actual: &Tensor, expected: &Sum) -> Comparis
 
 #[test]
 fn tf32_products_are_as_exact_as_their_factors() -> Result<()> {
-    let s = Setup { device: device(MatmulPrecision::Tf32), dtype: DType::F32 };
+    let s = Setup::new(&device(MatmulPrecision::Tf32), DType::F32);
     let input = |stream, shape: [usize; 2], layout| s.laid_out(stream, &shape, layout);
     let rounded = |input: &Input| input.values.mapv(|v| f64::from(tf32(v as f32)));
     // Small and large tiles, whole and odd sizes, parts.

@@ -30,7 +30,20 @@ impl Case {
 
     /// Runs the case once.
     pub fn run(&self, device: &Device, dtype: DType) -> Result<Vec<Comparison>> {
-        (self.run)(&Setup { device: device.clone(), dtype })
+        (self.run)(&Setup::new(device, dtype))
+    }
+
+    /// Runs the case with `value` in place of one number of the input that is made after so many others; `None` if it
+    /// has no more inputs than that.
+    pub(crate) fn run_spoiled(
+        &self,
+        (device, dtype): (&Device, DType),
+        input: usize,
+        value: f64,
+    ) -> Option<std::result::Result<Vec<Comparison>, String>> {
+        let setup = Setup::spoiled(device, dtype, input, value);
+        let result = caught(|| (self.run)(&setup));
+        setup.has_spoiled().then_some(result)
     }
 
     /// Runs the case twice, the second time in buffers that were filled with NaN, and gives the comparisons of the
@@ -41,15 +54,7 @@ impl Case {
         device: &Device,
         dtype: DType,
     ) -> std::result::Result<Vec<Comparison>, String> {
-        let run = || match catch_unwind(AssertUnwindSafe(|| self.run(device, dtype))) {
-            Ok(Ok(comparisons)) => Ok(comparisons),
-            Ok(Err(error)) => Err(format!("error: {error}")),
-            Err(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or(panic.downcast_ref::<&str>().copied());
-                Err(format!("panic: {}", text.unwrap_or("without a message")))
-            }
-        };
+        let run = || caught(|| self.run(device, dtype));
         let bits = |comparisons: &[Comparison]| -> Vec<u64> {
             comparisons.iter().flat_map(|c| c.actual().iter().map(|v| v.to_bits())).collect()
         };
@@ -60,5 +65,20 @@ impl Case {
             return Err("a second run gives other bits".into());
         }
         Ok(second)
+    }
+}
+
+/// An error or a panic as a message.
+fn caught(
+    run: impl FnOnce() -> Result<Vec<Comparison>>,
+) -> std::result::Result<Vec<Comparison>, String> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(comparisons)) => Ok(comparisons),
+        Ok(Err(error)) => Err(format!("error: {error}")),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or(panic.downcast_ref::<&str>().copied());
+            Err(format!("panic: {}", text.unwrap_or("without a message")))
+        }
     }
 }

@@ -124,6 +124,16 @@ impl Comparison {
 
     /// The largest error in parts of what is allowed, or the worst mismatch.
     pub fn verdict(&self) -> std::result::Result<f64, Mismatch> {
+        self.judge(false)
+    }
+
+    /// As [`Comparison::verdict`], for inputs with a NaN or an infinity: where a number that is not finite is expected, one
+    /// must come out, and nowhere else. Which one, infinity minus infinity decides, and so the order of the arithmetic.
+    pub(crate) fn verdict_nonfinite(&self) -> std::result::Result<f64, Mismatch> {
+        self.judge(true)
+    }
+
+    fn judge(&self, nonfinite: bool) -> std::result::Result<f64, Mismatch> {
         if self.shape != self.expected.shape() {
             return Err(Mismatch::Shape {
                 actual: self.shape.clone(),
@@ -131,11 +141,14 @@ impl Comparison {
             });
         }
         let (mut worst, mut wrong, mut at) = (0.0, 0, 0);
-        let bound =
-            |i: usize, expected| self.tolerance.bound(expected, self.largest) + self.slack[i];
+        // What surrounds a number that is not finite may not say how far others may be off.
+        let slack =
+            |i: usize| if nonfinite && !self.slack[i].is_finite() { 0.0 } else { self.slack[i] };
+        let bound = |i: usize, expected| self.tolerance.bound(expected, self.largest) + slack(i);
         for (i, (&actual, &expected)) in self.actual.iter().zip(&self.expected).enumerate() {
             let ratio = match (actual - expected).abs() / bound(i, expected) {
                 _ if actual == expected => 0.0,
+                _ if nonfinite && !actual.is_finite() && !expected.is_finite() => 0.0,
                 _ if !actual.is_finite() || !expected.is_finite() => f64::INFINITY,
                 ratio if ratio.is_nan() => f64::INFINITY,
                 ratio => ratio,

@@ -1,5 +1,8 @@
 //! Inputs of cases: random values from Philox, rounded to an element type, placed in memory in several layouts.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use ndarray::{Axis, IxDyn, Slice};
 use vitrine_tensor::{DType, Device, Element, Result, StreamKey, Tensor, bf16};
 
@@ -13,6 +16,16 @@ pub struct Setup {
     pub device: Device,
     /// The element type.
     pub dtype: DType,
+    spoiled: Option<Spoiled>,
+}
+
+/// A number of one input in place of which there is another, such as NaN.
+#[derive(Clone, Debug)]
+struct Spoiled {
+    /// Inputs of floats before it, and those that were made so far.
+    input: usize,
+    made: Rc<Cell<usize>>,
+    value: f64,
 }
 
 /// A tensor and the values that it holds.
@@ -83,6 +96,40 @@ fn upload(values: &Array, dtype: DType, device: &Device) -> Result<Tensor> {
 }
 
 impl Setup {
+    /// For cases as they are.
+    pub fn new(device: &Device, dtype: DType) -> Self {
+        Self { device: device.clone(), dtype, spoiled: None }
+    }
+
+    /// For cases in which one number of the input that is made after so many others is this one.
+    pub(crate) fn spoiled(device: &Device, dtype: DType, input: usize, value: f64) -> Self {
+        let spoiled = Spoiled { input, made: Rc::default(), value };
+        Self { spoiled: Some(spoiled), ..Self::new(device, dtype) }
+    }
+
+    /// The same for inputs that stay as they are.
+    pub(crate) fn unspoiled(&self) -> Self {
+        Self::new(&self.device, self.dtype)
+    }
+
+    /// Whether the input to spoil was made.
+    pub(crate) fn has_spoiled(&self) -> bool {
+        self.spoiled.as_ref().is_some_and(|spoiled| spoiled.made.get() > spoiled.input)
+    }
+
+    /// Rounds an input's values, and spoils one where that is asked for.
+    fn stored(&self, values: &Array, dtype: DType) -> Array {
+        let mut values = values.mapv(|v| rounded(v, dtype));
+        let (count, middle) = (values.len(), values.len() / 2);
+        if let Some(Spoiled { input, made, value }) = &self.spoiled
+            && dtype.is_float()
+            && count > 0
+            && made.replace(made.get() + 1) == *input
+        {
+            values.iter_mut().skip(middle).take(1).for_each(|v| *v = *value);
+        }
+        values
+    }
     /// A dense input of standard normal values.
     pub fn normal(&self, stream: u32, shape: &[usize]) -> Result<Input> {
         self.placed(&random(stream, shape), Layout::Dense)
@@ -100,7 +147,7 @@ impl Setup {
 
     /// Given values, rounded to an element type, in a layout.
     pub fn placed_as(&self, values: &Array, layout: Layout, dtype: DType) -> Result<Input> {
-        let values = values.mapv(|v| rounded(v, dtype));
+        let values = self.stored(values, dtype);
         let (rank, n) = (values.ndim(), values.len());
         let tensor = match layout {
             Layout::Offset => {
@@ -134,7 +181,7 @@ impl Setup {
 
     /// As [`Setup::destination`], for given values.
     pub fn destination_of(&self, values: &Array) -> Result<Destination> {
-        let before = values.mapv(|v| rounded(v, self.dtype));
+        let before = self.stored(values, self.dtype);
         let n = before.len();
         let flat = array(&[n], flat(&before));
         let whole = upload(&surround(&flat, 0, GUARD), self.dtype, &self.device)?;

@@ -32,4 +32,4 @@ pub use case::Case;
 pub use compare::{Comparison, Mismatch};
 pub use faulty::{Fault, Faulty};
 pub use inputs::{Destination, Input, Layout, Setup};
-pub use report::{Failure, Report, run, run_all, run_cases};
+pub use report::{Failure, Report, run, run_all, run_cases, run_nonfinite};

@@ -36,6 +36,13 @@ pub struct Report {
     pub failures: Vec<Failure>,
 }
 
+impl Report {
+    fn new(device: &Device, dtype: DType) -> Self {
+        let (worst, failures) = (BTreeMap::new(), Vec::new());
+        Self { device: device.to_string(), dtype, cases: 0, elements: 0, worst, failures }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { device, dtype, cases, elements, worst, failures } = self;
@@ -61,16 +68,39 @@ pub fn run(device: &Device, dtype: DType, choose: impl Fn(&Case) -> bool) -> Rep
     run_cases(device, dtype, operations::cases().into_iter().filter(choose))
 }
 
+/// Runs cases on a device for an element type with NaN and infinities among their inputs, one at a time: they must
+/// come out where the reference has them, and nowhere else.
+pub fn run_nonfinite(
+    device: &Device,
+    dtype: DType,
+    cases: impl IntoIterator<Item = Case>,
+) -> Report {
+    let mut report = Report::new(device, dtype);
+    for case in cases {
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let runs = (0..).map_while(|i| case.run_spoiled((device, dtype), i, value));
+            for (input, comparisons) in runs.enumerate() {
+                report.cases += 1;
+                let verdict = comparisons.and_then(|comparisons| {
+                    report.elements += comparisons.iter().map(|c| c.actual().len()).sum::<usize>();
+                    let failed = comparisons.iter().find_map(|c| {
+                        c.verdict_nonfinite().err().map(|wrong| format!("{}: {wrong}", c.output()))
+                    });
+                    failed.map_or(Ok(()), Err)
+                });
+                if let Err(message) = verdict {
+                    let case_name = format!("{}, {value} in input {input}", case.name);
+                    report.failures.push(Failure { op: case.op, case: case_name, message });
+                }
+            }
+        }
+    }
+    report
+}
+
 /// Runs cases on a device for an element type.
 pub fn run_cases(device: &Device, dtype: DType, cases: impl IntoIterator<Item = Case>) -> Report {
-    let mut report = Report {
-        device: device.to_string(),
-        dtype,
-        cases: 0,
-        elements: 0,
-        worst: BTreeMap::new(),
-        failures: Vec::new(),
-    };
+    let mut report = Report::new(device, dtype);
     for case in cases {
         report.cases += 1;
         let mut fail = |message| {

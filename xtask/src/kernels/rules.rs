@@ -24,7 +24,8 @@ pub const RULES: Rules = Rules {
     f64: &[
         ("convert_*", "f64 holds every value of the types that are converted"),
         ("cross_entropy_mean", "one block adds the batch's losses, as the CPU does"),
-        ("sum_squares_total", "one block adds the sums of blocks, as the CPU does"),
+        ("sum_squares_*", "the square of a large f32 is none"),
+        ("clip_norm_*", "the norm is the root of such a sum"),
     ],
 };
 

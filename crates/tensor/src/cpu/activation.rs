@@ -1,10 +1,10 @@
 //! Activation functions and dropout over dense tensors, with their gradients.
 
-use num_traits::{One, Zero};
+use num_traits::Zero;
 use rayon::prelude::*;
 
 use super::CpuBackend;
-use super::arithmetic::store;
+use super::arithmetic::{load, store};
 use super::dispatch::with_float;
 use super::memory::{read, write};
 use super::number::{Number, Real};
@@ -168,15 +168,7 @@ fn chain<T: Number>(x: &[T], dy: &[T], dx: &mut [T], f: impl Fn(T::Acc) -> T::Ac
     }
 }
 
-simd! {
-    fn multiply<T: Number>(factors: &[T::Acc], dy: &[T], dx: &mut [T]) {
-        for ((dx, dy), &factor) in dx.iter_mut().zip(dy).zip(factors) {
-            *dx = T::narrow(dy.widen() * factor);
-        }
-    }
-}
-
-/// Elements whose factors are at hand at a time: few enough for the first-level cache.
+/// Elements that are at hand in the arithmetic type at a time: few enough for the first-level cache.
 const RUN: usize = 1024;
 
 /// `dropout(activation(values))`, in place, and the derivative of that: `mask · activation′(values)`. The mask is given
@@ -213,16 +205,16 @@ fn grad<T: Number>(x: &[T], activation: Activation, dy: &[T], dx: &mut [T]) {
         .for_each(|(dx, (x, dy))| grad_block(x, activation, dy, dx));
 }
 
-/// `y = x · mask`
+/// `y = x · mask`, where a dropped element is 0 whatever it was.
 fn multiply_by_mask<T: Number>(x: &[T], mask: &Mask, y: &mut [T]) {
     y.par_chunks_mut(BLOCK).enumerate().for_each(|(block, y)| {
-        let mut factors = [T::Acc::zero(); RUN];
+        let mut values = [T::Acc::zero(); RUN];
         for (run, y) in y.chunks_mut(RUN).enumerate() {
             let first = block * BLOCK + run * RUN;
-            let factors = &mut factors[..y.len()];
-            factors.fill(T::Acc::one());
-            mask.apply(factors, first);
-            multiply(factors, &x[first..first + y.len()], y);
+            let values = &mut values[..y.len()];
+            load(&x[first..first + y.len()], values);
+            mask.apply(values, first);
+            store(values, y);
         }
     });
 }

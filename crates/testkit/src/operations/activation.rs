@@ -78,7 +78,7 @@ pub mod reference {
 
     /// `x · mask`
     pub fn dropout(x: &Array, dropout: &Dropout) -> Array {
-        x * &philox::mask(Some(dropout), x.shape())
+        philox::dropped(x, &philox::mask(Some(dropout), x.shape()))
     }
 }
 

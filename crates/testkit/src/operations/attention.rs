@@ -327,6 +327,11 @@ fn operands(s: &Setup, plan: &Plan) -> Result<Operands> {
 }
 
 impl Plan {
+    /// What a key holds that gets no weight, a backend may multiply by 0 or never read.
+    fn setup(&self, s: &Setup) -> Setup {
+        if self.valid_lens.is_some() { s.unspoiled() } else { s.clone() }
+    }
+
     fn heads(&self) -> usize {
         self.extents[4]
     }
@@ -363,6 +368,7 @@ impl Plan {
 }
 
 fn forward(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
+    let s = &plan.setup(s);
     let Operands { tensors: [query, key, value], values: [q, k, v] } = &operands(s, plan)?;
     let lens = plan.lens(s)?;
     let attention =
@@ -385,6 +391,7 @@ fn weighted(v: &Array, y: &Array) -> Array {
 }
 
 fn gradient(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
+    let s = &plan.setup(s);
     let Operands { tensors: [query, key, value], values: [q, k, v] } = &operands(s, plan)?;
     let lens = plan.lens(s)?;
     let attention =
@@ -392,7 +399,9 @@ fn gradient(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
     // What forward saved is an input here: the reference's, rounded as it is stored.
     let (y, log_sums) = reference::attend(q, k, v, &plan.reference());
     let y = s.placed(&y, Layout::Dense)?;
-    let log_sums = s.placed_as(&log_sums, Layout::Dense, s.dtype.accumulator())?.tensor;
+    // As it is: the reference has no use for it.
+    let accumulator = s.dtype.accumulator();
+    let log_sums = s.unspoiled().placed_as(&log_sums, Layout::Dense, accumulator)?.tensor;
     let output = AttentionOutput { y: y.tensor, log_sums };
     let dy = s.laid_out(4, y.values.shape(), Layout::Transposed)?;
     let [dq, dk, dv] = reference::attend_grad(q, k, v, &plan.reference(), &y.values, &dy.values);

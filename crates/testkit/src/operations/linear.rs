@@ -66,10 +66,11 @@ pub mod reference {
             y.value = activation::activate(&pre.value, function);
             // No activation here is steeper than 1.13, and no derivative steeper than 0.8 where it is one.
             y.terms *= 1.13;
-            derivative.value *= &pre.value.mapv(|x| activation::derivative(function, x));
+            let slope = pre.value.mapv(|x| activation::derivative(function, x));
+            derivative.value = philox::dropped(&slope, &mask);
             derivative.terms *= &(pre.terms * 0.8 + 1.13);
         }
-        y.value *= &mask;
+        y.value = philox::dropped(&y.value, &mask);
         y.terms *= &mask;
         if let Some(residual) = epilogue.residual {
             y.value += residual;

@@ -21,6 +21,11 @@ pub mod reference {
         hit + smoothing / classes as f64
     }
 
+    /// A class without a share adds nothing, however unlikely it is.
+    fn term(target: f64, surprise: f64) -> f64 {
+        if target == 0.0 { 0.0 } else { target * surprise }
+    }
+
     /// `−1/B · Σ_b Σ_k target·log softmax(logits)_k`
     pub fn cross_entropy(logits: &Array, labels: &[i64], smoothing: f64) -> f64 {
         let classes = logits.shape()[1];
@@ -28,7 +33,7 @@ pub mod reference {
         let losses = values.chunks(classes).zip(labels).map(|(row, &label)| {
             let log_sum = softmax::row(row).1;
             (0..classes)
-                .map(|k| target(k, label, classes, smoothing) * (log_sum - row[k]))
+                .map(|k| term(target(k, label, classes, smoothing), log_sum - row[k]))
                 .sum::<f64>()
         });
         losses.sum::<f64>() / labels.len() as f64
@@ -53,8 +58,8 @@ pub mod reference {
         for (row, targets) in logits.chunks(classes).zip(targets.chunks(classes)) {
             let log_sum = softmax::row(row).1;
             for (logit, target) in row.iter().zip(targets) {
-                loss.value += target * (log_sum - logit) / batch as f64;
-                loss.terms += target * (log_sum - logit).abs() / batch as f64;
+                loss.value += term(*target, log_sum - logit) / batch as f64;
+                loss.terms += term(*target, (log_sum - logit).abs()) / batch as f64;
             }
         }
         loss
@@ -144,9 +149,10 @@ fn gradient(
     let logits = s.placed(&(random(1, &shape) * spread), layout)?;
     let (labels, tensor) = labels(s, shape)?;
     let dloss = array(&[], vec![1.75]);
-    let dloss = s.placed_as(&dloss, Layout::Offset, s.dtype.accumulator())?.tensor;
-    let grad = logits.tensor.cross_entropy_grad(&tensor, smoothing, &dloss)?;
-    let expected = reference::cross_entropy_grad(&logits.values, &labels, smoothing, 1.75);
+    let dloss = s.placed_as(&dloss, Layout::Offset, s.dtype.accumulator())?;
+    let grad = logits.tensor.cross_entropy_grad(&tensor, smoothing, &dloss.tensor)?;
+    let dloss = dloss.values[[]];
+    let expected = reference::cross_entropy_grad(&logits.values, &labels, smoothing, dloss);
     // Softmax minus target: both are at most 1, and the logits' spread is lost to rounding.
     let terms = expected.mapv(|_| (1.0 + spread) * 1.75 / shape[0] as f64);
     let accumulator = s.dtype.accumulator();
@@ -180,10 +186,11 @@ fn soft_target_gradient(
 ) -> Result<Vec<Comparison>> {
     let [logits, targets] = shares(s, shape, layout, spread)?;
     let dloss = array(&[], vec![1.75]);
-    let dloss = s.placed_as(&dloss, Layout::Offset, s.dtype.accumulator())?.tensor;
-    let grad = logits.tensor.soft_target_cross_entropy_grad(&targets.tensor, &dloss)?;
+    let dloss = s.placed_as(&dloss, Layout::Offset, s.dtype.accumulator())?;
+    let grad = logits.tensor.soft_target_cross_entropy_grad(&targets.tensor, &dloss.tensor)?;
+    let dloss = dloss.values[[]];
     let mut expected =
-        reference::soft_target_cross_entropy_grad(&logits.values, &targets.values, 1.75);
+        reference::soft_target_cross_entropy_grad(&logits.values, &targets.values, dloss);
     // The logits' spread is lost to rounding.
     expected.terms *= 1.0 + spread;
     Ok(vec![Comparison::of_sum("dlogits", &grad, &expected)?])

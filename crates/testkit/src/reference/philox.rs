@@ -51,6 +51,13 @@ pub fn mask(dropout: Option<&Dropout>, shape: &[usize]) -> Array {
     mask
 }
 
+/// What dropout leaves of values: a dropped one is 0, whatever it was.
+pub fn dropped(values: &Array, mask: &Array) -> Array {
+    let mut left = values * mask;
+    left.iter_mut().zip(mask).filter(|(_, factor)| **factor == 0.0).for_each(|(v, _)| *v = 0.0);
+    left
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
