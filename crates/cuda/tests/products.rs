@@ -117,7 +117,7 @@ fn grad_weight([rows, outputs, inputs]: [usize; 3], layout: Layout, wide: bool) 
         let dy = s.laid_out(1, &[rows, outputs], layout)?;
         let x = s.laid_out(2, &[rows, inputs], layout)?;
         let dtype = if wide { DType::F32 } else { s.dtype };
-        let dw = Setup { dtype, ..s.clone() }.destination(3, &[outputs, inputs])?;
+        let dw = s.of(dtype).destination(3, &[outputs, inputs])?;
         dy.tensor.linear_grad_weight_(&x.tensor, &dw.tensor, None)?;
         let expected = transposed_product(&dy.values, &x.values);
         Ok(vec![dw.compare_added("dw", &expected)?])

@@ -127,8 +127,8 @@ impl Comparison {
         self.judge(false)
     }
 
-    /// As [`Comparison::verdict`], for inputs with a NaN or an infinity: where a number that is not finite is expected, one
-    /// must come out, and nowhere else. Which one, infinity minus infinity decides, and so the order of the arithmetic.
+    /// As [`Comparison::verdict`], for inputs with a NaN or an infinity: where a number that is not finite is expected,
+    /// one must come out, and nowhere else. Which one, the order of the arithmetic decides (infinity minus infinity).
     pub(crate) fn verdict_nonfinite(&self) -> std::result::Result<f64, Mismatch> {
         self.judge(true)
     }

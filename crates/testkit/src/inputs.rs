@@ -107,6 +107,11 @@ impl Setup {
         Self { spoiled: Some(spoiled), ..Self::new(device, dtype) }
     }
 
+    /// The same for inputs of another element type.
+    pub fn of(&self, dtype: DType) -> Self {
+        Self { dtype, ..self.clone() }
+    }
+
     /// The same for inputs that stay as they are.
     pub(crate) fn unspoiled(&self) -> Self {
         Self::new(&self.device, self.dtype)

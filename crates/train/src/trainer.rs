@@ -404,8 +404,8 @@ impl Trainer {
         TrainError::NotFinite { loss, epoch: self.position.epochs + 1, batch, kept }
     }
 
-    /// Validates, writes metrics, checkpoints and report. If the run is asked to stop meanwhile, that is done when it goes
-    /// on; if it was before, the epoch is finished.
+    /// Validates, writes metrics, checkpoints and report. If the run is asked to stop meanwhile, that is done when it
+    /// goes on; if it was before, the epoch is finished.
     fn finish_epoch(
         &mut self,
         learning_rate: f64,
