@@ -2,7 +2,6 @@
 //! alone.
 
 use std::fs;
-use std::path::Path;
 
 use vitrine_ptx_emulator::{
     Checks, DeviceMemory, Fault, FaultKind, LaunchConfig, PtxProgram, launch,
