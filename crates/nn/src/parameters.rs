@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use vitrine_tensor::{DType, Device, Element, ParameterGroup, StreamKey, Tensor, bf16};
 
@@ -119,6 +119,7 @@ impl ParameterBuilder {
             infos: self.infos,
             buffer_infos: self.buffers,
             compute_dtype: dtype,
+            rounded: Arc::default(),
             seed: self.seed,
         })
     }
@@ -216,7 +217,15 @@ pub struct Parameters {
     buffer_infos: Vec<BufferInfo>,
     buffers: Tensor,
     compute_dtype: DType,
+    rounded: Arc<Mutex<Option<Rounded>>>,
     seed: u64,
+}
+
+/// The values in the type that is computed in, for as long as nobody writes to them.
+struct Rounded {
+    values: Tensor,
+    /// The writes to the values before.
+    writes: u64,
 }
 
 impl Parameters {
@@ -243,6 +252,25 @@ impl Parameters {
     /// All values, flat, in declaration order.
     pub fn values(&self) -> &Tensor {
         &self.values
+    }
+
+    /// All values in the type that forward and backward are computed in. Copies are kept until the values change: a model
+    /// that only classifies rounds them once.
+    pub(crate) fn computed_values(&self) -> Result<Tensor> {
+        if self.compute_dtype == self.values.dtype() {
+            return Ok(self.values.clone());
+        }
+        let (dtype, writes) = (self.compute_dtype, self.values.writes());
+        let mut kept = self.rounded.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = |kept: &&Rounded| kept.writes == writes && kept.values.dtype() == dtype;
+        if let Some(kept) = kept.as_ref().filter(current) {
+            return Ok(kept.values.clone());
+        }
+        // First, so that the new copies can take its memory.
+        *kept = None;
+        let values = self.values.to_dtype(dtype)?;
+        *kept = Some(Rounded { values: values.clone(), writes });
+        Ok(values)
     }
 
     /// All gradients, flat, in declaration order. They take memory from the first use on: inference has none.

@@ -58,7 +58,7 @@ impl<'a> Pass<'a> {
         if let Some(values) = self.values.get() {
             return Ok(values);
         }
-        let values = self.parameters.values().to_dtype(self.dtype())?;
+        let values = self.parameters.computed_values()?;
         Ok(self.values.get_or_init(|| values))
     }
 

@@ -285,3 +285,27 @@ fn the_optimizer_treats_groups_as_they_say() {
     let free = pass.parameter(parameters.find("a.w").unwrap()).unwrap();
     assert_eq!((frozen.needs_grad(), free.needs_grad()), (false, true));
 }
+
+#[test]
+fn values_are_rounded_once_between_writes() {
+    let mut builder = ParameterBuilder::new(1);
+    let id = builder.scope("").vector("gamma", &[2], &Init::ONES, 2);
+    let parameters = builder.build(DType::F32, &Device::cpu()).unwrap();
+    let plain = Pass::inference(&parameters).parameter(id).unwrap().into_value();
+    assert!(plain.shares_memory_with(parameters.values()));
+
+    let parameters = parameters.computing_in(DType::BF16).unwrap();
+    let value = || Pass::inference(&parameters).parameter(id).unwrap().into_value();
+    let (first, second) = (value(), value());
+    assert!(first.shares_memory_with(&second) && first.dtype() == DType::BF16);
+    // Through any view of the values.
+    parameters.value(id).unwrap().fill_(3.0).unwrap();
+    let third = value();
+    assert!(!third.shares_memory_with(&first));
+    assert_eq!(first.to_f64_vec().unwrap(), [1.0; 2]);
+    assert_eq!(third.to_f64_vec().unwrap(), [3.0; 2]);
+    // A handle that computes in another type has its own.
+    let wide = parameters.clone().computing_in(DType::F32).unwrap();
+    assert_eq!(Pass::inference(&wide).parameter(id).unwrap().value().dtype(), DType::F32);
+    assert_eq!(value().dtype(), DType::BF16);
+}

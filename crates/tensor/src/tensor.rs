@@ -120,8 +120,7 @@ impl Tensor {
                 "the destination must be dense and have as many elements as there are values",
             ));
         }
-        self.note_write();
-        self.device.backend().upload(bytemuck::cast_slice(values), self)
+        self.written_by(|| self.device.backend().upload(bytemuck::cast_slice(values), self))
     }
 
     /// The extents.
@@ -167,6 +166,14 @@ impl Tensor {
 
     pub(crate) fn note_write(&self) {
         self.memory.writes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes a write before and after: what another thread makes of the values meanwhile is of neither state.
+    pub(crate) fn written_by(&self, write: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.note_write();
+        let result = write();
+        self.note_write();
+        result
     }
 
     /// The number of elements.

@@ -37,8 +37,7 @@ impl Tensor {
 
     /// Sets every element, for every view of this memory.
     pub fn fill_(&self, value: f64) -> Result<()> {
-        self.note_write();
-        self.device().backend().fill(self, value)
+        self.written_by(|| self.device().backend().fill(self, value))
     }
 
     /// Copies `other` over this tensor, converting the element type, for every view of this memory.
@@ -49,8 +48,7 @@ impl Tensor {
         if self.shares_memory_with(other) {
             return Err(Error::Aliased { op: OP });
         }
-        self.note_write();
-        self.device().backend().copy(other, self)
+        self.written_by(|| self.device().backend().copy(other, self))
     }
 
     /// Joins tensors along `axis`; all other extents are the same.

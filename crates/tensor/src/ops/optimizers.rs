@@ -130,7 +130,7 @@ impl Tensor {
                 rule: "momentum needs one",
             });
         }
-        self.device().backend().sgd(self, grads, velocity, step, groups)
+        self.written_by(|| self.device().backend().sgd(self, grads, velocity, step, groups))
     }
 
     /// One AdamW step on these parameters; both moments are updated. Groups are as for [`Tensor::sgd_`].
@@ -144,7 +144,7 @@ impl Tensor {
     ) -> Result<()> {
         check("adamw_", self, &[grads, first_moment, second_moment], groups)?;
         let backend = self.device().backend();
-        backend.adamw(self, grads, first_moment, second_moment, step, groups)
+        self.written_by(|| backend.adamw(self, grads, first_moment, second_moment, step, groups))
     }
 
     /// `Σ x²`, a scalar of `f64`: the square of a large `f32` is none.
