@@ -254,8 +254,8 @@ impl Parameters {
         &self.values
     }
 
-    /// All values in the type that forward and backward are computed in. Copies are kept until the values change: a model
-    /// that only classifies rounds them once.
+    /// All values in the type that forward and backward are computed in. Copies are kept until the values change: a
+    /// model that only classifies rounds them once.
     pub(crate) fn computed_values(&self) -> Result<Tensor> {
         if self.compute_dtype == self.values.dtype() {
             return Ok(self.values.clone());
