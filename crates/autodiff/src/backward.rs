@@ -1,6 +1,6 @@
 //! The way back: the operations from the last to the first, and the gradients on their way.
 
-use vitrine_tensor::Tensor;
+use vitrine_tensor::{DType, Tensor};
 
 use crate::error::{Error, Result};
 use crate::ops::Rule;
@@ -128,6 +128,46 @@ impl Flow {
             return Ok(slot.add_scaled_(&grad, 1.0)?);
         }
         add(&mut self.grads[id], grad)
+    }
+
+    /// As [`Flow::add`], for a sum in the accumulator's type of an input of type `dtype`: a parameter's buffer of that
+    /// type gets it as it is.
+    pub(crate) fn add_wide(
+        &mut self,
+        input: Option<NodeId>,
+        grad: Tensor,
+        dtype: DType,
+    ) -> Result<()> {
+        let slot = input.and_then(|id| self.slot(id));
+        let dtype = slot.map_or(dtype, Tensor::dtype);
+        self.add(input, grad.to_dtype(dtype)?)
+    }
+
+    /// Adds `dyᵀ·x` to an input's gradient `[.., O, I]`, for each matrix of `dy [.., M, O]` and `x [.., M, I]`. A
+    /// parameter's buffer of a wider type gets sums that were not rounded before.
+    pub(crate) fn add_product(
+        &mut self,
+        input: Option<NodeId>,
+        dy: &Tensor,
+        x: &Tensor,
+    ) -> Result<()> {
+        let slot = input.and_then(|id| self.slot(id)).filter(|slot| slot.dtype() != x.dtype());
+        let Some(slot) = slot else {
+            let last = dy.rank() - 1;
+            return self.add_with(input, || dy.transpose(last - 1, last)?.matmul(x));
+        };
+        let flat = |tensor: &Tensor| {
+            let &[ref batch @ .., rows, columns] = tensor.shape() else {
+                unreachable!("`matmul` takes matrices")
+            };
+            tensor.reshape(&[batch.iter().product(), rows, columns])
+        };
+        let (slot, dy, x) = (flat(slot)?, flat(dy)?, flat(x)?);
+        for i in 0..dy.shape()[0] {
+            let matrix = |tensor: &Tensor| tensor.narrow(0, i, 1)?.reshape(&tensor.shape()[1..]);
+            matrix(&dy)?.linear_grad_weight_(&matrix(&x)?, &matrix(&slot)?, None)?;
+        }
+        Ok(())
     }
 
     /// As [`Flow::add`], for a gradient that is computed only where it is needed.

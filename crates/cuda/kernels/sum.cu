@@ -23,26 +23,26 @@ __device__ float column_sum(const T* from, uint64_t row_stride, uint64_t first, 
 }
 
 // from [outer, reduced, inner] → to [outer, inner]; a block for 32 columns of one outer index.
-template <class T>
-__device__ void sum(const T* from, T* to, uint64_t reduced, uint32_t inner) {
+template <class T, class S>
+__device__ void sum(const T* from, S* to, uint64_t reduced, uint32_t inner) {
     __shared__ float partial[LANES][COLUMNS];
     uint32_t blocks = (inner + COLUMNS - 1) / COLUMNS;
     uint64_t outer = blockIdx.x / blocks;
     uint32_t column = blockIdx.x % blocks * COLUMNS + threadIdx.x % COLUMNS;
     float total =
         column_sum(from + outer * reduced * inner, inner, 0, reduced, column, column < inner, partial);
-    if (threadIdx.x < COLUMNS && column < inner) to[outer * inner + column] = from_float<T>(total);
+    if (threadIdx.x < COLUMNS && column < inner) to[outer * inner + column] = from_float<S>(total);
 }
 
 // from [outer, reduced] → to [outer]; a block for each outer index.
-template <class T>
-__device__ void sum_last(const T* from, T* to, uint64_t reduced) {
+template <class T, class S>
+__device__ void sum_last(const T* from, S* to, uint64_t reduced) {
     __shared__ float partial[32];
     const T* row = from + blockIdx.x * reduced;
     float total = 0.0f;
     for (uint64_t i = threadIdx.x; i < reduced; i += blockDim.x) total += to_float(row[i]);
     total = block_sum(total, partial);
-    if (threadIdx.x == 0) to[blockIdx.x] = from_float<T>(total);
+    if (threadIdx.x == 0) to[blockIdx.x] = from_float<S>(total);
 }
 
 // from [rows, columns] → partial [blocks of ROWS rows, columns].
@@ -67,14 +67,20 @@ __device__ void add_partial(const float* partial, uint32_t count, uint32_t strid
     }
 }
 
-#define DEFINE(T, NAME)                                                                                              \
+// Sums of T that are stored as S.
+#define DEFINE_SUMS(T, S, NAME)                                                                                      \
     extern "C" __global__ void __launch_bounds__(256)                                                                \
-        sum_##NAME(const T* from, T* to, uint64_t reduced, uint32_t inner) {                                         \
+        sum_##NAME(const T* from, S* to, uint64_t reduced, uint32_t inner) {                                         \
         sum(from, to, reduced, inner);                                                                               \
     }                                                                                                                \
-    extern "C" __global__ void __launch_bounds__(256) sum_last_##NAME(const T* from, T* to, uint64_t reduced) {      \
+    extern "C" __global__ void __launch_bounds__(256) sum_last_##NAME(const T* from, S* to, uint64_t reduced) {      \
         sum_last(from, to, reduced);                                                                                 \
-    }                                                                                                                \
+    }
+DEFINE_SUMS(float, float, f32)
+DEFINE_SUMS(bf16, bf16, bf16)
+DEFINE_SUMS(bf16, float, bf16_f32)
+
+#define DEFINE(T, NAME)                                                                                              \
     extern "C" __global__ void __launch_bounds__(256)                                                                \
         column_sums_##NAME(const T* from, float* to, uint64_t rows, uint32_t columns, uint32_t block_rows) {         \
         column_sums(from, to, rows, columns, block_rows);                                                            \

@@ -106,3 +106,22 @@ fn arithmetic_in_f64_is_for_the_cpu() {
     let error = CudaBackend::new(99, &Options::default()).err().expect("no machine has so many");
     assert!(error.to_string().contains("no device cuda:99"), "{error}");
 }
+
+#[test]
+fn a_device_is_the_same_at_each_call() {
+    let (first, second) = (vitrine_cuda::device(0).unwrap(), vitrine_cuda::device(0).unwrap());
+    assert_eq!(first, second);
+    let x = Tensor::full(&[3], 1.0, DType::F32, &first).unwrap();
+    let y = Tensor::full(&[3], 2.0, DType::F32, &second).unwrap();
+    assert_eq!(x.add(&y).unwrap().to_vec::<f32>().unwrap(), [3.0; 3]);
+}
+
+#[test]
+fn a_dense_copy_is_made_on_any_thread() {
+    let device = device(Allocator::Cached);
+    let from = Tensor::full(&[300], 1.5, DType::F32, &device).unwrap();
+    let to = Tensor::zeros(&[300], DType::F32, &device).unwrap();
+    // No call before it has made the context current there.
+    std::thread::scope(|scope| scope.spawn(|| to.copy_(&from).unwrap()).join().unwrap());
+    assert_eq!(to.to_vec::<f32>().unwrap(), [1.5; 300]);
+}

@@ -111,12 +111,13 @@ impl MultiHeadAttention {
         let first = x.narrow(1, 0, queries)?;
         let query = self.qkv.forward_rows(pass, &first, 0, width)?;
         let query = query.scale(1.0 / (depth as f64).sqrt())?;
-        let (key_weight, _) = self.qkv.rows(pass, width, width)?;
-        let (value_weight, value_bias) = self.qkv.rows(pass, 2 * width, width)?;
+        let shapes: [&[usize]; 2] = [&[heads, depth, width], &[heads, 1, depth]];
+        let (key_weight, _) = self.qkv.rows(pass, width, shapes)?;
+        let (value_weight, value_bias) = self.qkv.rows(pass, 2 * width, shapes)?;
 
         // [H, B·Q, d] by [H, d, D], then [B, H·Q, D].
         let query = query.reshape(&[batch * queries, heads, depth])?.permute(&[1, 0, 2])?;
-        let query = query.matmul(&key_weight.reshape(&[heads, depth, width])?)?;
+        let query = query.matmul(&key_weight)?;
         let query = query.reshape(&[heads, batch, queries, width])?.permute(&[1, 0, 2, 3])?;
         let query = query.reshape(&[batch, heads * queries, width])?;
 
@@ -133,12 +134,11 @@ impl MultiHeadAttention {
             let mixed = mixed.reshape(&[batch, heads, queries, width])?.permute(&[1, 0, 2, 3])?;
             Ok(mixed.reshape(&[heads, batch * queries, width])?)
         };
-        let value_weight = value_weight.reshape(&[heads, depth, width])?.permute(&[0, 2, 1])?;
-        let mut mixed = by_head(&weights.matmul(x)?, width)?.matmul(&value_weight)?;
+        let mut mixed = by_head(&weights.matmul(x)?, width)?.matmul_transposed(&value_weight)?;
         if let Some(bias) = value_bias {
             // The weights add up to 1 only without dropout.
             let totals = by_head(&weights.sum_axis(2)?, 1)?;
-            mixed = mixed.add(&totals.matmul(&bias.reshape(&[heads, 1, depth])?)?)?;
+            mixed = mixed.add(&totals.matmul(&bias)?)?;
         }
         let mixed = mixed.permute(&[1, 0, 2])?.reshape(&[batch, queries, width])?;
 

@@ -56,14 +56,20 @@ impl Linear {
         first: usize,
         count: usize,
     ) -> Result<Var> {
-        let (weight, bias) = self.rows(pass, first, count)?;
+        let inputs = x.shape().last().copied().unwrap_or(0);
+        let (weight, bias) = self.rows(pass, first, [&[count, inputs], &[count]])?;
         Ok(x.linear(&weight, &Epilogue { bias: bias.as_ref(), ..Default::default() })?)
     }
 
-    /// Weight `[count, in]` and bias `[count]` of the outputs `first..first + count`.
-    pub fn rows(&self, pass: &Pass<'_>, first: usize, count: usize) -> Result<(Var, Option<Var>)> {
-        let weight = pass.parameter_rows(self.weight, first, count)?;
-        let bias = self.bias.map(|id| pass.parameter_rows(id, first, count)).transpose()?;
-        Ok((weight, bias))
+    /// Weight `[count, in]` and bias `[count]` of the outputs `first..first + count`, under these shapes.
+    pub fn rows(
+        &self,
+        pass: &Pass<'_>,
+        first: usize,
+        [weight, bias]: [&[usize]; 2],
+    ) -> Result<(Var, Option<Var>)> {
+        let count = bias.iter().product();
+        let part = |id, shape| pass.parameter_rows(id, first, count, shape);
+        Ok((part(self.weight, weight)?, self.bias.map(|id| part(id, bias)).transpose()?))
     }
 }

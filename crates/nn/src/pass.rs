@@ -76,10 +76,18 @@ impl<'a> Pass<'a> {
         Ok(variable)
     }
 
-    /// `count` rows of a parameter from `first` on: a part of fused weights.
-    pub fn parameter_rows(&self, id: ParameterId, first: usize, count: usize) -> Result<Var> {
-        let value = self.parameters.view(self.values()?, id)?.narrow(0, first, count)?;
-        self.variable(id, value, || Ok(self.parameters.grad(id)?.narrow(0, first, count)?))
+    /// `count` rows of a parameter from `first` on, under a shape: a part of fused weights, or all of them as they are
+    /// used. As a variable of its own: its gradient goes to the flat buffer as it is summed.
+    pub fn parameter_rows(
+        &self,
+        id: ParameterId,
+        first: usize,
+        count: usize,
+        shape: &[usize],
+    ) -> Result<Var> {
+        let rows = |all: Tensor| all.narrow(0, first, count)?.reshape(shape);
+        let value = rows(self.parameters.view(self.values()?, id)?)?;
+        self.variable(id, value, || Ok(rows(self.parameters.grad(id)?)?))
     }
 
     fn variable(

@@ -66,7 +66,7 @@ impl PatchEmbedding {
             .into());
         }
         let inputs = self.channels * self.patch.0 * self.patch.1;
-        let weight = pass.parameter(self.weight)?.reshape(&[self.width, inputs])?;
+        let weight = pass.parameter_rows(self.weight, 0, self.width, &[self.width, inputs])?;
         let bias = pass.parameter(self.bias)?;
         let options = Epilogue { bias: Some(&bias), ..Default::default() };
         Ok(images.unfold(&Windows::patches(self.patch))?.linear(&weight, &options)?)

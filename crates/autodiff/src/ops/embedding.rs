@@ -25,11 +25,11 @@ impl Var {
                 Some(dropout) => dy.dropout(dropout)?,
                 None => dy,
             };
-            let over_batch = dsum.sum_axis(0)?.reshape(&[1, tokens, width])?;
+            let over_batch = dsum.sum_axis_wide(0)?.reshape(&[1, tokens, width])?;
             if let Some(&class) = inputs.get(2) {
-                flow.add(class, over_batch.narrow(1, 0, 1)?.copy()?)?;
+                flow.add_wide(class, over_batch.narrow(1, 0, 1)?.copy()?, dsum.dtype())?;
             }
-            flow.add(inputs[1], over_batch)?;
+            flow.add_wide(inputs[1], over_batch, dsum.dtype())?;
             flow.add_with(inputs[0], || dsum.narrow(1, first, tokens - first)?.contiguous())
         })
     }

@@ -63,7 +63,19 @@ impl Var {
         Self::record("matmul", value, &[self, other], &saved, move |dy, inputs, flow| {
             let last = a.rank() - 1;
             flow.add_with(inputs[0], || dy.matmul(&b.transpose(last - 1, last)?))?;
-            flow.add_with(inputs[1], || a.transpose(last - 1, last)?.matmul(&dy))
+            flow.add_product(inputs[1], &a, &dy)
+        })
+    }
+
+    /// As [`Var::matmul`] with the transpose of `other`: `[.., M, K]` by `[.., N, K]`.
+    pub fn matmul_transposed(&self, other: &Self) -> Result<Self> {
+        let (a, b) = (self.value().clone(), other.value().clone());
+        let last = b.rank().max(2) - 1;
+        let value = a.matmul(&b.transpose(last - 1, last)?)?;
+        let saved = [self.value(), other.value()];
+        Self::record("matmul_transposed", value, &[self, other], &saved, move |dy, inputs, flow| {
+            flow.add_with(inputs[0], || dy.matmul(&b))?;
+            flow.add_product(inputs[1], &dy, &a)
         })
     }
 }

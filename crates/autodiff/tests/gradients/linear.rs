@@ -130,6 +130,12 @@ fn after_an_activation() -> Vec<Case> {
 
 fn products() -> Vec<Case> {
     vec![
+        case("matmul_transposed", "[3, 5] by [2, 5]", &[&[3, 5], &[2, 5]], |x| {
+            x[0].matmul_transposed(&x[1])
+        }),
+        case("matmul_transposed", "of batches, by itself", &[&[2, 4, 5]], |x| {
+            x[0].matmul_transposed(&x[0])
+        }),
         case("matmul", "[3, 5] by [5, 2]", &[&[3, 5], &[5, 2]], |x| x[0].matmul(&x[1])),
         case("matmul", "of batches", &[&[2, 3, 5], &[2, 5, 4]], |x| x[0].matmul(&x[1])),
         case("matmul", "of two batch axes", &[&[2, 2, 3, 1], &[2, 2, 1, 4]], |x| {

@@ -109,9 +109,18 @@ impl Arithmetic for CudaBackend {
 
     fn sum(&self, from: &Tensor, to: &Tensor) -> Result<()> {
         let &[outer, reduced, inner] = from.shape() else { unreachable!("`ops` gives three axes") };
+        let kernel = |name| {
+            let kernel = float_kernel(name, from.dtype())?;
+            let wide = from.dtype() != to.dtype();
+            Ok::<_, vitrine_tensor::Error>(if wide {
+                format!("{kernel}_{}", to.dtype())
+            } else {
+                kernel
+            })
+        };
         if inner == 1 {
-            let kernel = float_kernel("sum_last", to.dtype())?;
-            let launch = self.launch("sum", &kernel)?.grid([blocks(self, outer)?, 1, 1]);
+            let launch =
+                self.launch("sum", &kernel("sum_last")?)?.grid([blocks(self, outer)?, 1, 1]);
             return launch
                 .moves(&[from, to])
                 .tensor(from)
@@ -119,7 +128,7 @@ impl Arithmetic for CudaBackend {
                 .value(reduced as u64)
                 .launch();
         }
-        self.launch_for("sum", to.dtype())?
+        self.launch("sum", &kernel("sum")?)?
             .moves(&[from, to])
             .grid([blocks(self, outer * inner.div_ceil(COLUMNS))?, 1, 1])
             .tensor(from)

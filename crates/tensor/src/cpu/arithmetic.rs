@@ -4,7 +4,7 @@ use num_traits::Zero;
 use rayon::prelude::*;
 
 use super::CpuBackend;
-use super::dispatch::with_float;
+use super::dispatch::{with_float, with_sum};
 use super::memory::{read, write};
 use super::number::{Number, Real, sum_of};
 use super::simd::simd;
@@ -160,15 +160,15 @@ simd! {
 }
 
 /// Sums `[outer, reduced, inner]` over its middle axis.
-fn sum<T: Number>(from: &[T], reduced: usize, inner: usize, to: &mut [T]) {
+fn sum<T: Number, S: Number<Acc = T::Acc>>(from: &[T], reduced: usize, inner: usize, to: &mut [S]) {
     if reduced == 0 {
-        to.fill(T::narrow(T::Acc::zero()));
+        to.fill(S::narrow(T::Acc::zero()));
         return;
     }
     if inner == 1 {
         to.par_iter_mut().zip(from.par_chunks(reduced)).for_each(|(to, run)| {
             let blocks: Vec<T::Acc> = run.par_chunks(BLOCK).map(sum_run).collect();
-            *to = T::narrow(blocks.into_iter().sum());
+            *to = S::narrow(blocks.into_iter().sum());
         });
         return;
     }
@@ -182,9 +182,7 @@ fn sum<T: Number>(from: &[T], reduced: usize, inner: usize, to: &mut [T]) {
                 for row in from.chunks_exact(inner) {
                     add_row(&mut sums[..width], &row[first..first + width]);
                 }
-                for (to, &sum) in to.iter_mut().zip(&sums) {
-                    *to = T::narrow(sum);
-                }
+                store::<S>(&sums[..width], to);
             });
         },
     );
@@ -235,8 +233,10 @@ impl Arithmetic for CpuBackend {
 
     fn sum(&self, from: &Tensor, to: &Tensor) -> Result<()> {
         let &[_, reduced, inner] = from.shape() else { unreachable!("`ops` gives three axes") };
-        with_float!(to.dtype(), T => {
-            sum::<T>(&read(from), reduced, inner, &mut write(to));
+        with_float!(from.dtype(), T => {
+            with_sum!(to.dtype(), T, S => {
+                sum::<T, S>(&read(from), reduced, inner, &mut write(to));
+            });
         });
         Ok(())
     }

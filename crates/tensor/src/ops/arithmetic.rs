@@ -2,7 +2,7 @@
 
 use super::{expect_shape, expect_writable, same_float};
 use crate::error::Result;
-use crate::{Shape, Tensor};
+use crate::{DType, Shape, Tensor};
 
 /// An element-wise function of two tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,7 +23,8 @@ pub trait Arithmetic {
     fn add_scaled(&self, from: &Tensor, factor: f64, to: &Tensor) -> Result<()>;
     /// `to = op(a, b)`; `a` and `b` strided, broadcast to the shape of `to` (stride 0).
     fn binary(&self, op: Binary, a: &Tensor, b: &Tensor, to: &Tensor) -> Result<()>;
-    /// Sums `from [outer, reduced, inner]` over its middle axis into `to [outer, inner]`.
+    /// Sums `from [outer, reduced, inner]` over its middle axis into `to [outer, inner]`, of the same type or of the
+    /// accumulator's.
     fn sum(&self, from: &Tensor, to: &Tensor) -> Result<()>;
 }
 
@@ -78,10 +79,15 @@ impl Tensor {
 
     /// The sum over one axis, which is dropped.
     pub fn sum_axis(&self, axis: usize) -> Result<Self> {
-        self.sum_over("sum_axis", axis)
+        self.sum_over("sum_axis", axis, self.dtype())
     }
 
-    fn sum_over(&self, op: &'static str, axis: usize) -> Result<Self> {
+    /// As [`Tensor::sum_axis`], in the accumulator's type: `f32` for `bf16`.
+    pub fn sum_axis_wide(&self, axis: usize) -> Result<Self> {
+        self.sum_over("sum_axis_wide", axis, self.dtype().accumulator())
+    }
+
+    fn sum_over(&self, op: &'static str, axis: usize, dtype: DType) -> Result<Self> {
         let device = same_float(op, self, &[])?;
         if axis >= self.rank() {
             return Err(self.shape_error(op, "the axis must be among the tensor's"));
@@ -89,7 +95,7 @@ impl Tensor {
         let (before, after) = (&self.shape()[..axis], &self.shape()[axis + 1..]);
         let [outer, inner] = [before, after].map(|dims| dims.iter().product());
         let kept = Shape::from_valid(&[before, after].concat());
-        let out = Self::uninitialised(kept, self.dtype(), device)?;
+        let out = Self::uninitialised(kept, dtype, device)?;
         let from = self.reshape(&[outer, self.shape()[axis], inner])?;
         device.backend().sum(&from, &out.reshape(&[outer, inner])?)?;
         Ok(out)
@@ -97,7 +103,7 @@ impl Tensor {
 
     /// The sum of all elements, a scalar.
     pub fn sum(&self) -> Result<Self> {
-        self.reshape(&[self.elements()])?.sum_over("sum", 0)
+        self.reshape(&[self.elements()])?.sum_over("sum", 0, self.dtype())
     }
 
     /// Sums over the axes that broadcasting added or stretched, so that the result has `shape`: the gradient of
@@ -110,13 +116,13 @@ impl Tensor {
         };
         let mut out = self.clone();
         for _ in 0..added {
-            out = out.sum_over(OP, 0)?;
+            out = out.sum_over(OP, 0, self.dtype())?;
         }
         for (axis, &extent) in shape.iter().enumerate() {
             if extent == 1 && out.shape()[axis] != 1 {
                 let mut dims = out.shape().to_vec();
                 dims[axis] = 1;
-                out = out.sum_over(OP, axis)?.reshape(&dims)?;
+                out = out.sum_over(OP, axis, self.dtype())?.reshape(&dims)?;
             }
         }
         expect_shape(OP, &out, shape, RULE)?;

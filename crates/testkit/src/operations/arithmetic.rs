@@ -153,7 +153,10 @@ fn sum_cases() -> Vec<Case> {
 fn over_axis(s: &Setup, shape: &[usize], axis: usize, layout: Layout) -> Result<Vec<Comparison>> {
     let x = s.laid_out(1, shape, layout)?;
     let expected = reference::sum_axis(&x.values, axis);
-    Ok(vec![Comparison::of_sum("y", &x.tensor.sum_axis(axis)?, &expected)?])
+    Ok(vec![
+        Comparison::of_sum("y", &x.tensor.sum_axis(axis)?, &expected)?,
+        Comparison::of_sum("wide", &x.tensor.sum_axis_wide(axis)?, &expected)?,
+    ])
 }
 
 fn over_all(s: &Setup, shape: &[usize], layout: Layout) -> Result<Vec<Comparison>> {
