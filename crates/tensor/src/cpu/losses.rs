@@ -11,6 +11,9 @@ use crate::Tensor;
 use crate::backend::Losses;
 use crate::error::{Error, Result};
 
+/// Classes whose terms are added one after the other: with a thousand in one run, their rounding errors would add up.
+const RUN: usize = 64;
+
 /// The targets of labels `[B, K]`, `(1 − s)·onehot + s/K`, after a check of the labels.
 fn smoothed<A: Real>(labels: &[i64], classes: usize, smoothing: f64) -> Result<Vec<A>> {
     let spread = smoothing / classes as f64;
@@ -28,8 +31,8 @@ fn log_sum<T: Number>(row: &[T]) -> (T::Acc, T::Acc) {
     let start = T::Acc::neg_infinity();
     let top =
         row.iter().map(|x| x.widen()).fold(start, |a, b| if b > a || b.is_nan() { b } else { a });
-    let sum: T::Acc = row.iter().map(|x| (x.widen() - top).exponential()).sum();
-    (top, Float::ln(sum))
+    let run = |run: &[T]| run.iter().map(|x| (x.widen() - top).exponential()).sum::<T::Acc>();
+    (top, Float::ln(row.chunks(RUN).map(run).sum()))
 }
 
 /// `−1/B · Σ_b Σ_k target·(logit − top − log_sum)`: the losses of the rows are added in order. A class without a
@@ -38,8 +41,11 @@ fn forward<T: Number>(logits: &[T], targets: &[T::Acc], classes: usize) -> T::Ac
     let rows = logits.par_chunks_exact(classes).zip(targets.par_chunks_exact(classes));
     let losses = rows.map(|(row, targets)| {
         let (top, log_sum) = log_sum(row);
-        let terms = row.iter().zip(targets).filter(|(_, target)| !target.is_zero());
-        terms.map(|(x, &target)| target * (log_sum - (x.widen() - top))).sum()
+        let run = |(row, targets): (&[T], &[T::Acc])| {
+            let terms = row.iter().zip(targets).filter(|(_, target)| !target.is_zero());
+            terms.map(|(x, &target)| target * (log_sum - (x.widen() - top))).sum::<T::Acc>()
+        };
+        row.chunks(RUN).zip(targets.chunks(RUN)).map(run).sum()
     });
     let losses: Vec<T::Acc> = losses.collect();
     let count = T::Acc::of(losses.len() as f64);
@@ -58,7 +64,7 @@ fn grad<T: Number>(
     let rows = logits.par_chunks_exact(classes).zip(targets.par_chunks_exact(classes));
     rows.zip(dlogits.par_chunks_exact_mut(classes)).for_each(|((row, targets), drow)| {
         let (top, log_sum) = log_sum(row);
-        let total: T::Acc = targets.iter().copied().sum();
+        let total: T::Acc = targets.chunks(RUN).map(|run| run.iter().copied().sum()).sum();
         for ((x, &target), dx) in row.iter().zip(targets).zip(drow) {
             let probability = (x.widen() - top - log_sum).exponential();
             *dx = T::narrow(factor * (total * probability - target));
