@@ -187,6 +187,12 @@ impl State {
         Some(buffer)
     }
 
+    /// Counts a buffer that a tensor gets.
+    fn used(&mut self, buffer: &Buffer) {
+        self.used_bytes += buffer.bytes().len();
+        self.most_used_bytes = self.most_used_bytes.max(self.used_bytes);
+    }
+
     /// Gives the buffer back to the system that has waited longest.
     fn drop_oldest(&mut self) {
         let came = |waiting: &VecDeque<(u64, Buffer)>| waiting.front().map(|(came, _)| *came);
@@ -211,21 +217,18 @@ impl Pool {
             let mut state = self.state.lock();
             let fits = state.free.range(size..=size.saturating_mul(2)).next();
             let fits = fits.map(|(&size, _)| size);
-            fits.and_then(|size| state.take(size))
+            let found = fits.and_then(|size| state.take(size));
+            found.inspect(|buffer| state.used(buffer))
         };
         let buffer = match found {
             Some(buffer) => buffer,
             None => {
                 let fresh = Buffer::zeroed(bytes)?;
                 self.fresh.fetch_add(1, Ordering::Relaxed);
+                self.state.lock().used(&fresh);
                 fresh
             }
         };
-        {
-            let mut state = self.state.lock();
-            state.used_bytes += buffer.bytes().len();
-            state.most_used_bytes = state.most_used_bytes.max(state.used_bytes);
-        }
         let pool = Some(self.clone());
         let bytes = RwLock::new(Bytes::Pooled(buffer));
         Some(HostMemory { bytes, packed: PackedWeights::default(), pool })
