@@ -174,7 +174,6 @@ pub struct CudaBackend {
     matmul: MatmulPrecision,
     /// Whether memory is filled with NaN as it is given out, as there is no idle one: see [`Allocator::Exact`].
     poisons: AtomicBool,
-    exact: bool,
 }
 
 impl CudaBackend {
@@ -185,8 +184,7 @@ impl CudaBackend {
         let stream = Stream::new(StreamFlags::NON_BLOCKING, None);
         let stream = stream.map_err(failed("making a stream"))?;
         let transfer = Transfer::new().map_err(failed("making a stream for copies"))?;
-        let exact = options.allocator == Allocator::Exact;
-        let pool = Pool::new(context, exact);
+        let pool = Pool::new(context, options.allocator == Allocator::Exact);
         Ok(Self {
             context,
             stream,
@@ -197,7 +195,6 @@ impl CudaBackend {
             tables: Mutex::default(),
             matmul: options.matmul,
             poisons: AtomicBool::new(false),
-            exact,
         })
     }
 
@@ -362,7 +359,7 @@ impl Storage for CudaBackend {
 
     fn poison(&self) {
         // The emulated device finds what reads memory that nobody wrote, and would not if it were written here.
-        self.poisons.store(self.exact && !self.context.emulated, Ordering::Relaxed);
+        self.poisons.store(self.pool.exact && !self.context.emulated, Ordering::Relaxed);
         self.pool.for_each_idle(|address, bytes| self.fill_with_nan(address, bytes));
     }
 }

@@ -48,7 +48,7 @@ pub(crate) struct Pool {
     context: &'static Context,
     /// Whether each block is taken from the driver and given back to it at once: for compute-sanitizer and the
     /// emulator, which then see each access beyond a tensor's end, and each read of what was not written.
-    exact: bool,
+    pub(crate) exact: bool,
     state: Mutex<State>,
 }
 
