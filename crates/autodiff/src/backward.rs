@@ -69,7 +69,7 @@ impl Tape {
                 (Some(grad), None) => node.rule.backward(grad, &node.inputs, &mut flow)?,
                 (grad, Some(product)) => {
                     let Rule::Linear(op) = node.rule else {
-                        unreachable!("`Flow::activated` gives a linear layer's activation")
+                        unreachable!("`Flow::derivative` is that of a linear layer")
                     };
                     let product = match grad {
                         Some(grad) => product.add(&op.product_grad(&grad)?)?,
