@@ -410,9 +410,12 @@ fn shares_of_classes_that_do_not_fit() {
 
 #[test]
 fn memory_that_the_system_does_not_have() {
-    let error = error(
-        Tensor::zeros(&[1 << 46], DType::F64, &Device::cpu()),
-        &["allocate on cpu", "no memory for"],
-    );
-    assert!(matches!(error, Error::Device { .. }), "{error:?}");
+    let parts = ["on cpu", "no memory for"];
+    let tensor = error(Tensor::zeros(&[1 << 46], DType::F64, &Device::cpu()), &parts);
+    assert!(matches!(tensor, Error::Device { op: "allocate", .. }), "{tensor:?}");
+    // The operands are one number each; packed for the product they are too much.
+    let [left, right] =
+        [[2, 1 << 42], [1 << 42, 3]].map(|shape| zeros(&[1]).broadcast_to(&shape).unwrap());
+    let packed = error(left.matmul(&right), &parts);
+    assert!(matches!(packed, Error::Device { op: "work space", .. }), "{packed:?}");
 }

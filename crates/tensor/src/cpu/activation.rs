@@ -1,13 +1,13 @@
 //! Activation functions and dropout over dense tensors, with their gradients.
 
 use num_traits::Zero;
-use rayon::prelude::*;
 
 use super::CpuBackend;
 use super::arithmetic::{load, store};
 use super::dispatch::with_float;
 use super::memory::{read, write};
 use super::number::{Number, Real};
+use super::parallel::each;
 use super::simd::simd;
 use crate::backend::{Activation, Activations};
 use crate::{Dropout, Result, Tensor};
@@ -193,21 +193,18 @@ pub(crate) fn activate_row_with_derivative<T: Number>(
 
 /// `y = activation(x)`
 fn forward<T: Number>(x: &[T], activation: Activation, y: &mut [T]) {
-    y.par_chunks_mut(BLOCK)
-        .zip(x.par_chunks(BLOCK))
-        .for_each(|(y, x)| activate_block(x, activation, y));
+    each(y.chunks_mut(BLOCK).zip(x.chunks(BLOCK)), |(y, x)| activate_block(x, activation, y));
 }
 
 /// `dx = dy · activation′(x)`
 fn grad<T: Number>(x: &[T], activation: Activation, dy: &[T], dx: &mut [T]) {
-    dx.par_chunks_mut(BLOCK)
-        .zip(x.par_chunks(BLOCK).zip(dy.par_chunks(BLOCK)))
-        .for_each(|(dx, (x, dy))| grad_block(x, activation, dy, dx));
+    let blocks = dx.chunks_mut(BLOCK).zip(x.chunks(BLOCK)).zip(dy.chunks(BLOCK));
+    each(blocks, |((dx, x), dy)| grad_block(x, activation, dy, dx));
 }
 
 /// `y = x · mask`, where a dropped element is 0 whatever it was.
 fn multiply_by_mask<T: Number>(x: &[T], mask: &Mask, y: &mut [T]) {
-    y.par_chunks_mut(BLOCK).enumerate().for_each(|(block, y)| {
+    each(y.chunks_mut(BLOCK).enumerate(), |(block, y)| {
         let mut values = [T::Acc::zero(); RUN];
         for (run, y) in y.chunks_mut(RUN).enumerate() {
             let first = block * BLOCK + run * RUN;

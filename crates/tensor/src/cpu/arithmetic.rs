@@ -1,12 +1,12 @@
 //! Element-wise arithmetic and sums, for tensors with and without gaps.
 
 use num_traits::Zero;
-use rayon::prelude::*;
 
 use super::CpuBackend;
 use super::dispatch::{with_float, with_sum};
-use super::memory::{read, write};
+use super::memory::{lock, read, write};
 use super::number::{Number, Real, sum_of};
+use super::parallel::{each, map};
 use super::simd::simd;
 use crate::backend::{Arithmetic, Binary};
 use crate::{Result, Shape, Tensor};
@@ -45,9 +45,9 @@ simd! {
 
 /// `to += factor · from`
 fn add_scaled<T: Number>(from: &[T], factor: f64, to: &mut [T]) {
-    to.par_chunks_mut(BLOCK)
-        .zip(from.par_chunks(BLOCK))
-        .for_each(|(to, from)| add_scaled_block(from, T::Acc::of(factor), to));
+    each(to.chunks_mut(BLOCK).zip(from.chunks(BLOCK)), |(to, from)| {
+        add_scaled_block(from, T::Acc::of(factor), to);
+    });
 }
 
 simd! {
@@ -127,7 +127,7 @@ fn binary<T: Number>(
     }
     let dense = Shape::from_valid(shape).row_major_strides();
     if a.strides == dense.as_slice() && b.strides == dense.as_slice() {
-        to.par_chunks_mut(BLOCK).enumerate().for_each(|(block, to)| {
+        each(to.chunks_mut(BLOCK).enumerate(), |(block, to)| {
             let start = block * BLOCK;
             binary_row(op, (&a.values[start..], 1), (&b.values[start..], 1), to);
         });
@@ -135,7 +135,7 @@ fn binary<T: Number>(
     }
     let columns = last(shape);
     let rows = (BLOCK / columns).max(1);
-    to.par_chunks_mut(rows * columns).enumerate().for_each(|(block, to)| {
+    each(to.chunks_mut(rows * columns).enumerate(), |(block, to)| {
         for (i, to) in to.chunks_exact_mut(columns).enumerate() {
             let row = block * rows + i;
             let part = |x: &Operand<'_, T>| row_offset(row, shape, x.strides);
@@ -166,26 +166,24 @@ fn sum<T: Number, S: Number<Acc = T::Acc>>(from: &[T], reduced: usize, inner: us
         return;
     }
     if inner == 1 {
-        to.par_iter_mut().zip(from.par_chunks(reduced)).for_each(|(to, run)| {
-            let blocks: Vec<T::Acc> = run.par_chunks(BLOCK).map(sum_run).collect();
-            *to = S::narrow(blocks.into_iter().sum());
+        each(to.iter_mut().zip(from.chunks(reduced)), |(to, run)| {
+            *to = S::narrow(map(run.chunks(BLOCK), sum_run).into_iter().sum());
         });
         return;
     }
     // Columns in blocks, so that a sum over the batch of one long row is parallel too.
     const COLUMNS: usize = 1024;
-    to.par_chunks_mut(inner.max(1)).zip(from.par_chunks((reduced * inner).max(1))).for_each(
-        |(to, from)| {
-            to.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, to)| {
-                let mut sums = [T::Acc::zero(); COLUMNS];
-                let (first, width) = (block * COLUMNS, to.len());
-                for row in from.chunks_exact(inner) {
-                    add_row(&mut sums[..width], &row[first..first + width]);
-                }
-                store::<S>(&sums[..width], to);
-            });
-        },
-    );
+    let outer = to.chunks_mut(inner.max(1)).zip(from.chunks((reduced * inner).max(1)));
+    each(outer, |(to, from)| {
+        each(to.chunks_mut(COLUMNS).enumerate(), |(block, to)| {
+            let mut sums = [T::Acc::zero(); COLUMNS];
+            let (first, width) = (block * COLUMNS, to.len());
+            for row in from.chunks_exact(inner) {
+                add_row(&mut sums[..width], &row[first..first + width]);
+            }
+            store::<S>(&sums[..width], to);
+        });
+    });
 }
 
 /// Sums over the rows of `[rows, columns]`, in blocks of rows whose partial sums are added in order.
@@ -195,16 +193,13 @@ pub(crate) fn sum_rows<T: Number>(from: &[T], columns: usize) -> Vec<T::Acc> {
     if columns == 0 {
         return total;
     }
-    let partial: Vec<Vec<T::Acc>> = from
-        .par_chunks(ROWS * columns)
-        .map(|block| {
-            let mut sums = vec![T::Acc::zero(); columns];
-            for row in block.chunks_exact(columns) {
-                add_row(&mut sums, row);
-            }
-            sums
-        })
-        .collect();
+    let partial = map(from.chunks(ROWS * columns), |block| {
+        let mut sums = vec![T::Acc::zero(); columns];
+        for row in block.chunks_exact(columns) {
+            add_row(&mut sums, row);
+        }
+        sums
+    });
     for part in partial {
         for (sum, value) in total.iter_mut().zip(part) {
             *sum = *sum + value;
@@ -216,7 +211,8 @@ pub(crate) fn sum_rows<T: Number>(from: &[T], columns: usize) -> Vec<T::Acc> {
 impl Arithmetic for CpuBackend {
     fn add_scaled(&self, from: &Tensor, factor: f64, to: &Tensor) -> Result<()> {
         with_float!(to.dtype(), T => {
-            add_scaled::<T>(&read(from), factor, &mut write(to));
+            let (from, mut to) = lock::<T, T>(&[from], &[to]);
+            add_scaled(&from[0], factor, &mut to[0]);
         });
         Ok(())
     }

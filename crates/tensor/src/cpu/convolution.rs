@@ -1,12 +1,11 @@
 //! Windows of images: cutting them out, and adding them up again. Work is split by rows of windows or of pixels.
 
-use rayon::prelude::*;
-
 use super::CpuBackend;
 use super::arithmetic::store;
 use super::dispatch::{with_element, with_float};
 use super::memory::{read, write};
 use super::number::Number;
+use super::parallel::{each, try_each};
 use super::scratch::with_scratch;
 use crate::backend::{Convolutions, Windows};
 use crate::dtype::Element;
@@ -50,7 +49,7 @@ impl<'a> Cut<'a> {
         }
         let ((p, q), size) = (self.windows.kernel, self.size());
         let padded = self.windows.padding != (0, 0);
-        to.par_chunks_mut(self.runs.len() * size).enumerate().for_each(|(number, to)| {
+        each(to.chunks_mut(self.runs.len() * size).enumerate(), |(number, to)| {
             let (image, row) = (number / self.rows, number % self.rows);
             if padded {
                 to.fill(T::default());
@@ -88,7 +87,7 @@ impl<'a> Cut<'a> {
 
     /// For windows that are apart.
     fn paste<T: Element>(&self, from: &[T], images: &mut [T]) {
-        images.par_chunks_mut(self.width.max(1)).enumerate().for_each(|(line, to)| {
+        each(images.chunks_mut(self.width.max(1)).enumerate(), |(line, to)| {
             to.fill(T::default());
             self.for_each_run(from, line, |first, run| {
                 to[first..first + run.len()].copy_from_slice(run);
@@ -97,8 +96,8 @@ impl<'a> Cut<'a> {
     }
 
     /// For windows that overlap.
-    fn add_up<T: Number>(&self, from: &[T], images: &mut [T]) {
-        images.par_chunks_mut(self.width.max(1)).enumerate().for_each(|(line, to)| {
+    fn add_up<T: Number>(&self, from: &[T], images: &mut [T]) -> Result<()> {
+        try_each(images.chunks_mut(self.width.max(1)).enumerate(), |(line, to)| {
             with_scratch(self.width, |sums: &mut [T::Acc]| {
                 sums.fill(num_traits::Zero::zero());
                 self.for_each_run(from, line, |first, run| {
@@ -107,8 +106,9 @@ impl<'a> Cut<'a> {
                     }
                 });
                 store(sums, to);
-            });
-        });
+                Ok(())
+            })
+        })
     }
 }
 
@@ -126,7 +126,7 @@ impl Convolutions for CpuBackend {
                 cut.paste::<T>(&read(from), &mut write(images));
             }),
             false => with_float!(images.dtype(), T => {
-                cut.add_up::<T>(&read(from), &mut write(images));
+                cut.add_up::<T>(&read(from), &mut write(images))?;
             }),
         }
         Ok(())

@@ -1,13 +1,12 @@
 //! Adding the class token and the positions.
 
-use rayon::prelude::*;
-
 use super::CpuBackend;
 use super::activation::Mask;
 use super::arithmetic::store;
 use super::dispatch::with_float;
 use super::memory::{read, write};
 use super::number::Number;
+use super::parallel::try_each;
 use super::scratch::with_scratch;
 use super::simd::simd;
 use crate::backend::Embeddings;
@@ -28,13 +27,13 @@ fn tokens<T: Number>(
     positions: &[T],
     mask: Option<&Mask>,
     y: &mut [T],
-) {
+) -> Result<()> {
     if y.is_empty() {
-        return;
+        return Ok(());
     }
     let tokens = positions.len();
     let before = class.map_or(0, <[T]>::len);
-    y.par_chunks_mut(tokens).enumerate().for_each(|(image, y)| {
+    try_each(y.chunks_mut(tokens).enumerate(), |(image, y)| {
         let patches = &patches[image * (tokens - before)..][..tokens - before];
         with_scratch(tokens, |sums| {
             let (first, others) = sums.split_at_mut(before);
@@ -44,8 +43,9 @@ fn tokens<T: Number>(
                 mask.apply(sums, image * tokens);
             }
             store(sums, y);
-        });
-    });
+            Ok(())
+        })
+    })
 }
 
 impl Embeddings for CpuBackend {
@@ -62,8 +62,7 @@ impl Embeddings for CpuBackend {
             let class = class.map(read::<T>);
             let (patches, positions) = (read::<T>(patches), read::<T>(positions));
             let mut y = write::<T>(y);
-            tokens::<T>(&patches, class.as_deref(), &positions, mask.as_ref(), &mut y);
-        });
-        Ok(())
+            tokens::<T>(&patches, class.as_deref(), &positions, mask.as_ref(), &mut y)
+        })
     }
 }

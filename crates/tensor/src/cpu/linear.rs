@@ -1,14 +1,13 @@
 //! The linear layer: product and epilogue by row blocks, and its gradients. Batched products are here too.
 
-use rayon::prelude::*;
-
 use super::CpuBackend;
 use super::activation::{activate_row, activate_row_with_derivative, dropout_row};
 use super::arithmetic::{accumulate, multiply_by, store, sum_rows};
 use super::buffer::Buffer;
 use super::dispatch::{with_float, with_sum};
-use super::memory::{packed_weight, read, write};
+use super::memory::{lock, packed_weight, read, write};
 use super::number::{Number, Real};
+use super::parallel::try_each;
 use super::product::{
     BlockGrid, Matrix, MatrixMut, ResultBlock, Right, one_row, pack, packed_len, product,
 };
@@ -56,9 +55,9 @@ fn forward<T: Number>(
     rows_per_sample: usize,
     derivative: Option<&mut [T]>,
     y: &mut [T],
-) {
+) -> Result<()> {
     if y.is_empty() {
-        return;
+        return Ok(());
     }
     let (outputs, inputs) = (w.outputs, w.inputs);
     let rows = y.len() / outputs;
@@ -77,8 +76,8 @@ fn forward<T: Number>(
             let derivative = derivative.as_mut().map(|derivative| derivative.row(i));
             let at = [rows.start + i, columns.start];
             finish_row(epilogue, at, [rows_per_sample, outputs], values, derivative);
-        });
-    });
+        })
+    })
 }
 
 /// Computes a block where it goes, and finishes each of its rows while it is in cache.
@@ -86,20 +85,22 @@ fn compute<T: Number>(
     block: &ResultBlock<'_, T>,
     to: MatrixMut<'_, T>,
     mut finish: impl FnMut(usize, &mut [T::Acc]),
-) {
+) -> Result<()> {
     let (rows, columns) = (to.rows(), to.columns());
     match to.of_type::<T::Acc>() {
         Ok(mut to) => {
-            block.multiply(&mut to, false);
+            block.multiply(&mut to, false)?;
             (0..rows).for_each(|i| finish(i, to.row(i)));
+            Ok(())
         }
         Err(mut to) => with_scratch(rows * columns, |values| {
             let mut values = MatrixMut::new(values, [rows, columns], columns);
-            block.multiply(&mut values, false);
+            block.multiply(&mut values, false)?;
             for i in 0..rows {
                 finish(i, values.row(i));
                 store::<T>(values.row(i), to.row(i));
             }
+            Ok(())
         }),
     }
 }
@@ -145,9 +146,9 @@ fn grad_input<T: Number>(
     dx: &mut [T],
     [outputs, inputs]: [usize; 2],
     derivative: Option<&[T]>,
-) {
+) -> Result<()> {
     if dx.is_empty() {
-        return;
+        return Ok(());
     }
     let rows = dx.len() / inputs;
     let dy = Matrix::row_major(dy, rows, outputs);
@@ -160,8 +161,8 @@ fn grad_input<T: Number>(
                 let first = (rows.start + i) * inputs + columns.start;
                 multiply_by(values, &derivative[first..][..values.len()]);
             }
-        });
-    });
+        })
+    })
 }
 
 /// `dw += dyᵀ·x`
@@ -171,15 +172,15 @@ fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
     dw: &mut [S],
     outputs: usize,
     inputs: usize,
-) {
+) -> Result<()> {
     if dw.is_empty() {
-        return;
+        return Ok(());
     }
     let rows = dy.len() / outputs;
     let (dy, x) = (Matrix::row_major(dy, rows, outputs), Matrix::row_major(x, rows, inputs));
     if inputs <= outputs {
         let grid = BlockGrid::new::<T>(outputs, inputs);
-        product(dy.transposed(), x.into(), &grid, grid.cut(dw), |dw, block| {
+        return product(dy.transposed(), x.into(), &grid, grid.cut(dw), |dw, block| {
             match dw.of_type::<T::Acc>() {
                 Ok(mut dw) => block.multiply(&mut dw, true),
                 Err(mut dw) => with_block(&block, |values| {
@@ -189,22 +190,22 @@ fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
                 }),
             }
         });
-        return;
     }
     // The narrower matrix is the one to pack whole: the transpose is computed.
     let grid = BlockGrid::new::<T>(inputs, outputs);
     product(x.transposed(), dy.into(), &grid, grid.cut_transposed(dw), |mut dw, block| {
-        with_block(&block, |values| accumulate_transposed(&mut dw, values));
-    });
+        with_block(&block, |values| accumulate_transposed(&mut dw, values))
+    })
 }
 
 /// Runs `work` on a block, dense.
-fn with_block<T: Number>(block: &ResultBlock<'_, T>, work: impl FnOnce(&[T::Acc])) {
+fn with_block<T: Number>(block: &ResultBlock<'_, T>, work: impl FnOnce(&[T::Acc])) -> Result<()> {
     let (rows, columns) = (block.rows().len(), block.columns().len());
     with_scratch(rows * columns, |values| {
-        block.multiply(&mut MatrixMut::new(values, [rows, columns], columns), false);
+        block.multiply(&mut MatrixMut::new(values, [rows, columns], columns), false)?;
         work(values);
-    });
+        Ok(())
+    })
 }
 
 simd! {
@@ -255,22 +256,23 @@ impl<'a, T: Number> Batched<'a, T> {
 }
 
 /// `c[b] = a[b]·b[b]`
-fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T]) {
+fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T]) -> Result<()> {
     let (m, n) = (a.shape[1], b.shape[2]);
     if c.is_empty() {
-        return;
+        return Ok(());
     }
-    c.par_chunks_mut(m * n).enumerate().for_each(|(i, c)| {
+    try_each(c.chunks_mut(m * n).enumerate(), |(i, c)| {
         let (a, b) = (a.matrix(i), b.matrix(i));
         if m == 1 {
             return with_scratch(n, |values| {
                 one_row(a, b, values);
                 store::<T>(values, c);
+                Ok(())
             });
         }
         let grid = BlockGrid::new::<T>(m, n);
-        product(a, b.into(), &grid, grid.cut(c), |c, block| compute(&block, c, |_, _| ()));
-    });
+        product(a, b.into(), &grid, grid.cut(c), |c, block| compute(&block, c, |_, _| ()))
+    })
 }
 
 impl Products for CpuBackend {
@@ -300,17 +302,15 @@ impl Products for CpuBackend {
             let packed = packed.as_deref().map(Buffer::bytes);
             let weight = Weight { values: &w, outputs, inputs, packed };
             let derivative = derivative.as_deref_mut();
-            forward(&x, &weight, &epilogue, rows_per_sample(y), derivative, &mut write(y));
-        });
-        Ok(())
+            forward(&x, &weight, &epilogue, rows_per_sample(y), derivative, &mut write(y))
+        })
     }
 
     fn linear_grad_input(&self, dy: &Tensor, w: &Tensor, dx: &Tensor) -> Result<()> {
         let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
         with_float!(dx.dtype(), T => {
-            grad_input::<T>(&read(dy), &read(w), &mut write(dx), [outputs, inputs], None);
-        });
-        Ok(())
+            grad_input::<T>(&read(dy), &read(w), &mut write(dx), [outputs, inputs], None)
+        })
     }
 
     fn linear_grad_activated(
@@ -324,9 +324,8 @@ impl Products for CpuBackend {
         with_float!(dpre.dtype(), T => {
             let (derivative, mut dpre) = (read(derivative), write(dpre));
             let extents = [outputs, inputs];
-            grad_input::<T>(&read(dy), &read(w), &mut dpre, extents, Some(&derivative));
-        });
-        Ok(())
+            grad_input::<T>(&read(dy), &read(w), &mut dpre, extents, Some(&derivative))
+        })
     }
 
     fn linear_grad_weight(
@@ -338,12 +337,15 @@ impl Products for CpuBackend {
     ) -> Result<()> {
         let &[outputs, inputs] = dw.shape() else { unreachable!("`ops` gives a matrix") };
         with_float!(dy.dtype(), T => {
-            let (dy, x) = (read::<T>(dy), read::<T>(x));
             with_sum!(dw.dtype(), T, S => {
-                grad_weight::<T, S>(&dy, &x, &mut write(dw), outputs, inputs);
+                let (from, mut dw) = lock::<T, S>(&[dy, x], &[dw]);
+                grad_weight(&from[0], &from[1], &mut dw[0], outputs, inputs)?;
             });
             if let Some(db) = db {
-                with_sum!(db.dtype(), T, S => grad_bias::<T, S>(&dy, &mut write(db)));
+                with_sum!(db.dtype(), T, S => {
+                    let (dy, mut db) = lock::<T, S>(&[dy], &[db]);
+                    grad_bias(&dy[0], &mut db[0]);
+                });
             }
         });
         Ok(())
@@ -354,9 +356,8 @@ impl Products for CpuBackend {
             let (left, right) = (read::<T>(a), read::<T>(b));
             let left = Batched { values: &left, shape: a.shape(), strides: a.strides() };
             let right = Batched { values: &right, shape: b.shape(), strides: b.strides() };
-            matmul(left, right, &mut write(c));
-        });
-        Ok(())
+            matmul(left, right, &mut write(c))
+        })
     }
 }
 

@@ -1,12 +1,12 @@
 //! Mean cross-entropy with smoothed labels or with shares of classes, with its gradient.
 
 use num_traits::{Float, Zero};
-use rayon::prelude::*;
 
 use super::CpuBackend;
 use super::dispatch::with_float;
 use super::memory::{read, write};
 use super::number::{Acc, Number, Real};
+use super::parallel::{each, map};
 use crate::Tensor;
 use crate::backend::Losses;
 use crate::error::{Error, Result};
@@ -38,16 +38,15 @@ fn log_sum<T: Number>(row: &[T]) -> (T::Acc, T::Acc) {
 /// `−1/B · Σ_b Σ_k target·(logit − top − log_sum)`: the losses of the rows are added in order. A class without a
 /// share adds nothing, however unlikely it is.
 fn forward<T: Number>(logits: &[T], targets: &[T::Acc], classes: usize) -> T::Acc {
-    let rows = logits.par_chunks_exact(classes).zip(targets.par_chunks_exact(classes));
-    let losses = rows.map(|(row, targets)| {
+    let rows = logits.chunks_exact(classes).zip(targets.chunks_exact(classes));
+    let losses = map(rows, |(row, targets)| {
         let (top, log_sum) = log_sum(row);
         let run = |(row, targets): (&[T], &[T::Acc])| {
             let terms = row.iter().zip(targets).filter(|(_, target)| !target.is_zero());
             terms.map(|(x, &target)| target * (log_sum - (x.widen() - top))).sum::<T::Acc>()
         };
-        row.chunks(RUN).zip(targets.chunks(RUN)).map(run).sum()
+        row.chunks(RUN).zip(targets.chunks(RUN)).map(run).sum::<T::Acc>()
     });
-    let losses: Vec<T::Acc> = losses.collect();
     let count = T::Acc::of(losses.len() as f64);
     losses.into_iter().sum::<T::Acc>() / count
 }
@@ -61,8 +60,8 @@ fn grad<T: Number>(
     dlogits: &mut [T],
 ) {
     let factor = dloss / T::Acc::of((logits.len() / classes) as f64);
-    let rows = logits.par_chunks_exact(classes).zip(targets.par_chunks_exact(classes));
-    rows.zip(dlogits.par_chunks_exact_mut(classes)).for_each(|((row, targets), drow)| {
+    let rows = logits.chunks_exact(classes).zip(targets.chunks_exact(classes));
+    each(rows.zip(dlogits.chunks_exact_mut(classes)), |((row, targets), drow)| {
         let (top, log_sum) = log_sum(row);
         let total: T::Acc = targets.chunks(RUN).map(|run| run.iter().copied().sum()).sum();
         for ((x, &target), dx) in row.iter().zip(targets).zip(drow) {

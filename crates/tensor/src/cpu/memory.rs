@@ -118,9 +118,12 @@ fn span(tensor: &Tensor) -> std::ops::Range<usize> {
 
 /// Locks a tensor's elements for reading. For a strided tensor this is the span from its first to its last element.
 pub(crate) fn read<T: Element>(tensor: &Tensor) -> Read<'_, T> {
-    debug_assert_eq!(tensor.dtype(), T::DTYPE);
     // Recursive: a tensor may be given to an operation twice.
-    let guard = host(tensor).bytes.read_recursive();
+    of_read(tensor, host(tensor).bytes.read_recursive())
+}
+
+fn of_read<'a, T: Element>(tensor: &Tensor, guard: RwLockReadGuard<'a, Bytes>) -> Read<'a, T> {
+    debug_assert_eq!(tensor.dtype(), T::DTYPE);
     RwLockReadGuard::map(guard, |bytes| &elements(bytes.get())[span(tensor)])
 }
 
@@ -133,13 +136,44 @@ pub(crate) fn packed_weight(
     host(weight).packed.get((weight.offset(), [rows, columns]), pack)
 }
 
-/// Locks a tensor's elements for writing, as [`read`].
+/// Locks a tensor's elements for writing, as [`read`]. What an operation writes beside others that it holds is its own
+/// result, which nobody else knows yet; else it is for [`lock`].
 pub(crate) fn write<T: Element>(tensor: &Tensor) -> Write<'_, T> {
+    of_write(tensor, host(tensor).bytes.write())
+}
+
+fn of_write<'a, T: Element>(tensor: &Tensor, guard: RwLockWriteGuard<'a, Bytes>) -> Write<'a, T> {
     debug_assert_eq!(tensor.dtype(), T::DTYPE);
-    let memory = host(tensor);
-    let guard = memory.bytes.write();
-    memory.packed.written();
+    host(tensor).packed.written();
     RwLockWriteGuard::map(guard, |bytes| &mut elements_mut(bytes.get_mut())[span(tensor)])
+}
+
+/// Locks together what an operation reads and what it writes that others may know too: all or none, as one that holds
+/// a lock and waits for another could wait for one that does the same the other way round.
+pub(crate) fn lock<'a, S: Element, T: Element>(
+    reads: &[&'a Tensor],
+    writes: &[&'a Tensor],
+) -> (Vec<Read<'a, S>>, Vec<Write<'a, T>>) {
+    loop {
+        let locked_writes: Vec<_> =
+            writes.iter().map_while(|t| host(t).bytes.try_write()).collect();
+        if let Some(taken) = writes.get(locked_writes.len()) {
+            drop(locked_writes);
+            drop(host(taken).bytes.write());
+            continue;
+        }
+        let locked_reads: Vec<_> =
+            reads.iter().map_while(|t| host(t).bytes.try_read_recursive()).collect();
+        if let Some(taken) = reads.get(locked_reads.len()) {
+            drop((locked_reads, locked_writes));
+            drop(host(taken).bytes.read());
+            continue;
+        }
+        let reads = reads.iter().zip(locked_reads).map(|(tensor, guard)| of_read(tensor, guard));
+        let writes =
+            writes.iter().zip(locked_writes).map(|(tensor, guard)| of_write(tensor, guard));
+        return (reads.collect(), writes.collect());
+    }
 }
 
 /// The bytes of whole elements; a buffer from the pool may be larger than the tensor.

@@ -16,6 +16,7 @@ mod movement;
 mod norms;
 mod number;
 mod optimizers;
+mod parallel;
 mod product;
 mod scratch;
 mod simd;
@@ -54,6 +55,11 @@ impl CpuBackend {
     }
 }
 
+fn no_memory(op: &'static str, bytes: usize) -> Error {
+    let message = format!("no memory for {bytes} bytes; a smaller batch or image needs less");
+    Error::Device { op, device: "cpu".into(), message }
+}
+
 impl Storage for CpuBackend {
     fn name(&self) -> String {
         "cpu".into()
@@ -62,13 +68,7 @@ impl Storage for CpuBackend {
     fn allocate(&self, bytes: usize) -> Result<Memory> {
         match self.pool.take(bytes) {
             Some(memory) => Ok(Box::new(memory)),
-            None => Err(Error::Device {
-                op: "allocate",
-                device: self.name(),
-                message: format!(
-                    "no memory for {bytes} bytes; a smaller batch or image needs less"
-                ),
-            }),
+            None => Err(no_memory("allocate", bytes)),
         }
     }
 

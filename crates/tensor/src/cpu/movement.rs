@@ -1,13 +1,13 @@
 //! Copies and fills, for tensors with and without gaps, on all threads. Work is split by the axes of the destination.
 
 use std::cmp::Reverse;
-
-use rayon::prelude::*;
+use std::convert::Infallible;
 
 use super::CpuBackend;
 use super::arithmetic::{load, store};
 use super::dispatch::with_element;
-use super::memory::{read, write};
+use super::memory::{lock, write};
+use super::parallel::each_task;
 use super::transpose::{SIDE, Square, transpose, transpose_f32};
 use crate::backend::Movement;
 use crate::dtype::Element;
@@ -60,12 +60,14 @@ fn in_blocks<T: Send>(
         return (0..blocks)
             .for_each(|block| work(block * count, &mut to[block * count * axis.to..]));
     }
-    let at_least = BLOCK / (count * elements(inner)).max(1);
-    to.par_chunks_mut(count * axis.to)
-        .take(blocks)
-        .enumerate()
-        .with_min_len(at_least.max(1))
-        .for_each(|(block, to)| work(block * count, to));
+    let in_task = (BLOCK / (count * elements(inner)).max(1)).max(1);
+    let blocks = to.chunks_mut(count * axis.to).take(blocks);
+    let Ok(()) = each_task(blocks, in_task, |first, task| {
+        for (i, to) in task.into_iter().enumerate() {
+            work((first + i) * count, to);
+        }
+        Ok::<(), Infallible>(())
+    });
 }
 
 /// Copies strided elements into a strided destination, converting the type.
@@ -172,7 +174,8 @@ impl Movement for CpuBackend {
         if to.elements() > 0 {
             let axes = axes_of(to.shape(), from.strides(), to.strides());
             with_element!(from.dtype(), S => with_element!(to.dtype(), T => {
-                copy::<S, T>(&axes, &read(from), &mut write(to));
+                let (from, mut to) = lock::<S, T>(&[from], &[to]);
+                copy(&axes, &from[0], &mut to[0]);
             }));
         }
         Ok(())

@@ -1,13 +1,13 @@
 //! Layer norm and softmax over the last axis, with their gradients; and the row of a masked softmax, for attention.
 
 use num_traits::{Float, One, Zero};
-use rayon::prelude::*;
 
 use super::CpuBackend;
 use super::arithmetic::accumulate;
 use super::dispatch::{with_float, with_sum};
 use super::memory::{read, write};
 use super::number::{Acc, Number, Real, sum_of};
+use super::parallel::{each, map};
 use super::simd::simd;
 use crate::backend::{LayerNormGrads, Norms};
 use crate::{Result, Tensor};
@@ -54,13 +54,10 @@ fn layer_norm<T: Number>(
         return;
     }
     let block = ROWS * scale.len();
-    y.par_chunks_mut(block)
-        .zip(x.par_chunks(block))
-        .zip(statistics.par_chunks_mut(2 * ROWS))
-        .with_min_len(2) // Another thread takes longer to wake than a block takes.
-        .for_each(|((y, x), statistics)| {
-            layer_norm_rows(x, scale, shift, T::Acc::of(epsilon), y, statistics);
-        });
+    let blocks = y.chunks_mut(block).zip(x.chunks(block)).zip(statistics.chunks_mut(2 * ROWS));
+    each(blocks, |((y, x), statistics)| {
+        layer_norm_rows(x, scale, shift, T::Acc::of(epsilon), y, statistics);
+    });
 }
 
 simd! {
@@ -111,17 +108,12 @@ fn layer_norm_grad<T: Number>(
         return total;
     }
     let block = ROWS * width;
-    let partial: Vec<Vec<T::Acc>> = dx
-        .par_chunks_mut(block)
-        .zip(x.par_chunks(block))
-        .zip(dy.par_chunks(block))
-        .zip(statistics.par_chunks(2 * ROWS))
-        .map(|(((dx, x), dy), statistics)| {
-            let mut sums = vec![T::Acc::zero(); 2 * width];
-            layer_norm_grad_rows(x, scale, statistics, dy, dx, &mut sums);
-            sums
-        })
-        .collect();
+    let inputs = x.chunks(block).zip(dy.chunks(block)).zip(statistics.chunks(2 * ROWS));
+    let partial = map(dx.chunks_mut(block).zip(inputs), |(dx, ((x, dy), statistics))| {
+        let mut sums = vec![T::Acc::zero(); 2 * width];
+        layer_norm_grad_rows(x, scale, statistics, dy, dx, &mut sums);
+        sums
+    });
     for part in partial {
         for (sum, value) in total.iter_mut().zip(part) {
             *sum = *sum + value;
@@ -185,7 +177,7 @@ fn softmax_rows<T: Number>(x: &[T], width: usize, y: &mut [T]) {
     if y.is_empty() {
         return;
     }
-    y.par_chunks_mut(ROWS * width).zip(x.par_chunks(ROWS * width)).for_each(|(y, x)| {
+    each(y.chunks_mut(ROWS * width).zip(x.chunks(ROWS * width)), |(y, x)| {
         let mut row = vec![T::Acc::zero(); width];
         for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
             row.iter_mut().zip(x).for_each(|(row, x)| *row = x.widen());
@@ -201,14 +193,12 @@ fn softmax_grad_rows<T: Number>(y: &[T], dy: &[T], width: usize, dx: &mut [T]) {
         return;
     }
     let block = ROWS * width;
-    dx.par_chunks_mut(block).zip(y.par_chunks(block)).zip(dy.par_chunks(block)).for_each(
-        |((dx, y), dy)| {
-            let rows = dx.chunks_exact_mut(width).zip(y.chunks_exact(width));
-            for ((dx, y), dy) in rows.zip(dy.chunks_exact(width)) {
-                softmax_grad_row(y, dy, dx);
-            }
-        },
-    );
+    each(dx.chunks_mut(block).zip(y.chunks(block)).zip(dy.chunks(block)), |((dx, y), dy)| {
+        let rows = dx.chunks_exact_mut(width).zip(y.chunks_exact(width));
+        for ((dx, y), dy) in rows.zip(dy.chunks_exact(width)) {
+            softmax_grad_row(y, dy, dx);
+        }
+    });
 }
 
 simd! {

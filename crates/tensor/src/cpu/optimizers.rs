@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use num_traits::Float;
-use rayon::prelude::*;
 
 use super::CpuBackend;
 use super::dispatch::with_float;
-use super::memory::{read, write};
+use super::memory::{lock, read, write};
 use super::number::{Number, Real, sum_of};
+use super::parallel::{each, map};
 use super::simd::simd;
 use crate::backend::{AdamWStep, Optimizers, ParameterGroup, SgdStep};
 use crate::{Result, Tensor};
@@ -44,12 +44,12 @@ simd! {
 
 /// `w −= rate·direction`, with the direction of [`SgdStep`].
 fn sgd<T: Number>(w: &mut [T], g: &[T], velocity: Option<&mut [T]>, step: &SgdStep) {
-    let blocks = w.par_chunks_mut(BLOCK).zip(g.par_chunks(BLOCK));
+    let blocks = w.chunks_mut(BLOCK).zip(g.chunks(BLOCK));
     match velocity.filter(|_| step.momentum != 0.0) {
-        None => blocks.for_each(|(w, g)| sgd_block(w, g, None, step)),
-        Some(v) => blocks
-            .zip(v.par_chunks_mut(BLOCK))
-            .for_each(|((w, g), v)| sgd_block(w, g, Some(v), step)),
+        None => each(blocks, |(w, g)| sgd_block(w, g, None, step)),
+        Some(v) => {
+            each(blocks.zip(v.chunks_mut(BLOCK)), |((w, g), v)| sgd_block(w, g, Some(v), step));
+        }
     }
 }
 
@@ -77,11 +77,9 @@ simd! {
 
 /// One step of AdamW; `moments` are the first and the second.
 fn adamw<T: Number>(w: &mut [T], g: &[T], moments: (&mut [T], &mut [T]), step: &AdamWStep) {
-    w.par_chunks_mut(BLOCK)
-        .zip(g.par_chunks(BLOCK))
-        .zip(moments.0.par_chunks_mut(BLOCK))
-        .zip(moments.1.par_chunks_mut(BLOCK))
-        .for_each(|(((w, g), m), v)| adamw_block(w, g, m, v, step));
+    let moments = moments.0.chunks_mut(BLOCK).zip(moments.1.chunks_mut(BLOCK));
+    let blocks = w.chunks_mut(BLOCK).zip(g.chunks(BLOCK)).zip(moments);
+    each(blocks, |((w, g), (m, v))| adamw_block(w, g, m, v, step));
 }
 
 simd! {
@@ -95,8 +93,7 @@ simd! {
 
 /// `Σ x²`: sums of blocks, added in their order.
 fn sum_squares<T: Number>(x: &[T]) -> f64 {
-    let blocks: Vec<f64> = x.par_chunks(BLOCK).map(squares_of).collect();
-    blocks.into_iter().sum()
+    map(x.chunks(BLOCK), squares_of).into_iter().sum()
 }
 
 /// `x *= min(1, max_norm/(norm + 1e-6))`
@@ -105,7 +102,7 @@ fn clip<T: Number>(x: &mut [T], norm: f64, max_norm: f64) {
     // A NaN norm leaves the gradients as they are: the caller sees it in the loss.
     if factor < 1.0 {
         let factor = T::Acc::of(factor);
-        x.par_chunks_mut(BLOCK).for_each(|block| {
+        each(x.chunks_mut(BLOCK), |block| {
             for value in block {
                 *value = T::narrow(value.widen() * factor);
             }
@@ -137,14 +134,15 @@ impl Optimizers for CpuBackend {
         groups: &[ParameterGroup],
     ) -> Result<()> {
         with_float!(parameters.dtype(), T => {
-            let (mut parameters, grads) = (write::<T>(parameters), read::<T>(grads));
-            let mut velocity = velocity.map(write::<T>);
+            let written: Vec<&Tensor> = [parameters].into_iter().chain(velocity).collect();
+            let (grads, mut written) = lock::<T, T>(&[grads], &written);
+            let [parameters, velocity @ ..] = &mut written[..] else { unreachable!() };
             for (run, learning_rate, weight_decay) in
                 runs(groups, parameters.len(), step.learning_rate, step.weight_decay)
             {
                 let step = SgdStep { learning_rate, weight_decay, ..*step };
-                let velocity = velocity.as_mut().map(|velocity| &mut velocity[run.clone()]);
-                sgd::<T>(&mut parameters[run.clone()], &grads[run], velocity, &step);
+                let velocity = velocity.first_mut().map(|velocity| &mut velocity[run.clone()]);
+                sgd::<T>(&mut parameters[run.clone()], &grads[0][run], velocity, &step);
             }
         });
         Ok(())
@@ -160,14 +158,15 @@ impl Optimizers for CpuBackend {
         groups: &[ParameterGroup],
     ) -> Result<()> {
         with_float!(parameters.dtype(), T => {
-            let (mut parameters, grads) = (write::<T>(parameters), read::<T>(grads));
-            let (mut first, mut second) = (write::<T>(first_moment), write::<T>(second_moment));
+            let (grads, mut written) =
+                lock::<T, T>(&[grads], &[parameters, first_moment, second_moment]);
+            let [parameters, first, second] = &mut written[..] else { unreachable!() };
             for (run, learning_rate, weight_decay) in
                 runs(groups, parameters.len(), step.learning_rate, step.weight_decay)
             {
                 let step = AdamWStep { learning_rate, weight_decay, ..*step };
                 let moments = (&mut first[run.clone()], &mut second[run.clone()]);
-                adamw::<T>(&mut parameters[run.clone()], &grads[run], moments, &step);
+                adamw::<T>(&mut parameters[run.clone()], &grads[0][run], moments, &step);
             }
         });
         Ok(())
@@ -175,14 +174,16 @@ impl Optimizers for CpuBackend {
 
     fn sum_squares(&self, x: &Tensor, to: &Tensor) -> Result<()> {
         with_float!(x.dtype(), T => {
-            write::<f64>(to)[0] = sum_squares::<T>(&read(x));
+            let sum = sum_squares::<T>(&read(x));
+            write::<f64>(to)[0] = sum;
         });
         Ok(())
     }
 
     fn clip_norm(&self, x: &Tensor, sum_squares: &Tensor, max_norm: f64) -> Result<()> {
         with_float!(x.dtype(), T => {
-            clip::<T>(&mut write(x), read::<f64>(sum_squares)[0].sqrt(), max_norm);
+            let norm = read::<f64>(sum_squares)[0].sqrt();
+            clip::<T>(&mut write(x), norm, max_norm);
         });
         Ok(())
     }

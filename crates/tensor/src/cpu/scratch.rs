@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use bytemuck::Pod;
 
 use super::buffer::Buffer;
+use super::no_memory;
+use crate::Result;
 
 thread_local! {
     /// Small ones first.
@@ -21,8 +23,11 @@ pub(crate) fn poison() {
 }
 
 /// Runs `work` on a thread's own buffer of `len` numbers with any content. May be nested.
-pub(crate) fn with_scratch<A: Pod, R>(len: usize, work: impl FnOnce(&mut [A]) -> R) -> R {
-    let bytes = len * size_of::<A>();
+pub(crate) fn with_scratch<A: Pod>(
+    len: usize,
+    work: impl FnOnce(&mut [A]) -> Result<()>,
+) -> Result<()> {
+    let bytes = len.saturating_mul(size_of::<A>());
     // The smallest that is large enough; else the largest is given up for a larger one.
     let found = FREE.with_borrow_mut(|free| {
         let at = free.partition_point(|buffer| buffer.bytes().len() < bytes);
@@ -32,9 +37,10 @@ pub(crate) fn with_scratch<A: Pod, R>(len: usize, work: impl FnOnce(&mut [A]) ->
         }
         Some(free.remove(at))
     });
-    let mut buffer = found.unwrap_or_else(|| {
-        Buffer::zeroed(bytes).unwrap_or_else(|| panic!("no memory for {bytes} bytes of work space"))
-    });
+    let mut buffer = match found {
+        Some(buffer) => buffer,
+        None => Buffer::zeroed(bytes).ok_or_else(|| no_memory("work space", bytes))?,
+    };
     let result = work(&mut bytemuck::cast_slice_mut(buffer.bytes_mut())[..len]);
     FREE.with_borrow_mut(|free| {
         let size = buffer.bytes().len();

@@ -62,7 +62,7 @@ impl PackedWeights {
             }
             entry.packed.take()
         };
-        // Not under the lock: packing is done in parallel, and the thread may come by here for another task meanwhile.
+        // Not under the lock, which other threads with another matrix of the memory want.
         let packed = Arc::new(pack(old.and_then(Arc::into_inner))?);
         let mut entries = self.entries.lock();
         if let Some(entry) =

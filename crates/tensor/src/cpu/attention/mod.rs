@@ -7,7 +7,6 @@ mod words;
 use std::ops::Range;
 
 use num_traits::Float;
-use rayon::prelude::*;
 
 use super::CpuBackend;
 use super::activation::dropout_factors;
@@ -16,6 +15,7 @@ use super::dispatch::with_float;
 use super::memory::{read, write};
 use super::norms::{masked_softmax, masked_softmax_again};
 use super::number::{Number, Real, sum_of};
+use super::parallel::try_each;
 use super::product::{MatrixMut, SLACK_COLUMNS, SLACK_ROWS, Small, cut};
 use super::scratch::with_scratch;
 use super::simd::simd;
@@ -114,20 +114,20 @@ impl<'a> Plan<'a> {
         [q, k, v]: [&[T]; 3],
         y: &mut [T],
         log_sums: &mut [T::Acc],
-    ) {
+    ) -> Result<()> {
         if y.is_empty() {
-            return;
+            return Ok(());
         }
         if self.keys == 0 {
             y.fill(T::from_f64(0.0));
             log_sums.fill(T::Acc::neg_infinity());
-            return;
+            return Ok(());
         }
         let [heads_of_y] = self.cut_heads(y, self.queries);
-        let heads = heads_of_y.into_par_iter().zip(log_sums.par_chunks_mut(self.queries));
-        heads.enumerate().for_each(|(i, (y, log_sums))| {
-            self.forward_head([q, k, v], [i / self.heads, i % self.heads], y, log_sums);
-        });
+        let heads = heads_of_y.into_iter().zip(log_sums.chunks_mut(self.queries));
+        try_each(heads.enumerate(), |(i, (y, log_sums))| {
+            self.forward_head([q, k, v], [i / self.heads, i % self.heads], y, log_sums)
+        })
     }
 
     /// Cuts `[B, tokens, N·D]` into N kinds, each in heads of all images one after the other.
@@ -154,7 +154,7 @@ impl<'a> Plan<'a> {
         at: [usize; 2],
         mut y: MatrixMut<'_, T>,
         log_sums: &mut [T::Acc],
-    ) {
+    ) -> Result<()> {
         let (d, rows) = (self.head_width, self.queries.min(BLOCK));
         let words = Words::<T>::new(d);
         let [by_key, by_head, by_word] = self.padded(words);
@@ -191,14 +191,19 @@ impl<'a> Plan<'a> {
                 words.multiply(weights, values, [rows, self.keys, d], to, false);
                 store_rows((out, by_head), first..first + rows, &mut y);
             }
-        });
+        })
     }
 
     /// Gradients side by side in `[B, N, 3D]`.
-    pub(crate) fn grad_packed<T: Number>(&self, saved: &Saved<'_, T>, grads: &mut [T]) {
-        if !grads.is_empty() {
-            self.grad(saved, self.cut_heads(grads, self.keys));
+    pub(crate) fn grad_packed<T: Number>(
+        &self,
+        saved: &Saved<'_, T>,
+        grads: &mut [T],
+    ) -> Result<()> {
+        if grads.is_empty() {
+            return Ok(());
         }
+        self.grad(saved, self.cut_heads(grads, self.keys))
     }
 
     /// Gradients of the queries in `[B, Q, D]`, of keys and values side by side in `[B, K, 2D]`.
@@ -207,23 +212,26 @@ impl<'a> Plan<'a> {
         saved: &Saved<'_, T>,
         query_grads: &mut [T],
         key_value_grads: &mut [T],
-    ) {
+    ) -> Result<()> {
         if query_grads.is_empty() || key_value_grads.is_empty() {
             query_grads.fill(T::from_f64(0.0));
             key_value_grads.fill(T::from_f64(0.0));
-            return;
+            return Ok(());
         }
         let [dq] = self.cut_heads(query_grads, self.queries);
         let [dk, dv] = self.cut_heads(key_value_grads, self.keys);
-        self.grad(saved, [dq, dk, dv]);
+        self.grad(saved, [dq, dk, dv])
     }
 
     /// Gradients of queries, keys and values, in heads of all images one after the other.
-    fn grad<T: Number>(&self, saved: &Saved<'_, T>, [dq, dk, dv]: [Vec<MatrixMut<'_, T>>; 3]) {
-        let heads = dq.into_par_iter().zip(dk).zip(dv).enumerate();
-        heads.for_each(|(i, ((dq, dk), dv))| {
-            self.grad_head(saved, [i / self.heads, i % self.heads], [dq, dk, dv]);
-        });
+    fn grad<T: Number>(
+        &self,
+        saved: &Saved<'_, T>,
+        [dq, dk, dv]: [Vec<MatrixMut<'_, T>>; 3],
+    ) -> Result<()> {
+        try_each(dq.into_iter().zip(dk).zip(dv).enumerate(), |(i, ((dq, dk), dv))| {
+            self.grad_head(saved, [i / self.heads, i % self.heads], [dq, dk, dv])
+        })
     }
 
     /// The gradients of one head of one image.
@@ -232,7 +240,7 @@ impl<'a> Plan<'a> {
         saved: &Saved<'_, T>,
         at: [usize; 2],
         grads: [MatrixMut<'_, T>; 3],
-    ) {
+    ) -> Result<()> {
         let (d, rows) = (self.head_width, self.queries.min(BLOCK));
         let [image, head] = at;
         let words = Words::<T>::new(d);
@@ -334,7 +342,7 @@ impl<'a> Plan<'a> {
             for (from, mut to) in [&*dq, dk, dv].into_iter().zip(grads) {
                 store_rows((from, by_head), 0..to.rows(), &mut to);
             }
-        });
+        })
     }
 }
 
@@ -389,14 +397,18 @@ simd! {
 }
 
 /// A thread's buffer cut in parts of the given sizes.
-fn with_parts<A: Real, const N: usize>(sizes: [usize; N], work: impl FnOnce([&mut [A]; N])) {
+fn with_parts<A: Real, const N: usize>(
+    sizes: [usize; N],
+    work: impl FnOnce([&mut [A]; N]),
+) -> Result<()> {
     with_scratch(sizes.iter().sum(), |mut rest: &mut [A]| {
         work(sizes.map(|size| {
             let (part, others) = std::mem::take(&mut rest).split_at_mut(size);
             rest = others;
             part
         }));
-    });
+        Ok(())
+    })
 }
 
 impl Attentions for CpuBackend {
@@ -411,9 +423,8 @@ impl Attentions for CpuBackend {
             let (q, k, v) = (read::<T>(inputs.query), read(inputs.key), read(inputs.value));
             let lens = attention.valid_lens.map(read::<i64>);
             let plan = Plan::new(inputs, attention, lens.as_deref());
-            plan.forward::<T>([&q, &k, &v], &mut write(y), &mut write(log_sums));
-        });
-        Ok(())
+            plan.forward::<T>([&q, &k, &v], &mut write(y), &mut write(log_sums))
+        })
     }
 
     fn attention_grad(
@@ -438,10 +449,9 @@ impl Attentions for CpuBackend {
             match grads {
                 AttentionGrads::Packed(qkv) => plan.grad_packed::<T>(&saved, &mut write(qkv)),
                 AttentionGrads::Split(q, kv) => {
-                    plan.grad_split::<T>(&saved, &mut write(q), &mut write(kv));
+                    plan.grad_split::<T>(&saved, &mut write(q), &mut write(kv))
                 }
             }
-        });
-        Ok(())
+        })
     }
 }

@@ -18,11 +18,10 @@ mod select;
 
 use std::ops::Range;
 
-use parking_lot::Mutex;
-use rayon::prelude::*;
-
 use super::number::{Number, Real};
+use super::parallel::{each, each_task};
 use super::scratch::with_scratch;
+use crate::Result;
 pub(crate) use block_grid::{BlockGrid, cut};
 pub(crate) use matrix::{Matrix, MatrixMut};
 use micro_kernel::{MicroKernel, Operands, Tile};
@@ -91,7 +90,7 @@ impl<T: Number> ResultBlock<'_, T> {
     }
 
     /// Computes the block, or adds it to what is there.
-    pub(crate) fn multiply(&self, out: &mut MatrixMut<'_, T::Acc>, add: bool) {
+    pub(crate) fn multiply(&self, out: &mut MatrixMut<'_, T::Acc>, add: bool) -> Result<()> {
         assert_eq!((out.rows(), out.columns()), (self.rows.len(), self.columns.len()));
         let (kernel, parts) = (self.b.kernel, self.b.parts());
         if self.b.inner == 0 && !add {
@@ -106,6 +105,7 @@ impl<T: Number> ResultBlock<'_, T> {
                     let left = (&left[part * len..][..len], layout);
                     multiply_part(left, self.b, part, columns.clone(), out, add, |_| ());
                 }
+                Ok(())
             }
             None => with_scratch(len, |words: &mut [T::Acc]| {
                 for part in 0..parts {
@@ -116,6 +116,7 @@ impl<T: Number> ResultBlock<'_, T> {
                     };
                     multiply_part(left, self.b, part, columns.clone(), out, add, comes);
                 }
+                Ok(())
             }),
         }
     }
@@ -128,13 +129,13 @@ pub(crate) fn product<T: Number, P: Send>(
     a: Matrix<'_, T>,
     b: Right<'_, T>,
     grid: &BlockGrid,
-    parts: impl IntoIterator<Item = P, IntoIter: Send>,
-    work: impl Fn(P, ResultBlock<'_, T>) + Sync,
-) {
+    parts: impl IntoIterator<Item = P, IntoIter: ExactSizeIterator + Send>,
+    work: impl Fn(P, ResultBlock<'_, T>) -> Result<()> + Sync,
+) -> Result<()> {
     assert_eq!(a.columns, b.matrix.rows, "inner extents of a product");
     assert_eq!([a.rows, b.matrix.columns], grid.extents(), "extents of a product");
     if a.rows == 0 || b.matrix.columns == 0 {
-        return;
+        return Ok(());
     }
     let in_task = grid.blocks_in_task();
     with_packed(b, |b| {
@@ -149,37 +150,12 @@ pub(crate) fn product<T: Number, P: Send>(
                 let left = kept.then_some(&*words);
                 for (i, part) in task.into_iter().enumerate() {
                     let [rows, columns] = grid.block(first + i);
-                    work(part, ResultBlock { a, left, b, rows, columns });
+                    work(part, ResultBlock { a, left, b, rows, columns })?;
                 }
-            });
-        });
-    });
-}
-
-/// Runs `work` on each `in_task` items and the number of the first of them, in parallel. Threads take them in order, so
-/// that short tasks at the end let all threads end together.
-fn each_task<P: Send>(
-    items: impl IntoIterator<Item = P, IntoIter: Send>,
-    in_task: usize,
-    work: impl Fn(usize, Vec<P>) + Sync,
-) {
-    let rest = Mutex::new((0, items.into_iter()));
-    let next = || {
-        let (taken, items) = &mut *rest.lock();
-        let first = *taken;
-        let task: Vec<P> = items.take(in_task).collect();
-        *taken += task.len();
-        (first, task)
-    };
-    (0..rayon::current_num_threads()).into_par_iter().with_max_len(1).for_each(|_| {
-        loop {
-            let (first, task) = next();
-            if task.is_empty() {
-                return;
-            }
-            work(first, task);
-        }
-    });
+                Ok(())
+            })
+        })
+    })
 }
 
 /// The right operand of a product, which may have been packed before.
@@ -198,9 +174,10 @@ impl<'a, T: Number> From<Matrix<'a, T>> for Right<'a, T> {
 /// Words that a right operand of `inner` rows takes when it is packed.
 pub(crate) fn packed_len<T: Number>(inner: usize, columns: usize) -> usize {
     let kernel = &T::kernels().large;
-    let len = |first| panels::panel_len(kernel, part_len(kernel).min(inner - first));
-    let panels = (0..inner).step_by(part_len(kernel)).map(len).sum::<usize>();
-    columns.div_ceil(kernel.columns) * panels
+    let (whole, rest) = (inner / part_len(kernel), inner % part_len(kernel));
+    let last = if rest > 0 { panels::panel_len(kernel, rest) } else { 0 };
+    let panels = whole * panels::panel_len(kernel, part_len(kernel)) + last;
+    columns.div_ceil(kernel.columns).saturating_mul(panels)
 }
 
 /// Packs a right operand, in parallel, into [`packed_len`] words.
@@ -210,24 +187,25 @@ pub(crate) fn pack<T: Number>(b: Matrix<'_, T>, words: &mut [T::Acc]) {
     let part = |first: usize| first..b.rows.min(first + part_len(kernel));
     let parts: Vec<usize> = (0..b.rows).step_by(part_len(kernel)).collect();
     let whole_part = panels * panels::panel_len(kernel, part_len(kernel));
-    parts.into_par_iter().zip(words.par_chunks_mut(whole_part.max(1))).for_each(
-        |(first, words)| {
-            let group = GROUP * panels::panel_len(kernel, part(first).len());
-            words.par_chunks_mut(group).enumerate().for_each(|(i, words)| {
-                panels::pack(kernel, b, part(first), i * GROUP * kernel.columns, words);
-            });
-        },
-    );
+    each(parts.into_iter().zip(words.chunks_mut(whole_part.max(1))), |(first, words)| {
+        let group = GROUP * panels::panel_len(kernel, part(first).len());
+        each(words.chunks_mut(group).enumerate(), |(i, words)| {
+            panels::pack(kernel, b, part(first), i * GROUP * kernel.columns, words);
+        });
+    });
 }
 
-fn with_packed<T: Number>(b: Right<'_, T>, work: impl FnOnce(&Packed<'_, T::Acc>)) {
+fn with_packed<T: Number>(
+    b: Right<'_, T>,
+    work: impl FnOnce(&Packed<'_, T::Acc>) -> Result<()>,
+) -> Result<()> {
     let (kernel, matrix) = (&T::kernels().large, b.matrix);
     let (inner, columns) = (matrix.rows, matrix.columns);
     match b.packed {
         Some(words) => work(&Packed { kernel, words, inner, columns }),
         None => with_scratch(packed_len::<T>(inner, columns), |words: &mut [T::Acc]| {
             pack(matrix, words);
-            work(&Packed { kernel, words, inner, columns });
+            work(&Packed { kernel, words, inner, columns })
         }),
     }
 }
