@@ -74,9 +74,10 @@ pub(super) fn check<A: Real>(
 
 /// Numbers that the portable tile works on side by side: a register of every machine.
 const LANES: usize = 4;
-/// Rows of the portable tile, and registers in each. Its sums take 12 of 16 registers, or 24 of the 32 of aarch64.
-const ROWS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
-const VECTORS: usize = 3;
+/// Rows of the portable tile, and registers in each: with a row's number and what it is multiplied by, all 16 registers
+/// of x86-64, or 28 of the 32 of aarch64.
+const ROWS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 6 };
+const VECTORS: usize = if cfg!(target_arch = "aarch64") { 3 } else { 2 };
 const COLUMNS: usize = VECTORS * LANES;
 
 /// The kernel of machines without one of their own.
@@ -89,26 +90,27 @@ simd! {
     fn portable_tile<A: Real>(operands: Operands<'_, A>, tile: Tile<'_, A>) {
         check(&operands, &tile, ROWS, COLUMNS);
         let [over_rows, over_depth] = operands.a_strides;
-        let reach = (operands.depth - 1) * over_depth + 1;
-        let rows: [&[A]; ROWS] = from_fn(|i| &operands.a[i * over_rows..][..reach]);
         let mut sums = [[[A::zero(); LANES]; VECTORS]; ROWS];
         for k in 0..operands.depth {
-            // `check` found these words. Were a panic possible in this loop, the sums would live in memory.
-            let Some(b) = operands.b.get(k * operands.b_stride..).and_then(<[A]>::first_chunk) else {
-                break;
+            // SAFETY: `check` found word `depth − 1` of the last row in `a`, and that of the last column in `b`. With
+            // checks in this loop the sums would live in memory.
+            let (a, b) = unsafe {
+                let a = operands.a.as_ptr().add(k * over_depth);
+                let b = operands.b.as_ptr().add(k * operands.b_stride).cast::<[[A; LANES]; VECTORS]>();
+                (from_fn::<A, ROWS, _>(|i| *a.add(i * over_rows)), *b)
             };
-            let b: &[A; COLUMNS] = b;
-            let b: [[A; LANES]; VECTORS] = from_fn(|j| from_fn(|lane| b[j * LANES + lane]));
-            let a = rows.map(|row| row.get(k * over_depth).copied().unwrap_or(A::zero()));
             for (sums, a) in sums.iter_mut().zip(a) {
                 for (sum, b) in sums.iter_mut().zip(b) {
                     *sum = from_fn(|lane| multiply_add(a, b[lane], sum[lane]));
                 }
             }
         }
+        // Taken to memory by constants, as what is read at any index is kept there from the start.
+        let sums: [[A; COLUMNS]; ROWS] =
+            from_fn(|i| from_fn(|j| sums[i][j / LANES][j % LANES]));
         let Tile { mut to, add } = tile;
         for (i, sums) in sums.iter().take(to.rows()).enumerate() {
-            for (to, &sum) in to.row(i).iter_mut().zip(sums.as_flattened()) {
+            for (to, &sum) in to.row(i).iter_mut().zip(sums) {
                 *to = if add { *to + sum } else { sum };
             }
         }
