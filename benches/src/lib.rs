@@ -79,12 +79,12 @@ pub fn bytes(tensors: &[&Tensor]) -> u64 {
 
 /// A tensor of `f32` from N(0, 1), as activations are after a layer norm. Each stream gives other values.
 pub fn normal(stream: u32, shape: &[usize]) -> Result<Tensor> {
-    tensor(key(stream).normal(shape.iter().product()), shape)
+    tensor(key(stream).normal().take(shape.iter().product()).collect(), shape)
 }
 
 /// A tensor of `f32` from U(0, 1), as images are. Each stream gives other values.
 pub fn uniform(stream: u32, shape: &[usize]) -> Result<Tensor> {
-    tensor(key(stream).uniform(shape.iter().product()), shape)
+    tensor(key(stream).uniform().take(shape.iter().product()).collect(), shape)
 }
 
 /// Labels `[batch]`: each class in turn.

@@ -54,7 +54,10 @@ impl CustomOp for Probe {
 }
 
 fn normal(stream: u32, shape: &[usize]) -> Tensor {
-    let values = StreamKey { seed: 1, step: 0, stream }.normal(shape.iter().product());
+    let values = StreamKey { seed: 1, step: 0, stream }
+        .normal()
+        .take(shape.iter().product())
+        .collect::<Vec<_>>();
     Tensor::from_slice(&values, shape, &Device::cpu()).unwrap()
 }
 

@@ -1,5 +1,7 @@
 //! Initialisers: those of PyTorch, Flax and timm, and orthogonal. All draw from Philox, addressed by the parameter.
 
+use std::iter;
+
 use vitrine_tensor::StreamKey;
 
 use crate::error::Result;
@@ -50,37 +52,28 @@ impl Init {
     /// All ones.
     pub const ONES: Self = Self::Constant(1.0);
 
-    /// Values for a parameter of this shape.
-    pub(crate) fn draw(&self, shape: &[usize], fan_in: usize, key: StreamKey) -> Result<Vec<f64>> {
-        let count = shape.iter().product();
+    /// Values for a parameter of this shape, and maybe more after them.
+    pub(crate) fn draw(
+        &self,
+        shape: &[usize],
+        fan_in: usize,
+        key: StreamKey,
+    ) -> Result<Box<dyn Iterator<Item = f64>>> {
         let fan_out = shape.first().copied().unwrap_or(1);
-        let uniform = |bound: f64| -> Vec<f64> {
-            key.uniform(count).into_iter().map(|u| bound * (2.0 * u - 1.0)).collect()
-        };
+        let uniform = |bound: f64| Box::new(key.uniform().map(move |u| bound * (2.0 * u - 1.0)));
+        // What falls outside ±2σ is drawn anew.
+        let truncated =
+            |std: f64| Box::new(key.normal().filter(|z| z.abs() <= 2.0).map(move |z| std * z));
         let fan = fan_in.max(1) as f64;
         Ok(match *self {
-            Self::Constant(value) => vec![value; count],
+            Self::Constant(value) => Box::new(iter::repeat(value)),
             Self::FanInUniform { scale } => uniform(scale / fan.sqrt()),
-            Self::Normal { std } => key.normal(count).into_iter().map(|z| std * z).collect(),
-            Self::TruncatedNormal { std } => truncated(key, count, std),
-            Self::LecunNormal => truncated(key, count, (1.0 / fan).sqrt() / TRUNCATED_STD),
+            Self::Normal { std } => Box::new(key.normal().map(move |z| std * z)),
+            Self::TruncatedNormal { std } => truncated(std),
+            Self::LecunNormal => truncated((1.0 / fan).sqrt() / TRUNCATED_STD),
             Self::XavierUniform => uniform((6.0 / (fan + fan_out as f64)).sqrt()),
-            Self::Orthogonal { gain } => orthogonal(shape, key, gain)?,
+            Self::Orthogonal { gain } => Box::new(orthogonal(shape, key, gain)?.into_iter()),
         })
-    }
-}
-
-/// Draws anew whatever falls outside ±2σ, from an endless sequence of the same stream.
-fn truncated(key: StreamKey, count: usize, std: f64) -> Vec<f64> {
-    // 4.6 % fall outside; the loop ends when enough are inside.
-    let mut drawn = count + count / 8 + 64;
-    loop {
-        let inside: Vec<f64> =
-            key.normal(drawn).into_iter().filter(|z| z.abs() <= 2.0).take(count).collect();
-        if inside.len() == count {
-            return inside.into_iter().map(|z| std * z).collect();
-        }
-        drawn *= 2;
     }
 }
 
@@ -94,7 +87,7 @@ fn orthogonal(shape: &[usize], key: StreamKey, gain: f64) -> Result<Vec<f64>> {
     let columns = shape.iter().skip(1).product();
     let (tall, wide) = (usize::max(rows, columns), usize::min(rows, columns));
     let failed = |message: String| crate::Error::Linalg { op: "orthogonal", message };
-    let normal = Array2::from_shape_vec((tall, wide), key.normal(tall * wide))
+    let normal = Array2::from_shape_vec((tall, wide), key.normal().take(tall * wide).collect())
         .map_err(|e| failed(e.to_string()))?;
     let (mut q, r) = normal.qr().map_err(|e| failed(e.to_string()))?;
     for (mut column, diagonal) in q.columns_mut().into_iter().zip(r.diag()) {

@@ -91,8 +91,13 @@ impl ParameterBuilder {
         for (index, (info, draw)) in parameters.infos.iter().zip(draws).enumerate() {
             // Streams of parameters are apart from those of dropout by their highest bit.
             let key = StreamKey { seed, step: 0, stream: 1 << 31 | index as u32 };
-            let values = draw.init.draw(&info.shape, draw.fan_in, key)?;
-            store(&parameters.values.narrow(0, info.group.range.start, values.len())?, &values)?;
+            let mut values = draw.init.draw(&info.shape, draw.fan_in, key)?;
+            // By runs: a whole parameter in `f64` would be the largest thing in memory.
+            for start in info.group.range.clone().step_by(RUN) {
+                let run: Vec<f64> =
+                    values.by_ref().take(RUN.min(info.group.range.end - start)).collect();
+                store(&parameters.values.narrow(0, start, run.len())?, &run)?;
+            }
         }
         Ok(parameters)
     }
@@ -124,6 +129,9 @@ impl ParameterBuilder {
         })
     }
 }
+
+/// Values that are drawn at a time.
+const RUN: usize = 16 * 1024;
 
 /// Copies values over a tensor's own, rounded to its type.
 fn store(to: &Tensor, values: &[f64]) -> Result<()> {

@@ -13,7 +13,10 @@ const TOKENS: usize = 5;
 const WIDTH: usize = 6;
 
 fn normal(stream: u32, shape: &[usize]) -> Tensor {
-    let values = StreamKey { seed: 2, step: 0, stream }.normal(shape.iter().product());
+    let values = StreamKey { seed: 2, step: 0, stream }
+        .normal()
+        .take(shape.iter().product())
+        .collect::<Vec<_>>();
     Tensor::from_slice(&values, shape, &Device::cpu()).unwrap()
 }
 

@@ -78,28 +78,24 @@ impl StreamKey {
         words
     }
 
-    /// `count` numbers, uniform in [0, 1), with 53 random bits each.
-    pub fn uniform(self, count: usize) -> Vec<f64> {
-        let words = (0..).flat_map(|b| self.block(b));
-        let mut words = words.map(u64::from);
-        let mut next = || words.next().expect("the sequence of words has no end");
-        (0..count)
-            .map(|_| {
-                let bits = (next() << 32) | next();
-                (bits >> 11) as f64 / (1u64 << 53) as f64
-            })
-            .collect()
+    /// Numbers without end, uniform in [0, 1), with 53 random bits each.
+    pub fn uniform(self) -> impl Iterator<Item = f64> {
+        let mut words = (0..).flat_map(move |block| self.block(block)).map(u64::from);
+        std::iter::from_fn(move || {
+            let bits = (words.next()? << 32) | words.next()?;
+            Some((bits >> 11) as f64 / (1u64 << 53) as f64)
+        })
     }
 
-    /// `count` numbers from the standard normal distribution (Box and Muller, 1958).
-    pub fn normal(self, count: usize) -> Vec<f64> {
-        let uniform = self.uniform(count.next_multiple_of(2));
-        let pairs = uniform.chunks_exact(2).flat_map(|pair| {
+    /// Numbers without end, from the standard normal distribution (Box and Muller, 1958).
+    pub fn normal(self) -> impl Iterator<Item = f64> {
+        let mut uniform = self.uniform();
+        let pairs = std::iter::from_fn(move || Some([uniform.next()?, uniform.next()?]));
+        pairs.flat_map(|pair| {
             let radius = (-2.0 * (1.0 - pair[0]).ln()).sqrt();
             let angle = std::f64::consts::TAU * pair[1];
             [radius * angle.cos(), radius * angle.sin()]
-        });
-        pairs.take(count).collect()
+        })
     }
 }
 

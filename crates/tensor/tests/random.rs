@@ -70,9 +70,8 @@ fn streams_steps_and_seeds_differ() {
 #[test]
 fn normal_numbers_have_mean_0_and_variance_1() {
     let n = 100_000;
-    let x = KEY.normal(n);
+    let x: Vec<f64> = KEY.normal().take(n).collect();
     let mean = x.iter().sum::<f64>() / n as f64;
     let variance = x.iter().map(|v| v * v).sum::<f64>() / n as f64;
     assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
-    assert_eq!(KEY.normal(3), KEY.normal(5)[..3]);
 }

@@ -62,7 +62,7 @@ pub fn key(stream: u32) -> StreamKey {
 
 /// Standard normal values.
 pub fn random(stream: u32, shape: &[usize]) -> Array {
-    array(shape, key(stream).normal(shape.iter().product()))
+    array(shape, key(stream).normal().take(shape.iter().product()).collect())
 }
 
 /// The value that an element type stores for `value`.

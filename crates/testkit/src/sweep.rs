@@ -79,7 +79,10 @@ fn shapes<const N: usize>(axes: &[Axis; N], reach: Reach) -> Vec<[usize; N]> {
     }
     // Every second size is one of those above; the others have logarithms that are spread evenly.
     let random = (0..).map(|step| {
-        let draws = StreamKey { seed: 0x5eed, step, stream: N as u32 }.uniform(2 * N);
+        let draws = StreamKey { seed: 0x5eed, step, stream: N as u32 }
+            .uniform()
+            .take(2 * N)
+            .collect::<Vec<_>>();
         std::array::from_fn(|at| {
             let (sizes, most) = (&sizes[at], sizes[at][sizes[at].len() - 1]);
             match draws[2 * at] < 0.5 {

@@ -95,7 +95,7 @@ impl Bench {
         for (image, label) in (0..count).zip((0..classes).cycle()) {
             // One image at a time: numbers for the whole batch would be the program's peak of memory.
             let noise = StreamKey { seed: training.run.seed, step: 0, stream: image as u32 };
-            batch.images.extend(noise.uniform(pixels).into_iter().map(|value| value as f32));
+            batch.images.extend(noise.uniform().take(pixels).map(|value| value as f32));
             batch.labels.push(label as i64);
         }
         let (optimizer, training) = (build::optimizer(training)?, training.clone());

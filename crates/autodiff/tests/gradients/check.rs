@@ -31,7 +31,7 @@ pub fn case(
 /// Standard normal values in `f64`.
 pub fn normal(stream: u32, shape: &[usize]) -> Tensor {
     let key = StreamKey { seed: 5, step: 0, stream };
-    let values = key.normal(shape.iter().product());
+    let values = key.normal().take(shape.iter().product()).collect::<Vec<_>>();
     Tensor::from_slice(&values, shape, &Device::cpu()).unwrap()
 }
 

@@ -19,7 +19,7 @@ impl Choices {
 
 /// Adds 14 operations of shape [3, 4]; the inputs are two of that shape and a weight [4, 4].
 fn wire(seed: u64, x: &[Var]) -> Result<Var> {
-    let mut choices = Choices(StreamKey { seed, step: 9, stream: 0 }.uniform(200));
+    let mut choices = Choices(StreamKey { seed, step: 9, stream: 0 }.uniform().take(200).collect());
     let weight = &x[2];
     let mut values = vec![x[0].clone(), x[1].clone()];
     for step in 0..14 {
