@@ -51,7 +51,8 @@ fn check(config: &VitConfig, dtype: DType) {
     let parameters = builder.build(dtype, &cpu).unwrap();
     let pass = Pass::training(&parameters, 1, 0);
     let shape = [4, config.channels, config.image_size.0, config.image_size.1];
-    let images = StreamKey { seed: 8, step: 0, stream: 0 }.normal(shape.iter().product());
+    let normal = StreamKey { seed: 8, step: 0, stream: 0 }.normal();
+    let images: Vec<f64> = normal.take(shape.iter().product()).collect();
     let images = Tensor::from_slice(&images, &shape, &cpu).unwrap().to_dtype(dtype).unwrap();
     let logits = model.forward(&pass, &pass.constant(images)).unwrap().logits;
     assert_eq!(logits.shape(), [4, config.classes]);

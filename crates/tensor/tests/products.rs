@@ -15,8 +15,8 @@ const SIZES: [[usize; 3]; 5] =
 
 /// Numbers that `bf16` holds exactly.
 fn draw(shape: [usize; 2], stream: u32, dtype: DType) -> (Array2<f64>, Tensor) {
-    let values = StreamKey { seed: 3, step: 0, stream }.uniform(shape[0] * shape[1]);
-    let values: Vec<f64> = values.iter().map(|v| (v * 256.0).floor() / 128.0 - 1.0).collect();
+    let uniform = StreamKey { seed: 3, step: 0, stream }.uniform().take(shape[0] * shape[1]);
+    let values: Vec<f64> = uniform.map(|v| (v * 256.0).floor() / 128.0 - 1.0).collect();
     let tensor = Tensor::from_slice(&values, &shape, &Device::cpu()).unwrap();
     (Array2::from_shape_vec(shape, values).unwrap(), tensor.to_dtype(dtype).unwrap())
 }
