@@ -64,14 +64,11 @@ impl<'a> Body<'_, 'a> {
                 self.parser.advance();
             }
             Token::Dot("reg") => self.registers()?,
-            Token::Dot("shared" | "local") => {
+            Token::Dot("shared") => {
                 for (name, variable) in self.parser.variables()? {
-                    if variable.dynamic {
-                        return Err(self.parser.error_at(token, format!("`{name}` has no size")));
-                    }
                     let index = self.function.variables.len() as u32;
                     self.function.variables.push(variable);
-                    self.declare(token, name, Meaning::Symbol(Symbol::Function(index)))?;
+                    self.declare(token, name, Meaning::Symbol(Symbol::Shared(index)))?;
                 }
             }
             Token::Dot("loc") => self.location()?,
@@ -173,20 +170,7 @@ impl<'a> Body<'_, 'a> {
     }
 
     fn label(&mut self, token: Located<'a>, name: &'a str) -> Result<(), LoadError> {
-        let fresh = if self.parser.accept_dot("branchtargets") {
-            let mut entries = Vec::new();
-            loop {
-                entries.push(self.parser.word("a label")?);
-                if !self.parser.accept(',') {
-                    break;
-                }
-            }
-            self.parser.expect(';')?;
-            self.scopes.table(name, entries)
-        } else {
-            self.scopes.label(name, self.function.statements.len() as u32)
-        };
-        if fresh {
+        if self.scopes.label(name, self.function.statements.len() as u32) {
             Ok(())
         } else {
             Err(self.parser.error_at(token, format!("label `{name}` is declared twice")))
