@@ -36,11 +36,6 @@ impl PtxProgram {
         Ok(PtxProgram { text: ptx.to_owned(), kernels, files, simd })
     }
 
-    /// All kernels, in the order of the text.
-    pub fn kernels(&self) -> impl Iterator<Item = &PtxKernel> {
-        self.kernels.iter()
-    }
-
     /// The kernel of that name.
     pub fn kernel(&self, name: &str) -> Option<&PtxKernel> {
         self.kernels.iter().find(|kernel| kernel.name == name)

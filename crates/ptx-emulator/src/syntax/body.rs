@@ -23,15 +23,14 @@ pub(super) fn parse<'a>(
     Ok(())
 }
 
-/// Gives a kernel's parameter its name.
-pub(super) fn declare_parameter<'a>(
+/// Gives a name its meaning in the current scope.
+pub(super) fn declare<'a>(
     parser: &Parser<'a>,
+    scopes: &mut Scopes<'a>,
     token: Located<'a>,
     name: &'a str,
-    index: usize,
-    scopes: &mut Scopes<'a>,
+    meaning: Meaning,
 ) -> Result<(), LoadError> {
-    let meaning = Meaning::Symbol(Symbol::Parameter(index as u32));
     if scopes.declare(name, meaning) {
         Ok(())
     } else {
@@ -68,7 +67,8 @@ impl<'a> Body<'_, 'a> {
                 for (name, variable) in self.parser.variables()? {
                     let index = self.function.variables.len() as u32;
                     self.function.variables.push(variable);
-                    self.declare(token, name, Meaning::Symbol(Symbol::Shared(index)))?;
+                    let meaning = Meaning::Symbol(Symbol::Shared(index));
+                    declare(self.parser, &mut self.scopes, token, name, meaning)?;
                 }
             }
             Token::Dot("loc") => self.location()?,
@@ -90,19 +90,6 @@ impl<'a> Body<'_, 'a> {
             _ => return Err(self.parser.expected("an instruction")),
         }
         Ok(true)
-    }
-
-    fn declare(
-        &mut self,
-        token: Located<'a>,
-        name: &'a str,
-        meaning: Meaning,
-    ) -> Result<(), LoadError> {
-        if self.scopes.declare(name, meaning) {
-            Ok(())
-        } else {
-            Err(self.parser.error_at(token, format!("`{name}` is declared twice")))
-        }
     }
 
     /// `.reg .b32 %r<8>;` or `.reg .b32 a, b;`
@@ -130,7 +117,8 @@ impl<'a> Body<'_, 'a> {
             } else {
                 let index = self.function.registers.len() as u32;
                 self.function.registers.push(Register { name: name.to_owned(), declared });
-                self.declare(token, name, Meaning::Register(index))?;
+                let meaning = Meaning::Register(index);
+                declare(self.parser, &mut self.scopes, token, name, meaning)?;
             }
             if !self.parser.accept(',') {
                 return self.parser.expect(';');

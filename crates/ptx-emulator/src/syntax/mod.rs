@@ -34,7 +34,6 @@ pub struct KernelParameter {
     pub(crate) name: String,
     pub(crate) offset: u32,
     pub(crate) bytes: u32,
-    pub(crate) alignment: u32,
 }
 
 impl KernelParameter {
@@ -51,11 +50,6 @@ impl KernelParameter {
     /// Size in bytes.
     pub fn bytes(&self) -> u32 {
         self.bytes
-    }
-
-    /// Alignment in bytes.
-    pub fn alignment(&self) -> u32 {
-        self.alignment
     }
 }
 

@@ -1,9 +1,9 @@
 //! Directives at the outermost level: versions, variables, kernels, files, debug sections.
 
 use super::body;
-use super::scope::Scopes;
+use super::scope::{Meaning, Scopes};
 use super::token::{Located, Token, tokens};
-use super::{KernelParameter, ParsedFunction, ParsedModule, Variable};
+use super::{KernelParameter, ParsedFunction, ParsedModule, Symbol, Variable};
 use crate::error::LoadError;
 use crate::types::Type;
 
@@ -317,9 +317,10 @@ impl<'a> Parser<'a> {
         let Some(bytes) = bytes else {
             return Err(self.error_at(token, "parameters of more than 32764 bytes"));
         };
-        body::declare_parameter(self, token, name, function.parameters.len(), scopes)?;
+        let symbol = Symbol::Parameter(function.parameters.len() as u32);
+        body::declare(self, scopes, token, name, Meaning::Symbol(symbol))?;
         let name = name.to_owned();
-        function.parameters.push(KernelParameter { name, offset, bytes: bytes as u32, alignment });
+        function.parameters.push(KernelParameter { name, offset, bytes: bytes as u32 });
         Ok(())
     }
 
