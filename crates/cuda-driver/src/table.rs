@@ -6,7 +6,8 @@
 /// Hands the table to the macro `$then`, in three groups:
 ///
 /// - `answered`: what this crate answers itself where there is no system driver;
-/// - `emulated`: the emulated device has it, in `emulator`, under the same name;
+/// - `emulated`: this repository calls it, and the emulated device has it, in `emulator`, under the
+///   same name;
 /// - `system_only`: with the emulated device the result is `CUDA_ERROR_NOT_SUPPORTED`.
 ///
 /// All functions return `CUresult`. The types are those of [`types`](crate::types).
@@ -26,80 +27,24 @@ macro_rules! for_each_function {
                 fn cuDeviceGet(device: *mut CUdevice, ordinal: c_int);
                 fn cuDeviceGetName(name: *mut c_char, len: c_int, dev: CUdevice);
                 fn cuDeviceGetAttribute(pi: *mut c_int, attrib: CUdevice_attribute, dev: CUdevice);
-                fn cuDeviceTotalMem_v2(bytes: *mut usize, dev: CUdevice);
                 fn cuDevicePrimaryCtxRetain(pctx: *mut CUcontext, dev: CUdevice);
                 fn cuDevicePrimaryCtxRelease_v2(dev: CUdevice);
-                fn cuDevicePrimaryCtxReset_v2(dev: CUdevice);
-                fn cuDevicePrimaryCtxSetFlags_v2(dev: CUdevice, flags: c_uint);
-                fn cuDevicePrimaryCtxGetState(
-                    dev: CUdevice, flags: *mut c_uint, active: *mut c_int,
-                );
                 fn cuCtxSetCurrent(ctx: CUcontext);
-                fn cuCtxGetCurrent(pctx: *mut CUcontext);
-                fn cuCtxPushCurrent_v2(ctx: CUcontext);
-                fn cuCtxPopCurrent_v2(pctx: *mut CUcontext);
-                fn cuCtxGetDevice(device: *mut CUdevice);
-                fn cuCtxGetApiVersion(ctx: CUcontext, version: *mut c_uint);
-                fn cuCtxGetFlags(flags: *mut c_uint);
-                fn cuCtxGetStreamPriorityRange(
-                    leastPriority: *mut c_int, greatestPriority: *mut c_int,
-                );
-                fn cuCtxSynchronize();
-                fn cuModuleLoad(module: *mut CUmodule, fname: *const c_char);
-                fn cuModuleLoadData(module: *mut CUmodule, image: *const c_void);
                 fn cuModuleLoadDataEx(
                     module: *mut CUmodule, image: *const c_void, numOptions: c_uint,
                     options: *mut CUjit_option, optionValues: *mut *mut c_void,
                 );
-                fn cuModuleUnload(hmod: CUmodule);
                 fn cuModuleGetFunction(hfunc: *mut CUfunction, hmod: CUmodule, name: *const c_char);
-                fn cuModuleGetGlobal_v2(
-                    dptr: *mut CUdeviceptr, bytes: *mut usize, hmod: CUmodule, name: *const c_char,
-                );
-                fn cuFuncGetAttribute(
-                    pi: *mut c_int, attrib: CUfunction_attribute, hfunc: CUfunction,
-                );
-                fn cuFuncSetAttribute(
-                    hfunc: CUfunction, attrib: CUfunction_attribute, value: c_int,
-                );
-                fn cuFuncSetCacheConfig(hfunc: CUfunction, config: CUfunc_cache);
-                fn cuFuncSetSharedMemConfig(hfunc: CUfunction, config: CUsharedconfig);
-                fn cuOccupancyMaxActiveBlocksPerMultiprocessor(
-                    numBlocks: *mut c_int, func: CUfunction, blockSize: c_int,
-                    dynamicSMemSize: usize,
-                );
-                fn cuOccupancyAvailableDynamicSMemPerBlock(
-                    dynamicSmemSize: *mut usize, func: CUfunction, numBlocks: c_int,
-                    blockSize: c_int,
-                );
-                fn cuOccupancyMaxPotentialBlockSize(
-                    minGridSize: *mut c_int, blockSize: *mut c_int, func: CUfunction,
-                    blockSizeToDynamicSMemSize: CUoccupancyB2DSize, dynamicSMemSize: usize,
-                    blockSizeLimit: c_int,
-                );
                 fn cuLaunchKernel(
                     f: CUfunction, gridDimX: c_uint, gridDimY: c_uint, gridDimZ: c_uint,
                     blockDimX: c_uint, blockDimY: c_uint, blockDimZ: c_uint, sharedMemBytes: c_uint,
                     hStream: CUstream, kernelParams: *mut *mut c_void, extra: *mut *mut c_void,
                 );
-                fn cuLaunchHostFunc(hStream: CUstream, fn_: CUhostFn, userData: *mut c_void);
                 fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize);
                 fn cuMemAlloc_v2(dptr: *mut CUdeviceptr, bytesize: usize);
                 fn cuMemFree_v2(dptr: CUdeviceptr);
-                fn cuMemAllocAsync(dptr: *mut CUdeviceptr, bytesize: usize, hStream: CUstream);
-                fn cuMemFreeAsync(dptr: CUdeviceptr, hStream: CUstream);
                 fn cuMemAllocHost_v2(pp: *mut *mut c_void, bytesize: usize);
-                fn cuMemHostAlloc(pp: *mut *mut c_void, bytesize: usize, Flags: c_uint);
                 fn cuMemFreeHost(p: *mut c_void);
-                fn cuMemHostRegister_v2(p: *mut c_void, bytesize: usize, Flags: c_uint);
-                fn cuMemHostUnregister(p: *mut c_void);
-                fn cuMemcpyHtoD_v2(
-                    dstDevice: CUdeviceptr, srcHost: *const c_void, ByteCount: usize,
-                );
-                fn cuMemcpyDtoH_v2(dstHost: *mut c_void, srcDevice: CUdeviceptr, ByteCount: usize);
-                fn cuMemcpyDtoD_v2(
-                    dstDevice: CUdeviceptr, srcDevice: CUdeviceptr, ByteCount: usize,
-                );
                 fn cuMemcpyHtoDAsync_v2(
                     dstDevice: CUdeviceptr, srcHost: *const c_void, ByteCount: usize,
                     hStream: CUstream,
@@ -112,32 +57,18 @@ macro_rules! for_each_function {
                     dstDevice: CUdeviceptr, srcDevice: CUdeviceptr, ByteCount: usize,
                     hStream: CUstream,
                 );
-                fn cuMemsetD8_v2(dstDevice: CUdeviceptr, uc: c_uchar, N: usize);
-                fn cuMemsetD16_v2(dstDevice: CUdeviceptr, us: c_ushort, N: usize);
-                fn cuMemsetD32_v2(dstDevice: CUdeviceptr, ui: c_uint, N: usize);
                 fn cuMemsetD8Async(
                     dstDevice: CUdeviceptr, uc: c_uchar, N: usize, hStream: CUstream,
                 );
-                fn cuMemsetD16Async(
-                    dstDevice: CUdeviceptr, us: c_ushort, N: usize, hStream: CUstream,
-                );
-                fn cuMemsetD32Async(
-                    dstDevice: CUdeviceptr, ui: c_uint, N: usize, hStream: CUstream,
-                );
-                fn cuStreamCreate(phStream: *mut CUstream, Flags: c_uint);
                 fn cuStreamCreateWithPriority(
                     phStream: *mut CUstream, flags: c_uint, priority: c_int,
                 );
                 fn cuStreamDestroy_v2(hStream: CUstream);
-                fn cuStreamGetFlags(hStream: CUstream, flags: *mut c_uint);
-                fn cuStreamGetPriority(hStream: CUstream, priority: *mut c_int);
-                fn cuStreamQuery(hStream: CUstream);
                 fn cuStreamSynchronize(hStream: CUstream);
                 fn cuStreamWaitEvent(hStream: CUstream, hEvent: CUevent, Flags: c_uint);
                 fn cuEventCreate(phEvent: *mut CUevent, Flags: c_uint);
                 fn cuEventDestroy_v2(hEvent: CUevent);
                 fn cuEventRecord(hEvent: CUevent, hStream: CUstream);
-                fn cuEventQuery(hEvent: CUevent);
                 fn cuEventSynchronize(hEvent: CUevent);
                 fn cuEventElapsedTime(pMilliseconds: *mut f32, hStart: CUevent, hEnd: CUevent);
             }
@@ -151,17 +82,42 @@ macro_rules! for_each_function {
                 fn cuArrayDestroy(hArray: CUarray);
                 fn cuCtxCreate_v2(pctx: *mut CUcontext, flags: c_uint, dev: CUdevice);
                 fn cuCtxDestroy_v2(ctx: CUcontext);
+                fn cuCtxGetApiVersion(ctx: CUcontext, version: *mut c_uint);
                 fn cuCtxGetCacheConfig(pconfig: *mut CUfunc_cache);
+                fn cuCtxGetCurrent(pctx: *mut CUcontext);
+                fn cuCtxGetDevice(device: *mut CUdevice);
+                fn cuCtxGetFlags(flags: *mut c_uint);
                 fn cuCtxGetLimit(pvalue: *mut usize, limit: CUlimit);
                 fn cuCtxGetSharedMemConfig(pConfig: *mut CUsharedconfig);
+                fn cuCtxGetStreamPriorityRange(
+                    leastPriority: *mut c_int, greatestPriority: *mut c_int,
+                );
+                fn cuCtxPopCurrent_v2(pctx: *mut CUcontext);
+                fn cuCtxPushCurrent_v2(ctx: CUcontext);
                 fn cuCtxSetCacheConfig(config: CUfunc_cache);
                 fn cuCtxSetLimit(limit: CUlimit, value: usize);
                 fn cuCtxSetSharedMemConfig(config: CUsharedconfig);
+                fn cuCtxSynchronize();
                 fn cuDestroyExternalMemory(extMem: CUexternalMemory);
+                fn cuDevicePrimaryCtxGetState(
+                    dev: CUdevice, flags: *mut c_uint, active: *mut c_int,
+                );
+                fn cuDevicePrimaryCtxReset_v2(dev: CUdevice);
+                fn cuDevicePrimaryCtxSetFlags_v2(dev: CUdevice, flags: c_uint);
+                fn cuDeviceTotalMem_v2(bytes: *mut usize, dev: CUdevice);
+                fn cuEventQuery(hEvent: CUevent);
                 fn cuExternalMemoryGetMappedBuffer(
                     devPtr: *mut CUdeviceptr, extMem: CUexternalMemory,
                     bufferDesc: *const CUDA_EXTERNAL_MEMORY_BUFFER_DESC,
                 );
+                fn cuFuncGetAttribute(
+                    pi: *mut c_int, attrib: CUfunction_attribute, hfunc: CUfunction,
+                );
+                fn cuFuncSetAttribute(
+                    hfunc: CUfunction, attrib: CUfunction_attribute, value: c_int,
+                );
+                fn cuFuncSetCacheConfig(hfunc: CUfunction, config: CUfunc_cache);
+                fn cuFuncSetSharedMemConfig(hfunc: CUfunction, config: CUsharedconfig);
                 fn cuGraphAddKernelNode(
                     phGraphNode: *mut CUgraphNode, hGraph: CUgraph,
                     dependencies: *const CUgraphNode, numDependencies: usize,
@@ -183,6 +139,7 @@ macro_rules! for_each_function {
                     extMem_out: *mut CUexternalMemory,
                     memHandleDesc: *const CUDA_EXTERNAL_MEMORY_HANDLE_DESC,
                 );
+                fn cuLaunchHostFunc(hStream: CUstream, fn_: CUhostFn, userData: *mut c_void);
                 fn cuLinkAddData_v2(
                     state: CUlinkState, type_: CUjitInputType, data: *mut c_void, size: usize,
                     name: *const c_char, numOptions: c_uint, options: *mut CUjit_option,
@@ -199,7 +156,12 @@ macro_rules! for_each_function {
                 fn cuMemAdvise(
                     devPtr: CUdeviceptr, count: usize, advice: CUmem_advise, device: CUdevice,
                 );
+                fn cuMemAllocAsync(dptr: *mut CUdeviceptr, bytesize: usize, hStream: CUstream);
                 fn cuMemAllocManaged(dptr: *mut CUdeviceptr, bytesize: usize, flags: c_uint);
+                fn cuMemFreeAsync(dptr: CUdeviceptr, hStream: CUstream);
+                fn cuMemHostAlloc(pp: *mut *mut c_void, bytesize: usize, Flags: c_uint);
+                fn cuMemHostRegister_v2(p: *mut c_void, bytesize: usize, Flags: c_uint);
+                fn cuMemHostUnregister(p: *mut c_void);
                 fn cuMemPrefetchAsync(
                     devPtr: CUdeviceptr, count: usize, dstDevice: CUdevice, hStream: CUstream,
                 );
@@ -207,9 +169,48 @@ macro_rules! for_each_function {
                 fn cuMemcpyAtoH_v2(
                     dstHost: *mut c_void, srcArray: CUarray, srcOffset: usize, ByteCount: usize,
                 );
+                fn cuMemcpyDtoD_v2(
+                    dstDevice: CUdeviceptr, srcDevice: CUdeviceptr, ByteCount: usize,
+                );
+                fn cuMemcpyDtoH_v2(dstHost: *mut c_void, srcDevice: CUdeviceptr, ByteCount: usize);
                 fn cuMemcpyHtoA_v2(
                     dstArray: CUarray, dstOffset: usize, srcHost: *const c_void, ByteCount: usize,
                 );
+                fn cuMemcpyHtoD_v2(
+                    dstDevice: CUdeviceptr, srcHost: *const c_void, ByteCount: usize,
+                );
+                fn cuMemsetD16Async(
+                    dstDevice: CUdeviceptr, us: c_ushort, N: usize, hStream: CUstream,
+                );
+                fn cuMemsetD16_v2(dstDevice: CUdeviceptr, us: c_ushort, N: usize);
+                fn cuMemsetD32Async(
+                    dstDevice: CUdeviceptr, ui: c_uint, N: usize, hStream: CUstream,
+                );
+                fn cuMemsetD32_v2(dstDevice: CUdeviceptr, ui: c_uint, N: usize);
+                fn cuMemsetD8_v2(dstDevice: CUdeviceptr, uc: c_uchar, N: usize);
+                fn cuModuleGetGlobal_v2(
+                    dptr: *mut CUdeviceptr, bytes: *mut usize, hmod: CUmodule, name: *const c_char,
+                );
+                fn cuModuleLoad(module: *mut CUmodule, fname: *const c_char);
+                fn cuModuleLoadData(module: *mut CUmodule, image: *const c_void);
+                fn cuModuleUnload(hmod: CUmodule);
+                fn cuOccupancyAvailableDynamicSMemPerBlock(
+                    dynamicSmemSize: *mut usize, func: CUfunction, numBlocks: c_int,
+                    blockSize: c_int,
+                );
+                fn cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                    numBlocks: *mut c_int, func: CUfunction, blockSize: c_int,
+                    dynamicSMemSize: usize,
+                );
+                fn cuOccupancyMaxPotentialBlockSize(
+                    minGridSize: *mut c_int, blockSize: *mut c_int, func: CUfunction,
+                    blockSizeToDynamicSMemSize: CUoccupancyB2DSize, dynamicSMemSize: usize,
+                    blockSizeLimit: c_int,
+                );
+                fn cuStreamCreate(phStream: *mut CUstream, Flags: c_uint);
+                fn cuStreamGetFlags(hStream: CUstream, flags: *mut c_uint);
+                fn cuStreamGetPriority(hStream: CUstream, priority: *mut c_int);
+                fn cuStreamQuery(hStream: CUstream);
                 fn cuSurfObjectCreate(
                     pSurfObject: *mut CUsurfObject, pResDesc: *const CUDA_RESOURCE_DESC,
                 );

@@ -179,11 +179,15 @@ fn the_choice_is_made_once() {
 fn the_environment_sets_the_emulated_device_up() {
     let test = "the_environment_sets_the_emulated_device_up";
     let report = || {
-        let mut bytes = 0;
+        let (mut context, mut free, mut total) = (std::ptr::null_mut(), 0, 0);
         assert_eq!(devices(), Ok(1));
-        // SAFETY: `bytes` can be written.
-        assert_eq!(unsafe { api::cuDeviceTotalMem_v2(&mut bytes, 0) }, 0);
-        bytes.to_string()
+        // SAFETY: `context` can be written.
+        assert_eq!(unsafe { api::cuDevicePrimaryCtxRetain(&mut context, 0) }, 0);
+        // SAFETY: the context was retained.
+        assert_eq!(unsafe { api::cuCtxSetCurrent(context) }, 0);
+        // SAFETY: both can be written.
+        assert_eq!(unsafe { api::cuMemGetInfo_v2(&mut free, &mut total) }, 0);
+        total.to_string()
     };
     let environment =
         [("VITRINE_CUDA_DRIVER", "emulated"), ("VITRINE_CUDA_EMULATED_MEMORY", "123456")];

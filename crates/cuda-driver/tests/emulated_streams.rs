@@ -9,12 +9,8 @@ use std::ptr::null_mut;
 
 use device::{EmulatedDevice, call, code, get};
 use vitrine_cuda_driver::codes::*;
-use vitrine_cuda_driver::emulator::{self, StreamMode};
+use vitrine_cuda_driver::emulator::StreamMode;
 use vitrine_cuda_driver::types::*;
-
-/// `CU_STREAM_NON_BLOCKING`.
-const NON_BLOCKING: u32 = 1;
-const DEFAULT: CUstream = null_mut();
 
 fn start() -> EmulatedDevice {
     EmulatedDevice::start(StreamMode::Deferred)
@@ -33,7 +29,7 @@ fn copy(to: CUdeviceptr, from: CUdeviceptr, stream: CUstream) {
 #[test]
 fn pinned_memory_is_read_late_and_other_memory_at_once() {
     let device = start();
-    let stream = device.stream(0);
+    let stream = device.stream();
     let (pinned, mut plain) = (device.pinned(&[1]), [1]);
     let (from_pinned, from_plain) = (device.alloc(4), device.alloc(4));
     upload(from_pinned, pinned, stream);
@@ -48,7 +44,7 @@ fn pinned_memory_is_read_late_and_other_memory_at_once() {
 #[test]
 fn pinned_memory_is_written_late_and_other_memory_before_the_call_returns() {
     let device = start();
-    let stream = device.stream(0);
+    let stream = device.stream();
     let source = device.upload(&[5]);
     let (pinned, mut plain) = (device.pinned(&[0]), [0_u32]);
     call!(cuMemcpyDtoHAsync_v2(pinned.as_mut_ptr().cast(), source, 4, stream));
@@ -62,7 +58,7 @@ fn pinned_memory_is_written_late_and_other_memory_before_the_call_returns() {
 #[test]
 fn pinned_memory_stays_until_it_has_been_read() {
     let device = start();
-    let stream = device.stream(NON_BLOCKING);
+    let stream = device.stream();
     let (pinned, target) = (device.pinned(&[3]), device.upload(&[0]));
     upload(target, pinned, stream);
     call!(cuMemFreeHost(pinned.as_mut_ptr().cast()));
@@ -72,21 +68,22 @@ fn pinned_memory_stays_until_it_has_been_read() {
 #[test]
 fn an_event_that_is_recorded_again_elsewhere_forgets_the_first_stream() {
     let device = start();
-    let (one, other) = (device.stream(NON_BLOCKING), device.stream(NON_BLOCKING));
+    let (one, other) = (device.stream(), device.stream());
     let event = device.event();
     call!(cuEventRecord(event, one));
     call!(cuEventRecord(event, other));
     call!(cuStreamSynchronize(other));
-    call!(cuEventQuery(event));
+    let mut time = 0.0;
+    call!(cuEventElapsedTime(&mut time, event, event));
     call!(cuStreamSynchronize(one));
-    call!(cuEventQuery(event));
+    call!(cuEventElapsedTime(&mut time, event, event));
 }
 
 #[test]
 fn a_missing_wait_between_streams_gives_old_data() {
     for wait in [false, true] {
         let device = start();
-        let (copies, compute) = (device.stream(NON_BLOCKING), device.stream(NON_BLOCKING));
+        let (copies, compute) = (device.stream(), device.stream());
         let (input, output) = (device.upload(&[1]), device.upload(&[0]));
         let event = device.event();
         upload(input, &[2], copies);
@@ -103,7 +100,7 @@ fn a_missing_wait_between_streams_gives_old_data() {
 #[test]
 fn a_wait_is_for_the_record_before_it() {
     let device = start();
-    let (one, other) = (device.stream(NON_BLOCKING), device.stream(NON_BLOCKING));
+    let (one, other) = (device.stream(), device.stream());
     let (input, output) = (device.upload(&[1]), device.upload(&[0]));
     let event = device.event();
     upload(input, &[2], one);
@@ -121,7 +118,7 @@ fn a_wait_is_for_the_record_before_it() {
 #[test]
 fn waits_reach_through_a_chain_of_streams() {
     let device = start();
-    let streams: Vec<CUstream> = (0..5).map(|_| device.stream(NON_BLOCKING)).collect();
+    let streams: Vec<CUstream> = (0..5).map(|_| device.stream()).collect();
     let cells: Vec<CUdeviceptr> = (0..6).map(|_| device.upload(&[0])).collect();
     upload(cells[0], &[9], streams[0]);
     for (index, pair) in streams.windows(2).enumerate() {
@@ -138,55 +135,17 @@ fn waits_reach_through_a_chain_of_streams() {
 }
 
 #[test]
-fn the_default_stream_keeps_its_order_with_blocking_streams_only() {
-    for (flags, expected) in [(0, 2), (NON_BLOCKING, 1)] {
-        let device = start();
-        let stream = device.stream(flags);
-        let get_flags: u32 = {
-            let mut value = 7;
-            call!(cuStreamGetFlags(stream, &mut value));
-            value
-        };
-        assert_eq!(get_flags, flags);
-        // Work of the stream, then of the default one.
-        let (input, output) = (device.upload(&[1]), device.upload(&[0]));
-        upload(input, &[2], stream);
-        copy(output, input, DEFAULT);
-        call!(cuStreamSynchronize(DEFAULT));
-        assert_eq!(device.download(output, 1), [expected]);
-        // And the other way round: setting memory without a stream does not wait either.
-        call!(cuCtxSynchronize());
-        call!(cuMemsetD32_v2(output, 1, 1));
-        call!(cuStreamSynchronize(DEFAULT));
-        call!(cuMemsetD32_v2(output, 2, 1));
-        let copied = device.pinned(&[0]);
-        call!(cuMemcpyDtoHAsync_v2(copied.as_mut_ptr().cast(), output, 4, stream));
-        call!(cuStreamSynchronize(stream));
-        assert_eq!(copied[0], expected);
-    }
-}
-
-#[test]
 fn each_way_of_waiting_has_the_work_done() {
     let device = start();
-    let stream = device.stream(NON_BLOCKING);
+    let stream = device.stream();
     let target = device.pinned(&[0]);
     let source = device.upload(&[1]);
     type Wait<'a> = (&'a str, &'a dyn Fn());
     let event = device.event();
     let spare = device.alloc(4);
-    let ways: [Wait; 6] = [
+    let ways: [Wait; 3] = [
         ("cuStreamSynchronize", &|| call!(cuStreamSynchronize(stream))),
         ("cuEventSynchronize", &|| call!(cuEventSynchronize(event))),
-        ("cuCtxSynchronize", &|| call!(cuCtxSynchronize())),
-        ("cuStreamQuery", &|| {
-            assert_eq!(code!(cuStreamQuery(stream)), CUDA_ERROR_NOT_READY);
-            call!(cuStreamQuery(stream));
-        }),
-        ("cuEventQuery", &|| {
-            assert_eq!(code!(cuEventQuery(event)), CUDA_ERROR_NOT_READY);
-            call!(cuEventQuery(event));
-        }),
         ("cuMemFree_v2", &|| call!(cuMemFree_v2(spare))),
     ];
     for (name, wait) in ways {
@@ -207,20 +166,20 @@ fn each_way_of_waiting_has_the_work_done() {
 #[test]
 fn in_the_synchronous_mode_nothing_waits() {
     let device = EmulatedDevice::start(StreamMode::Synchronous);
-    let stream = device.stream(NON_BLOCKING);
+    let stream = device.stream();
     let (target, source) = (device.pinned(&[0]), device.upload(&[1]));
     let event = device.event();
     call!(cuMemcpyDtoHAsync_v2(target.as_mut_ptr().cast(), source, 4, stream));
     call!(cuEventRecord(event, stream));
     assert_eq!(target[0], 1);
-    call!(cuEventQuery(event));
-    call!(cuStreamQuery(stream));
+    let mut time = 0.0;
+    call!(cuEventElapsedTime(&mut time, event, event));
 }
 
 #[test]
 fn events_take_times() {
     let device = start();
-    let stream = device.stream(0);
+    let stream = device.stream();
     let (first, second) = (device.event(), device.event());
     let mut time = -1.0;
     let invalid = CUDA_ERROR_INVALID_HANDLE;
@@ -239,57 +198,10 @@ fn events_take_times() {
 }
 
 #[test]
-fn memory_is_freed_in_the_order_of_the_stream() {
-    let device = EmulatedDevice::with_memory(StreamMode::Deferred, 1 << 20);
-    let (stream, other) = (device.stream(NON_BLOCKING), device.stream(NON_BLOCKING));
-    let address: CUdeviceptr = get!(cuMemAllocAsync(800 << 10, stream));
-    let output = device.upload(&[0]);
-    upload(address, &[3], stream);
-    copy(output, address, stream);
-    call!(cuMemFreeAsync(address, stream));
-    // There is room for it only if the work that frees is done first.
-    let _again = device.alloc(800 << 10);
-    assert_eq!(device.download(output, 1), [3]);
-
-    // Another stream that does not wait comes too late.
-    let address: CUdeviceptr = get!(cuMemAllocAsync(4, stream));
-    call!(cuMemsetD32Async(address, 1, 1, stream));
-    call!(cuMemFreeAsync(address, stream));
-    copy(output, address, other);
-    call!(cuStreamSynchronize(stream));
-    assert_eq!(code!(cuStreamSynchronize(other)), CUDA_ERROR_ILLEGAL_ADDRESS);
-    assert!(emulator::last_fault().is_some());
-}
-
-extern "C" fn count(data: *mut c_void) {
-    // No call of the driver is allowed here.
-    assert_eq!(code!(cuCtxSynchronize()), CUDA_ERROR_NOT_PERMITTED);
-    // SAFETY: the test passes a number that lives until it has waited.
-    unsafe { *data.cast::<u32>() += 1 };
-}
-
-#[test]
-fn host_functions_are_called_in_order() {
-    let device = start();
-    let stream = device.stream(0);
-    let target = device.upload(&[0]);
-    let number = device.pinned(&[10]);
-    let data: *mut c_void = number.as_mut_ptr().cast();
-    call!(cuLaunchHostFunc(stream, Some(count), data));
-    upload(target, number, stream);
-    call!(cuLaunchHostFunc(stream, Some(count), data));
-    assert_eq!(number[0], 10);
-    call!(cuStreamSynchronize(stream));
-    assert_eq!(number[0], 12);
-    assert_eq!(device.download(target, 1), [11]);
-    assert_eq!(code!(cuLaunchHostFunc(stream, None, data)), CUDA_ERROR_INVALID_VALUE);
-}
-
-#[test]
 fn drawn_orders_keep_what_streams_and_events_demand() {
     for seed in 0..40 {
         let device = EmulatedDevice::start(StreamMode::Shuffled(seed));
-        let (copies, compute) = (device.stream(NON_BLOCKING), device.stream(NON_BLOCKING));
+        let (copies, compute) = (device.stream(), device.stream());
         let staging = device.pinned(&[0]);
         let (input, sums) = (device.upload(&[0]), device.upload(&[0; 8]));
         let (uploaded, used) = (device.event(), device.event());
@@ -304,7 +216,7 @@ fn drawn_orders_keep_what_streams_and_events_demand() {
             copy(sums + 4 * u64::from(step), input, compute);
             call!(cuEventRecord(used, compute));
         }
-        call!(cuCtxSynchronize());
+        call!(cuStreamSynchronize(compute));
         assert_eq!(device.download(sums, 8), [0, 1, 2, 3, 4, 5, 6, 7], "seed {seed}");
     }
 }
@@ -315,7 +227,7 @@ fn drawn_orders_show_that_memory_is_overwritten_too_early() {
     // possible does not show this; some of the drawn orders do.
     let outcome = |mode| {
         let device = EmulatedDevice::start(mode);
-        let (copies, compute) = (device.stream(NON_BLOCKING), device.stream(NON_BLOCKING));
+        let (copies, compute) = (device.stream(), device.stream());
         let (input, output) = (device.upload(&[1]), device.upload(&[0]));
         copy(output, input, compute);
         upload(input, &[2], copies);
@@ -335,13 +247,16 @@ fn wrong_handles_are_refused() {
     let device = start();
     let wrong = 0x33 as *mut c_void;
     let address = device.upload(&[1]);
+    let stream = device.stream();
     let code = code!(cuMemcpyDtoDAsync_v2(address, address, 4, wrong));
     assert_eq!(code, CUDA_ERROR_INVALID_HANDLE);
     assert_eq!(code!(cuStreamSynchronize(wrong)), CUDA_ERROR_INVALID_HANDLE);
-    assert_eq!(code!(cuEventRecord(wrong, DEFAULT)), CUDA_ERROR_INVALID_HANDLE);
+    assert_eq!(code!(cuEventRecord(wrong, stream)), CUDA_ERROR_INVALID_HANDLE);
     assert_eq!(code!(cuEventRecord(device.event(), wrong)), CUDA_ERROR_INVALID_HANDLE);
-    assert_eq!(code!(cuStreamWaitEvent(DEFAULT, wrong, 0)), CUDA_ERROR_INVALID_HANDLE);
-    assert_eq!(code!(cuStreamDestroy_v2(DEFAULT)), CUDA_ERROR_INVALID_HANDLE);
+    assert_eq!(code!(cuStreamWaitEvent(stream, wrong, 0)), CUDA_ERROR_INVALID_HANDLE);
+    assert_eq!(code!(cuStreamDestroy_v2(wrong)), CUDA_ERROR_INVALID_HANDLE);
+    assert_eq!(code!(cuStreamSynchronize(null_mut())), CUDA_ERROR_NOT_SUPPORTED, "no default");
     let mut stream = null_mut();
-    assert_eq!(code!(cuStreamCreate(&mut stream, 8)), CUDA_ERROR_INVALID_VALUE);
+    let code = code!(cuStreamCreateWithPriority(&mut stream, 8, 0));
+    assert_eq!(code, CUDA_ERROR_INVALID_VALUE);
 }

@@ -180,6 +180,10 @@ fn broken(file: &Path, error: impl ToString) -> Error {
 /// The driver's answer to a module, with what can be done about it.
 fn explain(error: cust::error::CudaError, ordinal: u32) -> String {
     use cust::error::CudaError::{InvalidPtx, NoBinaryForGpu, UnknownError};
+    #[cfg(feature = "emulator")]
+    if let Some(unknown) = vitrine_cuda_driver::emulator::last_fault() {
+        return format!("{error}: {unknown}");
+    }
     match error {
         InvalidPtx | NoBinaryForGpu | UnknownError => {
             format!(

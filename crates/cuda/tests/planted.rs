@@ -30,9 +30,8 @@ fn planted(edit: impl Fn(&str) -> Option<String>) -> String {
 
 /// Sums a matrix of ones, three, … with the kernel.
 fn run(ptx: &str, checks: &Checks) -> Result<Vec<f32>, Fault> {
-    let mut program = PtxProgram::load(ptx).unwrap();
+    let program = PtxProgram::load(ptx).unwrap();
     let mut memory = DeviceMemory::new(1 << 20);
-    program.place_globals(&mut memory).unwrap();
     let values: Vec<f32> = (0..ROWS * COLUMNS).map(|i| (i % 7) as f32).collect();
     let from = memory.alloc((4 * values.len()) as u64).unwrap();
     memory.write(from, bytemuck::cast_slice(&values)).unwrap();
@@ -40,7 +39,7 @@ fn run(ptx: &str, checks: &Checks) -> Result<Vec<f32>, Fault> {
     let mut parameters = [from, to, ROWS as u64].map(u64::to_le_bytes).concat();
     parameters.extend((COLUMNS as u32).to_le_bytes());
     let blocks = COLUMNS.div_ceil(32) as u32;
-    let config = LaunchConfig { grid: [blocks, 1, 1], block: [256, 1, 1], dynamic_shared: 0 };
+    let config = LaunchConfig { grid: [blocks, 1, 1], block: [256, 1, 1] };
     launch(&mut memory, &program, KERNEL, &config, &parameters, checks)?;
     let mut bytes = vec![0; 4 * COLUMNS];
     memory.read(to, &mut bytes).unwrap();

@@ -20,9 +20,8 @@ fn processor_time() -> Duration {
 
 fn main() {
     let text = include_str!("../tests/fixtures/kernels.ptx");
-    let mut program = PtxProgram::load(text).expect("the fixture loads");
+    let program = PtxProgram::load(text).expect("the fixture loads");
     let mut memory = DeviceMemory::new(1 << 30);
-    program.place_globals(&mut memory).expect("room");
     let mut buffer = |bytes: u64| {
         let address = memory.alloc(bytes).expect("room");
         memory.fill(address, &0x3f00_3f00u32.to_le_bytes(), bytes / 4).expect("in bounds");
@@ -61,7 +60,7 @@ fn main() {
         if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
             continue;
         }
-        let config = LaunchConfig { grid, block, dynamic_shared: 0 };
+        let config = LaunchConfig { grid, block };
         let mut speeds = [0.0f64; 2];
         let mut instructions = 0;
         for (speed, checks) in speeds.iter_mut().zip([Checks::none(), Checks::default()]) {

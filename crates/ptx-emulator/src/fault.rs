@@ -58,8 +58,6 @@ pub enum Access {
     Load,
     /// A store.
     Store,
-    /// An atomic operation.
-    Atomic,
     /// A copy by `cp.async`.
     Copy,
 }
@@ -69,7 +67,6 @@ impl fmt::Display for Access {
         f.write_str(match self {
             Access::Load => "load",
             Access::Store => "store",
-            Access::Atomic => "atomic",
             Access::Copy => "asynchronous copy",
         })
     }
@@ -79,7 +76,7 @@ impl fmt::Display for Access {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum FaultKind {
-    /// The launch itself is wrong: no such kernel, a wrong size, a variable that was not placed.
+    /// The launch itself is wrong: no such kernel, a wrong size.
     Launch(String),
     /// An access outside of an allocation, or of the space's size.
     OutOfBounds {
@@ -163,10 +160,8 @@ pub enum FaultKind {
     Deadlock(String),
     /// A member mask without the thread itself, or `.aligned` with some lanes only.
     InvalidMask(String),
-    /// An operand that has no meaning there, such as a barrier's number above 15.
+    /// An operand that has no meaning there: more bytes than a `cp.async` copies.
     InvalidOperand(String),
-    /// The program ran `trap`.
-    Trap,
     /// A block ran more instructions than the launch allows.
     Runaway {
         /// The limit.
@@ -298,7 +293,6 @@ impl fmt::Display for FaultKind {
             | FaultKind::Deadlock(what)
             | FaultKind::InvalidMask(what)
             | FaultKind::InvalidOperand(what) => f.write_str(what),
-            FaultKind::Trap => f.write_str("the program ran `trap`"),
             FaultKind::Runaway { instructions } => {
                 write!(f, "a block ran more than {instructions} instructions of its warps")
             }

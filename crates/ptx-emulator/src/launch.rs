@@ -7,8 +7,15 @@ pub struct LaunchConfig {
     pub grid: [u32; 3],
     /// Threads of a block in each direction.
     pub block: [u32; 3],
-    /// Bytes of shared memory for the kernel's `extern __shared__` variables.
-    pub dynamic_shared: u32,
+}
+
+/// What one launch did, counted exactly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Instructions, each counted once for each warp that ran it.
+    pub warp_instructions: u64,
+    /// Instructions, each counted once for each thread that ran it.
+    pub thread_instructions: u64,
 }
 
 /// What is checked, and how execution is varied. Bounds, alignment, asynchronous copies, barriers

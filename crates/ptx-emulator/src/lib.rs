@@ -26,7 +26,7 @@
 //! let mut memory = DeviceMemory::new(1 << 20);
 //! let data = memory.alloc(64 * 4)?;
 //! memory.fill(data, &7u32.to_le_bytes(), 64)?;
-//! let config = LaunchConfig { grid: [1, 1, 1], block: [64, 1, 1], dynamic_shared: 0 };
+//! let config = LaunchConfig { grid: [1, 1, 1], block: [64, 1, 1] };
 //! let parameters = data.to_le_bytes();
 //! let checks = Checks::default();
 //! let stats = launch(&mut memory, &program, "increment", &config, &parameters, &checks)?;
@@ -46,35 +46,33 @@
 //!
 //! # What it takes
 //!
-//! PTX as nvcc 13.0 emits it for compute capability 8.0 (`-O3 -arch=compute_80 -ptx -lineinfo`),
-//! without debug code (`-G`), calls of functions that were not inlined, textures, and `wmma` (matrix
-//! products are written with `mma.sync`). An instruction, a modifier or a directive that is not known
-//! is a [`LoadError`]: nothing is guessed. The lists of what is known are the tables in `src/lanes`
-//! and the `match` of each file in `src/decode`.
+//! PTX as nvcc 13.0 emits it for compute capability 8.0 (`-O3 -arch=compute_80 -ptx -lineinfo`), and
+//! of that what the kernels of this repository use: arithmetic, branches, loads and stores of global
+//! and shared memory and of parameters, `bar.sync 0`, `bar.warp.sync`, `shfl.sync.bfly`, `cp.async.cg`,
+//! `ldmatrix` and `mma.sync`. Not among them are atomics and fences, votes, barriers of some warps,
+//! local memory, generic addresses, variables in global and constant memory, shared memory whose size
+//! the launch gives, calls of functions that were not inlined, and debug code (`-G`). An instruction, a
+//! modifier or a directive that is not known is a [`LoadError`]: nothing is guessed. The lists of what
+//! is known are the tables in `src/lanes` and the `match` of each file in `src/decode`.
 //!
 //! # What is checked
 //!
-//! Always: accesses out of bounds (of an allocation in global memory, of the size of shared, local
-//! and parameter memory) and use of freed memory; alignment; reads and writes of shared memory that a
+//! Always: accesses out of bounds (of an allocation in global memory, of the size of shared and
+//! parameter memory) and use of freed memory; alignment; reads and writes of shared memory that a
 //! `cp.async` has not been waited for; barriers that threads of a warp or a block reach at different
 //! instructions; deadlocks; member masks without the lane itself; a limit of instructions. With
 //! [`Checks`] also:
 //!
-//! - reads of global, shared or local memory that nobody wrote, byte by byte, and shuffles from lanes
-//!   that do not take part;
+//! - reads of global or shared memory that nobody wrote, byte by byte, and shuffles from lanes that do
+//!   not take part;
 //! - races in shared memory. Two accesses by different threads of a block, of which one writes, must
-//!   be ordered: by a barrier of the block, by a barrier of some warps (`bar.sync` and `bar.arrive`
-//!   with a number of threads) that both warps came to, or, within a warp, by `bar.warp.sync` or
-//!   another instruction with a member mask (`shfl`, `vote`, `match`, `redux`) that both lanes ran.
-//!   This holds also through third threads. Lanes of one warp are not ordered by running the same
-//!   instructions; but a row that `ldmatrix` read may be overwritten by the same warp;
+//!   be ordered: by the barrier of the block or, within a warp, by `bar.warp.sync` or `shfl` that both
+//!   lanes ran. This holds also through third lanes. Lanes of one warp are not ordered by running the
+//!   same instructions; but a row that `ldmatrix` read may be overwritten by the same warp;
 //! - races in global memory between the blocks of a launch, which make its result depend on their
-//!   order. A block is behind another only where both ran an atomic on one address, the other after
-//!   a fence of the device (`__threadfence`): what a last block does that adds up what all wrote.
+//!   order.
 //!
-//! Two writes of the same value are no race. Atomics do not race with each other, nor a
-//! compare-and-swap with plain reads (a loop that begins with one looks again at what it read). Locks
-//! are not understood: data that a lock protects is reported.
+//! Two writes of the same value are no race.
 //!
 //! A [`Fault`] names the kernel, the block and the thread (of a race both), the lines in PTX and
 //! CUDA, the instruction, the address and the nearest allocation. Running with a few seeds in
@@ -82,23 +80,22 @@
 //!
 //! # What is modelled, and what is not
 //!
-//! - Arithmetic is exact to the bit where PTX defines it, for every rounding that is known; NaN
-//!   results have the bits that devices give. Integer division by zero gives all ones.
-//! - `.approx` and `.full` instructions give the exact result rounded once. With
-//!   [`Checks::approximate`] they are off by up to the bounds that the PTX ISA manual states
-//!   ([`APPROXIMATIONS`]), pseudo-randomly: tolerances of tests should hold under a few seeds.
+//! - Arithmetic is exact to the bit where PTX defines it; NaN results have the bits that devices
+//!   give. Integer division by zero gives all ones.
+//! - `.approx` instructions give the exact result rounded once. With [`Checks::approximate`] they are
+//!   off by up to the bounds that the PTX ISA manual states ([`APPROXIMATIONS`]), pseudo-randomly:
+//!   tolerances of tests should hold under a few seeds.
 //! - `mma.sync` multiplies exactly and adds in `f32`, in the order of `k`, with one rounding to
 //!   nearest each. Tensor cores add several products at once and round otherwise: results agree up
 //!   to rounding errors only. A permutation of `k` that both factors share goes unseen.
-//! - Lanes of a warp diverge and meet again as on devices from compute capability 7.0 on; where they
-//!   meet is not specified there, and `activemask` may differ.
+//! - Lanes of a warp diverge and meet again as on devices from compute capability 7.0 on. A lane that
+//!   waits in a loop for what another one writes never ends (see [`Checks::max_instructions`]).
 //! - Memory has no caches and no order of its own: an access takes effect at once, in every thread's
-//!   view. Missing fences are found where the checks of races see them, not by stale values.
-//! - Blocks run one after another, so a block that waits for a later one never ends (see
-//!   [`Checks::max_instructions`]).
+//!   view.
+//! - Blocks run one after another.
 //! - Not checked: registers that are read before they are written, and races in global memory
 //!   between threads of one block.
-//! - Time is not modelled at all: clocks count instructions, and speed here says nothing.
+//! - Time is not modelled at all: speed here says nothing.
 //!
 //! # How it is built
 //!
@@ -121,17 +118,15 @@ mod memory;
 mod program;
 mod registers;
 mod shadow;
-mod stats;
 mod syntax;
 mod types;
 
 pub use error::{LoadError, OutOfMemory};
 pub use exec::launch;
 pub use fault::{Access, Conflict, Fault, FaultKind, FaultSite};
-pub use lanes::{APPROXIMATIONS, Approximation, Bound};
-pub use launch::{Checks, LaunchConfig};
+pub use lanes::{APPROXIMATIONS, Approximation};
+pub use launch::{Checks, LaunchConfig, Stats};
 pub use memory::{AccessError, DeviceMemory, Nearest};
-pub use program::{Global, PtxKernel, PtxProgram};
-pub use stats::{Stats, Traffic};
+pub use program::{PtxKernel, PtxProgram};
 pub use syntax::KernelParameter;
 pub use types::Space;

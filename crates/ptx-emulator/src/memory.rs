@@ -8,39 +8,6 @@ use std::fmt;
 use crate::error::OutOfMemory;
 use crate::shadow::AccessPages;
 
-/// Where the spaces lie among 64-bit addresses. Shared and local memory have windows, which no
-/// allocation touches, so a generic address names one space only.
-pub(crate) mod windows {
-    use crate::types::Space;
-
-    /// Bytes of each window.
-    pub(crate) const SIZE: u64 = 1 << 32;
-    const SHARED: u64 = 1 << 40;
-    const LOCAL: u64 = 2 << 40;
-    const PARAMETER: u64 = 3 << 40;
-
-    /// The generic address of the space's address 0.
-    pub(crate) fn base(space: Space) -> u64 {
-        match space {
-            Space::Shared => SHARED,
-            Space::Local => LOCAL,
-            Space::Parameter => PARAMETER,
-            Space::Global | Space::Generic => 0,
-        }
-    }
-
-    /// The space that a generic address lies in, and the address in it.
-    pub(crate) fn resolve(address: u64) -> (Space, u64) {
-        for space in [Space::Shared, Space::Local, Space::Parameter] {
-            let offset = address.wrapping_sub(base(space));
-            if offset < SIZE {
-                return (space, offset);
-            }
-        }
-        (Space::Global, address)
-    }
-}
-
 /// The address of the first allocation.
 const HEAP: u64 = 0x1000_0000_0000;
 /// Allocations begin at multiples of this, like those of a device.
@@ -146,6 +113,11 @@ impl DeviceMemory {
     /// Bytes that are free.
     pub fn free_bytes(&self) -> u64 {
         self.capacity - self.used
+    }
+
+    /// Whether these bytes lie in one allocation.
+    pub fn holds(&self, address: u64, bytes: u64) -> bool {
+        self.range("look at", address, bytes).is_ok()
     }
 
     /// Writes bytes, which then count as written.

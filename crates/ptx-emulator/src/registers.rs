@@ -46,8 +46,6 @@ pub(crate) struct Registers {
     narrow: Vec<Narrow>,
     wide: Vec<Wide>,
     predicates: Vec<LaneMask>,
-    /// The carry of `add.cc` and its like.
-    pub carry: LaneMask,
     /// Where results of `.approx` instructions are to be off by up to their bound, the seed.
     pub noise: Option<u64>,
 }
@@ -79,7 +77,6 @@ impl Registers {
             narrow: vec![Narrow::ZERO; counts.narrow as usize],
             wide: vec![Wide::ZERO; counts.wide as usize],
             predicates: vec![0; counts.predicates as usize],
-            carry: 0,
             noise,
         }
     }

@@ -2,28 +2,19 @@
 
 use std::fmt;
 
-/// A fundamental or packed type of PTX.
+/// A fundamental type of PTX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Type {
     Pred,
     B8,
     U8,
-    S8,
     B16,
     U16,
-    S16,
-    F16,
-    Bf16,
     B32,
     U32,
-    S32,
     F32,
-    Tf32,
-    F16x2,
-    Bf16x2,
     B64,
     U64,
-    S64,
     F64,
 }
 
@@ -34,22 +25,13 @@ impl Type {
             "pred" => Type::Pred,
             "b8" => Type::B8,
             "u8" => Type::U8,
-            "s8" => Type::S8,
             "b16" => Type::B16,
             "u16" => Type::U16,
-            "s16" => Type::S16,
-            "f16" => Type::F16,
-            "bf16" => Type::Bf16,
             "b32" => Type::B32,
             "u32" => Type::U32,
-            "s32" => Type::S32,
             "f32" => Type::F32,
-            "tf32" => Type::Tf32,
-            "f16x2" => Type::F16x2,
-            "bf16x2" => Type::Bf16x2,
             "b64" => Type::B64,
             "u64" => Type::U64,
-            "s64" => Type::S64,
             "f64" => Type::F64,
             _ => return None,
         })
@@ -59,21 +41,16 @@ impl Type {
     pub(crate) fn bytes(self) -> u32 {
         match self {
             Type::Pred => 0,
-            Type::B8 | Type::U8 | Type::S8 => 1,
-            Type::B16 | Type::U16 | Type::S16 | Type::F16 | Type::Bf16 => 2,
-            Type::B64 | Type::U64 | Type::S64 | Type::F64 => 8,
-            _ => 4,
+            Type::B8 | Type::U8 => 1,
+            Type::B16 | Type::U16 => 2,
+            Type::B32 | Type::U32 | Type::F32 => 4,
+            Type::B64 | Type::U64 | Type::F64 => 8,
         }
     }
 
-    /// Whether a narrower value is widened with its sign.
-    pub(crate) fn is_signed(self) -> bool {
-        matches!(self, Type::S8 | Type::S16 | Type::S32 | Type::S64)
-    }
-
-    /// Whether the value is one floating-point number.
+    /// Whether the value is a floating-point number.
     pub(crate) fn is_float(self) -> bool {
-        matches!(self, Type::F16 | Type::Bf16 | Type::F32 | Type::Tf32 | Type::F64)
+        matches!(self, Type::F32 | Type::F64)
     }
 
     /// The register file's class for a value of this type.
@@ -110,16 +87,12 @@ impl fmt::Display for Kind {
 /// Where an address points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Space {
-    /// Device memory that all blocks see; also `.const`, which is placed there.
+    /// Device memory that all blocks see.
     Global,
     /// Memory of one block.
     Shared,
-    /// Memory of one thread.
-    Local,
     /// The kernel's parameters.
     Parameter,
-    /// An address that may point to global, shared or local memory.
-    Generic,
 }
 
 impl fmt::Display for Space {
@@ -127,9 +100,7 @@ impl fmt::Display for Space {
         f.write_str(match self {
             Space::Global => "global",
             Space::Shared => "shared",
-            Space::Local => "local",
             Space::Parameter => "parameter",
-            Space::Generic => "generic",
         })
     }
 }

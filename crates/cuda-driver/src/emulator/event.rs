@@ -81,17 +81,6 @@ pub fn cuEventRecord(handle: CUevent, stream: CUstream) -> Status {
     })
 }
 
-pub fn cuEventQuery(handle: CUevent) -> Status {
-    in_context(|session| match event(session, handle)?.pending() {
-        None => Ok(()),
-        Some((stream, ticket)) => {
-            // A program that asks again and again gets there.
-            session.force(stream, ticket);
-            Err(CUDA_ERROR_NOT_READY)
-        }
-    })
-}
-
 pub fn cuEventSynchronize(handle: CUevent) -> Status {
     in_context(|session| {
         if let Some((stream, ticket)) = event(session, handle)?.pending() {

@@ -1,11 +1,10 @@
 //! Launches: what the driver checks of them, and the run on the emulator.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use vitrine_ptx_emulator::{FaultKind, LaunchConfig, PtxProgram, launch};
 
-use super::device::{MAX_BLOCK, MAX_GRID, SHARED_PER_BLOCK_OPT_IN};
+use super::device::{MAX_BLOCK, MAX_GRID, MAX_THREADS_PER_BLOCK, SHARED_PER_BLOCK};
 use super::machine::{Session, Status, in_context};
 use super::module::LoadedFunction;
 use super::operation::Operation;
@@ -24,20 +23,11 @@ impl Launch {
     /// Runs it. A fault is the context's failure from then on.
     pub fn run(self, session: &mut Session<'_>) {
         let Self { program, kernel, config, parameters } = self;
-        let start = Instant::now();
         let memory = &mut session.context.memory;
         let checks = &session.settings.checks;
-        match launch(memory, &program, &kernel, &config, &parameters, checks) {
-            Ok(counts) => {
-                let kernel = session.records.kernels.entry(kernel).or_default();
-                kernel.launches += 1;
-                kernel.counts.add(&counts);
-                kernel.seconds += start.elapsed().as_secs_f64();
-            }
-            Err(fault) => {
-                session.records.last_fault = Some(fault.to_string());
-                session.context.failure = Some(code_of(fault.kind()));
-            }
+        if let Err(fault) = launch(memory, &program, &kernel, &config, &parameters, checks) {
+            *session.last_fault = Some(fault.to_string());
+            session.context.failure = Some(code_of(fault.kind()));
         }
     }
 }
@@ -58,12 +48,11 @@ fn check(function: &LoadedFunction, config: &LaunchConfig) -> Status {
         sizes.iter().zip(most).all(|(size, most)| (1..=most).contains(size))
     };
     let threads: u32 = config.block.iter().map(|size| (*size).min(1 << 10)).product();
-    let shared = function.kernel()?.shared_bytes().checked_add(config.dynamic_shared);
+    let kernel = function.kernel()?;
     let is_right = fits(config.grid, MAX_GRID)
         && fits(config.block, MAX_BLOCK)
-        && threads <= function.max_threads()?
-        && config.dynamic_shared <= function.max_dynamic_shared
-        && shared.is_some_and(|bytes| bytes <= SHARED_PER_BLOCK_OPT_IN);
+        && threads <= kernel.max_threads().unwrap_or(MAX_THREADS_PER_BLOCK)
+        && kernel.shared_bytes() <= SHARED_PER_BLOCK;
     if is_right { Ok(()) } else { Err(CUDA_ERROR_INVALID_VALUE) }
 }
 
@@ -109,13 +98,14 @@ pub unsafe fn cuLaunchKernel(
     extra: *mut *mut c_void,
 ) -> Status {
     in_context(|session| {
-        session.context.streams.get(stream as usize)?;
+        session.context.streams.check(stream as usize)?;
         let function = session.context.function(function)?;
         let grid = [grid_x, grid_y, grid_z];
-        let config = LaunchConfig { grid, block: [block_x, block_y, block_z], dynamic_shared };
+        let config = LaunchConfig { grid, block: [block_x, block_y, block_z] };
         check(function, &config)?;
-        // Parameters in one buffer: nobody in this repository passes them so.
-        if !extra.is_null() {
+        // Shared memory beyond the kernel's own, or parameters in one buffer: nobody in this
+        // repository launches so.
+        if dynamic_shared > 0 || !extra.is_null() {
             return Err(CUDA_ERROR_NOT_SUPPORTED);
         }
         // SAFETY: the caller's promise.

@@ -1,8 +1,7 @@
 //! The state of the emulated device, behind one lock, and who may use it. What calls do with it is
 //! in the files that are named after their subjects.
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -11,9 +10,7 @@ use vitrine_ptx_emulator::DeviceMemory;
 use super::context;
 use super::event::Event;
 use super::host::Pinned;
-use super::memory::DeviceBlock;
 use super::module::{LoadedFunction, LoadedModule};
-use super::records::Records;
 use super::schedule::Streams;
 use super::settings::Settings;
 use crate::codes::*;
@@ -26,12 +23,12 @@ pub(super) type Status = Result<(), CUresult>;
 #[derive(Default)]
 pub(super) struct EmulatedMachine {
     pub settings: Settings,
-    pub records: Records,
+    /// What went wrong last, in words.
+    pub last_fault: Option<String>,
     /// Whether `cuInit` was called.
     pub initialised: bool,
     /// How many retain the primary context.
     pub retained: u32,
-    pub flags: u32,
     /// The primary context, while it is retained.
     pub context: Option<Box<PrimaryContext>>,
 }
@@ -42,8 +39,6 @@ pub(super) struct PrimaryContext {
     /// The error of a launch, which every later call gives too.
     pub failure: Option<CUresult>,
     pub memory: DeviceMemory,
-    /// The device memory in use, by address.
-    pub blocks: BTreeMap<u64, DeviceBlock>,
     pub pinned: Pinned,
     pub modules: HashMap<usize, LoadedModule>,
     pub functions: HashMap<usize, LoadedFunction>,
@@ -53,37 +48,21 @@ pub(super) struct PrimaryContext {
 
 static MACHINE: LazyLock<Mutex<EmulatedMachine>> = LazyLock::new(Mutex::default);
 
-thread_local! {
-    static IN_HOST_FUNCTION: Cell<bool> = const { Cell::new(false) };
-}
-
 /// The machine, for this call alone.
-///
-/// # Errors
-///
-/// `CUDA_ERROR_NOT_PERMITTED` inside of a host function that a stream calls.
-pub(super) fn machine() -> Result<MutexGuard<'static, EmulatedMachine>, CUresult> {
-    if IN_HOST_FUNCTION.get() {
-        return Err(CUDA_ERROR_NOT_PERMITTED);
-    }
-    Ok(MACHINE.lock().unwrap_or_else(PoisonError::into_inner))
+pub(super) fn machine() -> MutexGuard<'static, EmulatedMachine> {
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The machine after `cuInit`.
 pub(super) fn initialised() -> Result<MutexGuard<'static, EmulatedMachine>, CUresult> {
-    let machine = machine()?;
+    let machine = machine();
     if machine.initialised { Ok(machine) } else { Err(CUDA_ERROR_NOT_INITIALIZED) }
-}
-
-/// Whether `cuInit` was called, for calls that need no more than that.
-pub(super) fn check_initialised() -> Status {
-    initialised().map(drop)
 }
 
 /// What a call in a context works on.
 pub(super) struct Session<'a> {
     pub settings: &'a Settings,
-    pub records: &'a mut Records,
+    pub last_fault: &'a mut Option<String>,
     pub context: &'a mut PrimaryContext,
 }
 
@@ -98,11 +77,11 @@ pub(super) fn in_context<T>(
 ) -> Result<T, CUresult> {
     let current = context::current();
     let mut machine = initialised()?;
-    let current = current.ok_or(CUDA_ERROR_INVALID_CONTEXT)?;
-    let mut session = machine.session().ok_or(CUDA_ERROR_CONTEXT_IS_DESTROYED)?;
-    if session.context.handle != current {
-        return Err(CUDA_ERROR_CONTEXT_IS_DESTROYED);
+    if current == 0 {
+        return Err(CUDA_ERROR_INVALID_CONTEXT);
     }
+    let session = machine.session().filter(|session| session.context.handle == current);
+    let mut session = session.ok_or(CUDA_ERROR_CONTEXT_IS_DESTROYED)?;
     session.context.check()?;
     let value = action(&mut session)?;
     session.context.check()?;
@@ -113,7 +92,7 @@ impl EmulatedMachine {
     /// The parts that work in the context needs, if there is a context.
     pub fn session(&mut self) -> Option<Session<'_>> {
         let context = self.context.as_deref_mut()?;
-        Some(Session { settings: &self.settings, records: &mut self.records, context })
+        Some(Session { settings: &self.settings, last_fault: &mut self.last_fault, context })
     }
 }
 
@@ -123,7 +102,6 @@ impl PrimaryContext {
             handle: new_handle(),
             failure: None,
             memory: DeviceMemory::new(memory),
-            blocks: BTreeMap::new(),
             pinned: Pinned::default(),
             modules: HashMap::new(),
             functions: HashMap::new(),
@@ -144,13 +122,6 @@ pub(super) fn new_handle() -> usize {
     NEXT.fetch_add(0x10, Ordering::Relaxed)
 }
 
-/// Calls a host function on behalf of a stream; inside of it no call of the driver is permitted.
-pub(super) fn host_function(call: impl FnOnce()) {
-    IN_HOST_FUNCTION.set(true);
-    call();
-    IN_HOST_FUNCTION.set(false);
-}
-
 /// Writes a result to where the caller wants it.
 ///
 /// # Safety
@@ -163,16 +134,4 @@ pub(super) unsafe fn put<T>(to: *mut T, value: T) -> Status {
     // SAFETY: not null, and the caller's promise.
     unsafe { to.write(value) };
     Ok(())
-}
-
-/// As [`put`], where null says that the value is not wanted.
-///
-/// # Safety
-///
-/// `to` is null or can be written.
-pub(super) unsafe fn put_if_wanted<T>(to: *mut T, value: T) {
-    if !to.is_null() {
-        // SAFETY: not null, and the caller's promise.
-        unsafe { to.write(value) };
-    }
 }

@@ -1,11 +1,7 @@
 //! A piece of work in a stream, and what it does to the device when its time has come.
 
-use std::ffi::c_void;
-
 use super::launch::Launch;
-use super::machine::{Session, host_function};
-use super::memory::Owner;
-use super::records::UninitialisedDownload;
+use super::machine::Session;
 use super::schedule::Ticket;
 use crate::codes::CUDA_ERROR_ILLEGAL_ADDRESS;
 
@@ -35,17 +31,10 @@ pub(super) enum Operation {
     },
     Fill {
         to: u64,
-        pattern: Vec<u8>,
+        value: u8,
         count: u64,
     },
-    Free {
-        address: u64,
-    },
     Launch(Launch),
-    HostFunction {
-        function: unsafe extern "C" fn(*mut c_void),
-        data: usize,
-    },
     /// The stream has come to where this event was recorded.
     Record {
         event: usize,
@@ -69,56 +58,45 @@ impl Operation {
         if session.context.failure.is_some() {
             return;
         }
-        // The addresses were right at the call: memory can only have been freed since.
+        let memory = &mut session.context.memory;
         let done = match self {
-            Self::Upload { to, bytes } => session.write(to, &bytes),
+            Self::Upload { to, bytes } => memory.write(to, &bytes).map_err(|e| e.to_string()),
             Self::UploadPinned { to, from, bytes } => {
                 // SAFETY: the block is pinned, and freeing it waits for this.
-                session.write(to, unsafe { std::slice::from_raw_parts(from as *const u8, bytes) })
+                let bytes = unsafe { std::slice::from_raw_parts(from as *const u8, bytes) };
+                memory.write(to, bytes).map_err(|error| error.to_string())
             }
-            Self::Download { to, from, bytes } => session.download_now(to, from, bytes),
+            Self::Download { to, from, bytes } => session.download(to, from, bytes),
             Self::Copy { to, from, bytes } => {
-                session.context.memory.copy(to, from, bytes).map_err(|fault| fault.to_string())
+                memory.copy(to, from, bytes).map_err(|error| error.to_string())
             }
-            Self::Fill { to, pattern, count } => {
-                let memory = &mut session.context.memory;
-                memory.fill(to, &pattern, count).map_err(|fault| fault.to_string())
+            Self::Fill { to, value, count } => {
+                memory.fill(to, &[value], count).map_err(|error| error.to_string())
             }
-            Self::Free { address } => session
-                .context
-                .free(address, Owner::Program)
-                .map_err(|_| format!("cuMemFreeAsync: {address:#x} has been freed already")),
             Self::Launch(launch) => {
                 launch.run(session);
-                Ok(())
+                return;
             }
-            Self::HostFunction { function, data } => {
-                // SAFETY: cuLaunchHostFunc was given both for this.
-                host_function(|| unsafe { function(data as *mut c_void) });
-                Ok(())
-            }
-            Self::Record { .. } | Self::Wait { .. } => Ok(()),
+            Self::Record { .. } | Self::Wait { .. } => return,
         };
         if let Err(fault) = done {
-            session.records.last_fault = Some(fault);
+            *session.last_fault = Some(fault);
             session.context.failure = Some(CUDA_ERROR_ILLEGAL_ADDRESS);
         }
     }
 }
 
 impl Session<'_> {
-    fn write(&mut self, to: u64, bytes: &[u8]) -> Result<(), String> {
-        self.context.memory.write(to, bytes).map_err(|fault| fault.to_string())
-    }
-
-    fn download_now(&mut self, to: usize, from: u64, bytes: usize) -> Result<(), String> {
+    fn download(&mut self, to: usize, from: u64, bytes: usize) -> Result<(), String> {
         let mut copy = vec![0; bytes];
         let memory = &self.context.memory;
-        memory.read(from, &mut copy).map_err(|fault| fault.to_string())?;
-        let first = memory.uninitialised(from, bytes as u64).map_err(|fault| fault.to_string())?;
-        if let Some(first) = first {
-            let download = UninitialisedDownload { address: from, bytes: bytes as u64, first };
-            self.records.downloads.push(download);
+        memory.read(from, &mut copy).map_err(|error| error.to_string())?;
+        let first = memory.uninitialised(from, bytes as u64).map_err(|error| error.to_string())?;
+        if let Some(first) = first.filter(|_| self.settings.checks.uninitialised) {
+            return Err(format!(
+                "copy to the host of {bytes} bytes at {from:#x}, of which byte {first} was never \
+                 written"
+            ));
         }
         // SAFETY: the call that asked for it waits, or the block is pinned, and freeing it waits.
         unsafe { std::ptr::copy_nonoverlapping(copy.as_ptr(), to as *mut u8, bytes) };

@@ -3,96 +3,65 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::machine::Session;
+use super::machine::{Session, Status, new_handle};
 use super::operation::Operation;
 use super::settings::StreamMode;
 use crate::codes::*;
 use crate::types::CUresult;
 
-/// The key of the default stream, in which work goes that names no stream.
-pub(super) const DEFAULT_STREAM: usize = 0;
-
 /// A place in the order in which work was handed over, counted over all streams from 1.
 pub(super) type Ticket = u64;
 
-/// The streams of a context.
+/// The streams of a context. There is no default stream: nobody in this repository uses it.
 pub(super) struct Streams {
-    by_handle: BTreeMap<usize, EmulatedStream>,
+    by_handle: BTreeMap<usize, VecDeque<(Ticket, Operation)>>,
     next_ticket: Ticket,
     random: u64,
 }
 
-pub(super) struct EmulatedStream {
-    /// Whether it waits for the default stream and the default stream for it.
-    pub blocking: bool,
-    pub priority: i32,
-    queue: VecDeque<(Ticket, Operation)>,
-}
-
-impl EmulatedStream {
-    pub fn new(blocking: bool, priority: i32) -> Self {
-        Self { blocking, priority, queue: VecDeque::new() }
-    }
-}
-
 impl Default for Streams {
     fn default() -> Self {
-        let by_handle = BTreeMap::from([(DEFAULT_STREAM, EmulatedStream::new(true, 0))]);
-        Self { by_handle, next_ticket: 1, random: 0 }
+        Self { by_handle: BTreeMap::new(), next_ticket: 1, random: 0 }
     }
 }
 
 impl Streams {
-    pub fn insert(&mut self, handle: usize, stream: EmulatedStream) {
-        self.by_handle.insert(handle, stream);
+    /// Makes a stream and gives its handle.
+    pub fn insert(&mut self) -> usize {
+        let handle = new_handle();
+        self.by_handle.insert(handle, VecDeque::new());
+        handle
     }
 
-    pub fn get(&self, handle: usize) -> Result<&EmulatedStream, CUresult> {
-        self.by_handle.get(&handle).ok_or(CUDA_ERROR_INVALID_HANDLE)
-    }
-
-    /// Removes a stream, which must not be the default one.
-    pub fn remove(&mut self, handle: usize) -> Result<(), CUresult> {
-        if handle == DEFAULT_STREAM || self.by_handle.remove(&handle).is_none() {
-            return Err(CUDA_ERROR_INVALID_HANDLE);
+    /// Whether there is a stream with this handle.
+    pub fn check(&self, handle: usize) -> Status {
+        match handle {
+            0 => Err(CUDA_ERROR_NOT_SUPPORTED),
+            _ if self.by_handle.contains_key(&handle) => Ok(()),
+            _ => Err(CUDA_ERROR_INVALID_HANDLE),
         }
-        Ok(())
     }
 
-    /// Whether work waits in the stream.
-    pub fn is_busy(&self, handle: usize) -> Result<bool, CUresult> {
-        Ok(!self.get(handle)?.queue.is_empty())
+    pub fn remove(&mut self, handle: usize) {
+        self.by_handle.remove(&handle);
     }
 
     fn push(&mut self, handle: usize, operation: Operation) -> Result<Ticket, CUresult> {
-        let stream = self.by_handle.get_mut(&handle).ok_or(CUDA_ERROR_INVALID_HANDLE)?;
+        let queue = self.by_handle.get_mut(&handle).ok_or(CUDA_ERROR_INVALID_HANDLE)?;
         let ticket = self.next_ticket;
-        stream.queue.push_back((ticket, operation));
+        queue.push_back((ticket, operation));
         self.next_ticket += 1;
         Ok(ticket)
     }
 
     /// Takes the stream's next work, if that was handed over no later than `last`.
     fn pop(&mut self, handle: usize, last: Ticket) -> Option<(Ticket, Operation)> {
-        let queue = &mut self.by_handle.get_mut(&handle)?.queue;
+        let queue = self.by_handle.get_mut(&handle)?;
         queue.pop_front_if(|(ticket, _)| *ticket <= last)
     }
 
     fn handles(&self) -> Vec<usize> {
         self.by_handle.keys().copied().collect()
-    }
-
-    /// The streams that must have done their work up to a point before a stream's own at that point.
-    fn ahead_of(&self, handle: usize) -> Vec<usize> {
-        let blocking = self.by_handle.iter().filter(|(_, stream)| stream.blocking);
-        let mut blocking = blocking.map(|(handle, _)| *handle);
-        if handle == DEFAULT_STREAM {
-            blocking.collect()
-        } else if blocking.any(|one| one == handle) {
-            vec![DEFAULT_STREAM]
-        } else {
-            Vec::new()
-        }
     }
 
     /// The next number of SplitMix64 (Steele, Lea and Flood 2014).
@@ -144,7 +113,7 @@ impl Session<'_> {
         while self.context.streams.draw(seed).is_multiple_of(2) {
             let lot = self.context.streams.draw(seed) % streams.len() as u64;
             let stream = streams[lot as usize];
-            let next = self.context.streams.by_handle[&stream].queue.front();
+            let next = self.context.streams.by_handle[&stream].front();
             if let Some(&(ticket, _)) = next {
                 self.run_until(stream, ticket);
             }
@@ -155,9 +124,6 @@ impl Session<'_> {
     /// comes to an end, and what it calls for leaves this stream alone.
     fn run_until(&mut self, stream: usize, last: Ticket) {
         while let Some((ticket, operation)) = self.context.streams.pop(stream, last) {
-            for other in self.context.streams.ahead_of(stream) {
-                self.run_until(other, ticket);
-            }
             if let Operation::Wait { stream, ticket } = operation {
                 self.run_until(stream, ticket);
             }

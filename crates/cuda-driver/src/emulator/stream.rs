@@ -1,39 +1,20 @@
-//! Streams: making, asking, and waiting for them. When their work is done is in `schedule.rs`.
+//! Streams: making them, and waiting. When their work is done is in `schedule.rs`.
 
-use super::context::PRIORITIES;
 use super::event::awaited;
-use super::machine::{Status, in_context, new_handle, put};
-use super::operation::Operation;
-use super::schedule::EmulatedStream;
+use super::machine::{Status, in_context, put};
 use crate::codes::*;
 use crate::types::*;
 
-/// `CU_STREAM_NON_BLOCKING`, the only flag: no order with the default stream.
+/// `CU_STREAM_NON_BLOCKING`, the only flag: no order with the default stream, which is not there.
 const NON_BLOCKING: c_uint = 1;
 
 /// # Safety: as for the driver's own function of this name.
-pub unsafe fn cuStreamCreate(to: *mut CUstream, flags: c_uint) -> Status {
-    // SAFETY: the caller's promise.
-    unsafe { cuStreamCreateWithPriority(to, flags, 0) }
-}
-
-/// # Safety: as for the driver's own function of this name.
-pub unsafe fn cuStreamCreateWithPriority(
-    to: *mut CUstream,
-    flags: c_uint,
-    priority: c_int,
-) -> Status {
+pub unsafe fn cuStreamCreateWithPriority(to: *mut CUstream, flags: c_uint, _: c_int) -> Status {
     let handle = in_context(|session| {
         if flags & !NON_BLOCKING != 0 {
             return Err(CUDA_ERROR_INVALID_VALUE);
         }
-        let handle = new_handle();
-        let priority = priority.clamp(*PRIORITIES.start(), *PRIORITIES.end());
-        session
-            .context
-            .streams
-            .insert(handle, EmulatedStream::new(flags & NON_BLOCKING == 0, priority));
-        Ok(handle)
+        Ok(session.context.streams.insert())
     })?;
     // SAFETY: the caller's promise.
     unsafe { put(to, handle as CUstream) }
@@ -41,45 +22,17 @@ pub unsafe fn cuStreamCreateWithPriority(
 
 pub fn cuStreamDestroy_v2(stream: CUstream) -> Status {
     in_context(|session| {
+        session.context.streams.check(stream as usize)?;
         // A destroyed stream still does its work.
-        session.context.streams.get(stream as usize)?;
         session.force_stream(stream as usize);
-        session.context.streams.remove(stream as usize)
-    })
-}
-
-/// # Safety: as for the driver's own function of this name.
-pub unsafe fn cuStreamGetFlags(stream: CUstream, to: *mut c_uint) -> Status {
-    let flags = in_context(|session| {
-        let blocking = session.context.streams.get(stream as usize)?.blocking;
-        Ok(if blocking { 0 } else { NON_BLOCKING })
-    })?;
-    // SAFETY: the caller's promise.
-    unsafe { put(to, flags) }
-}
-
-/// # Safety: as for the driver's own function of this name.
-pub unsafe fn cuStreamGetPriority(stream: CUstream, to: *mut c_int) -> Status {
-    let priority =
-        in_context(|session| Ok(session.context.streams.get(stream as usize)?.priority))?;
-    // SAFETY: the caller's promise.
-    unsafe { put(to, priority) }
-}
-
-pub fn cuStreamQuery(stream: CUstream) -> Status {
-    in_context(|session| {
-        if !session.context.streams.is_busy(stream as usize)? {
-            return Ok(());
-        }
-        // A program that asks again and again gets there.
-        session.force_stream(stream as usize);
-        Err(CUDA_ERROR_NOT_READY)
+        session.context.streams.remove(stream as usize);
+        Ok(())
     })
 }
 
 pub fn cuStreamSynchronize(stream: CUstream) -> Status {
     in_context(|session| {
-        session.context.streams.get(stream as usize)?;
+        session.context.streams.check(stream as usize)?;
         session.force_stream(stream as usize);
         Ok(())
     })
@@ -90,17 +43,10 @@ pub fn cuStreamWaitEvent(stream: CUstream, event: CUevent, flags: c_uint) -> Sta
         if flags > 1 {
             return Err(CUDA_ERROR_INVALID_VALUE);
         }
-        session.context.streams.get(stream as usize)?;
+        session.context.streams.check(stream as usize)?;
         if let Some(wait) = awaited(session, event)? {
             session.submit(stream as usize, wait)?;
         }
         Ok(())
     })
-}
-
-/// # Safety: as for the driver's own function of this name.
-pub unsafe fn cuLaunchHostFunc(stream: CUstream, function: CUhostFn, data: *mut c_void) -> Status {
-    let function = function.ok_or(CUDA_ERROR_INVALID_VALUE)?;
-    let operation = Operation::HostFunction { function, data: data as usize };
-    in_context(|session| session.submit(stream as usize, operation).map(drop))
 }

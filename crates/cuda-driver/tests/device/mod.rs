@@ -42,6 +42,8 @@ pub(crate) use {call, code, get};
 /// A fresh context on the emulated device, current in this thread, for this test alone.
 pub struct EmulatedDevice {
     pub context: CUcontext,
+    /// The stream of [`EmulatedDevice::upload`] and [`EmulatedDevice::download`].
+    pub copies: CUstream,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -55,14 +57,16 @@ impl EmulatedDevice {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         choose(Choice::Emulated).expect("the emulated device is built in");
         call!(cuInit(0));
-        call!(cuDevicePrimaryCtxReset_v2(0));
-        emulator::clear_records();
+        // The context of the test before, which may have been released.
+        while code!(cuDevicePrimaryCtxRelease_v2(0)) == 0 {}
+        emulator::clear_fault();
         emulator::set_checks(Checks::default());
         emulator::set_streams(mode);
         emulator::set_memory(bytes);
         let context = get!(cuDevicePrimaryCtxRetain(0));
         call!(cuCtxSetCurrent(context));
-        Self { context, _alone: alone }
+        let copies = get!(cuStreamCreateWithPriority(0, 0));
+        Self { context, copies, _alone: alone }
     }
 
     pub fn alloc(&self, bytes: usize) -> CUdeviceptr {
@@ -72,19 +76,21 @@ impl EmulatedDevice {
     /// Device memory with this content.
     pub fn upload(&self, values: &[u32]) -> CUdeviceptr {
         let address = self.alloc(size_of_val(values));
-        call!(cuMemcpyHtoD_v2(address, values.as_ptr().cast(), size_of_val(values)));
+        let (from, bytes) = (values.as_ptr().cast(), size_of_val(values));
+        call!(cuMemcpyHtoDAsync_v2(address, from, bytes, self.copies));
+        call!(cuStreamSynchronize(self.copies));
         address
     }
 
     pub fn download(&self, address: CUdeviceptr, count: usize) -> Vec<u32> {
         let mut values = vec![0_u32; count];
-        call!(cuMemcpyDtoH_v2(values.as_mut_ptr().cast(), address, 4 * count));
+        let (to, bytes) = (values.as_mut_ptr().cast(), 4 * count);
+        call!(cuMemcpyDtoHAsync_v2(to, address, bytes, self.copies));
         values
     }
 
-    /// A stream; `flags` 1 makes it independent of the default stream.
-    pub fn stream(&self, flags: u32) -> CUstream {
-        get!(cuStreamCreate(flags))
+    pub fn stream(&self) -> CUstream {
+        get!(cuStreamCreateWithPriority(0, 0))
     }
 
     pub fn event(&self) -> CUevent {
@@ -104,8 +110,7 @@ impl EmulatedDevice {
     pub fn module(&self, ptx: &str) -> CUmodule {
         let text = CString::new(ptx).expect("PTX has no zero inside");
         let mut module = null_mut();
-        let code = code!(cuModuleLoadData(&mut module, text.as_ptr().cast()));
-        assert_eq!(code, 0, "{:?}", emulator::last_load_error());
+        call!(cuModuleLoadDataEx(&mut module, text.as_ptr().cast(), 0, null_mut(), null_mut()));
         module
     }
 

@@ -1,4 +1,4 @@
-//! `ldmatrix`, `movmatrix` and `mma`.
+//! `ldmatrix` and `mma`.
 
 use super::Decoder;
 use super::lanes::unknown;
@@ -10,103 +10,70 @@ use crate::types::{Kind, Space};
 
 impl<'a> Decoder<'_, 'a> {
     pub fn matrix(&mut self, statement: &Statement<'a>) -> Result<(), LoadError> {
-        let modifiers = statement.modifiers.as_slice();
-        match (statement.name, modifiers) {
-            (
-                "ldmatrix",
-                ["sync", "aligned", "m8n8", count @ ("x1" | "x2" | "x4"), rest @ .., space, "b16"],
-            ) if matches!(*space, "shared" | "shared::cta") && matches!(rest, [] | ["trans"]) => {
-                let count = usize::from(count.as_bytes()[1] - b'0');
-                self.load_matrix(statement, count, !rest.is_empty())
-            }
-            ("movmatrix", ["sync", "aligned", "m8n8", "trans", "b16"]) => {
-                let [result, value] = self.operands::<2>(statement)?;
-                let a = self.input(statement, value, Kind::B32)?;
-                let d = self.output(statement, result, Kind::B32)?;
-                self.push(statement, PtxOp::TransposeMatrix, Slots { d, a, ..Slots::default() });
-                Ok(())
-            }
-            ("mma", ["sync", "aligned", shape, "row", "col", "f32", factors, same, "f32"])
-                if factors == same =>
+        let op = match (statement.name, statement.modifiers.as_slice()) {
+            ("ldmatrix", ["sync", "aligned", "m8n8", "x4", rest @ .., "shared", "b16"])
+                if matches!(rest, [] | ["trans"]) =>
             {
-                let (factor, k) = match (*factors, *shape) {
-                    ("bf16", "m16n8k16") => (Factor::Bf16, 16),
-                    ("bf16", "m16n8k8") => (Factor::Bf16, 8),
-                    ("f16", "m16n8k16") => (Factor::F16, 16),
-                    ("f16", "m16n8k8") => (Factor::F16, 8),
-                    ("tf32", "m16n8k8") => (Factor::Tf32, 8),
-                    ("tf32", "m16n8k4") => (Factor::Tf32, 4),
-                    _ => return Err(unknown(statement)),
-                };
-                self.multiply(statement, factor, k)
+                let [results, address] = self.operands::<2>(statement)?;
+                let results = self.outputs(statement, results)?;
+                let address = self.address(statement, address, Space::Shared)?;
+                let transposed = !rest.is_empty();
+                PtxOp::LoadMatrix(Box::new(LoadMatrix { address, transposed, results }))
             }
-            _ => Err(unknown(statement)),
-        }
+            (
+                "mma",
+                ["sync", "aligned", "m16n8k16", "row", "col", "f32", "bf16", "bf16", "f32"],
+            ) => self.multiply(statement, Factor::Bf16)?,
+            ("mma", ["sync", "aligned", "m16n8k8", "row", "col", "f32", "tf32", "tf32", "f32"]) => {
+                self.multiply(statement, Factor::Tf32)?
+            }
+            _ => return Err(unknown(statement)),
+        };
+        self.push(statement, op, Slots::default());
+        Ok(())
     }
 
-    /// The elements of a vector operand; a single one may stand without braces.
-    fn elements<'s>(
+    fn multiply(&mut self, statement: &Statement<'a>, factor: Factor) -> Result<PtxOp, LoadError> {
+        let [d, a, b, c] = self.operands::<4>(statement)?;
+        let (a, b) = (self.inputs(statement, a)?, self.inputs(statement, b)?);
+        let (c, d) = (self.inputs(statement, c)?, self.outputs(statement, d)?);
+        Ok(PtxOp::Multiply(Box::new(Multiply { factor, a, b, c, d })))
+    }
+
+    /// The slots of a vector of registers that are read.
+    fn inputs<const N: usize>(
+        &mut self,
+        statement: &Statement<'a>,
+        operand: &Operand,
+    ) -> Result<[u32; N], LoadError> {
+        let mut slots = [0; N];
+        for (slot, element) in slots.iter_mut().zip(elements::<N>(statement, operand)?) {
+            *slot = self.input(statement, element, Kind::B32)?;
+        }
+        Ok(slots)
+    }
+
+    /// The slots of a vector of registers that are written.
+    fn outputs<const N: usize>(
         &self,
         statement: &Statement<'a>,
-        operand: &'s Operand,
-        count: usize,
-    ) -> Result<&'s [Operand], LoadError> {
-        let elements = match operand {
-            Operand::Vector(elements) => elements.as_slice(),
-            single => std::slice::from_ref(single),
-        };
-        if elements.len() == count {
-            Ok(elements)
-        } else {
-            let found = elements.len();
-            Err(statement.error(format!("a vector of {count} registers is taken, not of {found}")))
-        }
-    }
-
-    fn load_matrix(
-        &mut self,
-        statement: &Statement<'a>,
-        count: usize,
-        transposed: bool,
-    ) -> Result<(), LoadError> {
-        let [results, address] = self.operands::<2>(statement)?;
-        let elements = self.elements(statement, results, count)?;
-        let results = elements
-            .iter()
-            .map(|operand| self.output(statement, operand, Kind::B32))
-            .collect::<Result<Vec<_>, _>>()?;
-        let address = self.address(statement, address, Space::Shared)?;
-        let load = LoadMatrix { address, transposed, results };
-        self.push(statement, PtxOp::LoadMatrix(Box::new(load)), Slots::default());
-        Ok(())
-    }
-
-    fn multiply(
-        &mut self,
-        statement: &Statement<'a>,
-        factor: Factor,
-        k: u32,
-    ) -> Result<(), LoadError> {
-        let [d, a, b, c] = self.operands::<4>(statement)?;
-        // A 32-bit register holds two bf16 or f16, or one tf32; 32 lanes share the elements.
-        let each = if factor == Factor::Tf32 { 1 } else { 2 };
-        let counts = [16 * k / 32 / each, 8 * k / 32 / each];
-        let mut inputs = [Vec::new(), Vec::new(), Vec::new()];
-        for ((slots, operand), count) in
-            inputs.iter_mut().zip([a, b, c]).zip([counts[0], counts[1], 4])
-        {
-            for element in self.elements(statement, operand, count as usize)? {
-                slots.push(self.input(statement, element, Kind::B32)?);
-            }
-        }
-        let [a, b, c] = inputs;
-        let mut sums = [0; 4];
-        for (slot, element) in sums.iter_mut().zip(self.elements(statement, d, 4)?) {
+        operand: &Operand,
+    ) -> Result<[u32; N], LoadError> {
+        let mut slots = [0; N];
+        for (slot, element) in slots.iter_mut().zip(elements::<N>(statement, operand)?) {
             *slot = self.output(statement, element, Kind::B32)?;
         }
-        let c = [c[0], c[1], c[2], c[3]];
-        let multiply = Multiply { factor, k, a, b, c, d: sums };
-        self.push(statement, PtxOp::Multiply(Box::new(multiply)), Slots::default());
-        Ok(())
+        Ok(slots)
+    }
+}
+
+/// The elements of a vector operand.
+fn elements<'s, const N: usize>(
+    statement: &Statement<'_>,
+    operand: &'s Operand,
+) -> Result<&'s [Operand], LoadError> {
+    match operand {
+        Operand::Vector(elements) if elements.len() == N => Ok(elements),
+        _ => Err(statement.error(format!("a vector of {N} registers is missing"))),
     }
 }

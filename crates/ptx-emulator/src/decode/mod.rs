@@ -1,8 +1,7 @@
-//! From statements to instructions. `lanes` decodes what computes from registers to a register,
+//! From statements to instructions, one for each. `lanes` decodes what computes from registers to a register,
 //! the other files one group of opcodes each. What none of them knows is a [`LoadError`].
 
 mod control;
-mod conversion;
 mod copy;
 mod lanes;
 mod matrix;
@@ -15,13 +14,10 @@ use std::collections::HashMap;
 use crate::error::LoadError;
 use crate::instruction::{Instruction, PtxOp};
 use crate::lanes::{Simd, Slots};
-use crate::program::{Constant, LaneTraffic, PtxKernel, Site, Special};
+use crate::program::{PtxKernel, Site, Special};
 use crate::registers::SlotCounts;
-use crate::syntax::{ParsedFunction, ParsedModule, Statement};
-use crate::types::{Kind, Space};
-
-/// Most bytes of local memory that a thread may have.
-const MAX_LOCAL: u64 = 512 << 10;
+use crate::syntax::{ParsedFunction, ParsedModule, Statement, Variable};
+use crate::types::Kind;
 
 /// Decodes all kernels of a module.
 pub(crate) fn kernels(module: &ParsedModule<'_>, simd: Simd) -> Result<Vec<PtxKernel>, LoadError> {
@@ -35,14 +31,12 @@ struct Decoder<'m, 'a> {
     counts: SlotCounts,
     /// The slot of each declared register.
     registers: Vec<u32>,
-    constants: HashMap<(Constant, Kind), u32>,
-    specials: HashMap<(Special, Kind), u32>,
-    /// The address of each of the function's variables in its space.
+    constants: HashMap<(u64, Kind), u32>,
+    specials: HashMap<Special, u32>,
+    /// The address of each of the function's shared variables.
     addresses: Vec<u64>,
     code: Vec<Instruction>,
     sites: Vec<Site>,
-    /// The instruction that each statement begins with.
-    starts: Vec<u32>,
     shared_grain: u32,
     global_grain: u32,
 }
@@ -52,7 +46,7 @@ fn kernel(function: &ParsedFunction<'_>, simd: Simd) -> Result<PtxKernel, LoadEr
     counts.take(Kind::Predicate);
     let declared = function.registers.iter();
     let registers = declared.map(|register| counts.take(register.declared.kind())).collect();
-    let layout = Layout::of(function)?;
+    let (addresses, shared_bytes) = layout(function)?;
     let mut decoder = Decoder {
         function,
         simd,
@@ -60,21 +54,21 @@ fn kernel(function: &ParsedFunction<'_>, simd: Simd) -> Result<PtxKernel, LoadEr
         registers,
         constants: HashMap::new(),
         specials: HashMap::new(),
-        addresses: layout.addresses,
+        addresses,
         code: Vec::new(),
         sites: Vec::new(),
-        starts: Vec::with_capacity(function.statements.len()),
         shared_grain: 4,
         global_grain: 4,
     };
     for statement in &function.statements {
-        decoder.starts.push(decoder.code.len() as u32);
         decoder.statement(statement)?;
-        decoder.finish_sites(statement);
     }
-    decoder.finish();
+    // Behind the last statement, where a branch may lead too, all lanes end.
+    let site = Site { line: function.line, range: (0, 0), location: None };
+    decoder.sites.push(decoder.sites.last().copied().unwrap_or(site));
+    let slots = Slots::default();
+    decoder.code.push(Instruction { op: PtxOp::Exit, guard: 0, inverted: 0, slots });
     let shared = function.variables.iter().zip(&decoder.addresses);
-    let shared = shared.filter(|(variable, _)| variable.space == Space::Shared);
     let shared_variables = shared
         .map(|(variable, &address)| (variable.name.clone(), address as u32, variable.bytes))
         .collect();
@@ -82,79 +76,49 @@ fn kernel(function: &ParsedFunction<'_>, simd: Simd) -> Result<PtxKernel, LoadEr
         name: function.name.clone(),
         parameters: function.parameters.clone(),
         max_threads: function.max_threads,
-        shared_bytes: layout.shared,
+        shared_bytes,
         copies: decoder.code.iter().any(|known| matches!(known.op, PtxOp::CopyAsync(_))),
-        local_bytes: layout.local,
         code: decoder.code,
         sites: decoder.sites,
         slots: decoder.counts,
         constants: decoder.constants.into_iter().map(|((c, kind), slot)| (c, kind, slot)).collect(),
-        specials: decoder.specials.into_iter().map(|((s, kind), slot)| (s, kind, slot)).collect(),
+        specials: decoder.specials.into_iter().collect(),
         shared_grain: decoder.shared_grain,
         global_grain: decoder.global_grain,
         shared_variables,
     })
 }
 
-/// Where shared and local variables lie.
-struct Layout {
-    addresses: Vec<u64>,
-    shared: u32,
-    local: u32,
-}
-
-impl Layout {
-    fn of(function: &ParsedFunction<'_>) -> Result<Layout, LoadError> {
-        let (mut shared, mut local) = (0u64, 0u64);
-        let mut addresses = vec![0; function.variables.len()];
-        for (variable, address) in function.variables.iter().zip(&mut addresses) {
-            if !variable.dynamic {
-                let end = if variable.space == Space::Shared { &mut shared } else { &mut local };
-                *address = end.next_multiple_of(u64::from(variable.alignment));
-                *end = *address + variable.bytes;
-            }
-        }
-        // All dynamic variables begin at the same place, behind those of known size.
-        let dynamic = function.variables.iter().filter(|variable| variable.dynamic);
-        let alignment = dynamic.map(|variable| u64::from(variable.alignment)).max();
-        if let Some(alignment) = alignment {
-            shared = shared.next_multiple_of(alignment);
-        }
-        for (variable, address) in function.variables.iter().zip(&mut addresses) {
-            if variable.dynamic {
-                *address = shared;
-            }
-        }
-        if local > MAX_LOCAL || shared > 1 << 24 {
-            let what =
-                format!("`{}` declares more shared or local memory than there is", function.name);
-            return Err(LoadError::new(function.line, 1, what));
-        }
-        let (shared, local) = (shared as u32, local.next_multiple_of(16) as u32);
-        Ok(Layout { addresses, shared, local })
+/// Where the shared variables lie, and how many bytes they take.
+fn layout(function: &ParsedFunction<'_>) -> Result<(Vec<u64>, u32), LoadError> {
+    let mut end = 0u64;
+    let mut place = |variable: &Variable| {
+        let address = end.next_multiple_of(u64::from(variable.alignment));
+        end = address + variable.bytes;
+        address
+    };
+    let addresses = function.variables.iter().map(&mut place).collect();
+    if end > 1 << 24 {
+        let what = format!("`{}` declares more shared memory than there is", function.name);
+        return Err(LoadError::new(function.line, 1, what));
     }
+    Ok((addresses, end as u32))
 }
 
 impl<'m, 'a> Decoder<'m, 'a> {
     fn statement(&mut self, statement: &Statement<'a>) -> Result<(), LoadError> {
         match statement.name {
-            "ld" | "st" | "ldu" => self.access(statement),
-            "atom" | "red" => self.atomic(statement),
-            "cvta" | "isspacep" => self.address_conversion(statement),
-            "bra" | "brx" | "ret" | "exit" | "trap" | "nanosleep" | "membar" | "fence"
-            | "prefetch" | "prefetchu" | "pmevent" => self.control(statement),
-            "bar" | "barrier" => self.barrier(statement),
-            "shfl" | "vote" | "match" | "redux" | "activemask" => self.warp(statement),
+            "ld" | "st" => self.access(statement),
+            "cvta" => self.address_conversion(statement),
+            "bra" | "ret" | "bar" => self.control(statement),
+            "shfl" => self.shuffle(statement),
             "cp" => self.copy_async(statement),
-            "ldmatrix" | "movmatrix" | "mma" => self.matrix(statement),
-            "mov" => self.mov(statement),
-            "cvt" => self.conversion(statement),
-            "setp" | "set" => self.comparison(statement),
+            "ldmatrix" | "mma" => self.matrix(statement),
             _ => self.lane_instruction(statement),
         }
     }
 
-    /// Adds an instruction under the statement's guard.
+    /// Adds the one instruction that a statement becomes.
     fn push(&mut self, statement: &Statement<'_>, op: PtxOp, slots: Slots) {
         let (guard, inverted) = match statement.guard {
             Some((register, negated)) => {
@@ -163,93 +127,7 @@ impl<'m, 'a> Decoder<'m, 'a> {
             None => (0, 0),
         };
         self.code.push(Instruction { op, guard, inverted, slots });
-    }
-
-    /// Notes where the instructions of a statement come from.
-    fn finish_sites(&mut self, statement: &Statement<'_>) {
         let location = statement.location.map(|index| self.function.locations[index as usize]);
-        for index in self.sites.len()..self.code.len() {
-            let first = index == *self.starts.last().unwrap_or(&0) as usize;
-            let site = Site {
-                line: statement.line,
-                range: statement.range,
-                location,
-                first,
-                operations: if first { operations(statement) } else { 0 },
-                traffic: if first { traffic(&self.code[index].op) } else { None },
-            };
-            self.sites.push(site);
-        }
+        self.sites.push(Site { line: statement.line, range: statement.range, location });
     }
-
-    /// Resolves branches, and ends the code with an exit.
-    fn finish(&mut self) {
-        let end = self.code.len() as u32;
-        let start = |statement: u32| *self.starts.get(statement as usize).unwrap_or(&end);
-        for instruction in &mut self.code {
-            match &mut instruction.op {
-                PtxOp::Branch(target) => *target = start(*target),
-                PtxOp::BranchTable(targets) => {
-                    for target in targets {
-                        *target = start(*target);
-                    }
-                }
-                _ => {}
-            }
-        }
-        let last = self.sites.last().copied();
-        let none = Site {
-            line: self.function.line,
-            range: (0, 0),
-            location: None,
-            first: false,
-            operations: 0,
-            traffic: None,
-        };
-        let site = Site { first: false, operations: 0, traffic: None, ..last.unwrap_or(none) };
-        let slots = Slots::default();
-        self.code.push(Instruction { op: PtxOp::Exit, guard: 0, inverted: 0, slots });
-        self.sites.push(site);
-    }
-}
-
-/// Floating-point operations of one lane.
-fn operations(statement: &Statement<'_>) -> u32 {
-    let Some(ty) = statement.modifiers.last() else { return 0 };
-    let numbers = match *ty {
-        "f16x2" | "bf16x2" => 2,
-        "f16" | "bf16" | "f32" | "f64" => 1,
-        _ => return 0,
-    };
-    match statement.name {
-        "fma" | "mad" => 2 * numbers,
-        "add" | "sub" | "mul" | "div" | "rcp" | "sqrt" | "rsqrt" | "sin" | "cos" | "lg2"
-        | "ex2" | "tanh" | "min" | "max" => numbers,
-        // m16n8kK: 2 · 16 · 8 · K operations by 32 lanes.
-        "mma" => match statement.modifiers.get(2) {
-            Some(&"m16n8k16") => 128,
-            Some(&"m16n8k8") => 64,
-            Some(&"m16n8k4") => 32,
-            _ => 0,
-        },
-        _ => 0,
-    }
-}
-
-/// Bytes that one lane moves.
-fn traffic(op: &PtxOp) -> Option<LaneTraffic> {
-    let (space, loaded, stored) = match op {
-        PtxOp::Load(access) => (access.address.space, access.bytes(), 0),
-        PtxOp::Store(access) => (access.address.space, 0, access.bytes()),
-        PtxOp::Atomic(atomic) => {
-            let bytes = atomic.value_type.bytes();
-            (atomic.address.space, bytes, bytes)
-        }
-        // The write to shared memory is not counted: it does not pass through the lanes.
-        PtxOp::CopyAsync(copy) => (Space::Global, copy.bytes, 0),
-        // 32 lanes get 8 rows of 16 bytes a matrix.
-        PtxOp::LoadMatrix(load) => (Space::Shared, 4 * load.results.len() as u32, 0),
-        _ => return None,
-    };
-    Some(LaneTraffic { space, loaded, stored })
 }

@@ -2,11 +2,10 @@
 
 use super::Decoder;
 use crate::error::LoadError;
-use crate::instruction::{Address, BaseSlot, PtxOp, Value};
-use crate::lanes::{Slots, table};
-use crate::program::{Constant, Special};
-use crate::syntax::{Base, LabelTarget, Operand, Statement, Symbol};
-use crate::types::{Kind, Space};
+use crate::instruction::{Address, BaseSlot, Value};
+use crate::program::Special;
+use crate::syntax::{Base, Operand, Statement, Symbol};
+use crate::types::{Kind, Space, Type};
 
 impl Decoder<'_, '_> {
     /// The operands, if there are as many as expected.
@@ -59,14 +58,11 @@ impl Decoder<'_, '_> {
                 Ok(self.registers[*register as usize])
             }
             Operand::Register(register) => Err(self.wrong_width(statement, *register, kind)),
-            Operand::Negated(register) if kind == Kind::Predicate => self.negation(*register),
             Operand::Integer(value) => self.integer(statement, *value, kind),
             Operand::Float32(bits) if kind == Kind::B32 => {
-                Ok(self.constant(Constant::Bits(u64::from(*bits)), kind))
+                Ok(self.constant(u64::from(*bits), kind))
             }
-            Operand::Float64(bits) if kind == Kind::B64 => {
-                Ok(self.constant(Constant::Bits(*bits), kind))
-            }
+            Operand::Float64(bits) if kind == Kind::B64 => Ok(self.constant(*bits, kind)),
             Operand::Symbol(symbol, offset) => self.symbol(statement, *symbol, *offset, kind),
             Operand::Special(name) => self.special(statement, name, kind),
             _ => {
@@ -76,26 +72,14 @@ impl Decoder<'_, '_> {
         }
     }
 
-    /// A fresh predicate that is the negation of one.
-    fn negation(&mut self, register: u32) -> Result<u32, LoadError> {
-        let slot = self.counts.take(Kind::Predicate);
-        let a = self.registers[register as usize];
-        let entry = table().get("not.pred").expect("not.pred is in the table");
-        let op = PtxOp::Lanes(entry.versions.get(self.simd));
-        let slots = Slots { d: slot, a, ..Slots::default() };
-        self.code.push(crate::instruction::Instruction { op, guard: 0, inverted: 0, slots });
-        Ok(slot)
-    }
-
     fn integer(
         &mut self,
         statement: &Statement<'_>,
         value: i64,
         kind: Kind,
     ) -> Result<u32, LoadError> {
-        let floats = ["f16", "bf16", "f32", "f64", "f16x2", "bf16x2"];
         if let Some(ty) = statement.modifiers.last()
-            && floats.contains(ty)
+            && ["f32", "f64"].contains(ty)
             && kind != Kind::Predicate
         {
             let what = format!("the integer {value} is no operand of {}", statement.mnemonic());
@@ -110,13 +94,13 @@ impl Decoder<'_, '_> {
         if !fits {
             return Err(statement.error(format!("{value} does not fit {kind}")));
         }
-        Ok(self.constant(Constant::Bits(bits), kind))
+        Ok(self.constant(bits, kind))
     }
 
     /// The slot of a constant.
-    pub fn constant(&mut self, constant: Constant, kind: Kind) -> u32 {
+    fn constant(&mut self, bits: u64, kind: Kind) -> u32 {
         let counts = &mut self.counts;
-        *self.constants.entry((constant, kind)).or_insert_with(|| counts.take(kind))
+        *self.constants.entry((bits, kind)).or_insert_with(|| counts.take(kind))
     }
 
     fn symbol(
@@ -129,21 +113,11 @@ impl Decoder<'_, '_> {
         if kind != Kind::B64 && kind != Kind::B32 {
             return Err(statement.error("an address takes 32 or 64 bits"));
         }
-        let base = match symbol {
-            Symbol::Module(index) if kind == Kind::B64 => {
-                return Ok(self.constant(Constant::Global(index, offset), kind));
-            }
-            Symbol::Module(_) => {
-                return Err(statement.error("an address in global memory takes 64 bits"));
-            }
-            Symbol::Function(index) => self.addresses[index as usize],
-            Symbol::Parameter(index) => u64::from(self.function.parameters[index as usize].offset),
-        };
-        let mut bits = base.wrapping_add(offset as u64);
+        let mut bits = self.known_address(symbol, offset) as u64;
         if kind == Kind::B32 {
             bits &= 0xffff_ffff;
         }
-        Ok(self.constant(Constant::Bits(bits), kind))
+        Ok(self.constant(bits, kind))
     }
 
     fn special(
@@ -164,30 +138,16 @@ impl Decoder<'_, '_> {
             ("%ntid", Some(axis)) => Special::Threads(axis),
             ("%ctaid", Some(axis)) => Special::Block(axis),
             ("%nctaid", Some(axis)) => Special::Blocks(axis),
-            _ => match name {
-                "%laneid" => Special::Lane,
-                "%warpid" => Special::Warp,
-                "%nwarpid" => Special::Warps,
-                "%lanemask_eq" => Special::LaneMaskEqual,
-                "%lanemask_lt" => Special::LaneMaskLess,
-                "%lanemask_le" => Special::LaneMaskLessEqual,
-                "%lanemask_gt" => Special::LaneMaskGreater,
-                "%lanemask_ge" => Special::LaneMaskGreaterEqual,
-                "%dynamic_smem_size" => Special::DynamicShared,
-                "%total_smem_size" => Special::TotalShared,
-                "%smid" => Special::Zero,
-                "%nsmid" => Special::One,
-                _ => {
-                    let what = format!("`{name}` is neither declared nor a known special register");
-                    return Err(statement.error(what));
-                }
-            },
+            _ => {
+                let what = format!("`{name}` is neither declared nor a known special register");
+                return Err(statement.error(what));
+            }
         };
         if kind != Kind::B32 {
             return Err(statement.error(format!("`{name}` is 32 bits wide where {kind} are taken")));
         }
         let counts = &mut self.counts;
-        Ok(*self.specials.entry((special, kind)).or_insert_with(|| counts.take(kind)))
+        Ok(*self.specials.entry(special).or_insert_with(|| counts.take(kind)))
     }
 
     /// The address operand for a space.
@@ -206,27 +166,19 @@ impl Decoder<'_, '_> {
                 let slot = self.registers[*register as usize];
                 match self.kind(*register) {
                     Kind::B64 => (BaseSlot::Wide(slot), *offset),
-                    Kind::B32 if matches!(space, Space::Shared | Space::Local) => {
-                        (BaseSlot::Narrow(slot), *offset)
-                    }
+                    Kind::B32 if space == Space::Shared => (BaseSlot::Narrow(slot), *offset),
                     _ => return Err(self.wrong_width(statement, *register, Kind::B64)),
                 }
             }
             Base::Symbol(symbol) => {
                 let fits = match symbol {
-                    Symbol::Module(_) => space == Space::Global,
-                    Symbol::Function(index) => {
-                        self.function.variables[*index as usize].space == space
-                    }
+                    Symbol::Shared(_) => space == Space::Shared,
                     Symbol::Parameter(_) => space == Space::Parameter,
                 };
                 if !fits {
                     return Err(statement.error(format!("the variable is not in {space} memory")));
                 }
-                match self.symbol(statement, *symbol, *offset, Kind::B64)? {
-                    slot if matches!(symbol, Symbol::Module(_)) => (BaseSlot::Wide(slot), 0),
-                    _ => (BaseSlot::Absolute, self.known_address(*symbol, *offset)),
-                }
+                (BaseSlot::Absolute, self.known_address(*symbol, *offset))
             }
         };
         Ok(Address { space, base, offset })
@@ -234,8 +186,7 @@ impl Decoder<'_, '_> {
 
     fn known_address(&self, symbol: Symbol, offset: i64) -> i64 {
         let base = match symbol {
-            Symbol::Module(_) => 0,
-            Symbol::Function(index) => self.addresses[index as usize] as i64,
+            Symbol::Shared(index) => self.addresses[index as usize] as i64,
             Symbol::Parameter(index) => i64::from(self.function.parameters[index as usize].offset),
         };
         base.wrapping_add(offset)
@@ -246,8 +197,7 @@ impl Decoder<'_, '_> {
         &mut self,
         statement: &Statement<'_>,
         operand: &Operand,
-        bytes: u32,
-        least: Kind,
+        ty: Type,
         written: bool,
     ) -> Result<Value, LoadError> {
         let kind = match operand {
@@ -259,12 +209,12 @@ impl Decoder<'_, '_> {
                     Kind::B32 => 4,
                     Kind::B64 => 8,
                 };
-                if width < bytes {
-                    return Err(self.wrong_width(statement, *register, least));
+                if width < ty.bytes() {
+                    return Err(self.wrong_width(statement, *register, ty.kind()));
                 }
                 kind
             }
-            _ => least,
+            _ => ty.kind(),
         };
         let slot = if written {
             self.output(statement, operand, kind)?
@@ -272,18 +222,5 @@ impl Decoder<'_, '_> {
             self.input(statement, operand, kind)?
         };
         Ok(Value { kind, slot })
-    }
-
-    /// The statement that a label operand stands before.
-    pub fn label(&self, statement: &Statement<'_>, operand: &Operand) -> Result<u32, LoadError> {
-        match operand {
-            Operand::Label(index) => match &self.function.targets[*index as usize] {
-                LabelTarget::Statement(target) => Ok(*target),
-                LabelTarget::Table(_) => {
-                    Err(statement.error("a table of labels in place of a label"))
-                }
-            },
-            _ => Err(statement.error("a label is missing")),
-        }
     }
 }

@@ -7,7 +7,7 @@ use super::lane_access::LaneAccess;
 use super::shared::WRITTEN;
 use super::span::{Pattern, Span, Together, all_written, note_reads, note_writes};
 use super::warp::Warp;
-use crate::fault::{Access as What, Fault};
+use crate::fault::{Access, Fault};
 use crate::instruction::{BaseSlot, LoadStore, Value};
 use crate::lanes::call_for;
 use crate::registers::{LANES, LaneMask, Narrow, Registers, Wide};
@@ -47,12 +47,12 @@ impl RunningLaunch<'_> {
         let element = access.element as usize;
         let mut buffer = [0u8; 16];
         for lane in lanes(active) {
-            let one = access.of_lane(What::Load, pc, lane, addresses[lane]);
+            let one = access.of_lane(Access::Load, pc, lane, addresses[lane]);
             self.lane_read(warp, &one, &mut buffer[..total])?;
             for (index, value) in access.values.iter().enumerate().take(access.count as usize) {
                 if let Some(value) = value {
                     let piece = &buffer[index * element..(index + 1) * element];
-                    let bits = extend(piece, access.signed);
+                    let bits = extend(piece);
                     warp.registers.set_lane(value.kind, value.slot, lane, bits);
                 }
             }
@@ -92,7 +92,7 @@ impl RunningLaunch<'_> {
         let total = access.bytes() as usize;
         for lane in lanes(active) {
             let buffer = access.lane_bytes(&warp.registers, lane);
-            let one = access.of_lane(What::Store, pc, lane, addresses[lane]);
+            let one = access.of_lane(Access::Store, pc, lane, addresses[lane]);
             self.lane_write(warp, &one, &buffer[..total])?;
         }
         Ok(())
@@ -100,9 +100,8 @@ impl RunningLaunch<'_> {
 }
 
 impl LoadStore {
-    fn of_lane(&self, what: What, pc: u32, lane: usize, address: u64) -> LaneAccess {
-        let (space, bytes, atomic) = (self.address.space, self.bytes(), self.strong);
-        LaneAccess { what, pc, lane, space, address, bytes, atomic, swap: false }
+    fn of_lane(&self, what: Access, pc: u32, lane: usize, address: u64) -> LaneAccess {
+        LaneAccess { what, pc, lane, space: self.address.space, address, bytes: self.bytes() }
     }
 
     /// What a lane stores.
@@ -141,7 +140,7 @@ fn load_together(
     {
         return false;
     }
-    let together = Together { pc, active, bytes: total, strong: access.strong };
+    let together = Together { pc, active, bytes: total };
     if !note_reads(machine, warp, &region, &span, together) {
         return false;
     }
@@ -175,7 +174,7 @@ fn load_parameter(
     for (index, value) in access.values.iter().enumerate().take(access.count as usize) {
         let Some(value) = value else { continue };
         let start = start + index * element;
-        let bits = extend(&machine.parameters[start..start + element], access.signed);
+        let bits = extend(&machine.parameters[start..start + element]);
         match value.kind {
             Kind::B64 => warp.registers.set_wide(value.slot, &Wide([bits; LANES]), active),
             Kind::B16 => {
@@ -207,7 +206,7 @@ unsafe fn load_element(
         let mut row = Wide::ZERO;
         for lane in 0..LANES {
             // SAFETY: the caller promises it.
-            row.0[lane] = unsafe { read(at(lane), access.element, access.signed) };
+            row.0[lane] = unsafe { read(at(lane), access.element) };
         }
         warp.registers.set_wide(value.slot, &row, active);
         return;
@@ -228,29 +227,26 @@ unsafe fn load_element(
         let kept = if value.kind == Kind::B16 { 0xffff } else { !0 };
         for lane in 0..LANES {
             // SAFETY: the caller promises it.
-            let bits = unsafe { read(at(lane), access.element, access.signed) };
+            let bits = unsafe { read(at(lane), access.element) };
             row.0[lane] = bits as u32 & kept;
         }
     }
     warp.registers.set_narrow(value.slot, &row, active);
 }
 
-/// Reads a little-endian number of 1, 2, 4 or 8 bytes, widened with zeros or the sign.
+/// Reads a little-endian number of 1, 2, 4 or 8 bytes.
 ///
 /// # Safety
 ///
 /// The bytes must be readable.
 #[inline(always)]
-unsafe fn read(at: *const u8, bytes: u32, signed: bool) -> u64 {
+unsafe fn read(at: *const u8, bytes: u32) -> u64 {
     // SAFETY: the caller promises it.
     unsafe {
-        match (bytes, signed) {
-            (1, false) => u64::from(at.read()),
-            (1, true) => at.cast::<i8>().read() as u64,
-            (2, false) => u64::from(at.cast::<u16>().read_unaligned()),
-            (2, true) => at.cast::<i16>().read_unaligned() as u64,
-            (4, false) => u64::from(at.cast::<u32>().read_unaligned()),
-            (4, true) => at.cast::<i32>().read_unaligned() as u64,
+        match bytes {
+            1 => u64::from(at.read()),
+            2 => u64::from(at.cast::<u16>().read_unaligned()),
+            4 => u64::from(at.cast::<u32>().read_unaligned()),
             _ => at.cast::<u64>().read_unaligned(),
         }
     }
@@ -269,7 +265,7 @@ fn store_together(
     let total = access.bytes();
     let Some(span) = Span::new(&addresses, active, total) else { return false };
     let Some(region) = machine.region(access.address.space, &span) else { return false };
-    let together = Together { pc, active, bytes: total, strong: access.strong };
+    let together = Together { pc, active, bytes: total };
     if !note_writes(machine, warp, &region, &span, together) {
         return false;
     }
@@ -345,11 +341,9 @@ unsafe fn write(at: *mut u8, bytes: u32, value: u64) {
     }
 }
 
-/// Little-endian bytes as a number, widened with zeros or the sign.
-pub(super) fn extend(bytes: &[u8], signed: bool) -> u64 {
+/// Little-endian bytes as a number.
+fn extend(bytes: &[u8]) -> u64 {
     let mut whole = [0; 8];
     whole[..bytes.len()].copy_from_slice(bytes);
-    let value = u64::from_le_bytes(whole);
-    let spare = 64 - 8 * bytes.len() as u32;
-    if signed { ((value << spare) as i64 >> spare) as u64 } else { value }
+    u64::from_le_bytes(whole)
 }

@@ -5,23 +5,23 @@ use super::RunningLaunch;
 use super::interpreter::lanes;
 use super::lane_access::{LaneAccess, Place};
 use super::shared::{PENDING, WRITTEN};
-use super::shared_races::SharedManner;
 use super::span::{Span, Together, all_written, note_reads};
 use super::warp::Warp;
 use crate::fault::{Access, Fault, FaultKind};
 use crate::instruction::CopyAsync;
 use crate::lanes::call_for;
 use crate::registers::{BITS, LANES, LaneMask};
-use crate::types::Kind;
+
+/// Bytes of each copy.
+const BYTES: usize = 16;
 
 /// One lane's copy that is on its way.
 struct Copy {
     lane: u8,
-    bytes: u8,
     /// The group that it belongs to; the lane's current one until it commits.
     group: u32,
     to: u32,
-    data: [u8; 16],
+    data: [u8; BYTES],
 }
 
 /// Copies of a warp that are on their way.
@@ -39,9 +39,9 @@ impl Copies {
     }
 
     /// A lane's copy sets out to an offset in shared memory.
-    fn issue(&mut self, lane: usize, to: usize, bytes: u32, data: [u8; 16]) {
+    fn issue(&mut self, lane: usize, to: usize, data: [u8; BYTES]) {
         let (group, to) = (self.committed[lane], to as u32);
-        self.pending.push(Copy { lane: lane as u8, bytes: bytes as u8, group, to, data });
+        self.pending.push(Copy { lane: lane as u8, group, to, data });
     }
 
     pub fn commit(&mut self, active: LaneMask) {
@@ -83,60 +83,27 @@ impl RunningLaunch<'_> {
         let to = copy.to.of_lanes(&warp.registers);
         let from = copy.from.of_lanes(&warp.registers);
         for lane in lanes(active) {
-            let taken = self.source_bytes(warp, copy, pc, lane)?;
-            let mut data = [0; 16];
-            if taken > 0 {
-                let source = LaneAccess {
-                    what: Access::Copy,
-                    pc,
-                    lane,
-                    space: copy.from.space,
-                    address: from[lane],
-                    bytes: copy.bytes,
-                    atomic: false,
-                    swap: false,
-                };
-                self.read_source(warp, &source, taken, &mut data[..taken as usize])?;
+            let taken = warp.registers.narrow(copy.source_bytes).0[lane] as usize;
+            if taken > BYTES {
+                let what = format!("cp.async of {BYTES} bytes reads {taken} bytes");
+                return Err(self.fault(warp.index, pc, lane, FaultKind::InvalidOperand(what)));
             }
-            let target = LaneAccess {
-                what: Access::Copy,
-                pc,
-                lane,
-                space: copy.to.space,
-                address: to[lane],
-                bytes: copy.bytes,
-                atomic: false,
-                swap: false,
-            };
+            let (what, bytes) = (Access::Copy, BYTES as u32);
+            let mut data = [0; BYTES];
+            if taken > 0 {
+                let (space, address) = (copy.from.space, from[lane]);
+                let source = LaneAccess { what, pc, lane, space, address, bytes };
+                self.read_source(warp, &source, &mut data[..taken])?;
+            }
+            let (space, address) = (copy.to.space, to[lane]);
+            let target = LaneAccess { what, pc, lane, space, address, bytes };
             let place = self.place(warp, &target)?;
-            self.note_write(warp, &target, place, &data[..copy.bytes as usize])?;
+            self.note_write(warp, &target, place, &data)?;
             let Place::Shared(offset) = place else { continue };
-            self.shared.state[offset..offset + copy.bytes as usize].fill(PENDING);
-            warp.copies.issue(lane, offset, copy.bytes, data);
+            self.shared.state[offset..offset + BYTES].fill(PENDING);
+            warp.copies.issue(lane, offset, data);
         }
         Ok(())
-    }
-
-    /// How many bytes a lane's copy reads; the rest is zero.
-    fn source_bytes(
-        &self,
-        warp: &Warp,
-        copy: &CopyAsync,
-        pc: u32,
-        lane: usize,
-    ) -> Result<u32, Fault> {
-        if let Some(predicate) = copy.ignore_source
-            && warp.registers.lane(Kind::Predicate, predicate, lane) != 0
-        {
-            return Ok(0);
-        }
-        let Some(slot) = copy.source_bytes else { return Ok(copy.bytes) };
-        let taken = warp.registers.lane(Kind::B32, slot, lane) as u32;
-        if taken > copy.bytes {
-            let what = format!("cp.async of {} bytes reads {taken} bytes", copy.bytes);
-            return Err(self.fault(warp.index, pc, lane, FaultKind::InvalidOperand(what)));
-        }
-        Ok(taken)
     }
 
     /// Reads what a copy takes, which may be less than its size; the address must be aligned to
@@ -145,13 +112,12 @@ impl RunningLaunch<'_> {
         &mut self,
         warp: &Warp,
         source: &LaneAccess,
-        taken: u32,
         data: &mut [u8],
     ) -> Result<(), Fault> {
-        if taken == source.bytes {
+        if data.len() == BYTES {
             return self.lane_read(warp, source, data);
         }
-        if !source.address.is_multiple_of(u64::from(source.bytes)) {
+        if !source.address.is_multiple_of(BYTES as u64) {
             let LaneAccess { what, space, address, bytes, .. } = *source;
             let kind = FaultKind::Misaligned { access: what, space, address, bytes };
             return Err(self.fault(warp.index, source.pc, source.lane, kind));
@@ -193,12 +159,12 @@ impl RunningLaunch<'_> {
     }
 
     fn finish_copy(&mut self, warp: &Warp, copy: &Copy, pc: u32) {
-        let (start, bytes) = (copy.to as usize, usize::from(copy.bytes));
-        self.shared.bytes[start..start + bytes].copy_from_slice(&copy.data[..bytes]);
-        self.shared.state[start..start + bytes].fill(WRITTEN);
+        let start = copy.to as usize;
+        self.shared.bytes[start..start + BYTES].copy_from_slice(&copy.data);
+        self.shared.state[start..start + BYTES].fill(WRITTEN);
         if let Some(races) = &mut self.shared_races {
             let actor = warp.actor(usize::from(copy.lane), pc);
-            races.write(u64::from(copy.to), u32::from(copy.bytes), actor, SharedManner::Plain);
+            races.write(u64::from(copy.to), BYTES as u32, actor);
         }
     }
 
@@ -219,70 +185,64 @@ fn copy_together(
     pc: u32,
     active: LaneMask,
 ) -> bool {
+    const EACH: u32 = BYTES as u32;
     // Lanes either copy all bytes, or put zeros.
-    let mut copying = active;
-    if let Some(predicate) = copy.ignore_source {
-        copying &= !warp.registers.predicate(predicate);
+    let taken = &warp.registers.narrow(copy.source_bytes).0;
+    let (mut copying, mut partly) = (0, 0);
+    for lane in 0..LANES {
+        partly |= if taken[lane] != 0 && taken[lane] != EACH { BITS[lane] } else { 0 };
+        copying |= if taken[lane] != 0 { BITS[lane] } else { 0 };
     }
-    if let Some(slot) = copy.source_bytes {
-        let taken = &warp.registers.narrow(slot).0;
-        let mut partly = 0;
-        for lane in 0..LANES {
-            partly |= if taken[lane] != 0 && taken[lane] != copy.bytes { BITS[lane] } else { 0 };
-            copying &= !if taken[lane] == 0 { BITS[lane] } else { 0 };
-        }
-        if partly & active != 0 {
-            return false;
-        }
+    copying &= active;
+    if partly & active != 0 {
+        return false;
     }
     let to = copy.to.of_lanes(&warp.registers);
-    let Some(target) = Span::new(&to, active, copy.bytes) else { return false };
+    let Some(target) = Span::new(&to, active, EACH) else { return false };
     let Some(target_region) = machine.region(copy.to.space, &target) else { return false };
     let (start, end) = (target_region.offset as usize, target.bytes as usize);
     if machine.shared.state[start..start + end].contains(&PENDING) {
         return false;
     }
-    if !are_apart(&target, active, copy.bytes) {
+    if !are_apart(&target, active) {
         return false;
     }
-    let mut data = [[0u8; 16]; LANES];
+    let mut data = [[0u8; BYTES]; LANES];
     if copying != 0 {
         let from = copy.from.of_lanes(&warp.registers);
-        let Some(source) = Span::new(&from, copying, copy.bytes) else { return false };
+        let Some(source) = Span::new(&from, copying, EACH) else { return false };
         let Some(region) = machine.region(copy.from.space, &source) else { return false };
-        if machine.checks.uninitialised && !all_written(&region, &source, copying, copy.bytes) {
+        if machine.checks.uninitialised && !all_written(&region, &source, copying, EACH) {
             return false;
         }
-        let together = Together { pc, active: copying, bytes: copy.bytes, strong: false };
+        let together = Together { pc, active: copying, bytes: EACH };
         if !note_reads(machine, warp, &region, &source, together) {
             return false;
         }
-        region.read_lanes(&source, copying, copy.bytes as usize, &mut data);
+        region.read_lanes(&source, copying, &mut data);
     }
     if let Some(races) = &mut machine.shared_races {
         for lane in lanes(active) {
             let (address, actor) = (to[lane], warp.actor(lane, pc));
-            let found =
-                races.check_write(address, copy.bytes, actor, &warp.order, SharedManner::Plain);
-            if found.is_some() {
+            if races.check_write(address, EACH, actor, &warp.order).is_some() {
                 return false;
             }
-            races.write(address, copy.bytes, actor, SharedManner::Plain);
+            races.write(address, EACH, actor);
         }
     }
     for lane in lanes(active) {
         let offset = start + target.offsets[lane] as usize;
-        machine.shared.state[offset..offset + copy.bytes as usize].fill(PENDING);
-        warp.copies.issue(lane, offset, copy.bytes, data[lane]);
+        machine.shared.state[offset..offset + BYTES].fill(PENDING);
+        warp.copies.issue(lane, offset, data[lane]);
     }
     true
 }
 
 /// Whether no two lanes copy to the same place; false also if they lie too far apart to tell.
-fn are_apart(target: &Span, active: LaneMask, bytes: u32) -> bool {
+fn are_apart(target: &Span, active: LaneMask) -> bool {
     let mut taken = [0u64; 64];
     lanes(active).all(|lane| {
-        let unit = (target.offsets[lane] / bytes) as usize;
+        let unit = target.offsets[lane] as usize / BYTES;
         let Some(word) = taken.get_mut(unit / 64) else { return false };
         let free = *word >> (unit % 64) & 1 == 0;
         *word |= 1 << (unit % 64);

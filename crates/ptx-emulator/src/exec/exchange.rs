@@ -1,15 +1,13 @@
-//! Exchange between the lanes of a warp: shuffles, votes, matches, reductions, `bar.warp.sync`.
+//! Exchange between the lanes of a warp: shuffles and `bar.warp.sync`.
 
 use super::RunningLaunch;
-use super::atomic;
 use super::interpreter::lanes;
 use super::shared_races::is_all;
-use super::warp::{GroupState, Warp};
+use super::warp::{GroupState, LaneGroup, Warp};
 use crate::fault::{Fault, FaultKind};
-use crate::instruction::{Instruction, Match, PtxOp, Reduce, Shuffle, ShuffleMode, Vote, VoteMode};
+use crate::instruction::{Instruction, PtxOp};
 use crate::lanes::Slots;
-use crate::registers::{BITS, LANES, LaneMask, Narrow};
-use crate::types::Kind;
+use crate::registers::{BITS, LANES, LaneMask, Narrow, Registers};
 
 impl RunningLaunch<'_> {
     /// Runs a `.sync` instruction; false if lanes must be waited for.
@@ -22,7 +20,7 @@ impl RunningLaunch<'_> {
     ) -> Result<bool, Fault> {
         let slots = &instruction.slots;
         let only_waits = matches!(instruction.op, PtxOp::WarpSync);
-        let masks = *warp.registers.narrow(if only_waits { slots.a } else { slots.e });
+        let masks = *warp.registers.narrow(slots.e);
         let parties = self.parties(warp, &masks, pc, active)?;
         for &(members, party) in &parties {
             let missing = members & warp.alive & !party;
@@ -36,12 +34,8 @@ impl RunningLaunch<'_> {
                 let all = is_all(members, warp.alive);
                 races.lanes_meet(&mut warp.order, members & warp.alive, all);
             }
-            match &instruction.op {
-                PtxOp::Shuffle(shuffle) => self.shuffle(warp, shuffle, slots, pc, party)?,
-                PtxOp::Vote(vote) => run_vote(warp, vote, slots, party),
-                PtxOp::Match(same) => run_match(warp, same, slots, party),
-                PtxOp::Reduce(reduce) => run_reduce(warp, reduce, slots, party),
-                _ => {}
+            if let PtxOp::Shuffle(in_range) = instruction.op {
+                self.shuffle(warp, in_range, slots, pc, party)?;
             }
         }
         Ok(true)
@@ -76,10 +70,11 @@ impl RunningLaunch<'_> {
         Ok(parties)
     }
 
+    /// `shfl.sync.bfly`.
     fn shuffle(
         &mut self,
         warp: &mut Warp,
-        shuffle: &Shuffle,
+        in_range_slot: Option<u32>,
         slots: &Slots,
         pc: u32,
         party: LaneMask,
@@ -95,19 +90,8 @@ impl RunningLaunch<'_> {
             let (distance, limit) = (other.0[lane] & 31, clamp.0[lane] & 31);
             let segment = clamp.0[lane] >> 8 & 31;
             let last = own & segment | limit & !segment;
-            let (source, fits) = match shuffle.mode {
-                ShuffleMode::Up => {
-                    let source = own.wrapping_sub(distance);
-                    (source, source as i32 >= last as i32)
-                }
-                ShuffleMode::Down => (own + distance, own + distance <= last),
-                ShuffleMode::Butterfly => (own ^ distance, own ^ distance <= last),
-                ShuffleMode::Index => {
-                    let source = own & segment | distance & !segment;
-                    (source, source <= last)
-                }
-            };
-            let source = if fits { source & 31 } else { own };
+            let fits = own ^ distance <= last;
+            let source = if fits { own ^ distance } else { own };
             sources[lane] = source as u8;
             result.0[lane] = value.0[source as usize];
             in_range |= u32::from(fits) << lane;
@@ -122,7 +106,7 @@ impl RunningLaunch<'_> {
             }
         }
         warp.registers.set_narrow(slots.d, &result, party);
-        if let Some(slot) = shuffle.in_range {
+        if let Some(slot) = in_range_slot {
             warp.registers.set_predicate(slot, in_range, party);
         }
         Ok(())
@@ -138,13 +122,13 @@ fn release_elsewhere(
     pc: u32,
     machine: &RunningLaunch<'_>,
 ) -> bool {
-    let waits_too = |group: &super::warp::LaneGroup, registers: &crate::registers::Registers| {
+    let waits_too = |group: &LaneGroup, registers: &Registers| {
         let instruction = &machine.kernel.code[group.pc as usize];
         group.state == GroupState::Meeting
             && group.pc != pc
             && matches!(instruction.op, PtxOp::WarpSync)
             && lanes(group.mask)
-                .all(|lane| registers.narrow(instruction.slots.a).0[lane] == members)
+                .all(|lane| registers.narrow(instruction.slots.e).0[lane] == members)
     };
     let waiting = warp.groups.iter().filter(|group| waits_too(group, &warp.registers));
     let there = waiting.fold(0, |mask, group| mask | group.mask);
@@ -159,46 +143,4 @@ fn release_elsewhere(
         }
     }
     true
-}
-
-fn run_vote(warp: &mut Warp, vote: &Vote, slots: &Slots, party: LaneMask) {
-    let votes = (warp.registers.predicate(slots.a) ^ vote.inverted) & party;
-    let yes = match vote.mode {
-        VoteMode::Ballot => {
-            warp.registers.set_narrow(slots.d, &Narrow([votes; LANES]), party);
-            return;
-        }
-        VoteMode::All => votes == party,
-        VoteMode::Any => votes != 0,
-        VoteMode::Uniform => votes == party || votes == 0,
-    };
-    warp.registers.set_predicate(slots.d, if yes { !0 } else { 0 }, party);
-}
-
-fn run_match(warp: &mut Warp, same: &Match, slots: &Slots, party: LaneMask) {
-    let mut values = [0; LANES];
-    for lane in lanes(party) {
-        values[lane] = warp.registers.lane(same.kind, slots.a, lane);
-    }
-    let mut result = Narrow::ZERO;
-    let mut equal = 0;
-    for lane in lanes(party) {
-        let like = lanes(party)
-            .filter(|&other| values[other] == values[lane])
-            .fold(0, |mask, other| mask | BITS[other]);
-        result.0[lane] = if same.all && like != party { 0 } else { like };
-        equal |= if like == party { BITS[lane] } else { 0 };
-    }
-    warp.registers.set_narrow(slots.d, &result, party);
-    if let Some(slot) = same.same {
-        warp.registers.set_predicate(slot, equal, party);
-    }
-}
-
-fn run_reduce(warp: &mut Warp, reduce: &Reduce, slots: &Slots, party: LaneMask) {
-    let mut values = lanes(party).map(|lane| warp.registers.lane(Kind::B32, slots.a, lane));
-    let first = values.next().unwrap_or(0);
-    let result =
-        values.fold(first, |sum, value| atomic::apply(reduce.op, reduce.value_type, sum, value, 0));
-    warp.registers.set_narrow(slots.d, &Narrow([result as u32; LANES]), party);
 }

@@ -2,30 +2,23 @@
 //! depend on the order of its blocks.
 //!
 //! For each piece of memory the last writing and the first reading block of the launch are kept.
-//! Writes of the same value by two blocks are no race, nor are two atomics, nor a plain read and a
-//! compare-and-swap, which loops begin and go on with. A block is behind
-//! another if it ran an atomic on an address on which the other ran one before, after a fence
-//! (`__threadfence`): so the pattern in which the last block adds up what all have written is fine.
+//! Writes of the same value by two blocks are no race. Nothing orders two blocks of a launch: there
+//! are no atomics and fences here.
 //!
 //! Blocks run one after another here, so every access by another block is an earlier one.
-
-use std::collections::HashMap;
 
 use super::warp::Warp;
 use crate::registers::{LANES, LaneMask};
 use crate::shadow::{AccessPage, AccessPages, PAGE};
 
 /// An access, packed: a flag in the top bit, the block's number and 1 in the next 31, the thread
-/// in ten, another flag, and the instruction in 21 bits. 0 stands for none.
+/// in ten, and the instruction in 22 bits. 0 stands for none.
 type Packed = u64;
 
-/// For a write: it was atomic. For a read: several blocks read.
-const FLAG: u64 = 1 << 63;
+/// For a read: several blocks read.
+const MANY: u64 = 1 << 63;
 
-/// For a write: it was a compare-and-swap.
-const SWAP: u64 = 1 << 21;
-
-const PC_MASK: u32 = (1 << 21) - 1;
+const PC_MASK: u32 = (1 << 22) - 1;
 
 /// Another block's access.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +28,6 @@ pub(super) struct GlobalRace {
     pub thread: Option<u32>,
     pub pc: u32,
     pub wrote: bool,
-    pub atomic: bool,
 }
 
 /// The thread and the instruction of an access.
@@ -43,51 +35,6 @@ pub(super) struct GlobalRace {
 pub(super) struct GlobalActor {
     pub thread: u32,
     pub pc: u32,
-}
-
-/// What an access does.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum GlobalManner {
-    Read,
-    /// A write; `unchanged` if the bytes are what they were, which races with no other write.
-    Write {
-        unchanged: bool,
-    },
-    /// A relaxed read: it does not race with atomics.
-    AtomicRead,
-    /// Does not race with others of its kind.
-    AtomicWrite,
-    /// An atomic that does not race with plain reads either: a loop that begins with one looks again
-    /// at what it read.
-    Swap,
-}
-
-/// A set of blocks.
-#[derive(Clone, Default)]
-struct Blocks(Vec<u64>);
-
-impl Blocks {
-    fn contains(&self, block: u32) -> bool {
-        let word = self.0.get(block as usize / 64);
-        word.is_some_and(|word| word >> (block % 64) & 1 != 0)
-    }
-
-    fn insert(&mut self, block: u32) {
-        let index = block as usize / 64;
-        if index >= self.0.len() {
-            self.0.resize(index + 1, 0);
-        }
-        self.0[index] |= 1 << (block % 64);
-    }
-
-    fn add(&mut self, other: &Blocks) {
-        if other.0.len() > self.0.len() {
-            self.0.resize(other.0.len(), 0);
-        }
-        for (word, more) in self.0.iter_mut().zip(&other.0) {
-            *word |= more;
-        }
-    }
 }
 
 /// The record of a launch.
@@ -98,15 +45,8 @@ pub(super) struct GlobalRaces {
     spare: AccessPages,
     /// Log₂ of a piece's bytes.
     shift: u32,
-    block: u32,
     /// The number of the block and 1, as it stands in a packed access.
     tag: u64,
-    /// Whether the block ran a fence.
-    fenced: bool,
-    /// Blocks that this one is behind.
-    behind: Blocks,
-    /// Blocks that ran an atomic on an address after a fence, with those they were behind.
-    released: HashMap<u64, Blocks>,
 }
 
 impl GlobalRaces {
@@ -115,11 +55,7 @@ impl GlobalRaces {
             allocations: std::iter::repeat_with(Vec::new).take(allocations).collect(),
             spare,
             shift: grain.trailing_zeros(),
-            block: 0,
             tag: 0,
-            fenced: false,
-            behind: Blocks::default(),
-            released: HashMap::new(),
         }
     }
 
@@ -130,43 +66,23 @@ impl GlobalRaces {
     }
 
     pub fn new_block(&mut self, number: u32) {
-        self.block = number;
         self.tag = (u64::from(number) + 1) << 32;
-        self.fenced = false;
-        self.behind = Blocks::default();
-    }
-
-    pub fn fence(&mut self) {
-        self.fenced = true;
-    }
-
-    /// The block runs an atomic on an address.
-    pub fn synchronise(&mut self, address: u64) {
-        if let Some(released) = self.released.get(&address) {
-            self.behind.add(released);
-        }
-        if self.fenced {
-            let released = self.released.entry(address).or_default();
-            released.add(&self.behind);
-            released.insert(self.block);
-        }
     }
 
     fn pack(&self, actor: GlobalActor) -> Packed {
         self.tag | u64::from(actor.thread) << 22 | u64::from(actor.pc & PC_MASK)
     }
 
-    /// The access by another block that a packed one stands for, unless this block is behind it.
+    /// The access that a packed one stands for, if another block made it.
     fn other(&self, packed: Packed, wrote: bool) -> Option<GlobalRace> {
-        let flag = packed & FLAG != 0;
-        let block = ((packed & !FLAG) >> 32) as u32 - 1;
-        if self.behind.contains(block) && (wrote || !flag) {
+        let many = packed & MANY != 0;
+        let tag = packed & !MANY;
+        if packed == 0 || !many && tag >> 32 == self.tag >> 32 {
             return None;
         }
-        let thread = (packed >> 22) as u32 & 0x3ff;
-        let thread = (wrote || !flag).then_some(thread);
-        let pc = packed as u32 & PC_MASK;
-        Some(GlobalRace { block, thread, pc, wrote, atomic: wrote && flag })
+        let block = (tag >> 32) as u32 - 1;
+        let thread = (!many).then_some((packed >> 22) as u32 & 0x3ff);
+        Some(GlobalRace { block, thread, pc: packed as u32 & PC_MASK, wrote })
     }
 
     #[inline(always)]
@@ -179,60 +95,61 @@ impl GlobalRaces {
         pages[number].get_or_insert_with(|| self.spare.take())
     }
 
-    /// Notes an access of one thread; gives the one that it races with.
-    pub fn access(
+    /// Notes a read by one thread; gives the write that it races with.
+    pub fn read(
         &mut self,
         allocation: usize,
         offset: u64,
         bytes: u32,
         actor: GlobalActor,
-        manner: GlobalManner,
     ) -> Option<GlobalRace> {
-        let first = offset >> self.shift;
-        let last = (offset + u64::from(bytes) - 1) >> self.shift;
-        let (own, tag) = (self.pack(actor), self.tag);
-        let elsewhere = |packed: Packed| packed != 0 && (packed & !FLAG) >> 32 != tag >> 32;
-        let atomic = matches!(
-            manner,
-            GlobalManner::AtomicRead | GlobalManner::AtomicWrite | GlobalManner::Swap
-        );
-        let reads = matches!(manner, GlobalManner::Read | GlobalManner::AtomicRead);
-        for piece in first..=last {
+        let own = self.pack(actor);
+        for piece in self.pieces(offset, bytes) {
             let index = piece as usize % PAGE;
             let page = self.page(allocation, piece);
             let (writer, reader) = (page.writers[index], page.readers[index]);
-            let both_atomic = atomic && writer & FLAG != 0;
-            let swapped = reads && writer & SWAP != 0;
-            let written = if elsewhere(writer) && !both_atomic && !swapped {
-                self.other(writer, true)
-            } else {
-                None
-            };
-            if written.is_some() && manner != (GlobalManner::Write { unchanged: true }) {
+            if let Some(written) = self.other(writer, true) {
+                return Some(written);
+            }
+            let many = self.other(reader, false).is_some();
+            self.page(allocation, piece).readers[index] = if many { reader | MANY } else { own };
+        }
+        None
+    }
+
+    /// Notes a write by one thread; gives the access that it races with. If the bytes are what they
+    /// were, `unchanged`, it races with no other write.
+    pub fn write(
+        &mut self,
+        allocation: usize,
+        offset: u64,
+        bytes: u32,
+        actor: GlobalActor,
+        unchanged: bool,
+    ) -> Option<GlobalRace> {
+        let own = self.pack(actor);
+        for piece in self.pieces(offset, bytes) {
+            let index = piece as usize % PAGE;
+            let page = self.page(allocation, piece);
+            let (writer, reader) = (page.writers[index], page.readers[index]);
+            let written = self.other(writer, true);
+            if written.is_some() && !unchanged {
                 return written;
             }
-            match manner {
-                GlobalManner::Read => {
-                    let reader = if elsewhere(reader) { reader | FLAG } else { own };
-                    self.page(allocation, piece).readers[index] = reader;
-                }
-                GlobalManner::AtomicRead => {}
-                GlobalManner::Write { .. } | GlobalManner::AtomicWrite | GlobalManner::Swap => {
-                    let read = elsewhere(reader) || reader & FLAG != 0;
-                    let read = read && manner != GlobalManner::Swap;
-                    if read && let Some(other) = self.other(reader, false) {
-                        return Some(other);
-                    }
-                    // Of writes of the same value the first is kept.
-                    if written.is_none() {
-                        let flag = if atomic { FLAG } else { 0 };
-                        let flag = if manner == GlobalManner::Swap { flag | SWAP } else { flag };
-                        self.page(allocation, piece).writers[index] = own | flag;
-                    }
-                }
+            let read = self.other(reader, false);
+            if read.is_some() {
+                return read;
+            }
+            // Of writes of the same value the first is kept.
+            if written.is_none() {
+                self.page(allocation, piece).writers[index] = own;
             }
         }
         None
+    }
+
+    fn pieces(&self, offset: u64, bytes: u32) -> std::ops::RangeInclusive<u64> {
+        offset >> self.shift..=(offset + u64::from(bytes) - 1) >> self.shift
     }
 
     /// Notes plain reads or writes of neighbouring bytes, `each` by one thread, if no other block
@@ -279,7 +196,7 @@ impl GlobalRaces {
             for (index, pieces) in readers.chunks_mut(each).enumerate() {
                 let own = own + ((index as u64) << 22);
                 for reader in pieces {
-                    *reader = if fresh(*reader) { own } else { *reader | FLAG };
+                    *reader = if fresh(*reader) { own } else { *reader | MANY };
                 }
             }
         }
@@ -302,10 +219,7 @@ impl GlobalRaces {
         let fresh = |packed: Packed| packed == 0 || packed >> 32 == tag;
         for lane in super::interpreter::lanes(active) {
             let own = own + ((lane as u64) << 22);
-            let start = offset + u64::from(offsets[lane]);
-            let first = start >> self.shift;
-            let last = (start + u64::from(bytes) - 1) >> self.shift;
-            for piece in first..=last {
+            for piece in self.pieces(offset + u64::from(offsets[lane]), bytes) {
                 let index = piece as usize % PAGE;
                 let page = self.page(allocation, piece);
                 let (writer, reader) = (page.writers[index], page.readers[index]);
@@ -315,7 +229,7 @@ impl GlobalRaces {
                 if writes {
                     page.writers[index] = own;
                 } else {
-                    page.readers[index] = if fresh(reader) { own } else { reader | FLAG };
+                    page.readers[index] = if fresh(reader) { own } else { reader | MANY };
                 }
             }
         }

@@ -2,15 +2,13 @@
 //!
 //! Lanes that have diverged form groups. The group at the lowest instruction runs first, up to
 //! where another group is, and joins it there: for structured code that is where the branches meet.
-//! A group that runs very long lets the others go on, so that lanes may wait for each other.
 
 use super::RunningLaunch;
 use super::warp::{GroupState, LaneGroup, Warp};
 use crate::fault::{Fault, FaultKind};
-use crate::instruction::{BarrierKind, PtxOp};
+use crate::instruction::PtxOp;
 use crate::lanes::scramble;
 use crate::registers::{ALL, LANES, LaneMask};
-use crate::types::Kind;
 
 /// Why a warp's turn ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,22 +17,13 @@ pub(super) enum TurnEnd {
     Sliced,
     /// No lane can go on: all have ended, or wait at a barrier.
     Stopped,
-    /// It can go on, but has arrived at a barrier that others may wait at.
-    Arrived,
 }
-
-/// More instructions than a share has: clocks count up as what is left of a share counts down.
-const SHARE: u64 = 1 << 32;
-
-/// Instructions after which a group lets others of its warp go on.
-const PATIENCE: u64 = 1 << 12;
 
 impl RunningLaunch<'_> {
     /// Runs a warp until it has had its share, or no lane can go on.
     pub(super) fn run_warp(&mut self, warp: &mut Warp) -> Result<TurnEnd, Fault> {
         let share = self.slice();
         let mut left = share;
-        let mut patience = PATIENCE;
         loop {
             let Some(index) = self.pick(warp) else {
                 self.count_steps(warp, share - left)?;
@@ -49,24 +38,10 @@ impl RunningLaunch<'_> {
                 }
                 !joins
             });
-            let alone = !warp.groups.iter().any(|other| other.state == GroupState::Ready);
-            let limit = if alone { left } else { left.min(patience) };
-            let mut unused = limit;
-            self.run_group(warp, group, &mut unused)?;
-            let used = limit - unused;
-            left -= used;
-            if std::mem::take(&mut self.arrived) {
-                self.count_steps(warp, share - left)?;
-                return Ok(TurnEnd::Arrived);
-            }
+            self.run_group(warp, group, &mut left)?;
             if left == 0 && warp.is_runnable() {
                 self.count_steps(warp, share)?;
                 return Ok(TurnEnd::Sliced);
-            }
-            patience = if alone { PATIENCE } else { patience - used };
-            if patience == 0 {
-                warp.turn = group.pc;
-                patience = PATIENCE;
             }
         }
     }
@@ -85,27 +60,21 @@ impl RunningLaunch<'_> {
         Ok(())
     }
 
-    /// The ready group that runs next: that at the lowest instruction, unless it was told to let
-    /// others go first.
-    fn pick(&mut self, warp: &mut Warp) -> Option<usize> {
+    /// The ready group that runs next: that at the lowest instruction, or one drawn by lot.
+    fn pick(&mut self, warp: &Warp) -> Option<usize> {
         let ready = |group: &LaneGroup| group.state == GroupState::Ready;
         let count = warp.groups.iter().filter(|group| ready(group)).count();
         if count <= 1 {
             return warp.groups.iter().position(ready);
         }
-        let numbered = || warp.groups.iter().enumerate().filter(|(_, group)| ready(group));
-        if self.checks.schedule.is_some() {
+        let mut numbered = warp.groups.iter().enumerate().filter(|(_, group)| ready(group));
+        let chosen = if self.checks.schedule.is_some() {
             self.draw = scramble(self.draw);
-            let chosen = (self.draw % count as u64) as usize;
-            return numbered().nth(chosen).map(|(index, _)| index);
-        }
-        let later = numbered().filter(|(_, group)| warp.turn > 0 && group.pc > warp.turn);
-        if let Some((index, _)) = later.min_by_key(|(_, group)| group.pc) {
-            return Some(index);
-        }
-        let lowest = numbered().min_by_key(|(_, group)| group.pc).map(|(index, _)| index);
-        warp.turn = 0;
-        lowest
+            numbered.nth((self.draw % count as u64) as usize)
+        } else {
+            numbered.min_by_key(|(_, group)| group.pc)
+        };
+        chosen.map(|(index, _)| index)
     }
 
     /// Runs the lanes of a group until they part, meet others, wait, end, or have had their share.
@@ -130,9 +99,8 @@ impl RunningLaunch<'_> {
             let slots = &instruction.slots;
             let guard = warp.registers.predicate(instruction.guard) ^ instruction.inverted;
             let active = mask & guard;
-            let executed = &mut self.executed[pc as usize];
-            executed.warps += 1;
-            executed.lanes += u64::from(active.count_ones());
+            self.stats.warp_instructions += 1;
+            self.stats.thread_instructions += u64::from(active.count_ones());
             if active == 0 {
                 pc += 1;
                 if pc == join {
@@ -168,18 +136,6 @@ impl RunningLaunch<'_> {
                     }
                     return Ok(());
                 }
-                PtxOp::BranchTable(targets) => {
-                    self.branch_table(warp, targets, slots.a, pc, active)?;
-                    let rest = mask & !active;
-                    if rest != 0 {
-                        warp.groups.push(LaneGroup {
-                            pc: pc + 1,
-                            mask: rest,
-                            state: GroupState::Ready,
-                        });
-                    }
-                    return Ok(());
-                }
                 PtxOp::Exit => {
                     self.finish_copies(warp, active);
                     warp.end(active);
@@ -192,74 +148,31 @@ impl RunningLaunch<'_> {
                         return Ok(());
                     }
                 }
-                PtxOp::Multiply(_) | PtxOp::LoadMatrix(_) | PtxOp::TransposeMatrix
-                    if active != ALL && warp.alive == ALL =>
-                {
+                PtxOp::Multiply(_) | PtxOp::LoadMatrix(_) if active != ALL && warp.alive == ALL => {
                     // `.sync`: lanes that went other ways before may come later.
                     self.wait_for_lanes(warp, pc, mask, active);
                     return Ok(());
                 }
                 PtxOp::Multiply(multiply) => self.multiply(warp, multiply, pc, active)?,
                 PtxOp::LoadMatrix(load) => self.load_matrix(warp, load, pc, active)?,
-                PtxOp::TransposeMatrix => self.transpose_matrix(warp, slots, pc, active)?,
-                PtxOp::Convert(convert) => {
-                    for lane in lanes(active) {
-                        let bits = warp.registers.lane(convert.from, slots.a, lane);
-                        let result = convert.conversion.apply(bits);
-                        warp.registers.set_lane(convert.to, slots.d, lane, result);
-                    }
-                }
-                PtxOp::Atomic(atomic) => self.atomic(warp, atomic, pc, active)?,
                 PtxOp::CopyAsync(copy) => self.copy_async(warp, copy, pc, active)?,
                 PtxOp::CopyCommit => warp.copies.commit(active),
                 PtxOp::CopyWait(groups) => self.copy_wait(warp, *groups, pc, active),
-                PtxOp::Fence(scope) => self.fence(*scope),
-                PtxOp::Nothing => {}
-                PtxOp::Clock(kind) => {
-                    let time = self.steps.wrapping_add(SHARE - *left);
-                    for lane in lanes(active) {
-                        warp.registers.set_lane(*kind, slots.d, lane, time);
-                    }
-                }
-                PtxOp::IsSpace(space) => {
-                    let mut inside = 0;
-                    for lane in lanes(active) {
-                        let address = warp.registers.lane(Kind::B64, slots.a, lane);
-                        let found = crate::memory::windows::resolve(address).0;
-                        inside |= LaneMask::from(found == *space) << lane;
-                    }
-                    warp.registers.set_predicate(slots.d, inside, active);
-                }
-                PtxOp::ActiveMask => {
-                    for lane in lanes(active) {
-                        warp.registers.set_lane(Kind::B32, slots.d, lane, u64::from(active));
-                    }
-                }
-                PtxOp::Trap => {
-                    let lane = active.trailing_zeros() as usize;
-                    return Err(self.fault(warp.index, pc, lane, FaultKind::Trap));
-                }
-                PtxOp::Shuffle(_)
-                | PtxOp::Vote(_)
-                | PtxOp::Match(_)
-                | PtxOp::Reduce(_)
-                | PtxOp::WarpSync => {
+                PtxOp::Shuffle(_) | PtxOp::WarpSync => {
                     if !self.exchange(warp, instruction, pc, active)? {
                         self.wait_for_lanes(warp, pc, mask, active);
                         return Ok(());
                     }
                 }
-                PtxOp::Barrier(barrier) => {
+                PtxOp::Barrier => {
                     // All lanes of the warp that have not ended must come to this instruction.
                     if active != warp.alive {
                         self.wait_for_lanes(warp, pc, mask, active);
                         return Ok(());
                     }
-                    self.arrive(warp, barrier, slots, pc, active)?;
-                    self.arrived = barrier.kind == BarrierKind::Arrive;
-                    let state =
-                        if self.arrived { GroupState::Ready } else { GroupState::AtBarrier };
-                    warp.groups.push(LaneGroup { pc: pc + 1, mask: active, state });
+                    warp.waiting = Some(pc);
+                    let (pc, state) = (pc + 1, GroupState::AtBarrier);
+                    warp.groups.push(LaneGroup { pc, mask: active, state });
                     return Ok(());
                 }
             }
@@ -274,34 +187,13 @@ impl RunningLaunch<'_> {
     /// Parks the active lanes until others come; those that the guard excludes go on.
     fn wait_for_lanes(&mut self, warp: &mut Warp, pc: u32, mask: LaneMask, active: LaneMask) {
         // The instruction is counted when it is run.
-        let executed = &mut self.executed[pc as usize];
-        executed.warps -= 1;
-        executed.lanes -= u64::from(active.count_ones());
+        self.stats.warp_instructions -= 1;
+        self.stats.thread_instructions -= u64::from(active.count_ones());
         warp.groups.push(LaneGroup { pc, mask: active, state: GroupState::Meeting });
         let rest = mask & !active;
         if rest != 0 {
             warp.groups.push(LaneGroup { pc: pc + 1, mask: rest, state: GroupState::Ready });
         }
-    }
-
-    fn branch_table(
-        &self,
-        warp: &mut Warp,
-        targets: &[u32],
-        slot: u32,
-        pc: u32,
-        active: LaneMask,
-    ) -> Result<(), Fault> {
-        for lane in lanes(active) {
-            let index = warp.registers.lane(Kind::B32, slot, lane) as usize;
-            let Some(&target) = targets.get(index) else {
-                let what = format!("entry {index} of a table of {} branch targets", targets.len());
-                return Err(self.fault(warp.index, pc, lane, FaultKind::InvalidOperand(what)));
-            };
-            let group = LaneGroup { pc: target, mask: 1 << lane, state: GroupState::Ready };
-            warp.groups.push(group);
-        }
-        Ok(())
     }
 
     /// A warp that cannot go on has ended, or all its lanes wait at the same barrier.
@@ -324,7 +216,7 @@ impl RunningLaunch<'_> {
         }
         let at_barrier = |group: &LaneGroup| {
             group.state == GroupState::AtBarrier
-                || matches!(self.kernel.code[group.pc as usize].op, PtxOp::Barrier(_))
+                || matches!(self.kernel.code[group.pc as usize].op, PtxOp::Barrier)
         };
         let kind = if warp.groups.iter().any(at_barrier) {
             FaultKind::BarrierDivergence(what)

@@ -2,26 +2,19 @@
 //! whole warps; where those find something odd, they come here to say what it is.
 
 use super::RunningLaunch;
-use super::access::extend;
-use super::global_races::{GlobalManner, GlobalRace};
+use super::global_races::GlobalRace;
 use super::shared::{PENDING, UNWRITTEN, WRITTEN};
-use super::shared_races::{SharedActor, SharedManner, SharedRace};
+use super::shared_races::{SharedActor, SharedRace};
 use super::warp::Warp;
 use crate::fault::{Access, Conflict, Fault, FaultKind};
-use crate::memory::windows;
 use crate::registers::LANES;
 use crate::types::Space;
 
 /// Where an address points, after all checks of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
-    Global {
-        allocation: usize,
-        offset: usize,
-    },
+    Global { allocation: usize, offset: usize },
     Shared(usize),
-    /// Offset into the warp's local memory of all lanes.
-    Local(usize),
     Parameter(usize),
 }
 
@@ -34,42 +27,20 @@ pub(super) struct LaneAccess {
     pub space: Space,
     pub address: u64,
     pub bytes: u32,
-    /// Does not race with others of its kind: atomics, and relaxed loads and stores.
-    pub atomic: bool,
-    /// A compare-and-swap, which does not race with plain reads either.
-    pub swap: bool,
-}
-
-impl LaneAccess {
-    fn shared_manner(&self) -> SharedManner {
-        match (self.atomic, self.swap) {
-            (_, true) => SharedManner::Swap,
-            (true, false) => SharedManner::Atomic,
-            (false, false) => SharedManner::Plain,
-        }
-    }
 }
 
 impl RunningLaunch<'_> {
     /// Checks alignment and bounds.
     pub(super) fn place(&self, warp: &Warp, access: &LaneAccess) -> Result<Place, Fault> {
-        let LaneAccess { what, pc, lane, bytes, .. } = *access;
-        let (space, address) = match access.space {
-            Space::Generic => windows::resolve(access.address),
-            space => (space, access.address),
-        };
+        let LaneAccess { what, pc, lane, space, address, bytes } = *access;
         let fail = |kind| Err(self.fault(warp.index, pc, lane, kind));
         if address & u64::from(bytes - 1) != 0 {
             return fail(FaultKind::Misaligned { access: what, space, address, bytes });
         }
-        let inside = |size: usize| {
-            address.checked_add(u64::from(bytes)).is_some_and(|end| end <= size as u64)
-        };
         let size = match space {
             Space::Shared => self.shared.bytes.len(),
-            Space::Local => self.kernel.local_bytes as usize,
             Space::Parameter => self.parameters.len(),
-            Space::Global | Space::Generic => {
+            Space::Global => {
                 let within = |allocation: usize| {
                     let known = self.memory.allocation(allocation)?;
                     let offset = address.wrapping_sub(known.base);
@@ -79,24 +50,20 @@ impl RunningLaunch<'_> {
                 let found =
                     within(self.recent).or_else(|| self.memory.find(address).and_then(within));
                 return found.ok_or_else(|| {
-                    let nearest = self.memory.nearest(address);
-                    let space = Space::Global;
-                    let (access, size) = (what, 0);
+                    let (access, nearest, size) = (what, self.memory.nearest(address), 0);
                     let kind =
                         FaultKind::OutOfBounds { access, space, address, bytes, nearest, size };
                     self.fault(warp.index, pc, lane, kind)
                 });
             }
         };
-        if !inside(size) {
+        if address.checked_add(u64::from(bytes)).is_none_or(|end| end > size as u64) {
             let (access, nearest, size) = (what, None, size as u64);
             return fail(FaultKind::OutOfBounds { access, space, address, bytes, nearest, size });
         }
-        let address = address as usize;
         Ok(match space {
-            Space::Shared => Place::Shared(address),
-            Space::Local => Place::Local(lane * size + address),
-            _ => Place::Parameter(address),
+            Space::Shared => Place::Shared(address as usize),
+            _ => Place::Parameter(address as usize),
         })
     }
 
@@ -110,7 +77,6 @@ impl RunningLaunch<'_> {
                 .allocation(allocation)
                 .and_then(|known| known.initialised.get(offset..offset + bytes)),
             Place::Shared(offset) => self.shared.state.get(offset..offset + bytes),
-            Place::Local(offset) => warp.local_initialised.get(offset..offset + bytes),
             Place::Parameter(_) => return Ok(()),
         };
         let states = states.unwrap_or(&[]);
@@ -130,11 +96,7 @@ impl RunningLaunch<'_> {
         states: &[u8],
     ) -> Result<(), Fault> {
         let first = states.iter().position(|&state| state != WRITTEN).unwrap_or(0);
-        let (what, bytes) = (access.what, access.bytes);
-        let (space, address) = match access.space {
-            Space::Generic => windows::resolve(access.address),
-            space => (space, access.address),
-        };
+        let LaneAccess { what, space, address, bytes, .. } = *access;
         if states.contains(&PENDING) {
             return Err(self.pending(warp, access, address));
         }
@@ -169,65 +131,16 @@ impl RunningLaunch<'_> {
                 &self.memory.allocation_mut(allocation).bytes[offset..offset + count]
             }
             Place::Shared(offset) => &self.shared.bytes[offset..offset + count],
-            Place::Local(offset) => &warp.local[offset..offset + count],
             Place::Parameter(offset) => &self.parameters[offset..offset + count],
         };
         bytes.copy_from_slice(source);
         Ok(())
     }
 
-    /// Replaces a number of up to eight bytes by another at once; gives what it was.
-    pub(super) fn lane_update(
-        &mut self,
-        warp: &mut Warp,
-        access: &LaneAccess,
-        update: impl Fn(u64) -> u64,
-    ) -> Result<u64, Fault> {
-        let place = self.place(warp, access)?;
-        if let (Place::Global { .. }, Some(races)) = (place, &mut self.global_races) {
-            races.synchronise(access.address);
-        }
-        self.check_written(warp, access, place)?;
-        let count = access.bytes as usize;
-        let Some(bytes) = self.bytes_mut(warp, place, count) else {
-            return Err(self.read_only(warp, access));
-        };
-        let old = extend(bytes, false);
-        let new = update(old).to_le_bytes();
-        self.note_write(warp, access, place, &new[..count])?;
-        if let Some(bytes) = self.bytes_mut(warp, place, count) {
-            bytes.copy_from_slice(&new[..count]);
-        }
-        Ok(old)
-    }
-
-    /// The bytes at a place that can be written.
-    fn bytes_mut<'m>(
-        &'m mut self,
-        warp: &'m mut Warp,
-        place: Place,
-        count: usize,
-    ) -> Option<&'m mut [u8]> {
-        match place {
-            Place::Global { allocation, offset } => {
-                Some(&mut self.memory.allocation_mut(allocation).bytes[offset..offset + count])
-            }
-            Place::Shared(offset) => Some(&mut self.shared.bytes[offset..offset + count]),
-            Place::Local(offset) => Some(&mut warp.local[offset..offset + count]),
-            Place::Parameter(_) => None,
-        }
-    }
-
-    #[cold]
-    fn read_only(&self, warp: &Warp, access: &LaneAccess) -> Fault {
-        let kind = FaultKind::InvalidOperand("parameters cannot be written".to_owned());
-        self.fault(warp.index, access.pc, access.lane, kind)
-    }
-
     /// Writes one lane's bytes.
     pub(super) fn lane_write(
         &mut self,
-        warp: &mut Warp,
+        warp: &Warp,
         access: &LaneAccess,
         bytes: &[u8],
     ) -> Result<(), Fault> {
@@ -244,11 +157,8 @@ impl RunningLaunch<'_> {
                 self.shared.bytes[offset..offset + count].copy_from_slice(bytes);
                 self.shared.state[offset..offset + count].fill(WRITTEN);
             }
-            Place::Local(offset) => {
-                warp.local[offset..offset + count].copy_from_slice(bytes);
-                warp.local_initialised[offset..offset + count].fill(WRITTEN);
-            }
-            Place::Parameter(_) => return Err(self.read_only(warp, access)),
+            // The decoder knows no such store.
+            Place::Parameter(_) => {}
         }
         Ok(())
     }
@@ -264,24 +174,21 @@ impl RunningLaunch<'_> {
         match place {
             Place::Shared(offset) => {
                 let Some(races) = &mut self.shared_races else { return Ok(()) };
-                let manner = access.shared_manner();
                 let actor = warp.actor(lane, pc);
-                match races.read(offset as u64, bytes, actor, &warp.order, manner) {
+                match races.read(offset as u64, bytes, actor, &warp.order) {
                     Some(other) => Err(self.shared_race(warp, access, offset, other)),
                     None => Ok(()),
                 }
             }
             Place::Global { allocation, offset } => {
                 let Some(races) = &mut self.global_races else { return Ok(()) };
-                let manner =
-                    if access.atomic { GlobalManner::AtomicRead } else { GlobalManner::Read };
                 let actor = warp.global_actor(lane, pc);
-                match races.access(allocation, offset as u64, bytes, actor, manner) {
+                match races.read(allocation, offset as u64, bytes, actor) {
                     Some(other) => Err(self.global_race(warp, access, other)),
                     None => Ok(()),
                 }
             }
-            _ => Ok(()),
+            Place::Parameter(_) => Ok(()),
         }
     }
 
@@ -301,11 +208,9 @@ impl RunningLaunch<'_> {
                     return Err(self.pending(warp, access, offset as u64));
                 }
                 let Some(races) = &mut self.shared_races else { return Ok(()) };
-                let (address, manner) = (offset as u64, access.shared_manner());
-                let actor = warp.actor(lane, pc);
-                let found = races.check_write(address, access.bytes, actor, &warp.order, manner);
-                match found {
-                    None => races.write(address, access.bytes, actor, manner),
+                let (address, actor) = (offset as u64, warp.actor(lane, pc));
+                match races.check_write(address, access.bytes, actor, &warp.order) {
+                    None => races.write(address, access.bytes, actor),
                     // All threads may write the same value.
                     Some(other)
                         if other.wrote && self.shared.bytes[offset..offset + count] == *bytes => {}
@@ -318,19 +223,15 @@ impl RunningLaunch<'_> {
                 let known = self.memory.allocation_mut(allocation);
                 let unchanged = known.bytes[offset..offset + count] == *bytes
                     && !known.initialised[offset..offset + count].contains(&UNWRITTEN);
-                let manner = match (access.atomic, access.swap) {
-                    (_, true) => GlobalManner::Swap,
-                    (true, false) => GlobalManner::AtomicWrite,
-                    (false, false) => GlobalManner::Write { unchanged },
-                };
                 let actor = warp.global_actor(lane, pc);
-                let other = races.access(allocation, offset as u64, access.bytes, actor, manner);
+                let (offset, bytes) = (offset as u64, access.bytes);
+                let other = races.write(allocation, offset, bytes, actor, unchanged);
                 match other {
                     Some(other) => Err(self.global_race(warp, access, other)),
                     None => Ok(()),
                 }
             }
-            _ => Ok(()),
+            Place::Parameter(_) => Ok(()),
         }
     }
 
@@ -349,13 +250,12 @@ impl RunningLaunch<'_> {
             thread: Some(self.thread_index(other_warp * LANES as u32 + lane)),
             line,
             source,
-            access: kind_of(other.wrote, other.atomic),
+            access: if other.wrote { Access::Store } else { Access::Load },
         };
         let address = offset as u64;
         let variable = self.kernel.shared_variables.iter().rev().find_map(|(name, start, size)| {
             let inside = address.checked_sub(u64::from(*start))?;
-            // Variables of dynamic size come last, and reach up to the end.
-            (inside < *size || *size == 0).then(|| (name.clone(), inside))
+            (inside < *size).then(|| (name.clone(), inside))
         });
         let kind = FaultKind::SharedRace {
             access: access.what,
@@ -377,7 +277,7 @@ impl RunningLaunch<'_> {
             thread: other.thread.map(|thread| self.thread_index(thread)),
             line,
             source,
-            access: kind_of(other.wrote, other.atomic),
+            access: if other.wrote { Access::Store } else { Access::Load },
         };
         let kind = FaultKind::GlobalRace {
             access: access.what,
@@ -387,13 +287,5 @@ impl RunningLaunch<'_> {
             other: Box::new(conflict),
         };
         self.fault(warp.index, access.pc, access.lane, kind)
-    }
-}
-
-fn kind_of(wrote: bool, atomic: bool) -> Access {
-    match (wrote, atomic) {
-        (false, _) => Access::Load,
-        (true, false) => Access::Store,
-        (true, true) => Access::Atomic,
     }
 }

@@ -1,4 +1,4 @@
-//! Matrix fragments: `ldmatrix`, `movmatrix` and `mma.sync`.
+//! Matrix fragments: `ldmatrix` and `mma.sync`.
 //!
 //! A register of a warp holds an 8×8 matrix of 16-bit elements row by row, two in each lane: lane
 //! `l` has columns `2(l mod 4)` and the next of row `l / 4`. Larger operands are made of such tiles.
@@ -10,12 +10,11 @@
 use super::RunningLaunch;
 use super::lane_access::LaneAccess;
 use super::shared::WRITTEN;
-use super::shared_races::SharedManner;
 use super::warp::Warp;
 use crate::fault::{Access, Fault, FaultKind};
 use crate::instruction::{Factor, LoadMatrix, Multiply};
-use crate::lanes::rounding::{bf16_to_f32, canonical, f16_to_f32};
-use crate::lanes::{Slots, call_for};
+use crate::lanes::call_for;
+use crate::lanes::rounding::{bf16_to_f32, canonical};
 use crate::registers::{ALL, LANES, LaneMask, Narrow, Registers};
 
 /// The register that holds the transpose of the matrix in another.
@@ -83,8 +82,8 @@ impl RunningLaunch<'_> {
         }
         let bytes = bytes.try_into().ok()?;
         if let Some(races) = &mut self.shared_races {
-            let (actor, manner) = (warp.actor(lane, pc), SharedManner::Plain);
-            if races.read_by(address, 16, actor, 0, &warp.order, manner).is_some() {
+            let actor = warp.actor(lane, pc);
+            if races.read_by(address, 16, actor, 0, &warp.order).is_some() {
                 return None;
             }
         }
@@ -101,23 +100,9 @@ impl RunningLaunch<'_> {
         address: u64,
     ) -> Fault {
         let (what, space) = (Access::Load, load.address.space);
-        let access =
-            LaneAccess { what, pc, lane, space, address, bytes: 16, atomic: false, swap: false };
+        let access = LaneAccess { what, pc, lane, space, address, bytes: 16 };
         let found = self.lane_read(warp, &access, &mut [0; 16]);
         found.expect_err("a row that cannot be read at once cannot be read alone")
-    }
-
-    pub(super) fn transpose_matrix(
-        &mut self,
-        warp: &mut Warp,
-        slots: &Slots,
-        pc: u32,
-        active: LaneMask,
-    ) -> Result<(), Fault> {
-        self.need_all(warp, pc, active)?;
-        let result = transposed(warp.registers.narrow(slots.a));
-        warp.registers.set_narrow(slots.d, &result, ALL);
-        Ok(())
     }
 
     pub(super) fn multiply(
@@ -143,21 +128,21 @@ struct Factors {
 impl Factors {
     /// Sixteen-bit elements: a register holds the tile of rows `8i` and columns `8j`.
     #[inline(always)]
-    fn halves(registers: &Registers, multiply: &Multiply, widen: impl Fn(u16) -> f32) -> Factors {
+    fn halves(registers: &Registers, multiply: &Multiply) -> Factors {
         let mut factors = Factors { a: [[0.0; 16]; 16], b: [[0.0; 8]; 16] };
         for (index, &slot) in multiply.a.iter().enumerate() {
             let (i, j) = (index % 2 * 8, index / 2 * 8);
             for (lane, &word) in registers.narrow(slot).0.iter().enumerate() {
                 let row = &mut factors.a[i + lane / 4];
-                row[j + lane % 4 * 2] = widen(word as u16);
-                row[j + lane % 4 * 2 + 1] = widen((word >> 16) as u16);
+                row[j + lane % 4 * 2] = bf16_to_f32(word as u16);
+                row[j + lane % 4 * 2 + 1] = bf16_to_f32((word >> 16) as u16);
             }
         }
         for (index, &slot) in multiply.b.iter().enumerate() {
             for (lane, &word) in registers.narrow(slot).0.iter().enumerate() {
                 let k = index * 8 + lane % 4 * 2;
-                factors.b[k][lane / 4] = widen(word as u16);
-                factors.b[k + 1][lane / 4] = widen((word >> 16) as u16);
+                factors.b[k][lane / 4] = bf16_to_f32(word as u16);
+                factors.b[k + 1][lane / 4] = bf16_to_f32((word >> 16) as u16);
             }
         }
         factors
@@ -183,10 +168,9 @@ impl Factors {
 
 #[inline(always)]
 fn run(registers: &mut Registers, multiply: &Multiply) {
-    let factors = match multiply.factor {
-        Factor::Bf16 => Factors::halves(registers, multiply, bf16_to_f32),
-        Factor::F16 => Factors::halves(registers, multiply, f16_to_f32),
-        Factor::Tf32 => Factors::words(registers, multiply),
+    let (factors, depth) = match multiply.factor {
+        Factor::Bf16 => (Factors::halves(registers, multiply), 16),
+        Factor::Tf32 => (Factors::words(registers, multiply), 8),
     };
     // Of the sum, registers 0 and 1 hold the even and odd columns of the upper eight rows, lane by
     // lane, and 2 and 3 those of the lower eight.
@@ -201,7 +185,7 @@ fn run(registers: &mut Registers, multiply: &Multiply) {
                 sums[2 * pair + 1] = f32::from_bits(odd.0[4 * row + pair]);
             }
         }
-        for (k, right) in factors.b.iter().enumerate().take(multiply.k as usize) {
+        for (k, right) in factors.b.iter().enumerate().take(depth) {
             for row in 0..8 {
                 let left = factors.a[8 * half + row][k];
                 for column in 0..8 {

@@ -1,7 +1,6 @@
 //! Runs kernels: the launch, its blocks one after another, and the warps of a block in turns.
 
 mod access;
-mod atomic;
 mod barrier;
 mod copy;
 mod exchange;
@@ -16,11 +15,10 @@ mod warp;
 
 use crate::fault::{Fault, FaultKind, FaultSite};
 use crate::lanes::{Simd, scramble};
-use crate::launch::{Checks, LaunchConfig};
+use crate::launch::{Checks, LaunchConfig, Stats};
 use crate::memory::DeviceMemory;
-use crate::program::{Constant, PtxKernel, PtxProgram, Special};
+use crate::program::{PtxKernel, PtxProgram, Special};
 use crate::registers::LANES;
-use crate::stats::Stats;
 use crate::types::Kind;
 
 use global_races::GlobalRaces;
@@ -54,7 +52,7 @@ pub fn launch(
     };
     validate(found, config, params).map_err(|what| Fault::launch(kernel, what))?;
     let mut machine = RunningLaunch::new(memory, program, found, config, params, checks);
-    let mut warps = machine.warps().map_err(|what| Fault::launch(kernel, what))?;
+    let mut warps = machine.warps();
     let [x, y, _] = config.grid;
     let blocks: u64 = config.grid.iter().map(|&count| u64::from(count)).product();
     let order = Order::new(blocks, checks.schedule);
@@ -64,7 +62,7 @@ pub fn launch(
         machine.block_number = number;
         machine.run_block(&mut warps)?;
     }
-    let stats = machine.stats(blocks);
+    let stats = machine.stats;
     if let Some(races) = machine.global_races {
         machine.memory.pages = races.into_pages();
     }
@@ -72,7 +70,7 @@ pub fn launch(
 }
 
 fn validate(kernel: &PtxKernel, config: &LaunchConfig, params: &[u8]) -> Result<(), String> {
-    let LaunchConfig { grid, block, dynamic_shared } = *config;
+    let LaunchConfig { grid, block } = *config;
     let limits = [(1 << 31) - 1, 65535, 65535];
     if grid.iter().zip(limits).any(|(&count, limit)| count == 0 || count > limit) {
         return Err(format!("a grid of {grid:?} blocks is not possible"));
@@ -89,8 +87,8 @@ fn validate(kernel: &PtxKernel, config: &LaunchConfig, params: &[u8]) -> Result<
     {
         return Err(format!("a block of {threads} threads, where the kernel takes {most}"));
     }
-    let shared = u64::from(kernel.shared_bytes) + u64::from(dynamic_shared);
-    if shared > u64::from(MAX_SHARED) {
+    let shared = kernel.shared_bytes;
+    if shared > MAX_SHARED {
         return Err(format!("{shared} bytes of shared memory, where a block has {MAX_SHARED}"));
     }
     let wanted = kernel.param_bytes() as usize;
@@ -130,13 +128,6 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// How often an instruction ran.
-#[derive(Clone, Copy, Default)]
-struct Executed {
-    warps: u64,
-    lanes: u64,
-}
-
 /// One launch as it runs: everything but the warps.
 struct RunningLaunch<'a> {
     memory: &'a mut DeviceMemory,
@@ -150,8 +141,7 @@ struct RunningLaunch<'a> {
     shared: SharedMemory,
     shared_races: Option<SharedRaces>,
     global_races: Option<GlobalRaces>,
-    barriers: barrier::Barriers,
-    executed: Vec<Executed>,
+    stats: Stats,
     /// Instructions that the block ran.
     steps: u64,
     /// State of the pseudo-random schedule.
@@ -159,8 +149,6 @@ struct RunningLaunch<'a> {
     /// The allocation that was used last.
     recent: usize,
     simd: Simd,
-    /// A warp has just run `bar.arrive`.
-    arrived: bool,
 }
 
 impl<'a> RunningLaunch<'a> {
@@ -172,7 +160,7 @@ impl<'a> RunningLaunch<'a> {
         parameters: &'a [u8],
         checks: &'a Checks,
     ) -> RunningLaunch<'a> {
-        let bytes = (kernel.shared_bytes + config.dynamic_shared) as usize;
+        let bytes = kernel.shared_bytes as usize;
         let shared_races = checks.shared_races && bytes > 0;
         let shared_races = shared_races.then(|| SharedRaces::new(bytes, kernel.shared_grain));
         let global_races = (checks.global_races && config.grid != [1, 1, 1]).then(|| {
@@ -190,13 +178,11 @@ impl<'a> RunningLaunch<'a> {
             shared: SharedMemory::new(bytes),
             shared_races,
             global_races,
-            barriers: barrier::Barriers::default(),
-            executed: vec![Executed::default(); kernel.code.len()],
+            stats: Stats::default(),
             steps: 0,
             draw: checks.schedule.unwrap_or(0),
             recent: 0,
             simd: program.simd,
-            arrived: false,
             memory,
         }
     }
@@ -206,38 +192,23 @@ impl<'a> RunningLaunch<'a> {
     }
 
     /// The warps of a block, with all registers that never change.
-    fn warps(&self) -> Result<Vec<Warp>, String> {
-        let mut constants = Vec::with_capacity(self.kernel.constants.len());
-        for &(constant, kind, slot) in &self.kernel.constants {
-            let bits = match constant {
-                Constant::Bits(bits) => bits,
-                Constant::Global(index, offset) => {
-                    let global = &self.program.globals[index as usize];
-                    let Some(address) = global.address() else {
-                        let name = global.name();
-                        return Err(format!("the variable `{name}` was not placed in memory"));
-                    };
-                    address.wrapping_add(offset as u64)
-                }
-            };
-            constants.push((kind, slot, bits));
-        }
+    fn warps(&self) -> Vec<Warp> {
         let count = self.threads().div_ceil(LANES as u32);
         let warps = (0..count).map(|index| {
             let mut warp = Warp::new(index, self.kernel, self.checks.approximate);
             warp.registers.fill(Kind::Predicate, 0, 1);
-            for &(kind, slot, bits) in &constants {
+            for &(bits, kind, slot) in &self.kernel.constants {
                 warp.registers.fill(kind, slot, bits);
             }
-            for &(special, kind, slot) in &self.kernel.specials {
+            for &(special, slot) in &self.kernel.specials {
                 for lane in 0..LANES {
                     let value = self.special(special, index, lane as u32);
-                    warp.registers.set_lane(kind, slot, lane, u64::from(value));
+                    warp.registers.set_lane(Kind::B32, slot, lane, u64::from(value));
                 }
             }
             warp
         });
-        Ok(warps.collect())
+        warps.collect()
     }
 
     /// The value of a special register; that of the block's index is set for each block.
@@ -250,18 +221,6 @@ impl<'a> RunningLaunch<'a> {
             Special::Threads(axis) => config.block[usize::from(axis)],
             Special::Block(axis) => self.block[usize::from(axis)],
             Special::Blocks(axis) => config.grid[usize::from(axis)],
-            Special::Lane => lane,
-            Special::Warp => warp,
-            Special::Warps => self.threads().div_ceil(LANES as u32),
-            Special::LaneMaskEqual => 1 << lane,
-            Special::LaneMaskLess => (1 << lane) - 1,
-            Special::LaneMaskLessEqual => u32::MAX >> (31 - lane),
-            Special::LaneMaskGreater => !(u32::MAX >> (31 - lane)),
-            Special::LaneMaskGreaterEqual => u32::MAX << lane,
-            Special::DynamicShared => config.dynamic_shared,
-            Special::TotalShared => self.kernel.shared_bytes + config.dynamic_shared,
-            Special::Zero => 0,
-            Special::One => 1,
         }
     }
 
@@ -279,15 +238,14 @@ impl<'a> RunningLaunch<'a> {
         if let Some(races) = &mut self.global_races {
             races.new_block(self.block_number);
         }
-        self.barriers = barrier::Barriers::default();
         self.steps = 0;
         let threads = self.threads();
         for warp in warps.iter_mut() {
-            warp.reset(threads, self.checks.uninitialised);
-            for &(special, kind, slot) in &self.kernel.specials {
+            warp.reset(threads);
+            for &(special, slot) in &self.kernel.specials {
                 if let Special::Block(axis) = special {
                     let value = u64::from(self.block[usize::from(axis)]);
-                    warp.registers.fill(kind, slot, value);
+                    warp.registers.fill(Kind::B32, slot, value);
                 }
             }
         }
@@ -301,17 +259,14 @@ impl<'a> RunningLaunch<'a> {
                     continue;
                 }
                 ran = true;
-                let outcome = self.run_warp(&mut warps[index])?;
-                if outcome != TurnEnd::Sliced {
-                    self.complete_barriers(warps)?;
+                if self.run_warp(&mut warps[index])? == TurnEnd::Stopped {
+                    self.complete_barrier(warps)?;
                 }
             }
             if warps.iter().all(Warp::is_finished) {
                 return Ok(());
             }
-            if !ran {
-                return Err(self.deadlock(warps));
-            }
+            assert!(ran, "warps that cannot go on wait at the barrier, which was complete then");
         }
     }
 
@@ -322,24 +277,6 @@ impl<'a> RunningLaunch<'a> {
         }
         self.draw = scramble(self.draw);
         1 + self.draw % 256
-    }
-
-    fn stats(&self, blocks: u64) -> Stats {
-        let mut stats = Stats { blocks, ..Stats::default() };
-        for (executed, site) in self.executed.iter().zip(&self.kernel.sites) {
-            if !site.first {
-                continue;
-            }
-            stats.warp_instructions += executed.warps;
-            stats.thread_instructions += executed.lanes;
-            stats.operations += executed.lanes * u64::from(site.operations);
-            if let Some(traffic) = site.traffic {
-                let entry = stats.traffic_mut(traffic.space);
-                entry.loaded += executed.lanes * u64::from(traffic.loaded);
-                entry.stored += executed.lanes * u64::from(traffic.stored);
-            }
-        }
-        stats
     }
 
     /// A fault of one thread at an instruction.

@@ -4,10 +4,8 @@
 use super::RunningLaunch;
 use super::interpreter::lanes;
 use super::shared::{PENDING, WRITTEN};
-use super::shared_races::SharedManner;
 use super::warp::Warp;
 use crate::instruction::{Address, BaseSlot};
-use crate::memory::windows;
 use crate::registers::{ALL, BITS, LANES, LaneMask, Registers};
 use crate::types::Space;
 
@@ -50,8 +48,6 @@ pub(super) struct Together {
     pub active: LaneMask,
     /// Bytes of each lane.
     pub bytes: u32,
-    /// Does not race with others of its kind.
-    pub strong: bool,
 }
 
 /// The addresses of active lanes that are aligned and less than 2 GiB apart.
@@ -116,20 +112,13 @@ pub(super) struct Region {
 }
 
 impl Region {
-    /// Copies what the lanes of a span that lies here access.
+    /// Copies what the lanes of a span that lies here access, 16 bytes each.
     #[inline(always)]
-    pub fn read_lanes(
-        &self,
-        span: &Span,
-        active: LaneMask,
-        bytes: usize,
-        data: &mut [[u8; 16]; LANES],
-    ) {
+    pub fn read_lanes(&self, span: &Span, active: LaneMask, data: &mut [[u8; 16]; LANES]) {
         for lane in lanes(active) {
             let at = self.bytes.wrapping_add(span.offsets[lane] as usize);
             // SAFETY: each lane's access lies in the span, which the region has.
-            let source = unsafe { std::slice::from_raw_parts(at, bytes) };
-            data[lane][..bytes].copy_from_slice(source);
+            data[lane] = unsafe { at.cast::<[u8; 16]>().read() };
         }
     }
 }
@@ -138,10 +127,7 @@ impl RunningLaunch<'_> {
     /// The memory of a span, if it lies within one allocation or in shared memory.
     #[inline(always)]
     pub(super) fn region(&mut self, space: Space, span: &Span) -> Option<Region> {
-        let (space, low) = match space {
-            Space::Generic => windows::resolve(span.low),
-            space => (space, span.low),
-        };
+        let low = span.low;
         let end = low.checked_add(span.bytes)?;
         match space {
             Space::Shared if end <= self.shared.bytes.len() as u64 => {
@@ -218,13 +204,10 @@ pub(super) fn note_reads(
     span: &Span,
     access: Together,
 ) -> bool {
-    let Together { pc, active, bytes, strong } = access;
+    let Together { pc, active, bytes } = access;
     let first = active.trailing_zeros() as usize;
     if let Some(allocation) = region.allocation {
         let Some(races) = &mut machine.global_races else { return true };
-        if strong {
-            return false;
-        }
         let each = u64::from(bytes);
         if span.pattern != Pattern::Other {
             let actor = warp.global_actor(first, pc);
@@ -234,12 +217,9 @@ pub(super) fn note_reads(
         return races.access_all(allocation, offset, &span.offsets, active, bytes, actor, false);
     }
     let Some(races) = &mut machine.shared_races else { return true };
-    if strong {
-        return false;
-    }
     if span.pattern == Pattern::Same {
-        let (actor, manner) = (warp.actor(first, pc), SharedManner::Plain);
-        return races.read_by(region.offset, bytes, actor, active, &warp.order, manner).is_none();
+        let actor = warp.actor(first, pc);
+        return races.read_by(region.offset, bytes, actor, active, &warp.order).is_none();
     }
     races.read_all(region.offset, &span.offsets, active, bytes, warp, pc)
 }
@@ -254,12 +234,9 @@ pub(super) fn note_writes(
     span: &Span,
     access: Together,
 ) -> bool {
-    let Together { pc, active, bytes, strong } = access;
+    let Together { pc, active, bytes } = access;
     if let Some(allocation) = region.allocation {
         let Some(races) = &mut machine.global_races else { return true };
-        if strong {
-            return false;
-        }
         let each = u64::from(bytes);
         if span.pattern == Pattern::Row {
             let actor = warp.global_actor(0, pc);
@@ -275,7 +252,7 @@ pub(super) fn note_writes(
         }
     }
     let Some(races) = &mut machine.shared_races else { return true };
-    if strong || span.pattern == Pattern::Same {
+    if span.pattern == Pattern::Same {
         return false;
     }
     races.write_all(region.offset, &span.offsets, active, bytes, warp, pc)

@@ -1,5 +1,4 @@
-//! Comparisons that give a predicate. `setp.lt.and…` and `set…` are put together from these in
-//! `decode`.
+//! Comparisons that give a predicate.
 
 use super::{Table, lane};
 
@@ -18,21 +17,12 @@ pub(super) fn fill(table: &mut Table) {
             lane!(table, [concat!("setp.ge.", $name)], |a: $type, b: $type| -> bool { a >= b });
         };
     }
-    macro_rules! unsigned {
-        ($type:ty, $name:literal) => {
-            order!($type, $name);
-            lane!(table, [concat!("setp.lo.", $name)], |a: $type, b: $type| -> bool { a < b });
-            lane!(table, [concat!("setp.ls.", $name)], |a: $type, b: $type| -> bool { a <= b });
-            lane!(table, [concat!("setp.hi.", $name)], |a: $type, b: $type| -> bool { a > b });
-            lane!(table, [concat!("setp.hs.", $name)], |a: $type, b: $type| -> bool { a >= b });
-        };
-    }
     equality!(u16, "b16", "u16", "s16");
     equality!(u32, "b32", "u32", "s32");
     equality!(u64, "b64", "u64", "s64");
-    unsigned!(u16, "u16");
-    unsigned!(u32, "u32");
-    unsigned!(u64, "u64");
+    order!(u16, "u16");
+    order!(u32, "u32");
+    order!(u64, "u64");
     order!(i16, "s16");
     order!(i32, "s32");
     order!(i64, "s64");
@@ -58,16 +48,6 @@ pub(super) fn fill(table: &mut Table) {
             compare!($type, "geu", $name, |a, b| a >= b || a.is_nan() || b.is_nan());
             compare!($type, "num", $name, |a, b| !a.is_nan() && !b.is_nan());
             compare!($type, "nan", $name, |a, b| a.is_nan() || b.is_nan());
-            lane!(table, [concat!("testp.finite.", $name)], |a: $type| -> bool { a.is_finite() });
-            lane!(table, [concat!("testp.infinite.", $name)], |a: $type| -> bool {
-                a.is_infinite()
-            });
-            lane!(table, [concat!("testp.number.", $name)], |a: $type| -> bool { !a.is_nan() });
-            lane!(table, [concat!("testp.notanumber.", $name)], |a: $type| -> bool { a.is_nan() });
-            lane!(table, [concat!("testp.normal.", $name)], |a: $type| -> bool { a.is_normal() });
-            lane!(table, [concat!("testp.subnormal.", $name)], |a: $type| -> bool {
-                a.is_subnormal()
-            });
         };
     }
     float!(f32, "f32");

@@ -5,9 +5,8 @@
 mod approximate;
 mod bits;
 mod compare;
-pub(crate) mod convert;
+mod convert;
 mod float;
-mod half;
 mod integer;
 mod moves;
 pub(crate) mod rounding;
@@ -19,7 +18,7 @@ use crate::registers::{BITS, LANES, LaneMask, Narrow, Registers, Wide};
 use crate::types::Kind;
 
 pub(crate) use approximate::scramble;
-pub use approximate::{APPROXIMATIONS, Approximation, Bound};
+pub use approximate::{APPROXIMATIONS, Approximation};
 
 /// The register slots of an instruction: the result first.
 #[derive(Clone, Copy, Debug, Default)]
@@ -136,7 +135,6 @@ pub(crate) fn table() -> &'static Table {
         compare::fill(&mut table);
         convert::fill(&mut table);
         float::fill(&mut table);
-        half::fill(&mut table);
         integer::fill(&mut table);
         moves::fill(&mut table);
         table
@@ -184,20 +182,8 @@ macro_rules! lane_type {
     };
 }
 
-/// The bits of a half-precision number.
-#[derive(Clone, Copy)]
-pub(crate) struct F16(pub u16);
-
-/// The bits of a bfloat16 number.
-#[derive(Clone, Copy)]
-pub(crate) struct Bf16(pub u16);
-
 lane_type!(u16, B16, Narrow, narrow, set_narrow, |x: u32| x as u16, u32::from);
 lane_type!(i16, B16, Narrow, narrow, set_narrow, |x: u32| x as i16, |x: i16| u32::from(x as u16));
-lane_type!(F16, B16, Narrow, narrow, set_narrow, |x: u32| F16(x as u16), |x: F16| u32::from(x.0));
-lane_type!(Bf16, B16, Narrow, narrow, set_narrow, |x: u32| Bf16(x as u16), |x: Bf16| u32::from(
-    x.0
-));
 lane_type!(u32, B32, Narrow, narrow, set_narrow, |x: u32| x, |x: u32| x);
 lane_type!(i32, B32, Narrow, narrow, set_narrow, |x: u32| x as i32, |x: i32| x as u32);
 lane_type!(f32, B32, Narrow, narrow, set_narrow, f32::from_bits, f32::to_bits);

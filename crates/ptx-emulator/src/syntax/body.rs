@@ -23,15 +23,14 @@ pub(super) fn parse<'a>(
     Ok(())
 }
 
-/// Gives a kernel's parameter its name.
-pub(super) fn declare_parameter<'a>(
+/// Gives a name its meaning in the current scope.
+pub(super) fn declare<'a>(
     parser: &Parser<'a>,
+    scopes: &mut Scopes<'a>,
     token: Located<'a>,
     name: &'a str,
-    index: usize,
-    scopes: &mut Scopes<'a>,
+    meaning: Meaning,
 ) -> Result<(), LoadError> {
-    let meaning = Meaning::Symbol(Symbol::Parameter(index as u32));
     if scopes.declare(name, meaning) {
         Ok(())
     } else {
@@ -64,14 +63,12 @@ impl<'a> Body<'_, 'a> {
                 self.parser.advance();
             }
             Token::Dot("reg") => self.registers()?,
-            Token::Dot("shared" | "local") => {
+            Token::Dot("shared") => {
                 for (name, variable) in self.parser.variables()? {
-                    if variable.dynamic {
-                        return Err(self.parser.error_at(token, format!("`{name}` has no size")));
-                    }
                     let index = self.function.variables.len() as u32;
                     self.function.variables.push(variable);
-                    self.declare(token, name, Meaning::Symbol(Symbol::Function(index)))?;
+                    let meaning = Meaning::Symbol(Symbol::Shared(index));
+                    declare(self.parser, &mut self.scopes, token, name, meaning)?;
                 }
             }
             Token::Dot("loc") => self.location()?,
@@ -93,19 +90,6 @@ impl<'a> Body<'_, 'a> {
             _ => return Err(self.parser.expected("an instruction")),
         }
         Ok(true)
-    }
-
-    fn declare(
-        &mut self,
-        token: Located<'a>,
-        name: &'a str,
-        meaning: Meaning,
-    ) -> Result<(), LoadError> {
-        if self.scopes.declare(name, meaning) {
-            Ok(())
-        } else {
-            Err(self.parser.error_at(token, format!("`{name}` is declared twice")))
-        }
     }
 
     /// `.reg .b32 %r<8>;` or `.reg .b32 a, b;`
@@ -133,7 +117,8 @@ impl<'a> Body<'_, 'a> {
             } else {
                 let index = self.function.registers.len() as u32;
                 self.function.registers.push(Register { name: name.to_owned(), declared });
-                self.declare(token, name, Meaning::Register(index))?;
+                let meaning = Meaning::Register(index);
+                declare(self.parser, &mut self.scopes, token, name, meaning)?;
             }
             if !self.parser.accept(',') {
                 return self.parser.expect(';');
@@ -173,20 +158,7 @@ impl<'a> Body<'_, 'a> {
     }
 
     fn label(&mut self, token: Located<'a>, name: &'a str) -> Result<(), LoadError> {
-        let fresh = if self.parser.accept_dot("branchtargets") {
-            let mut entries = Vec::new();
-            loop {
-                entries.push(self.parser.word("a label")?);
-                if !self.parser.accept(',') {
-                    break;
-                }
-            }
-            self.parser.expect(';')?;
-            self.scopes.table(name, entries)
-        } else {
-            self.scopes.label(name, self.function.statements.len() as u32)
-        };
-        if fresh {
+        if self.scopes.label(name, self.function.statements.len() as u32) {
             Ok(())
         } else {
             Err(self.parser.error_at(token, format!("label `{name}` is declared twice")))

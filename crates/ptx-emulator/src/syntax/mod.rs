@@ -10,28 +10,22 @@ mod token;
 use std::collections::BTreeMap;
 
 use crate::error::LoadError;
-use crate::types::{Space, Type};
+use crate::types::Type;
 
 /// All of one PTX text.
 #[derive(Debug, Default)]
 pub(crate) struct ParsedModule<'a> {
-    pub variables: Vec<Variable>,
     pub functions: Vec<ParsedFunction<'a>>,
     /// Names of source files by their number in `.loc`.
     pub files: BTreeMap<u32, String>,
 }
 
-/// A variable in `.global`, `.const`, `.shared` or `.local` memory.
+/// A variable in shared memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Variable {
     pub name: String,
-    pub space: Space,
     pub bytes: u64,
     pub alignment: u32,
-    /// The first bytes; those that follow are zero.
-    pub initial: Vec<u8>,
-    /// `.extern .shared x[]`: as many bytes as the launch gives.
-    pub dynamic: bool,
 }
 
 /// One parameter of a kernel, and where it lies among the parameters' bytes.
@@ -40,7 +34,6 @@ pub struct KernelParameter {
     pub(crate) name: String,
     pub(crate) offset: u32,
     pub(crate) bytes: u32,
-    pub(crate) alignment: u32,
 }
 
 impl KernelParameter {
@@ -58,11 +51,6 @@ impl KernelParameter {
     pub fn bytes(&self) -> u32 {
         self.bytes
     }
-
-    /// Alignment in bytes.
-    pub fn alignment(&self) -> u32 {
-        self.alignment
-    }
 }
 
 /// A kernel's declarations and statements.
@@ -73,11 +61,11 @@ pub(crate) struct ParsedFunction<'a> {
     pub parameters: Vec<KernelParameter>,
     pub max_threads: Option<u32>,
     pub registers: Vec<Register>,
-    /// Shared and local variables.
+    /// Shared variables.
     pub variables: Vec<Variable>,
     pub statements: Vec<Statement<'a>>,
-    /// What [`Operand::Label`] refers to.
-    pub targets: Vec<LabelTarget>,
+    /// What [`Operand::Label`] refers to: the statement that a label stands before.
+    pub targets: Vec<u32>,
     pub locations: Vec<Location>,
 }
 
@@ -86,15 +74,6 @@ pub(crate) struct ParsedFunction<'a> {
 pub(crate) struct Register {
     pub name: String,
     pub declared: Type,
-}
-
-/// Where a label stands.
-#[derive(Clone, Debug)]
-pub(crate) enum LabelTarget {
-    /// Before the statement with this index.
-    Statement(u32),
-    /// `.branchtargets`.
-    Table(Vec<u32>),
 }
 
 /// A place in the CUDA source, from `.loc`.
@@ -149,10 +128,8 @@ pub(crate) enum Base {
 /// A declared variable or parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Symbol {
-    /// Index into [`ParsedModule::variables`]: `.global` and `.const`.
-    Module(u32),
-    /// Index into [`ParsedFunction::variables`]: shared and local.
-    Function(u32),
+    /// Index into [`ParsedFunction::variables`].
+    Shared(u32),
     /// Index into [`ParsedFunction::parameters`].
     Parameter(u32),
 }
@@ -161,8 +138,6 @@ pub(crate) enum Symbol {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Operand {
     Register(u32),
-    /// `!%p1`.
-    Negated(u32),
     /// `%tid.x`, with its dot.
     Special(String),
     Integer(i64),

@@ -1,14 +1,14 @@
 //! Directives at the outermost level: versions, variables, kernels, files, debug sections.
 
 use super::body;
-use super::scope::Scopes;
+use super::scope::{Meaning, Scopes};
 use super::token::{Located, Token, tokens};
-use super::{KernelParameter, ParsedFunction, ParsedModule, Variable};
+use super::{KernelParameter, ParsedFunction, ParsedModule, Symbol, Variable};
 use crate::error::LoadError;
-use crate::types::{Space, Type};
+use crate::types::Type;
 
-/// Most bytes that one variable in global memory may have.
-const MAX_VARIABLE: u64 = 1 << 30;
+/// Most bytes that one shared variable may have.
+const MAX_VARIABLE: u64 = 1 << 24;
 
 pub(super) fn parse(text: &str) -> Result<ParsedModule<'_>, LoadError> {
     let tokens = tokens(text)?;
@@ -24,7 +24,7 @@ pub(super) struct Parser<'a> {
     at: usize,
     pub module: ParsedModule<'a>,
     /// Shared variables of the module: each kernel that names one gets its own.
-    pub unscoped: Vec<(&'a str, Variable)>,
+    pub unscoped: Vec<Variable>,
 }
 
 impl<'a> Parser<'a> {
@@ -138,7 +138,6 @@ impl<'a> Parser<'a> {
                 }
                 Token::Dot("file") => self.file()?,
                 Token::Dot("section") => self.section()?,
-                Token::Dot("pragma") => self.pragma()?,
                 Token::Dot(_) => self.declaration()?,
                 _ => return Err(self.expected("a directive")),
             }
@@ -187,93 +186,46 @@ impl<'a> Parser<'a> {
         self.expect(';')
     }
 
-    /// `.visible .entry …`, `.extern .shared …`, `.global …`, `.const …`.
+    /// `.visible .entry …`, `.shared …`.
     fn declaration(&mut self) -> Result<(), LoadError> {
-        let mut external = false;
         loop {
             let token = self.peek();
-            let Token::Dot(name) = token.token else {
-                return Err(self.expected("a declaration"));
-            };
-            match name {
-                "visible" | "weak" | "common" => {}
-                "extern" => external = true,
-                "entry" if !external => {
+            match token.token {
+                Token::Dot("visible" | "weak") => {
+                    self.advance();
+                }
+                Token::Dot("entry") => {
                     self.advance();
                     return self.entry();
                 }
-                "func" if external => return self.skip_declaration(),
-                "func" => return Err(self.error_at(token, NOT_INLINED)),
-                "global" | "const" | "shared" => {
-                    return self.module_variables(external);
+                Token::Dot("func") => return Err(self.error_at(token, NOT_INLINED)),
+                Token::Dot("shared") => {
+                    let variables = self.variables()?;
+                    self.unscoped.extend(variables.into_iter().map(|(_, variable)| variable));
+                    return Ok(());
                 }
-                _ => {
+                Token::Dot(name) => {
                     return Err(self.error_at(token, format!("unknown directive `.{name}`")));
                 }
+                _ => return Err(self.expected("a declaration")),
             }
-            self.advance();
         }
     }
 
-    /// A function that is only declared; a call of it is refused where it stands.
-    fn skip_declaration(&mut self) -> Result<(), LoadError> {
-        while !self.accept(';') {
-            if matches!(self.advance().token, Token::End) {
-                return Err(self.expected("`;`"));
-            }
-        }
-        Ok(())
-    }
-
-    fn module_variables(&mut self, external: bool) -> Result<(), LoadError> {
-        let token = self.peek();
-        for (name, variable) in self.variables()? {
-            if variable.space == Space::Shared {
-                if variable.dynamic && !external {
-                    return Err(self.error_at(token, format!("`{name}` has no size")));
-                }
-                self.unscoped.push((name, variable));
-            } else if external {
-                let what = format!("`{name}` is defined in no module that was loaded");
-                return Err(self.error_at(token, what));
-            } else {
-                self.module.variables.push(variable);
-            }
-        }
-        Ok(())
-    }
-
-    /// `.global .align 4 .b8 x[24] = {…}, y;` with the space first.
+    /// `.shared .align 4 .b8 x[24], y;`
     pub fn variables(&mut self) -> Result<Vec<(&'a str, Variable)>, LoadError> {
-        let space = match self.advance().token {
-            Token::Dot("shared") => Space::Shared,
-            Token::Dot("local") => Space::Local,
-            _ => Space::Global,
-        };
+        self.advance();
         let (element, alignment) = self.type_and_alignment()?;
         let mut found: Vec<(&'a str, Variable)> = Vec::new();
         loop {
             let token = self.peek();
             let name = self.word("a variable's name")?;
-            let (count, dynamic) = self.dimensions()?;
-            let bytes = count.checked_mul(u64::from(element.bytes()));
-            let limit = if space == Space::Global { MAX_VARIABLE } else { 1 << 24 };
-            let Some(bytes) = bytes.filter(|&bytes| bytes <= limit) else {
-                return Err(self.error_at(token, format!("`{name}` is larger than {limit} bytes")));
+            let bytes = self.dimensions()?.checked_mul(u64::from(element.bytes()));
+            let Some(bytes) = bytes.filter(|&bytes| bytes <= MAX_VARIABLE) else {
+                let what = format!("`{name}` is larger than {MAX_VARIABLE} bytes");
+                return Err(self.error_at(token, what));
             };
-            let mut initial = Vec::new();
-            if self.accept('=') {
-                self.initial_values(element, &mut initial)?;
-                if initial.len() as u64 > bytes || space != Space::Global {
-                    return Err(self.error_at(token, format!("`{name}` has too many values")));
-                }
-            }
-            if dynamic && space != Space::Shared {
-                return Err(self.error_at(token, format!("`{name}` has no size")));
-            }
-            let name_text = name.to_owned();
-            let variable = Variable { name: name_text, space, bytes, alignment, initial, dynamic };
-            found.push((name, variable));
+            found.push((name, Variable { name: name.to_owned(), bytes, alignment }));
             if !self.accept(',') {
                 break;
             }
@@ -294,17 +246,6 @@ impl<'a> Parser<'a> {
                     return Err(self.error_at(token, format!("{value} is no alignment")));
                 }
                 alignment = Some(value);
-            } else if name == "ptr" {
-                // `.ptr .global .align 16` says something about what the pointer points to.
-                while matches!(
-                    self.peek().token,
-                    Token::Dot("global" | "const" | "shared" | "local")
-                ) {
-                    self.advance();
-                }
-                if self.accept_dot("align") {
-                    self.small("an alignment")?;
-                }
             } else if let Some(found) = Type::parse(name).filter(|found| found.bytes() > 0) {
                 element = Some(found);
             } else {
@@ -317,55 +258,18 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `[4][8]` as 32; `[]` as 0 and dynamic.
-    fn dimensions(&mut self) -> Result<(u64, bool), LoadError> {
-        let (mut count, mut dynamic) = (1u64, false);
+    /// `[4][8]` as 32.
+    fn dimensions(&mut self) -> Result<u64, LoadError> {
+        let mut count = 1u64;
         while self.accept('[') {
             let token = self.peek();
-            if self.accept(']') {
-                (count, dynamic) = (0, true);
-                continue;
-            }
             let size = self.integer("an array's size")?;
             count = count
                 .checked_mul(size)
                 .ok_or_else(|| self.error_at(token, "the array is too large"))?;
             self.expect(']')?;
         }
-        Ok((count, dynamic))
-    }
-
-    fn initial_values(&mut self, element: Type, bytes: &mut Vec<u8>) -> Result<(), LoadError> {
-        if !self.accept('{') {
-            return self.initial_value(element, bytes);
-        }
-        loop {
-            self.initial_value(element, bytes)?;
-            if !self.accept(',') {
-                return self.expect('}');
-            }
-        }
-    }
-
-    fn initial_value(&mut self, element: Type, bytes: &mut Vec<u8>) -> Result<(), LoadError> {
-        let negative = self.accept('-');
-        let size = element.bytes() as usize;
-        let token = self.peek();
-        let bits = match (token.token, size) {
-            (Token::Integer(value), _) if !element.is_float() => {
-                if negative {
-                    value.wrapping_neg()
-                } else {
-                    value
-                }
-            }
-            (Token::Float32(bits), 4) if !negative => u64::from(bits),
-            (Token::Float64(bits), 8) if !negative => bits,
-            _ => return Err(self.expected("a number of the variable's type")),
-        };
-        self.advance();
-        bytes.extend_from_slice(&bits.to_le_bytes()[..size]);
-        Ok(())
+        Ok(count)
     }
 
     fn entry(&mut self) -> Result<(), LoadError> {
@@ -403,19 +307,20 @@ impl<'a> Parser<'a> {
         let (element, alignment) = self.type_and_alignment()?;
         let token = self.peek();
         let name = self.word("a parameter's name")?;
-        let (count, dynamic) = self.dimensions()?;
+        let count = self.dimensions()?;
         let last = function.parameters.last();
         let end = last.map_or(0, |last| last.offset + last.bytes);
         let offset = end.next_multiple_of(alignment);
         let bytes = count.checked_mul(u64::from(element.bytes()));
         // 32764 bytes is the most that any compute capability takes.
-        let bytes = bytes.filter(|&bytes| !dynamic && bytes + u64::from(offset) <= 32764);
+        let bytes = bytes.filter(|&bytes| bytes + u64::from(offset) <= 32764);
         let Some(bytes) = bytes else {
             return Err(self.error_at(token, "parameters of more than 32764 bytes"));
         };
-        body::declare_parameter(self, token, name, function.parameters.len(), scopes)?;
+        let symbol = Symbol::Parameter(function.parameters.len() as u32);
+        body::declare(self, scopes, token, name, Meaning::Symbol(symbol))?;
         let name = name.to_owned();
-        function.parameters.push(KernelParameter { name, offset, bytes: bytes as u32, alignment });
+        function.parameters.push(KernelParameter { name, offset, bytes: bytes as u32 });
         Ok(())
     }
 

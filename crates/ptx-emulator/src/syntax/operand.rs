@@ -99,14 +99,6 @@ impl<'a> Body<'_, 'a> {
                     _ => Err(self.parser.error_at(token, "`-` stands before no number")),
                 }
             }
-            Token::Mark('!') => {
-                self.parser.advance();
-                let name = self.parser.word("a predicate register")?;
-                match self.scopes.find(name, &mut self.function.registers) {
-                    Some(Meaning::Register(index)) => Ok(Operand::Negated(index)),
-                    _ => Err(self.parser.error_at(token, format!("`{name}` is no register"))),
-                }
-            }
             _ => Err(self.parser.expected("an operand")),
         }
     }
@@ -128,25 +120,21 @@ impl<'a> Body<'_, 'a> {
             }
             return Ok(Operand::Special(special));
         }
-        if let Some(symbol) = self.module_variable(name) {
+        if let Some(symbol) = self.unscoped_variable(name) {
             return Ok(Operand::Symbol(symbol, self.offset()?));
         }
         Ok(Operand::Label(self.scopes.use_label(name, line, column)))
     }
 
-    /// A variable of the module; a shared one becomes the function's when it is first named.
-    fn module_variable(&mut self, name: &str) -> Option<Symbol> {
-        let module = &self.parser.module.variables;
-        if let Some(index) = module.iter().position(|variable| variable.name == name) {
-            return Some(Symbol::Module(index as u32));
-        }
+    /// A shared variable of the module, which becomes the function's when it is first named.
+    fn unscoped_variable(&mut self, name: &str) -> Option<Symbol> {
         let known = self.function.variables.iter().position(|variable| variable.name == name);
         if let Some(index) = known {
-            return Some(Symbol::Function(index as u32));
+            return Some(Symbol::Shared(index as u32));
         }
         let mut unscoped = self.parser.unscoped.iter();
-        let (_, variable) = unscoped.find(|(known, _)| *known == name)?;
+        let variable = unscoped.find(|variable| variable.name == name)?;
         self.function.variables.push(variable.clone());
-        Some(Symbol::Function((self.function.variables.len() - 1) as u32))
+        Some(Symbol::Shared((self.function.variables.len() - 1) as u32))
     }
 }

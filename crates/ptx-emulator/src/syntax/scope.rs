@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{LabelTarget, Register, Symbol};
+use super::{Register, Symbol};
 use crate::types::Type;
 
 /// What a name stands for.
@@ -18,12 +18,8 @@ struct Scope<'a> {
     names: HashMap<&'a str, Meaning>,
     /// `%r<8>` declares `%r0` to `%r7`: the type and the count by the common part.
     ranges: HashMap<&'a str, (Type, u64)>,
-    labels: HashMap<&'a str, LabelPlace<'a>>,
-}
-
-enum LabelPlace<'a> {
-    Statement(u32),
-    Table(Vec<&'a str>),
+    /// The statement that each label stands before.
+    labels: HashMap<&'a str, u32>,
 }
 
 /// A label that was used, to be resolved at the function's end.
@@ -74,13 +70,7 @@ impl<'a> Scopes<'a> {
 
     /// Declares a label before a statement; false if the scope has it.
     pub fn label(&mut self, name: &'a str, statement: u32) -> bool {
-        let place = LabelPlace::Statement(statement);
-        self.all[self.current].labels.insert(name, place).is_none()
-    }
-
-    /// Declares a table of branch targets; false if the scope has that name.
-    pub fn table(&mut self, name: &'a str, entries: Vec<&'a str>) -> bool {
-        self.all[self.current].labels.insert(name, LabelPlace::Table(entries)).is_none()
+        self.all[self.current].labels.insert(name, statement).is_none()
     }
 
     /// The meaning of a name from the innermost scope outwards. Registers of a range get their
@@ -113,29 +103,18 @@ impl<'a> Scopes<'a> {
     }
 
     /// The targets of all labels that were used, or the first name that is none.
-    pub fn resolve(&self) -> Result<Vec<LabelTarget>, (&'a str, u32, u32)> {
-        let missing = |used: &Use<'a>| (used.name, used.line, used.column);
+    pub fn resolve(&self) -> Result<Vec<u32>, (&'a str, u32, u32)> {
         let target = |used: &Use<'a>| {
-            let (place, scope) = self.place(used.name, used.scope)?;
-            Some(match place {
-                LabelPlace::Statement(index) => LabelTarget::Statement(*index),
-                LabelPlace::Table(entries) => {
-                    let entry = |name: &&'a str| match self.place(name, scope)?.0 {
-                        LabelPlace::Statement(index) => Some(*index),
-                        LabelPlace::Table(_) => None,
-                    };
-                    LabelTarget::Table(entries.iter().map(entry).collect::<Option<_>>()?)
-                }
-            })
+            self.place(used.name, used.scope).ok_or((used.name, used.line, used.column))
         };
-        self.uses.iter().map(|used| target(used).ok_or_else(|| missing(used))).collect()
+        self.uses.iter().map(target).collect()
     }
 
-    fn place(&self, name: &str, scope: usize) -> Option<(&LabelPlace<'a>, usize)> {
+    fn place(&self, name: &str, scope: usize) -> Option<u32> {
         let mut at = Some(scope);
         while let Some(index) = at {
-            if let Some(place) = self.all[index].labels.get(name) {
-                return Some((place, index));
+            if let Some(&statement) = self.all[index].labels.get(name) {
+                return Some(statement);
             }
             at = self.all[index].parent;
         }

@@ -23,9 +23,8 @@ pub struct EmulatedDevice {
 
 impl EmulatedDevice {
     pub fn new(ptx: &str) -> EmulatedDevice {
-        let mut memory = DeviceMemory::new(1 << 30);
-        let mut program = PtxProgram::load(ptx).unwrap_or_else(|error| panic!("{error}"));
-        program.place_globals(&mut memory).expect("room for variables");
+        let memory = DeviceMemory::new(1 << 30);
+        let program = PtxProgram::load(ptx).unwrap_or_else(|error| panic!("{error}"));
         EmulatedDevice { memory, program, checks: Checks::default() }
     }
 
@@ -77,15 +76,7 @@ impl EmulatedDevice {
         block: [u32; 3],
         parameters: &[Argument],
     ) -> Result<Stats, Fault> {
-        self.launch_with(kernel, LaunchConfig { grid, block, dynamic_shared: 0 }, parameters)
-    }
-
-    pub fn launch_with(
-        &mut self,
-        kernel: &str,
-        config: LaunchConfig,
-        parameters: &[Argument],
-    ) -> Result<Stats, Fault> {
+        let config = LaunchConfig { grid, block };
         let bytes = self.pack(kernel, parameters);
         let EmulatedDevice { memory, program, checks } = self;
         vitrine_ptx_emulator::launch(memory, program, kernel, &config, &bytes, checks)

@@ -1,4 +1,4 @@
-//! Lanes that part and meet: loops, early ends, nested branches, tables of targets, waiting lanes.
+//! Lanes that part and meet: loops, early ends, nested branches.
 
 use crate::device::{Argument, EmulatedDevice, module};
 use vitrine_ptx_emulator::Checks;
@@ -60,21 +60,16 @@ fn nested_loops_with_breaks_and_an_early_end() {
 
 #[test]
 fn lanes_meet_again_behind_branches() {
-    // In each arm and behind both, the lanes that are there are counted.
+    // A shuffle with a mask of those that are there, in each arm and behind both.
     let body = "and.b32 %r3, %r1, 3; setp.eq.u32 %p1, %r3, 0; @%p1 bra THEN;\n\
-                activemask.b32 %r4; popc.b32 %r4, %r4; bra.uni MEET;\n\
-                THEN: activemask.b32 %r4; popc.b32 %r4, %r4;\n\
-                MEET: activemask.b32 %r5; popc.b32 %r5, %r5; mad.lo.u32 %r2, %r4, 100, %r5;";
-    let text = format!(
-        ".reg .b64 %rd<20>; .reg .b32 %r<20>; .reg .pred %p<20>;\n\
-         ld.param.u64 %rd1, [p]; mov.u32 %r1, %tid.x; mad.wide.u32 %rd1, %r1, 4, %rd1;\n\
-         {body}\nst.global.u32 [%rd1], %r2; ret;"
-    );
-    let mut device = EmulatedDevice::new(&module(".param .u64 p", &text));
-    let buffer = device.empty(128);
-    device.launch("k", [1, 1, 1], [32, 1, 1], &[Argument::Pointer(buffer)]).unwrap();
-    let wanted = each(32, |t| if t & 3 == 0 { 832 } else { 2432 });
-    assert_eq!(device.read_words(buffer, 32), wanted);
+         mov.u32 %r4, 100; shfl.sync.bfly.b32 %r5, %r1, 0, 31, 0xeeeeeeee; bra.uni MEET;\n\
+         THEN: mov.u32 %r4, 200; shfl.sync.bfly.b32 %r5, %r1, 4, 31, 0x11111111;\n\
+         MEET: shfl.sync.bfly.b32 %r6, %r4, 1, 31, 0xffffffff; add.u32 %r2, %r5, %r6;";
+    let wanted = |t: u32| {
+        let own = if t & 3 == 0 { t ^ 4 } else { t };
+        own + if (t ^ 1) & 3 == 0 { 200 } else { 100 }
+    };
+    assert_eq!(run(32, body), each(32, wanted));
 }
 
 #[test]
@@ -85,18 +80,6 @@ fn code_behind_the_end_may_jump_back() {
                 COLD: add.u32 %r2, %r2, 100; bra.uni BACK;\n\
                 STORE:";
     assert_eq!(run(32, body), each(32, |t| if t < 10 { 101 } else { 1 }));
-}
-
-#[test]
-fn a_table_of_targets() {
-    let body = "and.b32 %r3, %r1, 3;\n\
-                TABLE: .branchtargets ZERO, ONE, ZERO, THREE;\n\
-                brx.idx %r3, TABLE;\n\
-                ZERO: mov.u32 %r2, 10; bra.uni END;\n\
-                ONE: mov.u32 %r2, 11; bra.uni END;\n\
-                THREE: mov.u32 %r2, 13;\n\
-                END:";
-    assert_eq!(run(32, body), each(32, |t| [10, 11, 10, 13][t as usize & 3]));
 }
 
 #[test]
@@ -114,29 +97,6 @@ fn guarded_instructions_leave_other_lanes_alone() {
     let body = "setp.lt.u32 %p1, %r1, 5; mov.u32 %r2, 3; @%p1 mov.u32 %r2, 4;\n\
                 @!%p1 add.u32 %r2, %r2, %r1; @%p1 bra.uni END; add.u32 %r2, %r2, 100; END:";
     assert_eq!(run(33, body), each(33, |t| if t < 5 { 4 } else { 103 + t }));
-}
-
-#[test]
-fn lanes_may_wait_for_lanes_of_their_warp() {
-    // A lock that one lane after the other takes: those that fail must not keep the owner waiting.
-    let body = "setp.eq.u32 %p1, %r1, 0; @%p1 st.shared.u32 [s], 0; @%p1 st.shared.u32 [s+4], 0;\n\
-                bar.sync 0;\n\
-                TRY: atom.shared.cas.b32 %r3, [s], 0, 1; setp.ne.u32 %p2, %r3, 0; @%p2 bra TRY;\n\
-                atom.shared.add.u32 %r4, [s+4], 1; membar.cta;\n\
-                atom.shared.exch.b32 %r5, [s], 0;\n\
-                bar.sync 0; ld.shared.u32 %r2, [s+4];";
-    assert_eq!(run(64, body), vec![64; 64]);
-}
-
-#[test]
-fn warps_may_wait_for_other_warps() {
-    let body = "setp.eq.u32 %p1, %r1, 0; @%p1 st.shared.u32 [s], 0; bar.sync 0;\n\
-                setp.ge.u32 %p2, %r1, 32; @%p2 bra SIGNAL;\n\
-                SPIN: ld.relaxed.cta.shared.u32 %r2, [s]; setp.ne.u32 %p3, %r2, 32; @%p3 bra SPIN;\n\
-                bra.uni END;\n\
-                SIGNAL: atom.shared.add.u32 %r3, [s], 1; mov.u32 %r2, 32;\n\
-                END:";
-    assert_eq!(run(64, body), vec![32; 64]);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Kernels that nvcc compiled, against the same arithmetic in Rust: `fixtures/kernels.cu`.
 
 use crate::device::{Argument, EmulatedDevice, KERNELS, noise};
-use vitrine_ptx_emulator::Space;
 
 use Argument::{Float, Int, Long, Pointer};
 
@@ -29,14 +28,9 @@ fn axpy_writes_each_element_once() {
         let (x, y) = (noise(n, 1), noise(n, 2));
         let (px, py) = (device.floats(&x), device.floats(&y));
         let parameters = [Float(1.5), Pointer(px), Pointer(py), Int(n as i32)];
-        let stats =
-            device.launch("axpy", [n.div_ceil(64) as u32, 1, 1], [64, 1, 1], &parameters).unwrap();
+        device.launch("axpy", [n.div_ceil(64) as u32, 1, 1], [64, 1, 1], &parameters).unwrap();
         let wanted: Vec<f32> = x.iter().zip(&y).map(|(x, y)| 1.5f32.mul_add(*x, *y)).collect();
         assert_eq!(device.read_floats(py, n), wanted);
-        assert_eq!(stats.blocks, n.div_ceil(64) as u64);
-        assert_eq!(stats.operations, 2 * n as u64);
-        assert_eq!(stats.traffic(Space::Global).loaded, 8 * n as u64);
-        assert_eq!(stats.traffic(Space::Global).stored, 4 * n as u64);
     }
 }
 
@@ -82,23 +76,6 @@ fn softmax_with_warp_shuffles() {
 }
 
 #[test]
-fn the_last_block_adds_up_what_all_have_written() {
-    let mut device = EmulatedDevice::new(KERNELS);
-    let x = noise(5000, 5);
-    let (input, parts) = (device.floats(&x), device.empty(4 * 7));
-    let (result, finished) = (device.empty(4), device.words(&[0]));
-    let pointers = [input, parts, result, finished].map(Pointer);
-    let parameters = [pointers[0], pointers[1], pointers[2], pointers[3], Int(5000)];
-    for seed in [None, Some(1), Some(2)] {
-        device.checks.schedule = seed;
-        device.memory.fill(finished, &[0], 4).unwrap();
-        device.launch("sum", [7, 1, 1], [128, 1, 1], &parameters).unwrap();
-        let wanted: f64 = x.iter().map(|&x| f64::from(x)).sum();
-        assert_close(&device.read_floats(result, 1), &[wanted as f32], 1e-5, 1e-4);
-    }
-}
-
-#[test]
 fn philox_gives_the_known_words() {
     let mut device = EmulatedDevice::new(KERNELS);
     let out = device.empty(16 * 40);
@@ -124,7 +101,7 @@ fn a_product_with_tensor_cores() {
         let sizes = [m, n, k].map(|size| Int(size as i32));
         let parameters = [Pointer(pa), Pointer(pb), Pointer(pc), sizes[0], sizes[1], sizes[2]];
         let grid = [n.div_ceil(32) as u32, m.div_ceil(32) as u32, 1];
-        let stats = device.launch("matmul_bf16", grid, [128, 1, 1], &parameters).unwrap();
+        device.launch("matmul_bf16", grid, [128, 1, 1], &parameters).unwrap();
         let found = device.read_floats(pc, m * n);
         for row in 0..m {
             for column in 0..n {
@@ -133,9 +110,6 @@ fn a_product_with_tensor_cores() {
                 assert_eq!(found[row * n + column], wanted, "{row}, {column}");
             }
         }
-        let blocks = u64::from(grid[0] * grid[1]);
-        let steps = k.div_ceil(16) as u64;
-        assert_eq!(stats.operations, blocks * steps * 4 * 2 * (2 * 16 * 8 * 16));
     }
 }
 
@@ -157,53 +131,4 @@ fn a_product_in_tf32() {
             assert_eq!(found[row * 8 + column], wanted);
         }
     }
-}
-
-#[test]
-fn a_strided_copy_with_conversions() {
-    let mut device = EmulatedDevice::new(KERNELS);
-    let sizes = [3usize, 5, 4];
-    let n: usize = sizes.iter().product();
-    let values: Vec<f64> = (0..n).map(|i| i as f64 * 1.37 + 0.2).collect();
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let input = device.bytes(&bytes);
-    let (small, long) = (device.empty(n as u64), device.empty(8 * n as u64));
-    let halves = device.empty(2 * n as u64);
-    let kernel = device.program.kernel("gather").unwrap();
-    let mut parameters = vec![0; kernel.param_bytes() as usize];
-    for (index, pointer) in [input, small, long, halves].iter().enumerate() {
-        parameters[8 * index..8 * index + 8].copy_from_slice(&pointer.to_le_bytes());
-    }
-    for (index, size) in sizes.iter().enumerate() {
-        parameters[32 + 4 * index..][..4].copy_from_slice(&(*size as i32).to_le_bytes());
-    }
-    parameters[44..48].copy_from_slice(&0.5f32.to_le_bytes());
-    parameters[48..52].copy_from_slice(&(n as i32).to_le_bytes());
-    let scales = device.program.globals().iter().find(|global| global.name() == "scales").unwrap();
-    let scales = scales.address().unwrap();
-    let pattern: Vec<u8> = [1f32, 2., 4., 8.].iter().flat_map(|x| x.to_le_bytes()).collect();
-    device.memory.write(scales, &pattern).unwrap();
-    let config = vitrine_ptx_emulator::LaunchConfig {
-        grid: [2, 1, 1],
-        block: [64, 1, 1],
-        dynamic_shared: 0,
-    };
-    let EmulatedDevice { memory, program, checks } = &mut device;
-    vitrine_ptx_emulator::launch(memory, program, "gather", &config, &parameters, checks).unwrap();
-    for i in 0..n {
-        let index = [i / 20, i / 4 % 5, i % 4];
-        let v = values[index[0] + 3 * (index[1] + 5 * index[2])];
-        assert_eq!(device.read_bytes(small + i as u64, 1), [v as u8]);
-        let long = device.read_bytes(long + 8 * i as u64, 8);
-        assert_eq!(long, (v as i64).to_le_bytes());
-        let x = v as f32;
-        let large = 1e5f32 * x;
-        let picked = [x, x.sin(), large, f64::from(large).sin() as f32][i & 3];
-        let wanted = picked * [1.0, 2.0, 4.0, 8.0][i & 3] + 0.5;
-        let half = device.read_bytes(halves + 2 * i as u64, 2);
-        let found = widened(u16::from_le_bytes([half[0], half[1]]));
-        assert!((found - wanted).abs() <= wanted.abs() / 200.0, "{i}: {found} for {wanted}");
-    }
-    let calls = device.program.globals().iter().find(|global| global.name() == "calls").unwrap();
-    assert_eq!(device.read_words(calls.address().unwrap(), 1), [1]);
 }

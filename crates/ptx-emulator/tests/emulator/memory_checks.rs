@@ -177,64 +177,6 @@ fn shared_memory_is_unwritten_again_in_the_next_block() {
     assert!(matches!(fault.kind(), FaultKind::Uninitialised { space: Space::Shared, .. }));
 }
 
-#[test]
-fn local_memory_has_bounds_and_starts_unwritten() {
-    let body = |store: u32, load: u32| {
-        one_warp(
-            ".local .align 8 .b8 a[16]; .local .align 4 .b8 b[4];",
-            &format!(
-                "mov.u64 %rd2, a;\n\
-                 cvta.local.u64 %rd3, %rd2;\n\
-                 st.local.u32 [%rd2+{store}], %r1;\n\
-                 ld.u32 %r2, [%rd3+{load}];"
-            ),
-        )
-    };
-    assert_eq!(run(&body(12, 12)), Ok(()));
-    assert!(matches!(
-        run(&body(12, 8)),
-        Err(FaultKind::Uninitialised { space: Space::Local, address: 8, .. })
-    ));
-    assert!(matches!(
-        run(&body(12, 32)),
-        Err(FaultKind::OutOfBounds { space: Space::Local, address: 32, size: 32, .. })
-    ));
-}
-
-#[test]
-fn generic_addresses_reach_each_space() {
-    let ptx = one_warp(
-        ".shared .align 8 .b8 s[256]; .local .align 8 .b8 l[8];",
-        "mov.u64 %rd2, s;\n\
-         cvta.shared.u64 %rd3, %rd2;\n\
-         mul.wide.u32 %rd4, %r1, 4;\n\
-         add.s64 %rd5, %rd3, %rd4;\n\
-         st.u32 [%rd5], %r1;\n\
-         mov.u64 %rd6, l;\n\
-         cvta.local.u64 %rd7, %rd6;\n\
-         st.u32 [%rd7+4], %r1;\n\
-         isspacep.shared %p1, %rd5;\n\
-         isspacep.local %p2, %rd7;\n\
-         isspacep.global %p3, %rd1;\n\
-         isspacep.shared %p4, %rd1;\n\
-         cvta.to.shared.u64 %rd8, %rd5;\n\
-         ld.shared.u32 %r2, [%rd8];\n\
-         ld.u32 %r3, [%rd7+4];\n\
-         add.s32 %r4, %r2, %r3;\n\
-         @!%p1 add.s32 %r4, %r4, 1000;\n\
-         @!%p2 add.s32 %r4, %r4, 1000;\n\
-         @!%p3 add.s32 %r4, %r4, 1000;\n\
-         @%p4 add.s32 %r4, %r4, 1000;\n\
-         add.s64 %rd9, %rd1, %rd4;\n\
-         st.u32 [%rd9], %r4;",
-    );
-    let mut device = EmulatedDevice::new(&ptx);
-    let buffer = device.words(&[0; 64]);
-    device.launch("k", [1, 1, 1], [32, 1, 1], &[Pointer(buffer)]).unwrap();
-    let wanted: Vec<u32> = (0..32).map(|lane| 2 * lane).collect();
-    assert_eq!(device.read_words(buffer, 32), wanted);
-}
-
 /// The product with asynchronous copies, with a part of its PTX replaced everywhere.
 fn product(from: &str, to: &str) -> Result<(), FaultKind> {
     let start = KERNELS.find(".entry matmul_bf16").unwrap();
@@ -270,12 +212,10 @@ fn a_store_to_the_target_of_a_pending_copy_is_seen() {
         one_warp(
             ".shared .align 16 .b8 s[512];",
             &format!(
-                "mul.lo.u32 %r2, %r1, 4;\n\
+                "mul.lo.u32 %r2, %r1, 16;\n\
                  mov.u32 %r3, s;\n\
                  add.u32 %r3, %r3, %r2;\n\
-                 cvt.u64.u32 %rd2, %r2;\n\
-                 add.u64 %rd3, %rd1, %rd2;\n\
-                 cp.async.ca.shared.global [%r3], [%rd3], 4;\n\
+                 cp.async.cg.shared.global [%r3], [%rd1], 16, 16;\n\
                  {wait}\n\
                  st.shared.u32 [%r3], %r1;"
             ),
