@@ -26,7 +26,7 @@ struct Arguments {
     /// Images in a step
     #[arg(long, value_name = "N", default_value = "128")]
     batch_size: u32,
-    /// The Python with a PyTorch for the GPU, without this $VITRINE_PEERS_PYTHON's
+    /// The Python with a PyTorch for the GPU; $VITRINE_PEERS_PYTHON sets the default
     #[arg(long, value_name = "PATH", default_value_os_t = peers_python())]
     python: PathBuf,
 }
