@@ -9,12 +9,10 @@ It does not train, and its CPU kernels know no bf16: both end with exit code 3.
     python benches/peers/ort_step.py --threads 2 --steps 20 --forward
 """
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from timing import MODELS, arguments, not_available, report
+from timing import MODELS, arguments, in_another_process, not_available, report
 
 
 def export(model: str, batch_size: int, path: str) -> None:
@@ -40,12 +38,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "model.onnx")
-        call = f"import ort_step; ort_step.export({given.model!r}, {given.batch_size}, {path!r})"
-        done = subprocess.run(
-            [sys.executable, "-c", call], cwd=Path(__file__).parent, capture_output=True, text=True
-        )
-        if done.returncode != 0:
-            not_available(f"PyTorch could not export the model: {done.stderr.strip().splitlines()[-1]}")
+        in_another_process("ort_step", "export", given.model, given.batch_size, path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = given.threads
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -9,10 +9,12 @@ import json
 import os
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 NOT_AVAILABLE = 3
@@ -71,6 +73,15 @@ def arguments(description: str, *flags: tuple[str, str]) -> argparse.Namespace:
 def not_available(why: str) -> NoReturn:
     print(why, file=sys.stderr)
     sys.exit(NOT_AVAILABLE)
+
+
+def in_another_process(script: str, function: str, *values: str | int) -> None:
+    """Calls a function of a script beside this one in a process that ends, so that its memory is not counted here."""
+    call = f"import {script}; {script}.{function}(*{values!r})"
+    command = [sys.executable, "-B", "-c", call]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    if done.returncode != 0:
+        not_available(f"{script}.{function} failed: {(done.stderr.strip() or str(done.returncode)).splitlines()[-1]}")
 
 
 def report(given: argparse.Namespace, program: str, threads: int, step: Callable[[], None]) -> None:

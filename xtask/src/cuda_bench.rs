@@ -5,11 +5,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
 use crate::generated::Generated;
-use crate::{kernels, process};
+use crate::{kernels, process, vitrine};
 
 /// The page with the figures.
 const PAGE: &str = "docs/cuda.md";
@@ -26,15 +26,19 @@ struct Arguments {
     /// Images in a step
     #[arg(long, value_name = "N", default_value = "128")]
     batch_size: u32,
-    /// The Python with a PyTorch for the GPU [default: $VITRINE_PEERS_PYTHON, else python3]
-    #[arg(long, value_name = "PATH")]
-    python: Option<PathBuf>,
+    /// The Python with a PyTorch for the GPU; $VITRINE_PEERS_PYTHON sets the default
+    #[arg(long, value_name = "PATH", default_value_os_t = peers_python())]
+    python: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Driver {
     Emulated,
     Device,
+}
+
+fn peers_python() -> PathBuf {
+    std::env::var_os("VITRINE_PEERS_PYTHON").map_or("python3".into(), PathBuf::from)
 }
 
 /// Whether these arguments of `cargo xtask bench` ask for CUDA.
@@ -55,7 +59,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     };
     let page = Generated::open(PAGE, name)?;
     kernels::prepare()?;
-    let vitrine = build()?;
+    let vitrine = vitrine::build(&["cuda-emulator"])?;
     let mut text = String::new();
     for precision in PRECISIONS {
         let table = arguments.vitrine(&vitrine, precision, &["--kernels", how])?;
@@ -82,44 +86,16 @@ impl Arguments {
         command.args(["bench", "train-step", "--device", "cuda:0", "--precision", precision]);
         command.args(["--batch-size", &self.batch_size.to_string()]).args(more);
         let driver = if self.cuda == Driver::Emulated { "emulated" } else { "system" };
-        output(command.env("VITRINE_CUDA_DRIVER", driver))
+        process::printed(command.env("VITRINE_CUDA_DRIVER", driver))
     }
 
     /// The line of the same step in PyTorch, on the same GPU.
     fn torch(&self, precision: &str) -> Result<String> {
-        let python = self
-            .python
-            .clone()
-            .or_else(|| std::env::var_os("VITRINE_PEERS_PYTHON").map(PathBuf::from));
-        let mut command = Command::new(python.unwrap_or_else(|| "python3".into()));
+        let mut command = Command::new(&self.python);
         command.arg(process::root().join("benches/peers/torch_step.py"));
         command.args(["--cuda", "--precision", precision]);
-        output(command.args(["--batch-size", &self.batch_size.to_string()]))
+        process::printed(command.args(["--batch-size", &self.batch_size.to_string()]))
     }
-}
-
-/// Builds `vitrine` in release with both drivers; gives its path.
-fn build() -> Result<PathBuf> {
-    let mut command = process::cargo();
-    command.arg("build").arg("--manifest-path").arg(process::root().join("Cargo.toml"));
-    command.args(["--release", "--package", "vitrine-train", "--bin", "vitrine"]);
-    command.args(["--features", "cuda-emulator", "--message-format", "json"]);
-    // One message a line; the last with an executable is the program's.
-    let messages = output(&mut command)?;
-    let executable = |line: &str| {
-        let rest = line.split_once("\"executable\":\"")?.1;
-        Some(PathBuf::from(rest.split_once('"')?.0))
-    };
-    messages.lines().filter_map(executable).next_back().context("cargo built no program")
-}
-
-/// What a program prints; an error if it fails.
-fn output(command: &mut Command) -> Result<String> {
-    let shown = process::shown(command);
-    let output = command.stderr(std::process::Stdio::inherit()).output();
-    let output = output.with_context(|| format!("cannot start {shown}"))?;
-    ensure!(output.status.success(), "{shown} failed ({})", output.status);
-    String::from_utf8(output.stdout).with_context(|| format!("{shown} prints no text"))
 }
 
 #[cfg(test)]

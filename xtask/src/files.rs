@@ -12,35 +12,32 @@ pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     name.push(".new");
     let new: PathBuf = path.with_file_name(name);
     let written = (|| {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
         let mut file = File::create(&new)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&new, path)
     })();
-    if written.is_err()
-        && let Err(error) = remove(&new)
-    {
-        eprintln!("cannot remove {}: {error}", new.display());
+    if written.is_err() {
+        // What went wrong before is what counts.
+        let _ = remove(&new);
     }
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Removes a file that may be there.
-pub fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        done => done,
-    }
+pub fn remove(path: &Path) -> Result<()> {
+    may_be_absent(fs::remove_file(path), path)
 }
 
 /// Removes a folder that may be there, with all that is in it.
-pub fn remove_folder(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
+pub fn remove_folder(path: &Path) -> Result<()> {
+    may_be_absent(fs::remove_dir_all(path), path)
+}
+
+fn may_be_absent(removed: io::Result<()>, path: &Path) -> Result<()> {
+    match removed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        done => done,
+        removed => removed.with_context(|| format!("cannot remove {}", path.display())),
     }
 }
 

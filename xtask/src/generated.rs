@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 use crate::{files, process};
 
@@ -36,29 +36,17 @@ impl Generated {
     /// The page's text with `inner` in place of what stands between the markers.
     fn with(&self, text: &str, inner: &str) -> Result<String> {
         let Self { page, name, .. } = self;
-        let markers = ["begin", "end"].map(|which| format!("<!-- {name}: {which} -->"));
-        let [begin, end] = &markers;
-        let mut places = [0; 2];
-        for (place, marker) in places.iter_mut().zip(&markers) {
-            let mut found = text.match_indices(marker);
-            *place = match (found.next(), found.next()) {
-                (Some((place, _)), None) => place,
-                (None, _) => {
-                    bail!(
-                        "{page} has no line `{marker}`: the text goes between `{begin}` and `{end}`"
-                    )
-                }
-                (Some(_), Some(_)) => bail!("{page} has `{marker}` more than once"),
-            };
+        let [begin, end] = ["begin", "end"].map(|which| format!("<!-- {name}: {which} -->"));
+        for marker in [&begin, &end] {
+            let count = text.matches(marker).count();
+            ensure!(count == 1, "{page} has {count} lines `{marker}`: it needs one");
         }
-        let [first, last] = places;
-        if first > last {
-            bail!("{page} has `{end}` before `{begin}`");
-        }
-        let (before, after) = (&text[..first + begin.len()], &text[last..]);
+        let (before, rest) = text.split_once(&begin).unwrap_or_default();
+        let after = rest.split_once(&end).map(|(_, after)| after);
+        let after = after.with_context(|| format!("{page} has `{end}` before `{begin}`"))?;
         let inner = inner.trim_end();
         let inner = if inner.is_empty() { String::new() } else { format!("{inner}\n\n") };
-        Ok(format!("{before}\n\n{inner}{after}"))
+        Ok(format!("{before}{begin}\n\n{inner}{end}{after}"))
     }
 }
 
@@ -88,13 +76,13 @@ mod tests {
         assert!(refused("# A\n").contains(BEGIN));
         assert!(refused(&format!("{BEGIN}\n")).contains(END));
         assert!(refused(&format!("{END}\n{BEGIN}\n")).contains("before"));
-        assert!(refused(&format!("{BEGIN}\n{BEGIN}\n{END}\n")).contains("more than once"));
+        assert!(refused(&format!("{BEGIN}\n{BEGIN}\n{END}\n")).contains("2 lines"));
     }
 
     #[test]
     fn a_page_without_the_markers_is_refused_at_once() {
         let error = Generated::open("README.md", "sample").map(|_| ()).unwrap_err();
-        assert!(error.to_string().contains("README.md has no line"), "{error}");
+        assert!(error.to_string().contains("README.md has 0 lines"), "{error}");
         assert!(Generated::open("docs/absent.md", "sample").is_err());
     }
 }

@@ -8,8 +8,8 @@ mod cuda_bench;
 mod files;
 mod generated;
 mod kernels;
+mod lacking;
 mod openblas;
-mod peers;
 mod process;
 mod setup;
 mod test;
@@ -74,7 +74,6 @@ fn main() -> ExitCode {
         Task::Vitrine(rest) => vitrine::run(None, rest.args),
         Task::Kernels(arguments) => kernels::run(arguments),
         Task::Test(arguments) => test::run(arguments),
-        Task::Bench(rest) if peers::asked_for(&rest.args) => peers::run(rest.args),
         Task::Bench(rest) if cuda_bench::asked_for(&rest.args) => cuda_bench::run(rest.args),
         Task::Bench(rest) => bench::run(rest.args),
         Task::Setup { install } => setup::run(install),

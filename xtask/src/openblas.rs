@@ -7,8 +7,8 @@ use std::process::{self, Command, Stdio};
 
 use crate::process::output_of;
 
-/// The command that installs it on Debian and its relatives.
-pub const MEND: &str = "sudo apt-get install libopenblas-dev";
+/// What it comes with on Debian and its relatives.
+pub const PACKAGE: &str = "libopenblas-dev";
 
 /// One BLAS and one LAPACK function, under the names that `ndarray-linalg` links against.
 const PROBE: &str = "

@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// The workspace's root folder.
 pub fn root() -> PathBuf {
@@ -47,6 +47,14 @@ pub fn output_of(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).output().ok()?;
     let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     output.status.success().then_some(printed)
+}
+
+/// What `command` prints on standard output; it is an error if it fails. What it complains of is shown.
+pub fn printed(command: &mut Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot start {}", shown(command)))?;
+    ensure!(output.status.success(), "{} failed ({})", shown(command), output.status);
+    String::from_utf8(output.stdout).with_context(|| format!("{} prints no text", shown(command)))
 }
 
 /// The command as a person would type it.

@@ -6,32 +6,21 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::kernels::compiler::{Environment, Lacking};
+use crate::kernels::compiler::Environment;
 use crate::kernels::wheels;
+use crate::lacking::{APT, Lacking};
 use crate::{openblas, process};
 
 /// Room for the builds of all tasks (debug, release, benchmarks), the data and some runs.
 const DISK_GIB: u64 = 8;
-
-/// What a check found.
-enum State {
-    Present(String),
-    Missing { detail: String, mend: Mend },
-}
-
-/// How to get what is missing.
-enum Mend {
-    /// These Debian packages, which `--install` also installs.
-    Packages(&'static [&'static str]),
-    Command(String),
-}
 
 /// One line of the report.
 struct Check {
     name: &'static str,
     /// Nothing can be built or run without it.
     necessary: bool,
-    state: State,
+    /// What is here, in words.
+    state: Result<String, Lacking>,
 }
 
 /// Prints the report; with `install`, installs the missing system packages first.
@@ -47,7 +36,7 @@ pub fn run(install: bool) -> Result<ExitCode> {
     for check in &checks {
         println!("{}", line(check));
     }
-    let lacking = checks.iter().any(|check| check.necessary && is_missing(check));
+    let lacking = checks.iter().any(|check| check.necessary && check.state.is_err());
     Ok(if lacking { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -55,32 +44,27 @@ fn checks() -> Vec<Check> {
     let check = |name, necessary, state| Check { name, necessary, state };
     vec![
         check("rust", true, rust()),
-        check("rustfmt", false, component("fmt", "rustup component add rustfmt")),
-        check("clippy", false, component("clippy", "rustup component add clippy")),
-        check("C compiler", true, program("cc", &["gcc", "libc6-dev"], "Rust links with it")),
+        check("rustfmt", false, component("fmt", "rustfmt")),
+        check("clippy", false, component("clippy", "clippy")),
+        check("C compiler", true, program("cc", "gcc libc6-dev", "Rust links with it")),
         check("OpenBLAS", false, openblas()),
-        check("Python", false, program("python3", &["python3"], "it writes the golden files")),
-        check(
-            "pip",
-            false,
-            program("pip", &["python3-pip"], "it fetches PyTorch for them, and nvcc"),
-        ),
-        check("g++", false, program("g++", &["g++"], "nvcc, which compiles for CUDA, starts it")),
+        check("Python", false, program("python3", "python3", "it writes the golden files")),
+        check("pip", false, program("pip", "python3-pip", "it fetches PyTorch for them, and nvcc")),
+        check("g++", false, program("g++", "g++", "nvcc, which compiles for CUDA, starts it")),
         check("nvcc", false, nvcc(&Environment::of_this_process())),
         check("disk", true, disk()),
         check("data set", false, data_set()),
     ]
 }
 
-fn rust() -> State {
+fn rust() -> Result<String, Lacking> {
     let needed = env!("CARGO_PKG_RUST_VERSION");
     let printed = process::output_of(Command::new("rustc").arg("--version")).unwrap_or_default();
     let version = printed.split_whitespace().nth(1).unwrap_or("no rustc").to_owned();
     if at_least(&version, needed) {
-        return State::Present(version);
+        return Ok(version);
     }
-    let detail = format!("{version} here, {needed} needed");
-    State::Missing { detail, mend: Mend::Command("rustup update stable".to_owned()) }
+    Err(Lacking::new(format!("{version} here, {needed} needed"), "rustup update stable"))
 }
 
 /// Compares the major and minor numbers of two versions.
@@ -92,68 +76,42 @@ fn at_least(version: &str, needed: &str) -> bool {
     matches!((numbers(version), numbers(needed)), (Some(v), Some(n)) if v >= n)
 }
 
-fn component(subcommand: &str, mend: &'static str) -> State {
-    match process::output_of(process::cargo().args([subcommand, "--version"])) {
-        Some(version) => State::Present(version),
-        None => State::Missing {
-            detail: "`cargo xtask test` leaves its check out".to_owned(),
-            mend: Mend::Command(mend.to_owned()),
-        },
-    }
+fn component(subcommand: &str, name: &str) -> Result<String, Lacking> {
+    let version = process::output_of(process::cargo().args([subcommand, "--version"]));
+    let what = "`cargo xtask test` leaves its check out";
+    version.ok_or_else(|| Lacking::new(what, format!("rustup component add {name}")))
 }
 
-fn program(name: &str, packages: &'static [&'static str], purpose: &str) -> State {
-    match process::output_of(Command::new(name).arg("--version")) {
-        Some(version) => State::Present(version.lines().next().unwrap_or(name).to_owned()),
-        None => State::Missing {
-            detail: format!("no `{name}`; {purpose}"),
-            mend: Mend::Packages(packages),
-        },
-    }
+fn program(name: &str, packages: &str, purpose: &str) -> Result<String, Lacking> {
+    let version = process::output_of(Command::new(name).arg("--version"));
+    let version = version.map(|words| words.lines().next().unwrap_or(name).to_owned());
+    version.ok_or_else(|| Lacking::packages(format!("no `{name}`; {purpose}"), packages))
 }
 
-fn openblas() -> State {
-    if openblas::found() {
-        return State::Present("a program links with it and starts".to_owned());
-    }
-    let detail = "the feature `linalg` is left out".to_owned();
-    State::Missing { detail, mend: Mend::Packages(&["libopenblas-dev"]) }
+fn openblas() -> Result<String, Lacking> {
+    let here = openblas::found().then(|| "a program links with it and starts".to_owned());
+    here.ok_or_else(|| Lacking::packages("the feature `linalg` is left out", openblas::PACKAGE))
 }
 
 /// The CUDA compiler, which is fetched when it is first needed.
-fn nvcc(environment: &Environment) -> State {
-    let missing = |lacking: Lacking| State::Missing {
-        detail: lacking.what,
-        mend: Mend::Command(lacking.mend),
-    };
-    let search = match environment.search() {
-        Ok(search) => search,
-        Err(lacking) => return missing(lacking),
-    };
+fn nvcc(environment: &Environment) -> Result<String, Lacking> {
+    let search = environment.search()?;
     let notes: String = search.notes.iter().map(|note| format!("; {note}")).collect();
     if let Some(compiler) = search.compiler {
-        return State::Present(format!("{compiler}{notes}"));
+        return Ok(format!("{compiler}{notes}"));
     }
-    match wheels::check_pip(&environment.python) {
-        Err(lacking) => missing(lacking),
-        Ok(()) => State::Missing {
-            detail: format!("fetched from PyPI when CUDA is first asked for (270 MB){notes}"),
-            mend: Mend::Command("cargo xtask kernels".to_owned()),
-        },
-    }
+    wheels::check_pip(&environment.python)?;
+    let what = format!("fetched from PyPI when CUDA is first asked for (270 MB){notes}");
+    Err(Lacking::new(what, "cargo xtask kernels"))
 }
 
-fn disk() -> State {
+fn disk() -> Result<String, Lacking> {
     let table = process::output_of(Command::new("df").arg("-Pk").arg(process::root()));
     let Some(free) = table.as_deref().and_then(free_gib) else {
-        return State::Present("free space unknown: `df` gave no figure".to_owned());
+        return Ok("free space unknown: `df` gave no figure".to_owned());
     };
     let detail = format!("{free} GiB free, about {DISK_GIB} GiB needed for everything");
-    if free >= DISK_GIB {
-        State::Present(detail)
-    } else {
-        State::Missing { detail, mend: Mend::Command("cargo clean".to_owned()) }
-    }
+    if free >= DISK_GIB { Ok(detail) } else { Err(Lacking::new(detail, "cargo clean")) }
 }
 
 /// The free space in the output of `df -Pk`: the fourth column of its second line.
@@ -162,16 +120,13 @@ fn free_gib(table: &str) -> Option<u64> {
     Some(kib >> 20)
 }
 
-fn data_set() -> State {
-    let fetch = || Mend::Command("cargo xtask data".to_owned());
-    let Some(vitrine) = built_vitrine() else {
-        let detail = "not looked for: `vitrine` is not built yet".to_owned();
-        return State::Missing { detail, mend: fetch() };
-    };
-    match process::output_of(Command::new(vitrine).args(["data", "--check"])) {
-        Some(folder) => State::Present(folder.lines().last().unwrap_or_default().to_owned()),
-        None => State::Missing { detail: "not found on this machine".to_owned(), mend: fetch() },
-    }
+fn data_set() -> Result<String, Lacking> {
+    let lacking = |what| Lacking::new(what, "cargo xtask data");
+    let vitrine =
+        built_vitrine().ok_or_else(|| lacking("not looked for: `vitrine` is not built yet"))?;
+    let folder = process::output_of(Command::new(vitrine).args(["data", "--check"]));
+    let folder = folder.ok_or_else(|| lacking("not found on this machine"))?;
+    Ok(folder.lines().last().unwrap_or_default().to_owned())
 }
 
 /// The release build of `vitrine`, if there is one: this program's neighbour in the build folder.
@@ -182,29 +137,18 @@ fn built_vitrine() -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
-fn is_missing(check: &Check) -> bool {
-    matches!(check.state, State::Missing { .. })
+fn missing_packages(checks: &[Check]) -> Vec<&str> {
+    let mends =
+        checks.iter().filter_map(|check| check.state.as_ref().err()?.mend.strip_prefix(APT));
+    mends.flat_map(|packages| packages.split(' ')).collect()
 }
 
-fn missing_packages(checks: &[Check]) -> Vec<&'static str> {
-    let packages = checks.iter().filter_map(|check| match check.state {
-        State::Missing { mend: Mend::Packages(packages), .. } => Some(packages),
-        _ => None,
-    });
-    packages.flatten().copied().collect()
-}
-
-fn line(check: &Check) -> String {
-    let name = check.name;
-    match &check.state {
-        State::Present(detail) => format!("present   {name:<12}{detail}"),
-        State::Missing { detail, mend } => {
-            let word = if check.necessary { "MISSING" } else { "optional" };
-            let mend = match mend {
-                Mend::Packages(packages) => format!("sudo apt-get install {}", packages.join(" ")),
-                Mend::Command(command) => command.clone(),
-            };
-            format!("{word:<10}{name:<12}{detail}; to mend it: {mend}")
+fn line(Check { name, necessary, state }: &Check) -> String {
+    match state {
+        Ok(detail) => format!("present   {name:<12}{detail}"),
+        Err(lacking) => {
+            let word = if *necessary { "MISSING" } else { "optional" };
+            format!("{word:<10}{name:<12}{lacking}")
         }
     }
 }
@@ -251,9 +195,8 @@ mod tests {
 
     #[test]
     fn a_missing_thing_names_its_one_command() {
-        let state = program("no-such-program-vitrine", &["gcc", "libc6-dev"], "Rust links with it");
+        let state = program("no-such-program-vitrine", "gcc libc6-dev", "Rust links with it");
         let check = Check { name: "C compiler", necessary: true, state };
-        assert!(is_missing(&check));
         let line = line(&check);
         assert!(line.starts_with("MISSING"), "{line}");
         assert!(line.ends_with("to mend it: sudo apt-get install gcc libc6-dev"), "{line}");

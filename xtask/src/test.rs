@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::kernels::compiler::{Environment, Lacking};
+use crate::kernels::compiler::Environment;
+use crate::lacking::Lacking;
 use crate::{openblas, process};
 
 /// The features that need OpenBLAS. One set for all steps, so that they share their builds.
@@ -48,12 +49,6 @@ struct Step {
     command: Command,
 }
 
-/// Something that this machine cannot check, and the command that mends it.
-struct LeftOut {
-    what: String,
-    mend: String,
-}
-
 /// What the machine has beside cargo.
 struct Tools {
     rustfmt: bool,
@@ -78,15 +73,15 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             match nvcc {
                 Ok(_) => steps.extend(cuda_steps(Cuda::Emulated)),
                 Err(Lacking { what, mend }) => {
-                    left_out.push(LeftOut { what: format!("the CUDA tests ({what})"), mend });
+                    left_out.push(Lacking::new(format!("the CUDA tests ({what})"), mend));
                 }
             }
             (steps, left_out)
         }
     };
     let passed = run_steps(steps);
-    for LeftOut { what, mend } in &left_out {
-        println!("left out: {what}; to mend it: {mend}");
+    for lacking in &left_out {
+        println!("left out: {lacking}");
     }
     let (passed, failed) = match passed {
         Ok(passed) => (passed, 0),
@@ -97,7 +92,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 /// What this machine can check beside CUDA, and what it cannot.
-fn all_but_cuda() -> (Vec<Step>, Vec<LeftOut>) {
+fn all_but_cuda() -> (Vec<Step>, Vec<Lacking>) {
     let has = |task| process::output_of(process::cargo().args([task, "--version"])).is_some();
     let tools = Tools { rustfmt: has("fmt"), clippy: has("clippy"), openblas: openblas::found() };
     (steps(&tools), left_out(&tools))
@@ -185,24 +180,21 @@ fn step(name: &'static str, args: &[&str], features: &[&str], last: &[&str]) -> 
     Step { name, command }
 }
 
-fn left_out(tools: &Tools) -> Vec<LeftOut> {
-    let all = [
-        (
-            tools.rustfmt,
-            "formatting (this toolchain has no rustfmt)",
-            "rustup component add rustfmt",
-        ),
-        (tools.clippy, "lints (this toolchain has no clippy)", "rustup component add clippy"),
-        (
-            tools.openblas,
-            "the code and tests behind the feature `linalg` (OpenBLAS was not found)",
-            openblas::MEND,
-        ),
-    ];
-    let missing = all.into_iter().filter(|(here, ..)| !here);
-    missing
-        .map(|(_, what, mend)| LeftOut { what: what.to_owned(), mend: mend.to_owned() })
-        .collect()
+/// What the machine cannot check without the tools that it lacks.
+fn left_out(tools: &Tools) -> Vec<Lacking> {
+    let component = |name| {
+        let what = format!("the check by {name}, which this toolchain does not have");
+        Lacking::new(what, format!("rustup component add {name}"))
+    };
+    let linalg = "the code and tests behind the feature `linalg` (OpenBLAS was not found)";
+    [
+        (tools.rustfmt, component("rustfmt")),
+        (tools.clippy, component("clippy")),
+        (tools.openblas, Lacking::packages(linalg, openblas::PACKAGE)),
+    ]
+    .into_iter()
+    .filter_map(|(here, lacking)| (!here).then_some(lacking))
+    .collect()
 }
 
 /// Runs the steps in order. The number that passed: `Ok` if all did, `Err` at the first failure.
@@ -277,10 +269,11 @@ mod tests {
 
     #[test]
     fn a_bare_machine_says_what_it_leaves_out() {
-        let mends: Vec<_> = left_out(&NOTHING).into_iter().map(|left_out| left_out.mend).collect();
+        let mends: Vec<_> = left_out(&NOTHING).into_iter().map(|lacking| lacking.mend).collect();
+        let openblas = "sudo apt-get install libopenblas-dev";
         assert_eq!(
             mends,
-            ["rustup component add rustfmt", "rustup component add clippy", openblas::MEND]
+            ["rustup component add rustfmt", "rustup component add clippy", openblas]
         );
         let lines = lines(&NOTHING).join("\n");
         assert!(!lines.contains("linalg") && !lines.contains("clippy") && !lines.contains("fmt"));

@@ -3,11 +3,12 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
+use crate::lacking::Lacking;
 use crate::{kernels, openblas, process};
 
 /// Runs `vitrine [SUBCOMMAND] ARGS`, built in release. If it is to run on a CUDA device, its
@@ -17,24 +18,41 @@ pub fn run(subcommand: Option<&str>, args: Vec<OsString>) -> Result<ExitCode> {
     if cuda {
         kernels::prepare()?;
     }
-    let linalg = openblas::found();
-    if !linalg {
-        eprintln!("linalg left out: OpenBLAS was not found ({})", openblas::MEND);
+    let mut features = linalg();
+    if features.is_empty() {
+        eprintln!("{}", Lacking::packages("linalg left out: no OpenBLAS", openblas::PACKAGE));
     }
-    let features = [("linalg", linalg), ("cuda", cuda)];
-    let features = features.into_iter().filter_map(|(name, wanted)| wanted.then_some(name));
-    process::hand_over_to(command(subcommand, args, &features.collect::<Vec<_>>()))
+    features.extend(cuda.then_some("cuda"));
+    // `cargo run` builds, then hands its process over in turn: Ctrl-C reaches `vitrine` itself.
+    let mut command = cargo("run", &features);
+    command.arg("--").args(subcommand).args(args);
+    process::hand_over_to(command)
 }
 
-/// `cargo run` builds, then hands its process over in turn: Ctrl-C reaches `vitrine` itself.
-fn command(subcommand: Option<&str>, args: Vec<OsString>, features: &[&str]) -> Command {
+/// Builds the program with these features; gives the path of the executable.
+pub fn build(features: &[&str]) -> Result<PathBuf> {
+    let mut command = cargo("build", features);
+    let messages = process::printed(command.args(["--message-format", "json-render-diagnostics"]))?;
+    // One message a line; the last with an executable is the program's.
+    let executable = messages.lines().rev().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message.get("executable")?.as_str().map(PathBuf::from)
+    });
+    executable.context("cargo built no program")
+}
+
+/// The feature for what needs OpenBLAS, if that is here.
+pub fn linalg() -> Vec<&'static str> {
+    openblas::found().then_some("linalg").into_iter().collect()
+}
+
+fn cargo(task: &str, features: &[&str]) -> Command {
     let mut command = process::cargo();
-    command.arg("run").arg("--manifest-path").arg(process::root().join("Cargo.toml"));
+    command.arg(task).arg("--manifest-path").arg(process::root().join("Cargo.toml"));
     command.args(["--release", "--package", "vitrine-train", "--bin", "vitrine"]);
     if !features.is_empty() {
         command.arg("--features").arg(features.join(","));
     }
-    command.arg("--").args(subcommand).args(args);
     command
 }
 
@@ -81,33 +99,15 @@ mod tests {
     use super::*;
     use crate::files::{remove_folder, scratch};
 
-    fn words(command: &Command) -> Vec<String> {
-        command.get_args().map(|word| word.to_string_lossy().into_owned()).collect()
-    }
-
     fn asks(line: &str) -> bool {
         asks_for_cuda(&line.split(' ').map(OsString::from).collect::<Vec<_>>())
     }
 
     #[test]
-    fn arguments_follow_the_subcommand_untouched() {
-        let args = vec!["--device".into(), "cuda:0".into(), "--".into(), "-x.png".into()];
-        let words = words(&command(Some("train"), args, &[]));
-        assert!(
-            words.ends_with(&["--", "train", "--device", "cuda:0", "--", "-x.png"].map(Into::into))
-        );
-    }
-
-    #[test]
     fn features_are_switched_on_where_they_are_wanted() {
-        let features = |features: &[&str]| {
-            let words = words(&command(None, vec![], features));
-            let flag = words.iter().position(|word| word == "--features")?;
-            Some(words[flag + 1].clone())
-        };
-        assert_eq!(features(&["linalg"]).as_deref(), Some("linalg"));
-        assert_eq!(features(&["linalg", "cuda"]).as_deref(), Some("linalg,cuda"));
-        assert_eq!(features(&[]), None);
+        let shown = |features: &[&str]| process::shown(&cargo("run", features));
+        assert!(shown(&["linalg", "cuda"]).ends_with(" --features linalg,cuda"));
+        assert!(shown(&[]).ends_with(" --bin vitrine"));
     }
 
     #[test]

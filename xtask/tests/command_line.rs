@@ -54,6 +54,22 @@ fn the_exit_code_is_the_programs_own() {
 }
 
 #[test]
+fn the_comparison_gets_its_options_once_vitrine_is_built() {
+    let peers = |script, more: &[&str]| {
+        let output = run(script, &[&["bench", "--peers"], more].concat());
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, complaint) = peers("exit 101", &["--quick"]);
+    assert_eq!(code, Some(1));
+    assert!(complaint.contains("--bin vitrine") && complaint.contains("failed"), "{complaint}");
+    let (_, complaint) = peers("echo '{\"executable\":null}'", &["--quick"]);
+    assert!(complaint.contains("cargo built no program"), "{complaint}");
+    // An option that the comparison refuses shows that it was started, with that option.
+    let (code, complaint) = peers("echo '{\"executable\":\"/nowhere\"}'", &["--rounds", "0"]);
+    assert!(code == Some(2) && complaint.contains("--rounds"), "{complaint}");
+}
+
+#[test]
 fn ctrl_c_reaches_the_program_which_ends_in_its_own_time() {
     if interrupts_are_ignored() {
         eprintln!(
@@ -102,7 +118,7 @@ fn a_toolchain_without_clippy_is_said_plainly() {
     let output = run("[ \"$1\" = clippy ] && exit 101; exit 0", &["test", "--cuda", "none"]);
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{printed}");
-    assert!(printed.contains("left out: lints"), "{printed}");
+    assert!(printed.contains("left out: the check by clippy"), "{printed}");
     assert!(printed.contains("rustup component add clippy"), "{printed}");
     assert!(printed.contains("9 steps passed, 0 failed, "), "{printed}");
 }

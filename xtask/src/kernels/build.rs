@@ -5,17 +5,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
-use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::compiler::Compiler;
 use super::index::{FORMAT, Index, IndexedKernel, IndexedModule};
 use super::ptx::Ptx;
 use super::ptxas;
-use super::rules::Rules;
+use super::rules::{self, Rules};
 use super::sources::{Sources, hexadecimal};
 use crate::{files, process};
 
@@ -72,9 +71,8 @@ impl Build<'_> {
 
         // The index always speaks of the files that lie beside it, or is not there.
         let index = self.out.join(INDEX);
-        let remove_index = || files::remove(&index).with_context(|| cannot_remove(&index));
         if !stale.is_empty() || !removed.is_empty() {
-            remove_index()?;
+            files::remove(&index)?;
         }
         for module in stale.iter().copied().chain(removed.iter().map(String::as_str)) {
             self.remove_outputs(module)?;
@@ -83,7 +81,7 @@ impl Build<'_> {
 
         let (modules, ptx_version, findings) = self.read_outputs(&modules, &targets)?;
         if !findings.is_empty() {
-            remove_index()?;
+            files::remove(&index)?;
             bail!("findings in the kernels: {}\n  {}", findings.len(), findings.join("\n  "));
         }
         let content = Index {
@@ -136,8 +134,7 @@ impl Build<'_> {
         let targets = self.record(module).map(|record| record.targets).unwrap_or_default();
         let cubins = targets.keys().map(|&target| cubin(module, target));
         for name in cubins.chain([ptx(module), record(module)]) {
-            let path = self.out.join(name);
-            files::remove(&path).with_context(|| cannot_remove(&path))?;
+            files::remove(&self.out.join(name))?;
         }
         Ok(())
     }
@@ -145,29 +142,13 @@ impl Build<'_> {
     /// Compiles modules side by side, one a core. The warnings; or all that went wrong.
     fn compile_all(&self, modules: &[&str], targets: &[u32]) -> Result<Vec<String>> {
         let work = self.out.join(WORK);
-        let clear = || files::remove_folder(&work).with_context(|| cannot_remove(&work));
-        clear()?;
-        let waiting = Mutex::new(modules.iter());
-        let next = || waiting.lock().ok()?.next().copied();
-        let compile_in_turn = || {
-            let modules = std::iter::from_fn(next);
-            modules.map(|module| (module, self.compile(module, targets))).collect::<Vec<_>>()
-        };
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let mut results = thread::scope(|scope| {
-            let workers: Vec<_> =
-                (0..cores.min(modules.len())).map(|_| scope.spawn(compile_in_turn)).collect();
-            let results = workers.into_iter().flat_map(|worker| match worker.join() {
-                Ok(results) => results,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            results.collect::<Vec<_>>()
-        });
-        clear()?;
-        results.sort_by_key(|(module, _)| *module);
+        files::remove_folder(&work)?;
+        let one_at_a_time = modules.par_iter().with_max_len(1);
+        let results: Vec<_> = one_at_a_time.map(|module| self.compile(module, targets)).collect();
+        files::remove_folder(&work)?;
 
         let (mut warnings, mut failures) = (Vec::new(), Vec::new());
-        for (module, result) in results {
+        for (module, result) in modules.iter().zip(results) {
             match result {
                 Ok(words) => warnings.extend(words.map(|words| format!("{module}.cu: {words}"))),
                 Err(error) => failures.push(format!("{module}.cu: {error:#}")),
@@ -246,7 +227,7 @@ impl Build<'_> {
                     kernel.static_shared = kernel.static_shared.max(measured.shared);
                     kernel.targets.insert(*target, measured.usage);
                 }
-                found.extend(self.rules.check_spills(&kernel));
+                found.extend(rules::check_spills(&kernel));
                 if let Some(other) = homes.insert(kernel.name.clone(), module) {
                     found.push(format!("{} is also in {other}.cu", kernel.name));
                 }
@@ -275,10 +256,6 @@ fn cubin(module: &str, target: u32) -> String {
 
 fn record(module: &str) -> String {
     format!("{module}.record.json")
-}
-
-fn cannot_remove(path: &Path) -> String {
-    format!("cannot remove {}", path.display())
 }
 
 /// Runs a compiler. What it said; if it failed, that is in the error.

@@ -1,13 +1,14 @@
 //! The CUDA compiler: where it is looked for, and which one is taken. Fetching it is in `wheels`.
 
+use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, error};
 
 use anyhow::{Context, Result, ensure};
 
 use super::wheels;
+use crate::lacking::Lacking;
 use crate::process;
 
 /// The release that the kernels are compiled with. It emits PTX 9.0, which drivers from 580 on
@@ -17,21 +18,6 @@ pub const RELEASE: &str = "13.0";
 /// The processors that get code of their own, by compute capability times ten. Others compile the
 /// PTX when it is loaded.
 const TARGETS: [u32; 6] = [80, 86, 89, 90, 100, 120];
-
-/// Something that is not here, and the one command that mends it.
-#[derive(Debug)]
-pub struct Lacking {
-    pub what: String,
-    pub mend: String,
-}
-
-impl fmt::Display for Lacking {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; to mend it: {}", self.what, self.mend)
-    }
-}
-
-impl error::Error for Lacking {}
 
 /// Where a compiler may come from.
 pub struct Environment {
@@ -69,10 +55,8 @@ impl Environment {
     pub fn search(&self) -> Result<Search, Lacking> {
         let mut passed_over = Vec::new();
         if let Some(nvcc) = &self.nvcc {
-            let compiler = Compiler::at(self.resolved(nvcc), "$NVCC").map_err(|what| Lacking {
-                what: format!("{what} ($NVCC)"),
-                mend: "unset NVCC".to_owned(),
-            })?;
+            let compiler = Compiler::at(self.resolved(nvcc), "$NVCC")
+                .map_err(|what| Lacking::new(format!("{what} ($NVCC)"), "unset NVCC"))?;
             if !compiler.is_tried() {
                 passed_over.push(format!(
                     "{compiler} is used because $NVCC says so; the kernels are tried with \
@@ -100,10 +84,9 @@ impl Environment {
     /// Finds a compiler, or fetches one, and makes sure that it can work here.
     pub fn provide(&self) -> Result<Compiler, Lacking> {
         if !self.has_host_compiler() {
-            return Err(Lacking {
-                what: format!("nvcc needs a C++ compiler: no `{}`", self.host_compiler.display()),
-                mend: "sudo apt-get install g++".to_owned(),
-            });
+            let name = self.host_compiler.display();
+            let what = format!("nvcc needs a C++ compiler: no `{name}`");
+            return Err(Lacking::packages(what, "g++"));
         }
         let search = self.search()?;
         for note in &search.notes {
@@ -112,11 +95,8 @@ impl Environment {
         if let Some(compiler) = search.compiler {
             return Ok(compiler);
         }
-        let nvcc = wheels::fetch(self)?;
-        Compiler::at(nvcc, "PyPI").map_err(|what| Lacking {
-            what,
-            mend: format!("NVCC=/path/to/cuda-{RELEASE}/bin/nvcc cargo xtask kernels"),
-        })
+        let mend = format!("NVCC=/path/to/cuda-{RELEASE}/bin/nvcc cargo xtask kernels");
+        Compiler::at(wheels::fetch(self)?, "PyPI").map_err(|what| Lacking::new(what, mend))
     }
 
     /// Whether the C++ compiler starts.

@@ -2,12 +2,11 @@
 //!
 //! `compiler` finds nvcc, `wheels` fetches it; `sources` are the inputs, `build` makes the outputs,
 //! `ptx` and `ptxas` read what the compiler wrote and said, `rules` says what a kernel may not do;
-//! `index` is the file that the CUDA backend reads; `occupancy` and `table` are for people.
+//! `index` is the file that the CUDA backend reads, `table` is for people.
 
 mod build;
 pub mod compiler;
 mod index;
-mod occupancy;
 mod ptx;
 mod ptxas;
 mod rules;
@@ -33,13 +32,9 @@ use sources::Sources;
 /// The page with the table.
 const PAGE: &str = "docs/cuda.md";
 
-/// Where outputs go, and what else to write.
+/// What to write beside the outputs.
 #[derive(Args)]
 pub struct Arguments {
-    /// The folder for PTX, machine code and kernels.json; a program finds another one than the
-    /// default if $VITRINE_KERNELS names it [default: $VITRINE_KERNELS, else target/kernels]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
     /// Also write the table into docs/cuda.md
     #[arg(long)]
     table: bool,
@@ -48,14 +43,11 @@ pub struct Arguments {
 /// Builds the kernels and prints what each takes.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let page = arguments.table.then(|| Generated::open(PAGE, "kernels")).transpose()?;
-    let outcome = build(arguments.out)?;
-    print!("{}", table::plain(&outcome.index));
-    println!(
-        "threads in brackets are assumed; shared memory, stack and spills are in bytes, shared \
-         memory of a launch not counted"
-    );
+    let table = table::markdown(&build()?.index);
+    print!("{table}");
+    println!("\nbytes of shared memory, stack and spills; shared memory of a launch not counted");
     if let Some(page) = page {
-        page.write(&table::markdown(&outcome.index))?;
+        page.write(&table)?;
         println!("wrote {PAGE}");
     }
     Ok(ExitCode::SUCCESS)
@@ -64,18 +56,17 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 /// Builds the kernels for a program that is started next. Nothing goes to standard output, which
 /// is the program's.
 pub fn prepare() -> Result<()> {
-    build(None).map(|_| ())
+    build().map(|_| ())
 }
 
-fn build(out: Option<PathBuf>) -> Result<BuildOutcome> {
+fn build() -> Result<BuildOutcome> {
     let compiler = Environment::of_this_process().provide()?;
     eprintln!("{compiler}");
     let sources = Sources::read(&process::root().join("crates").join("cuda").join("kernels"))?;
 
     let start = Instant::now();
     let variable = env::var_os("VITRINE_KERNELS").filter(|value| !value.is_empty());
-    let out = out.or(variable.map(PathBuf::from));
-    let out = out.unwrap_or_else(|| process::target().join("kernels"));
+    let out = variable.map_or_else(|| process::target().join("kernels"), PathBuf::from);
     let out = path::absolute(&out).with_context(|| format!("no folder: {}", out.display()))?;
     let build = Build { sources: &sources, out: &out, compiler: &compiler, rules: &RULES };
     let outcome = build.run()?;

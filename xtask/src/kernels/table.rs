@@ -1,78 +1,43 @@
 //! The kernels as a table, for the terminal and for docs/cuda.md.
 
 use super::index::{Index, IndexedKernel};
-use super::occupancy::{Multiprocessor, SHOWN};
 use super::ptxas::Usage;
 
-/// The block that the occupancy is computed for where the source gives no bound.
-const USUAL_THREADS: u32 = 256;
-
-/// The columns; a figure that depends on the target has one for each in `SHOWN`.
-fn heading() -> Vec<String> {
-    let each = |what: &str| SHOWN.iter().map(|sm| format!("{what} sm_{}", sm.target)).collect();
-    let [registers, occupancy]: [Vec<String>; 2] = ["registers", "occupancy"].map(each);
-    let middle = ["shared", "stack", "spills"].map(str::to_owned);
-    let first = ["kernel", "threads"].map(str::to_owned);
-    [first.to_vec(), registers, middle.to_vec(), occupancy].concat()
-}
+/// The targets whose registers have a column.
+const SHOWN: [u32; 2] = [80, 90];
 
 /// One kernel's line. Stack and spills are those of the target where they are largest.
 fn row(kernel: &IndexedKernel) -> Vec<String> {
-    let threads = kernel.max_threads.unwrap_or(USUAL_THREADS);
-    let largest = |of: fn(&Usage) -> u32| kernel.targets.values().map(of).max().unwrap_or(0);
-    let shown = |what: fn(&Multiprocessor, &Usage, u32, u32) -> String| -> Vec<String> {
-        let cell = |sm: &Multiprocessor| {
-            let usage = kernel.targets.get(&sm.target);
-            usage.map_or("-".to_owned(), |usage| what(sm, usage, kernel.static_shared, threads))
-        };
-        SHOWN.iter().map(cell).collect()
-    };
-    let registers = shown(|_, usage, _, _| usage.registers.to_string());
-    let occupancy = shown(|sm, usage, shared, threads| {
-        format!("{:.0} %", 100.0 * sm.occupancy(usage.registers, shared, threads))
-    });
-    let figures = [kernel.static_shared, largest(|it| it.stack), largest(Usage::spills)];
-    let threads = match kernel.max_threads {
-        Some(threads) => threads.to_string(),
-        None => format!("({USUAL_THREADS})"),
-    };
-    let figures = figures.map(|it| it.to_string()).to_vec();
-    [vec![kernel.name.clone(), threads], registers, figures, occupancy].concat()
+    let number = |number: Option<u32>| number.map_or("-".to_owned(), |it| it.to_string());
+    let largest = |of: fn(&Usage) -> u32| kernel.targets.values().map(of).max();
+    let registers = SHOWN.map(|target| kernel.targets.get(&target).map(|usage| usage.registers));
+    let memory = [Some(kernel.static_shared), largest(|it| it.stack), largest(Usage::spills)];
+    let figures = [&[kernel.max_threads][..], &registers, &memory].concat();
+    std::iter::once(format!("`{}`", kernel.name)).chain(figures.into_iter().map(number)).collect()
 }
 
-fn rows(index: &Index) -> impl Iterator<Item = Vec<String>> {
-    index.modules.iter().flat_map(|module| &module.kernels).map(row)
-}
-
-/// The table in columns, for a terminal.
-pub fn plain(index: &Index) -> String {
-    let rows: Vec<_> = std::iter::once(heading()).chain(rows(index)).collect();
+/// The table in Markdown, its columns aligned, with how it was made.
+pub fn markdown(index: &Index) -> String {
+    let registers = SHOWN.map(|target| format!("registers sm_{target}"));
+    let [first, second] = &registers;
+    let heading = ["kernel", "threads", first, second, "shared", "stack", "spills"];
+    let kernels = index.modules.iter().flat_map(|module| &module.kernels).map(row);
+    let rows: Vec<_> =
+        std::iter::once(heading.map(str::to_owned).to_vec()).chain(kernels).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..rows[0].len()).map(width).collect();
+    let widths: Vec<_> = (0..heading.len()).map(width).collect();
     let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
-            if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            if column == 0 { format!("| {cell:<width$} |") } else { format!(" {cell:>width$} |") }
         });
-        format!("{}\n", cells.collect::<Vec<_>>().join("  "))
+        format!("{}\n", cells.collect::<String>())
     };
-    rows.iter().map(line).collect()
-}
-
-/// The table in Markdown, with how it was made.
-pub fn markdown(index: &Index) -> String {
-    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    let heading = heading();
     let rule = format!("|---|{}\n", "---:|".repeat(heading.len() - 1));
-    let rows = rows(index).map(|mut row| {
-        row[0] = format!("`{}`", row[0]);
-        line(row)
-    });
+    let mut lines: Vec<_> = rows.iter().map(line).collect();
+    lines.insert(1, rule);
     let (compiler, version) = (&index.compiler, &index.ptx_version);
-    format!(
-        "nvcc {compiler}, PTX {version}. Written by `cargo xtask kernels --table`.\n\n{}{rule}{}",
-        line(heading),
-        rows.collect::<String>()
-    )
+    let how = "Written by `cargo xtask kernels --table`";
+    format!("nvcc {compiler}, PTX {version}. {how}.\n\n{}", lines.concat())
 }
 
 #[cfg(test)]
@@ -119,26 +84,14 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned() {
-        let text = plain(&index());
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), 3);
-        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        let first = "copy_f32 (256) 32 16 0 0 0 100 % 100 %";
-        assert_eq!(words(lines[1]).join(" "), first);
-        // 128 threads with 128 registers: four blocks of four warps, of 64.
-        let second = "matmul_bf16 128 128 - 33792 16 4 25 % -";
-        assert_eq!(words(lines[2]).join(" "), second);
-        assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{text}");
-    }
-
-    #[test]
-    fn the_page_says_how_it_was_made() {
+    fn the_table_is_aligned_and_says_how_it_was_made() {
         let text = markdown(&index());
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].starts_with("nvcc 13.0.88, PTX 9.0. Written by `cargo xtask kernels"));
-        assert_eq!(lines[4], "| `copy_f32` | (256) | 32 | 16 | 0 | 0 | 0 | 100 % | 100 % |");
-        let columns = |line: &str| line.matches('|').count();
-        assert!(lines[2..].iter().all(|line| columns(line) == columns(lines[2])), "{text}");
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(lines[4]), "| `copy_f32` | - | 32 | 16 | 0 | 0 | 0 |");
+        assert_eq!(words(lines[5]), "| `matmul_bf16` | 128 | 128 | - | 33792 | 16 | 4 |");
+        assert!([4, 5].iter().all(|&line| lines[line].len() == lines[2].len()), "{text}");
+        assert_eq!(lines[3].matches('|').count(), lines[2].matches('|').count());
     }
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::compiler::{Environment, Lacking};
+use super::compiler::Environment;
+use crate::lacking::Lacking;
 use crate::{files, process};
 
 /// The wheels that make an nvcc: the driver and ptxas, cudafe++ and its headers, the optimizer
@@ -34,11 +35,9 @@ pub fn fetched(wheels: &Path) -> Option<PathBuf> {
 pub fn fetch(environment: &Environment) -> Result<PathBuf, Lacking> {
     let Environment { wheels, python, .. } = environment;
     check_pip(python)?;
-    let failed = |what: String| Lacking {
-        what: format!(
-            "{what}; fetching takes a network and 600 MB of disk, unless $NVCC names an nvcc"
-        ),
-        mend: "cargo xtask kernels".to_owned(),
+    let failed = |what: String| {
+        let needs = "fetching takes a network and 600 MB of disk, unless $NVCC names an nvcc";
+        Lacking::new(format!("{what}; {needs}"), "cargo xtask kernels")
     };
     let in_files = |error: anyhow::Error| failed(format!("{error:#}"));
     let _lock = files::lock(wheels).map_err(in_files)?;
@@ -48,8 +47,7 @@ pub fn fetch(environment: &Environment) -> Result<PathBuf, Lacking> {
     // What lies there is a fetch that was cut off, or other versions.
     let (folder, partial) = (wheels.join(FOLDER), wheels.join("partial"));
     for old in [&folder, &partial] {
-        files::remove_folder(old)
-            .map_err(|error| failed(format!("cannot remove {}: {error}", old.display())))?;
+        files::remove_folder(old).map_err(in_files)?;
     }
 
     let mut pip = Command::new(python);
@@ -76,9 +74,9 @@ pub fn fetch(environment: &Environment) -> Result<PathBuf, Lacking> {
 
 /// Python and its pip, or the command that installs them.
 pub fn check_pip(python: &Path) -> Result<(), Lacking> {
-    let lacking = |what: &str, packages: &str| Lacking {
-        what: format!("no nvcc here, and {what}, which would fetch it"),
-        mend: format!("sudo apt-get install {packages}"),
+    let lacking = |what: &str, packages| {
+        let what = format!("no nvcc here, and {what}, which would fetch it");
+        Lacking::packages(what, packages)
     };
     let starts = |args: &[&str]| process::output_of(Command::new(python).args(args)).is_some();
     if !starts(&["--version"]) {
