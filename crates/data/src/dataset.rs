@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::DataError;
-use crate::philox::{Purpose, Stream};
+use crate::random::{Purpose, Stream};
 use crate::samples::{Image, Samples, check_label, pixels};
 
 /// Images of one size with their labels. Every label is checked when the dataset is made.

@@ -101,6 +101,7 @@
 //!
 //! [`load_image`] and [`decode_image`] bring a PNG or JPEG file into the form of a model's input, as the loader does.
 
+pub mod atomic;
 mod batches;
 mod catalog;
 mod dataset;
@@ -111,9 +112,9 @@ pub mod idx;
 mod loader;
 mod locate;
 mod order;
-mod philox;
 mod picture;
 mod preprocessing;
+mod random;
 mod resize;
 mod samples;
 mod transform;

@@ -1,6 +1,6 @@
 //! The order in which an epoch visits the samples: a function of (seed, epoch) and of nothing else.
 
-use crate::philox::{Purpose, Stream};
+use crate::random::{Purpose, Stream};
 
 /// The samples `0..len` in the order of one epoch, by Fisher-Yates with an unbiased draw.
 pub(crate) fn shuffled(len: usize, seed: u64, epoch: u64) -> Vec<usize> {

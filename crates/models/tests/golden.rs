@@ -1,64 +1,27 @@
 //! A small ViT against PyTorch and timm: logits, loss, every gradient and ten SGD losses
 //! (`crates/testkit/golden/make.py` made the files).
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
-use serde_json::Value;
 use vitrine_autodiff::Var;
 use vitrine_models::{Gelu, Pool, VisionTransformer, VitConfig};
 use vitrine_nn::{Model, Optimizer, ParameterBuilder, Parameters, Pass, Sgd};
 use vitrine_tensor::{DType, Device, Tensor};
+use vitrine_testkit::golden::GoldenFile;
 
-struct Golden {
-    arrays: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
-    config: Value,
-}
+struct Golden(GoldenFile);
 
 impl Golden {
-    fn read(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/golden").join(name);
-        let bytes = std::fs::read(path).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let arrays = file.tensors().into_iter().map(|(name, view)| {
-            let values = match view.dtype() {
-                Dtype::F32 => view
-                    .data()
-                    .as_chunks::<4>()
-                    .0
-                    .iter()
-                    .map(|b| f32::from_le_bytes(*b).into())
-                    .collect(),
-                Dtype::I64 => view
-                    .data()
-                    .as_chunks::<8>()
-                    .0
-                    .iter()
-                    .map(|b| i64::from_le_bytes(*b) as f64)
-                    .collect(),
-                other => panic!("{name} is {other:?}"),
-            };
-            (name, (view.shape().to_vec(), values))
-        });
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
-        let config = metadata.metadata().as_ref().unwrap()["config"].clone();
-        Self { arrays: arrays.collect(), config: serde_json::from_str(&config).unwrap() }
-    }
-
-    fn values(&self, name: &str) -> &[f64] {
-        &self.arrays[name].1
+    fn values(&self, name: &str) -> Vec<f64> {
+        self.0.values(name)
     }
 
     fn number(&self, key: &str) -> usize {
-        self.config[key].as_u64().unwrap() as usize
+        self.0.config[key].as_u64().unwrap() as usize
     }
 
     fn pair(&self, key: &str) -> (usize, usize) {
         (
-            self.config[key][0].as_u64().unwrap() as usize,
-            self.config[key][1].as_u64().unwrap() as usize,
+            self.0.config[key][0].as_u64().unwrap() as usize,
+            self.0.config[key][1].as_u64().unwrap() as usize,
         )
     }
 
@@ -75,27 +38,26 @@ impl Golden {
             dropout: 0.0,
             attention_dropout: 0.0,
             embedding_dropout: 0.0,
-            qkv_bias: self.config["qkv_bias"].as_bool().unwrap(),
-            projection_bias: self.config["proj_bias"].as_bool().unwrap(),
-            pool: match self.config["pool"].as_str().unwrap() {
+            qkv_bias: self.0.config["qkv_bias"].as_bool().unwrap(),
+            projection_bias: self.0.config["proj_bias"].as_bool().unwrap(),
+            pool: match self.0.config["pool"].as_str().unwrap() {
                 "token" => Pool::ClassToken,
                 "mean" => Pool::Mean,
                 other => panic!("{other}"),
             },
-            gelu: match self.config["gelu"].as_str().unwrap() {
+            gelu: match self.0.config["gelu"].as_str().unwrap() {
                 "erf" => Gelu::Erf,
                 "tanh" => Gelu::Tanh,
                 other => panic!("{other}"),
             },
-            layer_norm_eps: self.config["layer_norm_eps"].as_f64().unwrap(),
+            layer_norm_eps: self.0.config["layer_norm_eps"].as_f64().unwrap(),
             last_block_saving,
             ..VitConfig::preset("d2l").unwrap()
         }
     }
 
     fn tensor(&self, name: &str, dtype: DType) -> Tensor {
-        let (shape, values) = &self.arrays[name];
-        Tensor::from_slice(values, shape, &Device::cpu()).unwrap().to_dtype(dtype).unwrap()
+        self.0.tensor(name).to_dtype(dtype).unwrap()
     }
 }
 
@@ -122,7 +84,7 @@ fn load(golden: &Golden, config: &VitConfig, dtype: DType) -> (VisionTransformer
     for (name, value) in parameters.named_values() {
         value.unwrap().copy_(&golden.tensor(&format!("param.{name}"), dtype)).unwrap();
     }
-    let mut expected: Vec<&str> = golden.config["parameters"]
+    let mut expected: Vec<&str> = golden.0.config["parameters"]
         .as_array()
         .unwrap()
         .iter()
@@ -147,17 +109,17 @@ fn forward(
 }
 
 fn check(file: &str, dtype: DType, last_block_saving: bool) {
-    let golden = Golden::read(file);
+    let golden = Golden(GoldenFile::open(file));
     let (model, parameters) = load(&golden, &golden.model_config(last_block_saving), dtype);
     let pass = Pass::training(&parameters, 0, 0);
     let (logits, loss) = forward(&golden, &model, &pass, dtype);
-    assert_close("logits", &logits.value().to_f64_vec().unwrap(), golden.values("logits"), dtype);
-    assert_close("loss", &loss.value().to_f64_vec().unwrap(), golden.values("loss"), dtype);
+    assert_close("logits", &logits.value().to_f64_vec().unwrap(), &golden.values("logits"), dtype);
+    assert_close("loss", &loss.value().to_f64_vec().unwrap(), &golden.values("loss"), dtype);
     pass.backward(&loss).unwrap();
     for name in parameters.names() {
         let grad = parameters.grad(parameters.find(name).unwrap()).unwrap();
         let expected = golden.values(&format!("grad.{name}"));
-        assert_close(&format!("grad {name}"), &grad.to_f64_vec().unwrap(), expected, dtype);
+        assert_close(&format!("grad {name}"), &grad.to_f64_vec().unwrap(), &expected, dtype);
     }
     let mut optimizer = Sgd::new(0.0, false, 0.0).unwrap();
     let losses: Vec<f64> = (0..10)
@@ -167,26 +129,26 @@ fn check(file: &str, dtype: DType, last_block_saving: bool) {
             parameters.zero_grads().unwrap();
             pass.backward(&loss).unwrap();
             optimizer
-                .step(&parameters, golden.config["sgd_learning_rate"].as_f64().unwrap())
+                .step(&parameters, golden.0.config["sgd_learning_rate"].as_f64().unwrap())
                 .unwrap();
             loss.value().to_scalar().unwrap()
         })
         .collect();
-    assert_close("losses", &losses, golden.values("sgd.losses"), dtype);
+    assert_close("losses", &losses, &golden.values("sgd.losses"), dtype);
 }
 
 #[test]
 fn class_token_vit_equals_pytorch() {
     for saving in [false, true] {
-        check("vit.safetensors", DType::F32, saving);
-        check("vit.safetensors", DType::F64, saving);
+        check("vit", DType::F32, saving);
+        check("vit", DType::F64, saving);
     }
 }
 
 #[test]
 fn mean_pooled_rectangular_vit_with_biases_equals_pytorch() {
-    check("vit_bias_mean.safetensors", DType::F32, true);
-    check("vit_bias_mean.safetensors", DType::F64, true);
+    check("vit_bias_mean", DType::F32, true);
+    check("vit_bias_mean", DType::F64, true);
 }
 
 /// `‖found − expected‖ / ‖expected‖`
@@ -202,15 +164,15 @@ fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
 /// that of each parameter, some of which have but eight numbers, to twice as much. The weights stay `f32`.
 #[test]
 fn bf16_follows_pytorchs_f32() {
-    for file in ["vit.safetensors", "vit_bias_mean.safetensors"] {
-        let golden = Golden::read(file);
+    for file in ["vit", "vit_bias_mean"] {
+        let golden = Golden(GoldenFile::open(file));
         let (model, parameters) = load(&golden, &golden.model_config(true), DType::F32);
         let parameters = parameters.computing_in(DType::BF16).unwrap();
         let pass = Pass::training(&parameters, 0, 0);
         let (logits, loss) = forward(&golden, &model, &pass, DType::F32);
         assert_eq!(logits.value().dtype(), DType::F32);
         let error = |found: &Tensor, expected: &str| {
-            relative_error(&found.to_f64_vec().unwrap(), golden.values(expected))
+            relative_error(&found.to_f64_vec().unwrap(), &golden.values(expected))
         };
         assert!(error(logits.value(), "logits") < 1.6e-2);
         assert!(error(loss.value(), "loss") < 4e-3);
@@ -227,7 +189,7 @@ fn bf16_follows_pytorchs_f32() {
                 assert!(wide, "{file}: the gradient of {name} was rounded to bf16 on its way");
             }
             all.extend(values);
-            all_expected.extend_from_slice(golden.values(&format!("grad.{name}")));
+            all_expected.extend(golden.values(&format!("grad.{name}")));
             let error = error(&grad, &format!("grad.{name}"));
             assert!(error < 3.2e-2, "{file}: the gradient of {name} is off by {error:.1e}");
             assert!(error > 1e-4, "{file}: {name} is not computed in bf16");

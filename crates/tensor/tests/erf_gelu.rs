@@ -1,17 +1,10 @@
 //! GELU and its derivative at 517 points against PyTorch's in `f64` (`crates/testkit/golden/erf_gelu.safetensors`).
 
-use safetensors::SafeTensors;
 use vitrine_tensor::{Activation, DType, Device, Tensor};
-
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testkit/golden/erf_gelu.safetensors");
+use vitrine_testkit::golden::GoldenFile;
 
 fn golden(key: &str) -> Vec<f64> {
-    let bytes = std::fs::read(FILE).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let view = file.tensor(key).unwrap();
-    assert_eq!(view.dtype(), safetensors::Dtype::F64);
-    let (words, []) = view.data().as_chunks() else { panic!("a part of a number") };
-    words.iter().map(|&word| f64::from_le_bytes(word)).collect()
+    GoldenFile::open("erf_gelu").values(key)
 }
 
 /// Value and derivative at each point, in an element type. The points are `f32` numbers.

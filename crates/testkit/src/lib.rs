@@ -16,10 +16,12 @@
 //! - [`Faulty`] is a backend that gets one operation wrong: cases that do not notice are no cases.
 //! - [`tolerance`] says how far a result may be off, and why.
 //! - [`gradcheck`] compares gradients with central differences.
+//! - [`golden`] reads what PyTorch and timm computed.
 
 mod case;
 mod compare;
 mod faulty;
+pub mod golden;
 pub mod gradcheck;
 pub mod inputs;
 pub mod operations;

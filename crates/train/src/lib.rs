@@ -15,7 +15,6 @@
 //! # Ok::<(), vitrine_train::recipe::RecipeError>(())
 //! ```
 
-pub mod atomic;
 pub mod bench;
 pub mod build;
 pub mod checkpoint;
@@ -34,3 +33,4 @@ pub mod threads;
 pub mod trainer;
 
 pub use error::{Result, TrainError};
+pub use vitrine_data::atomic;

@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("vitrine-autodiff", &["vitrine-tensor"]),
     ("vitrine-nn", &["vitrine-autodiff"]),
     ("vitrine-models", &["vitrine-nn"]),
-    ("vitrine-data", &[]),
+    ("vitrine-data", &["vitrine-tensor"]),
     ("vitrine-comm", &["vitrine-tensor"]),
     (
         "vitrine-train",
@@ -117,13 +117,13 @@ mod tests {
     fn edges_upwards_and_sideways_are_found() {
         for (from, edge) in [
             ("vitrine-tensor", "[dependencies]\nvitrine-nn.workspace = true"),
-            ("vitrine-data", "[dependencies]\nvitrine-tensor.workspace = true"),
+            ("vitrine-data", "[dependencies]\nvitrine-models.workspace = true"),
             ("vitrine-models", "[dev-dependencies]\nvitrine-train.workspace = true"),
             ("vitrine-nn", "[build-dependencies]\nvitrine-data.workspace = true"),
             ("vitrine-models", "[target.'cfg(unix)'.dependencies]\nvitrine-cuda = \"1\""),
             ("xtask", "[dependencies]\nvitrine-data.workspace = true"),
             ("vitrine-data", "[dependencies]\nx = { package = \"vitrine-nn\", path = \"../nn\" }"),
-            ("vitrine-data", "[dependencies]\nfloor.workspace = true"),
+            ("vitrine-ptx-emulator", "[dependencies]\nfloor.workspace = true"),
         ] {
             let findings = findings(from, edge);
             assert_eq!(findings.len(), 1, "{from}: {edge}");

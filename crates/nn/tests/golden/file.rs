@@ -1,56 +1,37 @@
-//! Reading golden files, and comparing with what they hold.
+//! Golden files in one element type, and comparing with what they hold.
 
-use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use vitrine_nn::Parameters;
-use vitrine_tensor::{DType, Device, Tensor};
+use vitrine_tensor::{DType, Tensor};
 use vitrine_testkit::Comparison;
-
-/// The folder of the golden files.
-pub const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testkit/golden");
+use vitrine_testkit::golden::GoldenFile;
 
 /// A golden file, its floats read as one element type.
 pub struct Golden {
-    bytes: Vec<u8>,
+    file: GoldenFile,
     name: String,
-    pub config: Value,
     pub dtype: DType,
 }
 
 impl Golden {
     pub fn open(name: &str, dtype: DType) -> Self {
-        let path = format!("{FOLDER}/{name}.safetensors");
-        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
-        let config = &metadata.metadata().as_ref().expect("the file has metadata")["config"];
-        let config = serde_json::from_str(config).unwrap();
-        Self { bytes, name: name.to_owned(), config, dtype }
+        Self { file: GoldenFile::open(name), name: name.to_owned(), dtype }
+    }
+
+    pub fn config(&self) -> &Value {
+        &self.file.config
     }
 
     /// The names and descriptions of the cases.
     pub fn cases(&self) -> impl Iterator<Item = (&str, &Value)> {
-        let cases = self.config["cases"].as_object().expect("the file has cases");
+        let cases = self.config()["cases"].as_object().expect("the file has cases");
         assert!(!cases.is_empty());
         cases.iter().map(|(name, description)| (name.as_str(), description))
     }
 
-    /// A tensor as it is stored: `f32`, `f64` or `i64`.
-    fn stored(&self, key: &str) -> Tensor {
-        let file = SafeTensors::deserialize(&self.bytes).unwrap();
-        let view = file.tensor(key).unwrap_or_else(|error| panic!("{}, {key}: {error}", self.name));
-        let (data, shape, cpu) = (view.data(), view.shape(), Device::cpu());
-        let tensor = match view.dtype() {
-            Dtype::F32 => Tensor::from_slice(&words(data, f32::from_le_bytes), shape, &cpu),
-            Dtype::F64 => Tensor::from_slice(&words(data, f64::from_le_bytes), shape, &cpu),
-            Dtype::I64 => Tensor::from_slice(&words(data, i64::from_le_bytes), shape, &cpu),
-            other => panic!("{}, {key}: element type {other:?}", self.name),
-        };
-        tensor.unwrap()
-    }
-
     /// A tensor of this test's element type; integers stay integers.
     pub fn tensor(&self, key: &str) -> Tensor {
-        let stored = self.stored(key);
+        let stored = self.file.tensor(key);
         match stored.dtype() {
             DType::I64 => stored,
             _ => stored.to_dtype(self.dtype).unwrap(),
@@ -77,12 +58,12 @@ impl Golden {
     /// Compares within the tolerance of the element type. In `f64` that of 1e-7 is just above the rounding of the
     /// file's values to `f32`.
     pub fn compare(&self, key: &str, actual: &Tensor) {
-        self.compare_with(key, actual, &self.stored(key));
+        self.compare_with(key, actual, &self.file.tensor(key));
     }
 
     /// As [`Golden::compare`], with one row of a stored tensor.
     pub fn compare_row(&self, key: &str, row: usize, actual: &Tensor) {
-        let expected = self.stored(key).narrow(0, row, 1).unwrap();
+        let expected = self.file.tensor(key).narrow(0, row, 1).unwrap();
         self.compare_with(key, actual, &expected.reshape(actual.shape()).unwrap());
     }
 
@@ -95,9 +76,4 @@ impl Golden {
             panic!("{}, {key} in {dtype}: {mismatch}", self.name);
         }
     }
-}
-
-fn words<T, const N: usize>(data: &[u8], from: impl Fn([u8; N]) -> T) -> Vec<T> {
-    let (words, []) = data.as_chunks() else { panic!("a part of a number") };
-    words.iter().map(|&word| from(word)).collect()
 }

@@ -3,13 +3,14 @@
 use vitrine_nn::schedule::Schedule;
 use vitrine_nn::{AdamW, Init, Optimizer, ParameterBuilder, Parameters, Sgd, clip_grad_norm};
 use vitrine_tensor::{DType, Device};
+use vitrine_testkit::golden::FOLDER;
 
-use crate::file::{FOLDER, Golden};
+use crate::file::Golden;
 
 /// The file's parameters in one buffer. All are declared as weights: PyTorch's weight decay applies to everything.
 fn parameters(golden: &Golden) -> Parameters {
     let mut builder = ParameterBuilder::new(0);
-    for name in golden.config["parameters"].as_array().unwrap() {
+    for name in golden.config()["parameters"].as_array().unwrap() {
         let name = name.as_str().unwrap();
         let shape = golden.tensor(&format!("initial.{name}")).shape().to_vec();
         builder.scope("").weight(name, &shape, &Init::ZEROS);
@@ -28,7 +29,7 @@ fn set_grads(golden: &Golden, parameters: &Parameters, step: usize) {
 }
 
 fn optimizer(golden: &Golden, name: &str) -> (Box<dyn Optimizer>, f64) {
-    let options = &golden.config["optimizers"][name];
+    let options = &golden.config()["optimizers"][name];
     let option = |key: &str| options[key].as_f64().unwrap_or(0.0);
     let optimizer: Box<dyn Optimizer> = if name.starts_with("adamw") {
         let beta = |i: usize| options["betas"][i].as_f64().unwrap();
@@ -42,12 +43,12 @@ fn optimizer(golden: &Golden, name: &str) -> (Box<dyn Optimizer>, f64) {
 }
 
 fn steps(golden: &Golden) -> usize {
-    golden.config["steps"].as_u64().unwrap() as usize
+    golden.config()["steps"].as_u64().unwrap() as usize
 }
 
 fn every_optimizer(dtype: DType) {
     let golden = Golden::open("optim", dtype);
-    let names = golden.config["optimizers"].as_object().unwrap();
+    let names = golden.config()["optimizers"].as_object().unwrap();
     assert_eq!(names.len(), 6);
     for name in names.keys() {
         let parameters = parameters(&golden);
@@ -65,7 +66,7 @@ fn every_optimizer(dtype: DType) {
 
 fn clipping(dtype: DType) {
     let golden = Golden::open("optim", dtype);
-    for (name, max_norm) in golden.config["clip_max_norm"].as_object().unwrap() {
+    for (name, max_norm) in golden.config()["clip_max_norm"].as_object().unwrap() {
         let parameters = parameters(&golden);
         set_grads(&golden, &parameters, 0);
         let sum_squares = clip_grad_norm(&parameters, max_norm.as_f64().unwrap()).unwrap();
