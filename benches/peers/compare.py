@@ -130,11 +130,11 @@ TARGETS = [
     (("forward", "d2l", 1), "f32", "onnxruntime", "time", 1.3),
     (("train-step", "vit_s16", 8), "f32", "torch", "time", 2),
     (("train-step", "vit_s16", 8), "bf16", "torch", "time", 1.3),
+    *((("forward", *of), "", "openvino", "time", 0.95) for of in [("d2l", 128), ("d2l", 1), ("vit_s16", 8), ("vit_s16", 1)]),
 ]
 
 
 # Measuring.
-
 
 class Failed(Exception):
     """Why a program is not available, or did not do a work."""

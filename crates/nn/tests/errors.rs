@@ -164,29 +164,6 @@ fn inputs_of_a_wrong_width_type_or_rank_are_refused() {
 }
 
 #[test]
-fn labels_and_smoothing_of_cross_entropy_are_checked() {
-    let parameters = build(ParameterBuilder::new(0));
-    let pass = Pass::inference(&parameters);
-    let logits = pass.constant(zeros(&[2, 3]));
-    let labels =
-        |values: &[i64]| Tensor::from_slice(values, &[values.len()], &Device::cpu()).unwrap();
-    for (bad, sample) in [([0, 3], 1), ([-1, 0], 0), ([i64::MAX, 0], 0), ([2, i64::MIN], 1)] {
-        let error = logits.cross_entropy(&labels(&bad), 0.0).unwrap_err();
-        let expected = TensorError::Label { sample, label: bad[sample], classes: 3 };
-        assert_eq!(error, AutodiffError::Tensor(expected));
-    }
-    for smoothing in NO_PROBABILITIES {
-        let error = logits.cross_entropy(&labels(&[0, 1]), smoothing).unwrap_err();
-        let AutodiffError::Tensor(TensorError::Argument { name, .. }) = error else {
-            panic!("{error}")
-        };
-        assert_eq!(name, "label smoothing");
-    }
-    assert!(logits.cross_entropy(&labels(&[0]), 0.0).is_err());
-    assert!(logits.cross_entropy(&zeros(&[2]), 0.0).is_err());
-}
-
-#[test]
 fn settings_of_optimizers_are_checked() {
     for momentum in [-0.1, 1.0, f64::NAN] {
         let (layer, what, _) = config(Sgd::new(momentum, false, 0.0));
