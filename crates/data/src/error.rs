@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::atomic::AtomicWriteError;
 use crate::idx::IdxError;
 
 /// Anything that can go wrong between a file on disk and a batch in memory.
@@ -15,10 +14,6 @@ pub enum DataError {
     /// The operating system refused an operation on a file or folder.
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-
-    /// A file could not be written.
-    #[error(transparent)]
-    Write(#[from] AtomicWriteError),
 
     /// A folder lacks one of a dataset's files.
     #[error(

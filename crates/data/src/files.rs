@@ -1,13 +1,12 @@
 //! A dataset's files in one folder: reading and checking them, and copying them safely into another folder. Which
 //! folder, and how the files get there, is in [`crate::locate`].
 
-use std::fs;
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
 
-use crate::atomic::write_atomic;
 use crate::catalog::{FileSpec, IdxSpec, Split};
 use crate::idx;
 use crate::{DataError, Dataset};
@@ -38,7 +37,7 @@ pub(crate) fn install(from: &Path, spec: &IdxSpec, to: &Path) -> Result<(), Data
         let bytes = read(&find(from, file)?)?;
         let [plain, gz] = names(to, file);
         let (path, other) = if bytes.starts_with(&GZIP_MAGIC) { (gz, plain) } else { (plain, gz) };
-        write_atomic(&path, &bytes)?;
+        write_atomically(&path, &bytes)?;
         // What lay there under the other name was missing or damaged, or nothing would have been fetched.
         match fs::remove_file(&other) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -115,4 +114,17 @@ fn decompress(path: &Path, bytes: Vec<u8>, limit: usize) -> Result<Vec<u8>, Data
 /// Bytes in lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes a file under a temporary name in the same folder, then renames it. Other processes see all of it or none.
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(|e| DataError::io("write", path, e))
 }

@@ -1,7 +1,7 @@
 //! Image datasets, transforms and a deterministic batch loader.
 //!
-//! This crate brings images from files into batches of `f32` on the host. It knows no model, no tensor and no device,
-//! and depends on no other crate of Vitrine.
+//! This crate brings images from files into batches of `f32` on the host. It knows no model and no device; of
+//! `vitrine-tensor` it takes the random numbers alone.
 //!
 //! # From a dataset to batches
 //!
@@ -101,7 +101,6 @@
 //!
 //! [`load_image`] and [`decode_image`] bring a PNG or JPEG file into the form of a model's input, as the loader does.
 
-pub mod atomic;
 mod batches;
 mod catalog;
 mod dataset;

@@ -131,7 +131,7 @@ impl Locator {
     fn lock(&self, dir: &Path, spec: &IdxSpec) -> Result<File, DataError> {
         let path = dir.join(".lock");
         let file = File::create(&path).map_err(|e| DataError::io("create", &path, e))?;
-        // Where the file system knows no locks, two processes write the same bytes over each other.
+        // Where the file system knows no locks, two processes fetch the same files, each one atomically.
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             (self.notify)(&format!("waiting for another process that fetches {}", spec.title));
             file.lock().map_err(|e| DataError::io("lock", &path, e))?;

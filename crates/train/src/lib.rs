@@ -15,6 +15,7 @@
 //! # Ok::<(), vitrine_train::recipe::RecipeError>(())
 //! ```
 
+pub mod atomic;
 pub mod bench;
 pub mod build;
 pub mod checkpoint;
@@ -33,4 +34,3 @@ pub mod threads;
 pub mod trainer;
 
 pub use error::{Result, TrainError};
-pub use vitrine_data::atomic;

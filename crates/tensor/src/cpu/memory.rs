@@ -154,6 +154,9 @@ pub(crate) fn lock<'a, S: Element, T: Element>(
     reads: &[&'a Tensor],
     writes: &[&'a Tensor],
 ) -> (Vec<Read<'a, S>>, Vec<Write<'a, T>>) {
+    let shared =
+        |i: usize| writes[i + 1..].iter().chain(reads).any(|t| t.shares_memory_with(writes[i]));
+    debug_assert!(!(0..writes.len()).any(shared), "what is written is locked once");
     loop {
         let locked_writes: Vec<_> =
             writes.iter().map_while(|t| host(t).bytes.try_write()).collect();

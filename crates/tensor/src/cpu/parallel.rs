@@ -2,12 +2,14 @@
 //!
 //! They are not rayon's own: whoever waits in one of those takes up any other task of the pool meanwhile, and an
 //! operation that waits holds the locks of its tensors. Were that task an operation on the same tensors, the thread
-//! would wait for itself. Here it waits only for what others have begun of this loop, and blocks take no locks.
+//! would wait for itself. Here it waits only for what others have begun of this loop, and blocks take no locks. (In a
+//! pool built with `breadth_first`, or where operations are handed to `rayon::broadcast`, this is not so.)
 
 use std::any::Any;
 use std::convert::Infallible;
 use std::hint;
 use std::iter;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -74,7 +76,10 @@ pub(crate) fn each_task<P: Send, E: Send>(
                 return;
             }
             if let Err(error) = work(first, task) {
-                rest.lock().2 = Err(error);
+                let failed = &mut rest.lock().2;
+                if failed.is_ok() {
+                    *failed = Err(error);
+                }
             }
         }
     });
@@ -92,7 +97,7 @@ fn on_threads(threads: usize, work: &(dyn Fn() + Sync)) {
     unsafe impl Send for Shared {}
     // SAFETY: only the lifetime of what is pointed to changes, which a pointer does not vouch for.
     let pointer: *const (dyn Fn() + Sync) =
-        unsafe { std::mem::transmute::<*const (dyn Fn() + Sync + '_), _>(work) };
+        unsafe { mem::transmute::<*const (dyn Fn() + Sync + '_), _>(work) };
     let gate = Arc::new(Gate::default());
     for _ in 1..threads {
         let (gate, shared) = (gate.clone(), Shared(pointer));
@@ -104,8 +109,8 @@ fn on_threads(threads: usize, work: &(dyn Fn() + Sync)) {
     }
     let own = catch_unwind(AssertUnwindSafe(work));
     let entered = gate.close();
-    // Tasks that nobody has begun are the youngest of this thread's, as others take the oldest first: these are
-    // removed, and none but these.
+    // Tasks that nobody has begun are the youngest of a pool's thread, as others take the oldest first: these are
+    // removed, and none but these. Those of another thread lie in the pool's queue, for its next idle thread.
     for _ in entered..threads - 1 {
         rayon::yield_local();
     }
@@ -132,7 +137,8 @@ impl Gate {
         if self.inside.fetch_add(1, Ordering::Acquire) & CLOSED == 0 {
             self.entered.fetch_add(1, Ordering::Relaxed);
             if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
-                *self.panic.lock() = Some(panic);
+                // One is kept; to drop another could panic in turn.
+                mem::forget(self.panic.lock().replace(panic));
             }
         }
         self.inside.fetch_sub(1, Ordering::Release);

@@ -176,8 +176,8 @@ pub(crate) fn packed_len<T: Number>(inner: usize, columns: usize) -> usize {
     let kernel = &T::kernels().large;
     let (whole, rest) = (inner / part_len(kernel), inner % part_len(kernel));
     let last = if rest > 0 { panels::panel_len(kernel, rest) } else { 0 };
-    let panels = whole * panels::panel_len(kernel, part_len(kernel)) + last;
-    columns.div_ceil(kernel.columns).saturating_mul(panels)
+    let panels = whole.saturating_mul(panels::panel_len(kernel, part_len(kernel)));
+    columns.div_ceil(kernel.columns).saturating_mul(panels.saturating_add(last))
 }
 
 /// Packs a right operand, in parallel, into [`packed_len`] words.
