@@ -4,7 +4,9 @@ use vitrine_tensor::{Activation, DType, Device, Tensor};
 use vitrine_testkit::golden::GoldenFile;
 
 fn golden(key: &str) -> Vec<f64> {
-    GoldenFile::open("erf_gelu").values(key)
+    let file = GoldenFile::open("erf_gelu");
+    assert_eq!(file.tensor(key).dtype(), DType::F64);
+    file.values(key)
 }
 
 /// Value and derivative at each point, in an element type. The points are `f32` numbers.

@@ -356,7 +356,9 @@ fn arguments_that_make_no_sense() {
         let attention = Attention { heads: 1, valid_lens: None, dropout: Some(dropout) };
         argument(inputs.attend(&attention), "attention", "dropout probability", shown);
     }
-    for (smoothing, shown) in [(1.0, "1"), (-0.1, "-0.1"), (f64::NAN, "NaN")] {
+    let no_probabilities =
+        [(1.0, "1"), (1.5, "1.5"), (-0.1, "-0.1"), (f64::NAN, "NaN"), (f64::INFINITY, "inf")];
+    for (smoothing, shown) in no_probabilities {
         let labels = of(DType::I64, &[2]);
         argument(x.cross_entropy(&labels, smoothing), "cross_entropy", "smoothing", shown);
     }
@@ -382,7 +384,7 @@ fn arguments_that_make_no_sense() {
 fn labels_out_of_range() {
     let logits = zeros(&[3, 4]);
     let dloss = zeros(&[]);
-    for wrong in [4, -1, i64::MIN] {
+    for wrong in [4, -1, i64::MIN, i64::MAX] {
         let labels = Tensor::from_slice(&[0, 3, wrong], &[3], &Device::cpu()).unwrap();
         let expected = Error::Label { sample: 2, label: wrong, classes: 4 };
         let shown = wrong.to_string();

@@ -74,4 +74,5 @@ fn normal_numbers_have_mean_0_and_variance_1() {
     let mean = x.iter().sum::<f64>() / n as f64;
     let variance = x.iter().map(|v| v * v).sum::<f64>() / n as f64;
     assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
+    assert!(KEY.normal().take(3).eq(x[..3].iter().copied()));
 }

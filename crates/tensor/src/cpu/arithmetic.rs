@@ -186,26 +186,37 @@ fn sum<T: Number, S: Number<Acc = T::Acc>>(from: &[T], reduced: usize, inner: us
     });
 }
 
-/// Sums over the rows of `[rows, columns]`, in blocks of rows whose partial sums are added in order.
-pub(crate) fn sum_rows<T: Number>(from: &[T], columns: usize) -> Vec<T::Acc> {
-    const ROWS: usize = 64;
-    let mut total = vec![T::Acc::zero(); columns];
-    if columns == 0 {
-        return total;
-    }
-    let partial = map(from.chunks(ROWS * columns), |block| {
-        let mut sums = vec![T::Acc::zero(); columns];
-        for row in block.chunks_exact(columns) {
-            add_row(&mut sums, row);
-        }
+/// What `add` adds, for all blocks, to a row of sums: each block has sums of its own, which are added in order.
+pub(crate) fn sum_blocks<B: Send, A: Real>(
+    blocks: impl IntoIterator<Item = B, IntoIter: ExactSizeIterator + Send>,
+    columns: usize,
+    add: impl Fn(B, &mut [A]) + Sync,
+) -> Vec<A> {
+    let partial = map(blocks, |block| {
+        let mut sums = vec![A::zero(); columns];
+        add(block, &mut sums);
         sums
     });
+    let mut total = vec![A::zero(); columns];
     for part in partial {
         for (sum, value) in total.iter_mut().zip(part) {
             *sum = *sum + value;
         }
     }
     total
+}
+
+/// Sums over the rows of `[rows, columns]`.
+pub(crate) fn sum_rows<T: Number>(from: &[T], columns: usize) -> Vec<T::Acc> {
+    const ROWS: usize = 64;
+    if columns == 0 {
+        return Vec::new();
+    }
+    sum_blocks(from.chunks(ROWS * columns), columns, |block, sums| {
+        for row in block.chunks_exact(columns) {
+            add_row(sums, row);
+        }
+    })
 }
 
 impl Arithmetic for CpuBackend {

@@ -55,6 +55,7 @@ impl CpuBackend {
     }
 }
 
+/// What the system refused.
 fn no_memory(op: &'static str, bytes: usize) -> Error {
     let message = format!("no memory for {bytes} bytes; a smaller batch or image needs less");
     Error::Device { op, device: "cpu".into(), message }

@@ -3,11 +3,11 @@
 use num_traits::{Float, One, Zero};
 
 use super::CpuBackend;
-use super::arithmetic::accumulate;
+use super::arithmetic::{accumulate, sum_blocks};
 use super::dispatch::{with_float, with_sum};
 use super::memory::{read, write};
 use super::number::{Acc, Number, Real, sum_of};
-use super::parallel::{each, map};
+use super::parallel::each;
 use super::simd::simd;
 use crate::backend::{LayerNormGrads, Norms};
 use crate::{Result, Tensor};
@@ -103,23 +103,14 @@ fn layer_norm_grad<T: Number>(
     dx: &mut [T],
 ) -> Vec<T::Acc> {
     let width = scale.len();
-    let mut total = vec![T::Acc::zero(); 2 * width];
     if dx.is_empty() {
-        return total;
+        return vec![T::Acc::zero(); 2 * width];
     }
     let block = ROWS * width;
     let inputs = x.chunks(block).zip(dy.chunks(block)).zip(statistics.chunks(2 * ROWS));
-    let partial = map(dx.chunks_mut(block).zip(inputs), |(dx, ((x, dy), statistics))| {
-        let mut sums = vec![T::Acc::zero(); 2 * width];
-        layer_norm_grad_rows(x, scale, statistics, dy, dx, &mut sums);
-        sums
-    });
-    for part in partial {
-        for (sum, value) in total.iter_mut().zip(part) {
-            *sum = *sum + value;
-        }
-    }
-    total
+    sum_blocks(dx.chunks_mut(block).zip(inputs), 2 * width, |(dx, ((x, dy), statistics)), sums| {
+        layer_norm_grad_rows(x, scale, statistics, dy, dx, sums);
+    })
 }
 
 #[inline(always)]
