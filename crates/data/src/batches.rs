@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::DataError;
-use crate::loader::{Batch, UsedBatches};
+use crate::loader::{Batch, Broken, UsedBatches};
 use crate::samples::{Image, Samples, check_label};
 use crate::transform::{SampleAddress, Scratch, Transform};
 
@@ -21,6 +21,9 @@ pub(crate) struct EpochPlan {
     pub(crate) dataset: Arc<dyn Samples>,
     pub(crate) transform: Arc<dyn Transform>,
     pub(crate) used: Arc<UsedBatches>,
+    pub(crate) broken: Arc<Broken>,
+    pub(crate) max_broken: usize,
+    pub(crate) shuffle: bool,
     pub(crate) seed: u64,
     pub(crate) batch_size: usize,
     pub(crate) order: Vec<usize>,
@@ -64,26 +67,45 @@ impl EpochPlan {
 
         let mut batch = self.used.take();
         batch.images.resize(samples.len() * pixels, 0.0);
-        batch.shape = [samples.len(), channels, height, width];
         batch.labels.clear();
         batch.shares.clear();
         batch.samples.clear();
-        batch.samples.extend_from_slice(samples);
         batch.epoch = self.epoch;
         batch.index = index;
 
-        for (&sample, out) in samples.iter().zip(batch.images.chunks_exact_mut(pixels)) {
+        for &sample in samples {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
+            let Some(sample) = self.read(sample, image)? else { continue };
             self.add_target(sample, &mut batch.labels, &mut batch.shares)?;
-            self.dataset.read(sample, image.cleared())?;
-            image.check().map_err(|reason| self.fault(sample, reason))?;
+            let out = &mut batch.images[batch.samples.len() * pixels..][..pixels];
             let address = SampleAddress { seed: self.seed, epoch: self.epoch, sample };
             let written = self.transform.apply(address, image, scratch, out);
             written.map_err(|error| self.fault(sample, error.to_string()))?;
+            batch.samples.push(sample);
         }
+        batch.images.truncate(batch.samples.len() * pixels);
+        batch.shape = [batch.samples.len(), channels, height, width];
         Ok(Some(batch))
+    }
+
+    /// Reads a sample's picture, or that of the one that comes in its place; gives which. `None` if none does.
+    fn read(&self, sample: usize, image: &mut Image) -> Result<Option<usize>, DataError> {
+        let len = self.dataset.len();
+        for index in (0..len).map(|i| (sample + i) % len) {
+            match self.dataset.read(index, image.cleared()) {
+                Ok(()) => {
+                    image.check().map_err(|reason| self.fault(index, reason))?;
+                    return Ok(Some(index));
+                }
+                Err(why) => self.broken.add(self.dataset.name(), index, &why, self.max_broken)?,
+            }
+            if !self.shuffle {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     /// Adds a sample's label and soft target to those of a batch, after every check.

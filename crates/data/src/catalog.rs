@@ -171,3 +171,10 @@ impl IdxSpec {
         [&self.train.images, &self.train.labels, &self.test.images, &self.test.labels]
     }
 }
+
+impl IdxSpec {
+    /// Channels of the images.
+    pub fn channels(&self) -> usize {
+        1
+    }
+}

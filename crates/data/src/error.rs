@@ -26,6 +26,17 @@ pub enum DataError {
     #[error("there is no folder {}", dir.display())]
     MissingFolder { dir: PathBuf },
 
+    /// A folder does not hold pictures as it should.
+    #[error("the folder {} cannot be used: {reason}", path.display())]
+    BadFolder { path: PathBuf, reason: String },
+
+    /// More pictures cannot be read than is allowed.
+    #[error(
+        "{dataset}: {} {} cannot be read, and data.max_broken allows {allowed}:\n  {}", broken.len(),
+        if broken.len() == 1 { "picture" } else { "pictures" }, broken.join("\n  ")
+    )]
+    TooManyBroken { dataset: String, allowed: usize, broken: Vec<String> },
+
     /// The gzip stream of a file is cut short or damaged.
     #[error(
         "{}: the gzip data is truncated or damaged ({source}); fetch the file again",

@@ -101,32 +101,41 @@
 //!
 //! [`load_image`] and [`decode_image`] bring a PNG or JPEG file into the form of a model's input, as the loader does.
 
+pub mod augment;
 mod batches;
+mod cache;
 mod catalog;
 mod dataset;
 mod error;
 mod fetch;
 mod files;
+mod folder;
 pub mod idx;
 mod loader;
 mod locate;
-mod order;
 mod picture;
 mod preprocessing;
 mod random;
 mod resize;
 mod samples;
+mod shards;
+mod source;
+mod subset;
 mod transform;
 
 pub use batches::Batches;
+pub use cache::{CacheSpace, Cached};
 pub use catalog::{DatasetName, FileSpec, IdxSpec, Split, SplitSpec};
 pub use dataset::Dataset;
 pub use error::{Attempt, DataError, NotFound};
 pub use fetch::FetchMethod;
+pub use folder::Folder;
 pub use loader::{Batch, Loader, LoaderConfig};
 pub use locate::Locator;
-pub use picture::{decode_image, load_image};
-pub use preprocessing::Preprocessing;
-pub use resize::Resizer;
-pub use samples::{Image, Samples};
+pub use picture::{MAX_PIXELS, decode_image, load_image};
+pub use preprocessing::{CropMode, Preprocessing};
+pub use resize::{Interpolation, Resizer};
+pub use samples::{Image, Rect, Samples};
+pub use source::{Parts, Source};
+pub use subset::Subset;
 pub use transform::{SampleAddress, Scratch, Transform};

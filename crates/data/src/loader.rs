@@ -1,12 +1,14 @@
 //! The loader: settings, checks, and the epochs it gives out. The threads are in [`crate::batches`].
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::batches::{Batches, EpochPlan};
 use crate::preprocessing::Preprocessing;
 use crate::samples::Samples;
 use crate::transform::Transform;
-use crate::{DataError, order};
+use crate::DataError;
+use crate::random::{Purpose, Stream};
 
 /// How a [`Loader`] makes batches.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +28,9 @@ pub struct LoaderConfig {
     pub prefetch: usize,
     /// Whether to leave out a last batch that is shorter than the others.
     pub drop_last: bool,
+    /// How many samples may fail to be read. One more is an error. In the place of one that fails comes, where the order
+    /// is shuffled, the next of the dataset; else nothing, and its batch is shorter, or empty.
+    pub max_broken: usize,
 }
 
 impl LoaderConfig {
@@ -39,6 +44,7 @@ impl LoaderConfig {
             workers: 1,
             prefetch: 2,
             drop_last: false,
+            max_broken: 0,
         }
     }
 }
@@ -71,6 +77,7 @@ pub struct Loader {
     transform: Arc<dyn Transform>,
     config: LoaderConfig,
     used: Arc<UsedBatches>,
+    broken: Arc<Broken>,
 }
 
 impl Loader {
@@ -115,7 +122,7 @@ impl Loader {
         // A batch that the caller holds, those that are ready, and one in each worker's hands.
         let capacity = 1 + config.prefetch + config.workers;
         let used = Arc::new(UsedBatches { capacity, batches: Mutex::default() });
-        Ok(Self { dataset, transform, config, used })
+        Ok(Self { dataset, transform, config, used, broken: Arc::default() })
     }
 
     /// The dataset.
@@ -146,11 +153,11 @@ impl Loader {
 
     /// The samples in the order in which an epoch visits them.
     pub fn order(&self, epoch: u64) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.dataset.len()).collect();
         if self.config.shuffle {
-            order::shuffled(self.dataset.len(), self.config.seed, epoch)
-        } else {
-            (0..self.dataset.len()).collect()
+            Stream::new(self.config.seed, Purpose::SampleOrder, epoch).shuffle(&mut order);
         }
+        order
     }
 
     /// The batches of an epoch from `start_batch` on: 0 for all of them, or the place where a run was interrupted.
@@ -167,6 +174,9 @@ impl Loader {
             dataset: Arc::clone(&self.dataset),
             transform: Arc::clone(&self.transform),
             used: Arc::clone(&self.used),
+            broken: Arc::clone(&self.broken),
+            max_broken: self.config.max_broken,
+            shuffle: self.config.shuffle,
             seed: self.config.seed,
             batch_size: self.config.batch_size,
             order: self.order(epoch),
@@ -175,9 +185,35 @@ impl Loader {
         Batches::start(plan, start_batch..batches, self.config.workers, self.config.prefetch)
     }
 
+    /// Why samples could not be read so far, in their order.
+    pub fn broken(&self) -> Vec<String> {
+        self.broken.lock().values().cloned().collect()
+    }
+
     /// Takes back a batch that is no longer needed. Later batches, of this epoch or another, use its memory.
     pub fn recycle(&self, batch: Batch) {
         self.used.give(batch);
+    }
+}
+
+/// The samples that could not be read, by their index, and why.
+#[derive(Default)]
+pub(crate) struct Broken(Mutex<BTreeMap<usize, String>>);
+
+impl Broken {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of one. More than are allowed is an error.
+    pub(crate) fn add(&self, dataset: &str, index: usize, why: &DataError, allowed: usize) -> Result<(), DataError> {
+        let mut broken = self.lock();
+        broken.insert(index, why.to_string());
+        if broken.len() <= allowed {
+            return Ok(());
+        }
+        let broken = broken.values().cloned().collect();
+        Err(DataError::TooManyBroken { dataset: dataset.to_owned(), allowed, broken })
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use crate::catalog::{IdxSpec, Split};
+use crate::catalog::{DatasetName, IdxSpec, Split};
 use crate::error::{Attempt, NotFound};
 use crate::fetch::FetchMethod;
 use crate::{DataError, Dataset, files};
@@ -173,4 +173,13 @@ fn not_found(spec: &IdxSpec, attempts: Vec<Attempt>) -> DataError {
         names.join(", ")
     );
     DataError::NotFound(Box::new(NotFound { dataset: spec.title.to_owned(), attempts, advice }))
+}
+
+/// The datasets whose files a folder holds. Several may have files of the same names.
+pub(crate) fn found_in(root: &Path) -> Vec<DatasetName> {
+    let here = |name: &DatasetName| {
+        let dir = folder_in(root, name.spec());
+        name.spec().files().iter().any(|file| files::holds(&dir, file))
+    };
+    DatasetName::ALL.into_iter().filter(here).collect()
 }

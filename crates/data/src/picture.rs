@@ -14,10 +14,15 @@ use crate::transform::{SampleAddress, Scratch, Transform};
 /// Reads an image file as a model's input, `[C, H, W]`, row-major.
 ///
 /// A grey picture becomes three equal channels if the model takes three, and a coloured one grey if it takes one. It
-/// is turned upright where its EXIF data say how. Transparency is ignored.
-pub fn load_image(path: &Path, preprocessing: &Preprocessing) -> Result<Vec<f32>, DataError> {
+/// is turned upright where its EXIF data say how, and what is transparent is laid on white. A picture of more than
+/// `max_pixels` is refused before it is decoded.
+pub fn load_image(
+    path: &Path,
+    preprocessing: &Preprocessing,
+    max_pixels: u64,
+) -> Result<Vec<f32>, DataError> {
     let bytes = fs::read(path).map_err(|e| DataError::io("read", path, e))?;
-    decode_image(&path.display().to_string(), &bytes, preprocessing)
+    decode_image(&path.display().to_string(), &bytes, preprocessing, max_pixels)
 }
 
 /// Does what [`load_image`] does for the contents of an image file. `name` is for error messages.
@@ -25,20 +30,25 @@ pub fn decode_image(
     name: &str,
     bytes: &[u8],
     preprocessing: &Preprocessing,
+    max_pixels: u64,
 ) -> Result<Vec<f32>, DataError> {
     preprocessing.check()?;
     let mut image = Image::default();
-    image.decode(name, bytes, preprocessing.max_pixels)?;
+    image.decode(name, bytes, max_pixels)?;
     let mut out = vec![0.0; preprocessing.output_shape().iter().product()];
     let address = SampleAddress { seed: 0, epoch: 0, sample: 0 };
     preprocessing.apply(address, &mut image, &mut Scratch::default(), &mut out)?;
     Ok(out)
 }
 
+/// The most pixels if nobody states another number: where Pillow begins to warn of a "decompression bomb".
+pub const MAX_PIXELS: u64 = 89_478_485;
+
 impl Image {
-    /// Becomes the picture, of three channels, in the contents of an image file, turned upright where its EXIF data say
-    /// how. Transparency is ignored. A picture of more than `max_pixels` is refused before it is decoded, and so is a
-    /// JPEG that is cut short. `name` is for error messages.
+    /// Becomes the picture in the contents of an image file: of one channel if that is grey, else of three; turned
+    /// upright where its EXIF data say how, and laid on white where it is transparent. Of an animation it is the first
+    /// frame. A picture of more than `max_pixels` is refused before it is decoded, and so is a JPEG that is cut short.
+    /// `name` is for error messages.
     pub fn decode(&mut self, name: &str, bytes: &[u8], max_pixels: u64) -> Result<(), DataError> {
         let failed = |source| DataError::Decode { name: name.to_owned(), source };
         let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
@@ -60,26 +70,58 @@ impl Image {
         let orientation = decoder.orientation().map_err(failed)?;
         let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
         image.apply_orientation(orientation);
-        let rgb = image.into_rgb8();
-        self.shape = [3, rgb.height() as usize, rgb.width() as usize];
+        let (height, width, color) = (image.height() as usize, image.width() as usize, image.color());
         self.pixels.clear();
-        (0..3).for_each(|c| self.pixels.extend(rgb.pixels().map(|pixel| pixel.0[c])));
+        match (color.has_color(), color.has_alpha()) {
+            (false, false) => self.pixels = image.into_luma8().into_raw(),
+            (false, true) => self.take_planes::<2>(&image.into_luma_alpha8(), 1),
+            (true, false) => self.take_planes::<3>(&image.into_rgb8(), 3),
+            (true, true) => self.take_planes::<4>(&image.into_rgba8(), 3),
+        }
+        self.shape = [if color.has_color() { 3 } else { 1 }, height, width];
         Ok(())
     }
 
-    /// Turns red, green and blue into brightness by ITU-R 601 in 16-bit fixed point, rounded as Pillow rounds it for
-    /// its mode `L`. The picture must have three channels.
+    /// What kind of picture an image file holds, such as `Png Rgba8`, by its first bytes.
+    pub fn kind(bytes: &[u8]) -> Option<String> {
+        let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?;
+        let format = reader.format()?;
+        let color = reader.into_decoder().ok()?.original_color_type();
+        Some(format!("{format:?} {color:?}"))
+    }
+
+    /// Takes the channels of pixels of `N` bytes. Where there are more of these, the last is the pixel's opacity.
+    fn take_planes<const N: usize>(&mut self, bytes: &[u8], channels: usize) {
+        let (pixels, _) = bytes.as_chunks::<N>();
+        self.pixels.reserve(pixels.len() * channels);
+        for channel in 0..channels {
+            match N > channels {
+                false => self.pixels.extend(pixels.iter().map(|pixel| pixel[channel])),
+                true => self.pixels.extend(pixels.iter().map(|pixel| {
+                    let (value, opacity) = (u32::from(pixel[channel]), u32::from(pixel[N - 1]));
+                    ((value * opacity + 255 * (255 - opacity) + 127) / 255) as u8
+                })),
+            }
+        }
+    }
+
+    /// Turns red, green and blue into brightness, as Pillow does for its mode `L`. The picture must have three channels.
     pub(crate) fn turn_grey(&mut self) {
         let plane = self.pixels.len() / 3;
         let (red, others) = self.pixels.split_at_mut(plane);
         let (green, blue) = others.split_at(plane);
         for (red, (&green, &blue)) in red.iter_mut().zip(green.iter().zip(blue)) {
-            let sum = u32::from(*red) * 19595 + u32::from(green) * 38470 + u32::from(blue) * 7471;
-            *red = ((sum + 0x8000) >> 16) as u8;
+            *red = brightness([*red, green, blue]);
         }
         self.pixels.truncate(plane);
         self.shape[0] = 1;
     }
+}
+
+/// Brightness by ITU-R 601 in 16-bit fixed point, rounded as Pillow rounds it.
+pub(crate) fn brightness([red, green, blue]: [u8; 3]) -> u8 {
+    let sum = u32::from(red) * 19595 + u32::from(green) * 38470 + u32::from(blue) * 7471;
+    ((sum + 0x8000) >> 16) as u8
 }
 
 /// Whether the marker that ends a JPEG is there. The decoder makes up what is missing, and does not say so.

@@ -1,73 +1,133 @@
-//! From a picture to a model's input: channels, size, scale. Loader and single pictures share it.
+//! From a picture to a model's input: channels, size, crop, scale. Training, evaluation and single pictures share it.
 
 use std::array;
 
+use serde::{Deserialize, Serialize};
+
 use crate::DataError;
-use crate::resize::check_size;
-use crate::samples::Image;
+use crate::resize::{Interpolation, check_size};
+use crate::samples::{Image, Rect};
 use crate::transform::{SampleAddress, Scratch, Transform};
 
-/// What a model expects of a picture, and the [`Transform`] that does it and nothing else.
+/// What a model expects of a picture, and the [`Transform`] that does it and nothing else. Its form in a file is
+/// `pretrained_cfg` in timm's `config.json`, which lies beside a model's weights.
 ///
-/// The picture is resized with Pillow's bilinear filter, its bytes are scaled to [0, 1], and of each channel the mean
-/// is subtracted before it is divided by the standard deviation: torchvision's `Resize`, `ToTensor` and `Normalize`, in
-/// that order and in `f32`.
-#[derive(Debug, Clone, PartialEq)]
+/// The picture is resized with Pillow's filter and cut, its bytes are scaled to [0, 1], and of each channel the mean is
+/// subtracted before it is divided by the standard deviation: timm's transform for evaluation, in `f32`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
-    /// The input's channels. A grey picture becomes as many equal channels, and a coloured one grey for a single
-    /// channel; else the number is that of the pictures.
-    pub channels: usize,
-    /// The input's size, (height, width).
-    pub size: (usize, usize),
+    /// `[C, H, W]`. A grey picture becomes as many equal channels, and a coloured one grey for a single channel; else
+    /// the number is that of the pictures.
+    pub input_size: [usize; 3],
+    /// The filter of the resize.
+    #[serde(default)]
+    pub interpolation: Interpolation,
+    /// The input's share of the resized picture's shorter side, over 0 and up to 1; of both sides where they are
+    /// squashed.
+    #[serde(default = "whole")]
+    pub crop_pct: f64,
+    /// What becomes of a picture of another shape than the input.
+    #[serde(default)]
+    pub crop_mode: CropMode,
     /// The mean of each channel of pictures in [0, 1], `[C]`.
-    pub mean: Vec<f32>,
+    pub mean: Vec<f64>,
     /// The standard deviation of each channel of pictures in [0, 1], `[C]`.
-    pub std: Vec<f32>,
-    /// A picture file of more pixels is not decoded: a small file can hold a picture that fills the memory.
-    pub max_pixels: u64,
+    pub std: Vec<f64>,
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+/// What becomes of a picture of another shape than the input, by timm's names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CropMode {
+    /// It is resized to the very size, and so distorted.
+    #[default]
+    Squash,
+    /// Its shorter side is resized, and the middle is cut out.
+    Center,
+}
+
+impl CropMode {
+    /// The names in files and on the command line.
+    pub const NAMES: &[&str] = &["squash", "center"];
 }
 
 impl Preprocessing {
-    /// The most pixels if nobody states another number: where Pillow begins to warn of a "decompression bomb".
-    pub const MAX_PIXELS: u64 = 89_478_485;
+    /// Inputs in [0, 1] (mean 0 and standard deviation 1) of the whole picture, resized with the bilinear filter.
+    pub fn new(channels: usize, (height, width): (usize, usize)) -> Self {
+        Self {
+            input_size: [channels, height, width],
+            interpolation: Interpolation::Bilinear,
+            crop_pct: 1.0,
+            crop_mode: CropMode::Squash,
+            mean: vec![0.0; channels],
+            std: vec![1.0; channels],
+        }
+    }
 
-    /// Inputs in [0, 1]: mean 0 and standard deviation 1.
-    pub fn new(channels: usize, size: (usize, usize)) -> Self {
-        let (mean, std) = (vec![0.0; channels], vec![1.0; channels]);
-        Self { channels, size, mean, std, max_pixels: Self::MAX_PIXELS }
+    /// The input's size (height, width).
+    pub fn size(&self) -> (usize, usize) {
+        (self.input_size[1], self.input_size[2])
     }
 
     pub(crate) fn check(&self) -> Result<(), DataError> {
-        check_size("image size", self.size)?;
-        let Self { channels, mean, std, .. } = self;
-        let each = |values: &[f32], least: f32| {
-            values.len() == *channels && values.iter().all(|v| (least..=f32::MAX).contains(v))
+        check_size("image size", self.size())?;
+        let Self { input_size: [channels, ..], crop_pct, mean, std, .. } = self;
+        let each = |values: &[f64], least: f32| {
+            let values = values.iter().map(|&value| value as f32);
+            values.len() == *channels && values.into_iter().all(|v| (least..=f32::MAX).contains(&v))
         };
-        if *channels > 0 && each(mean, f32::MIN) && each(std, f32::MIN_POSITIVE) {
+        let crop = *crop_pct > 0.0 && *crop_pct <= 1.0;
+        if *channels > 0 && crop && each(mean, f32::MIN) && each(std, f32::MIN_POSITIVE) {
             return Ok(());
         }
         let reason = format!(
-            "channels {channels}, mean {mean:?}, std {std:?}: at least one channel, for each a \
-             finite mean and a finite std above 0"
+            "channels {channels}, crop_pct {crop_pct}, mean {mean:?}, std {std:?}: at least one channel, a crop over 0 \
+             and up to 1, for each channel a finite mean and a finite std above 0"
         );
         Err(DataError::BadSetting { setting: "preprocessing", reason })
     }
-}
 
-impl Transform for Preprocessing {
-    fn output_shape(&self) -> [usize; 3] {
-        [self.channels, self.size.0, self.size.1]
+    /// The size that a picture is resized to, and the part of it that is kept.
+    fn resized(&self, (height, width): (usize, usize)) -> ((usize, usize), Rect) {
+        let (to_height, to_width) = self.size();
+        let scaled = |side: usize| (side as f64 / self.crop_pct) as usize;
+        let (tall, wide) = (scaled(to_height), scaled(to_width));
+        let size = match self.crop_mode {
+            CropMode::Squash => (tall, wide),
+            // The whole side of torchvision's `Resize`, rounded down; that of timm's `ResizeKeepRatio` to the nearest.
+            CropMode::Center if tall == wide && height <= width => (tall, tall * width / height),
+            CropMode::Center if tall == wide => (tall * height / width, tall),
+            CropMode::Center => {
+                let (y, x) = (height as f64 / tall as f64, width as f64 / wide as f64);
+                let side = |side: usize| (side as f64 / y.min(x)).round_ties_even() as usize;
+                (side(height), side(width))
+            }
+        };
+        // Python's `round`, which torchvision's `CenterCrop` uses.
+        let middle = |spare: usize| (spare as f64 / 2.0).round_ties_even() as usize;
+        let (top, left) = (middle(size.0 - to_height), middle(size.1 - to_width));
+        (size, Rect { top, left, height: to_height, width: to_width })
     }
 
-    fn apply(
-        &self,
-        _: SampleAddress,
-        image: &mut Image,
-        scratch: &mut Scratch,
-        out: &mut [f32],
-    ) -> Result<(), DataError> {
-        self.check()?;
-        match (image.shape[0], self.channels) {
+    /// Gives a picture the input's size.
+    pub(crate) fn resize(&self, image: &mut Image, scratch: &mut Scratch) -> Result<(), DataError> {
+        let [_, height, width] = image.shape;
+        let (to, part) = self.resized((height, width));
+        scratch.resize(image, Rect::whole((height, width)), to, part, self.interpolation)
+    }
+
+    /// The mean of each channel in bytes: what fills the gaps that a turn leaves.
+    pub(crate) fn mean_bytes(&self) -> Vec<u8> {
+        self.mean.iter().map(|mean| (mean * 255.0).round_ties_even() as u8).collect()
+    }
+
+    /// Gives a picture the number of channels that the input has, or one of them for all that are equal.
+    pub(crate) fn match_channels(&self, image: &mut Image) -> Result<(), DataError> {
+        match (image.shape[0], self.input_size[0]) {
             (1, _) => {}
             (from, to) if from == to => {}
             (3, 1) => image.turn_grey(),
@@ -79,21 +139,42 @@ impl Transform for Preprocessing {
                 return Err(DataError::BadSetting { setting: "channels", reason });
             }
         }
-        let [_, height, width] = image.shape;
-        let mut sources = image.pixels.chunks_exact(height * width);
-        let mut plane: &[u8] = &[];
+        Ok(())
+    }
+
+    /// Writes a picture of the input's size as the model takes it.
+    pub(crate) fn normalise(&self, image: &Image, out: &mut [f32]) {
+        let plane = image.shape[1] * image.shape[2];
+        // A grey picture's one plane serves all channels.
+        let planes = image.pixels.chunks_exact(plane).cycle();
         let statistics = self.mean.iter().zip(&self.std);
-        for (out, (&mean, &std)) in out.chunks_exact_mut(self.size.0 * self.size.1).zip(statistics)
+        for ((out, plane), (&mean, &std)) in out.chunks_exact_mut(plane).zip(planes).zip(statistics)
         {
-            // A grey picture's one plane serves all channels.
-            if let Some(source) = sources.next() {
-                plane = scratch.resize(source, (height, width), self.size)?;
-            }
+            let (mean, std) = (mean as f32, std as f32);
             let values: [f32; 256] = array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std);
             for (value, &byte) in out.iter_mut().zip(plane) {
                 *value = values[usize::from(byte)];
             }
         }
+    }
+}
+
+impl Transform for Preprocessing {
+    fn output_shape(&self) -> [usize; 3] {
+        self.input_size
+    }
+
+    fn apply(
+        &self,
+        _: SampleAddress,
+        image: &mut Image,
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) -> Result<(), DataError> {
+        self.check()?;
+        self.match_channels(image)?;
+        self.resize(image, scratch)?;
+        self.normalise(image, out);
         Ok(())
     }
 }

@@ -11,6 +11,10 @@ pub(crate) enum Purpose {
     SampleOrder = 1,
     /// The pixels of a synthetic dataset; the index is the sample.
     SyntheticImage = 2,
+    /// Which samples of a class are held out; the index is the class.
+    Holdout = 3,
+    /// What happens to a picture at random; the index is the sample and the epoch.
+    Augmentation = 4,
 }
 
 /// The numbers at one address (seed, purpose, index), read one after another.
@@ -44,6 +48,35 @@ impl Stream {
 
     fn next_u64(&mut self) -> u64 {
         u64::from(self.next_u32()) | u64::from(self.next_u32()) << 32
+    }
+
+    /// A number from 0 to below 1, with 53 random bits.
+    pub(crate) fn uniform(&mut self) -> f64 {
+        (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// A number between two.
+    pub(crate) fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * self.uniform()
+    }
+
+    /// Whether something happens that does so with this probability.
+    pub(crate) fn happens(&mut self, probability: f64) -> bool {
+        self.uniform() < probability
+    }
+
+    /// A number from the standard normal distribution (Box and Muller 1958).
+    pub(crate) fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+
+    /// Brings elements into an order that is as likely as any other (Fisher and Yates).
+    pub(crate) fn shuffle<T>(&mut self, elements: &mut [T]) {
+        for last in (1..elements.len()).rev() {
+            let pick = self.below(last as u64 + 1) as usize;
+            elements.swap(last, pick);
+        }
     }
 
     /// A number below `bound`, each equally likely: Lemire's multiply and reject. `bound` must not be 0.

@@ -1,22 +1,69 @@
-//! Bilinear resize with antialiasing that gives the bytes that Pillow gives, and so torchvision's `Resize` on PIL
-//! images. One plane of bytes in, one out; colour, scaling to floats and files are elsewhere.
+//! Resize with antialiasing that gives the bytes that Pillow gives, and so torchvision's `Resize` on PIL images. One
+//! plane of bytes in, one out, or a part of either; colour, scaling to floats and files are elsewhere.
 //!
-//! The filter is a triangle whose width grows with the factor of a reduction. Both passes (first along the rows, then
-//! along the columns) work in fixed point with 22 fractional bits and round to a byte in between, as Pillow does.
-//! Pillow 13 takes the columns first where the height shrinks far more than the width; there the two may differ by one
-//! grey level.
+//! The width of a filter grows with the factor of a reduction. Both passes work in fixed point with 22 fractional bits
+//! and round to a byte in between. The columns come first where the height shrinks far more than the width, as in Pillow
+//! from version 13 on; those before it may differ there by a grey level or two.
+
+use std::f64::consts::PI;
+
+use serde::{Deserialize, Serialize};
 
 use crate::DataError;
+use crate::samples::Rect;
 
 const PRECISION_BITS: u32 = 22;
 const MAX_SIDE: usize = 65_535;
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
+
+/// How pixels are weighed in a resize: Pillow's filters of the same name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interpolation {
+    /// A triangle over 2 pixels.
+    #[default]
+    Bilinear,
+    /// The cubic of Keys 1981 with a = -1/2, over 4 pixels.
+    Bicubic,
+    /// A sinc, windowed by a wider one, over 6 pixels.
+    Lanczos,
+}
+
+impl Interpolation {
+    /// The names in files and on the command line.
+    pub const NAMES: &[&str] = &["bilinear", "bicubic", "lanczos"];
+
+    /// How far the filter reaches, in pixels.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bilinear => 1.0,
+            Self::Bicubic => 2.0,
+            Self::Lanczos => 3.0,
+        }
+    }
+
+    /// The filter's value `x` pixels from its centre.
+    pub(crate) fn weight(self, x: f64) -> f64 {
+        const A: f64 = -0.5;
+        let sinc = |x: f64| if x == 0.0 { 1.0 } else { (x * PI).sin() / (x * PI) };
+        let x = x.abs();
+        match self {
+            Self::Bilinear if x < 1.0 => 1.0 - x,
+            Self::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+            Self::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+            Self::Lanczos if x < 3.0 => sinc(x) * sinc(x / 3.0),
+            _ => 0.0,
+        }
+    }
+}
 
 /// A resize from one size to another, its filter weights computed once.
 #[derive(Debug, Clone)]
 pub struct Resizer {
     from: (usize, usize),
     to: (usize, usize),
+    part: Rect,
+    interpolation: Interpolation,
     rows: Option<Axis>,
     columns: Option<Axis>,
 }
@@ -37,49 +84,84 @@ struct Taps {
 
 impl Resizer {
     /// Prepares a resize between two sizes (height, width). A side has 1 to 65,535 pixels.
-    pub fn new(from: (usize, usize), to: (usize, usize)) -> Result<Self, DataError> {
+    pub fn new(
+        from: (usize, usize),
+        to: (usize, usize),
+        interpolation: Interpolation,
+    ) -> Result<Self, DataError> {
+        Self::of_part(from, to, Rect::whole(to), interpolation)
+    }
+
+    /// Prepares a resize of which only a part of the result is made, to the same bytes.
+    pub fn of_part(
+        from: (usize, usize),
+        to: (usize, usize),
+        part: Rect,
+        interpolation: Interpolation,
+    ) -> Result<Self, DataError> {
         check_size("source image size", from)?;
         check_size("image size", to)?;
-        Ok(Self {
-            from,
-            to,
-            rows: (from.0 != to.0).then(|| Axis::new(from.0, to.0)),
-            columns: (from.1 != to.1).then(|| Axis::new(from.1, to.1)),
-        })
+        part.check(to)?;
+        let axis = |from, to, first, length| {
+            (from != to || length != to).then(|| Axis::new(from, to, first, length, interpolation))
+        };
+        let rows = axis(from.0, to.0, part.top, part.height);
+        let columns = axis(from.1, to.1, part.left, part.width);
+        Ok(Self { from, to, part, interpolation, rows, columns })
     }
 
-    /// The size (height, width) that [`resize`](Self::resize) takes.
-    pub fn from(&self) -> (usize, usize) {
-        self.from
+    /// Whether [`of_part`](Self::of_part) of this would be the same.
+    pub(crate) fn is(
+        &self,
+        from: (usize, usize),
+        to: (usize, usize),
+        part: Rect,
+        interpolation: Interpolation,
+    ) -> bool {
+        (self.from, self.to, self.part, self.interpolation) == (from, to, part, interpolation)
     }
 
-    /// The size (height, width) that [`resize`](Self::resize) gives.
-    pub fn to(&self) -> (usize, usize) {
-        self.to
-    }
-
-    /// Resizes one row-major plane. `scratch` is working memory: pass the same one again to allocate nothing.
+    /// Resizes one plane, whose rows begin `stride` bytes apart. `scratch` is working memory: pass the same one again to
+    /// allocate nothing.
     ///
     /// # Panics
-    /// If `source` or `target` has not as many bytes as the sizes say.
-    pub fn resize(&self, source: &[u8], target: &mut [u8], scratch: &mut Vec<u8>) {
-        assert_eq!(
-            source.len(),
-            self.from.0 * self.from.1,
-            "source of a resize from {:?}",
-            self.from
+    /// If `source` has fewer bytes than its size and stride say, or `target` not as many as the part that is made.
+    pub fn resize(&self, source: &[u8], stride: usize, target: &mut [u8], scratch: &mut Vec<u8>) {
+        let (height, width) = self.from;
+        let out = self.part.width;
+        assert!(
+            stride >= width && source.len() >= (height - 1) * stride + width,
+            "source of a resize from {height} x {width}, {stride} bytes a row"
         );
-        assert_eq!(target.len(), self.to.0 * self.to.1, "target of a resize to {:?}", self.to);
+        assert_eq!(target.len(), self.part.height * out, "target of a resize");
         match (&self.columns, &self.rows) {
-            (None, None) => target.copy_from_slice(source),
-            (Some(columns), None) => columns.along_rows(source, self.from.1, target, self.to.1),
-            (None, Some(rows)) => rows.across_rows(source, target, self.to.1),
+            (None, None) => {
+                for (row, out) in source.chunks(stride).zip(target.chunks_exact_mut(width)) {
+                    out.copy_from_slice(&row[..width]);
+                }
+            }
+            (Some(columns), None) => columns.along_rows(source, stride, 0, target, out),
+            (None, Some(rows)) => rows.across_rows(source, stride, 0, target, out),
+            // What no part of the result is made from is left out of the first pass.
+            (Some(columns), Some(rows)) if self.columns_first() => {
+                let (first, end) = columns.reach();
+                scratch.resize(self.part.height * (end - first), 0);
+                rows.across_rows(&source[first..], stride, 0, scratch, end - first);
+                columns.along_rows(scratch, end - first, first, target, out);
+            }
             (Some(columns), Some(rows)) => {
-                scratch.resize(self.from.0 * self.to.1, 0);
-                columns.along_rows(source, self.from.1, scratch, self.to.1);
-                rows.across_rows(scratch, target, self.to.1);
+                let (first, end) = rows.reach();
+                scratch.resize((end - first) * out, 0);
+                columns.along_rows(&source[first * stride..], stride, 0, scratch, out);
+                rows.across_rows(scratch, out, first, target, out);
             }
         }
+    }
+
+    fn columns_first(&self) -> bool {
+        let less = |from: usize, to: usize| from as i64 - to as i64;
+        let (height, width) = (less(self.from.0, self.to.0), less(self.from.1, self.to.1));
+        height > 0 && height > 2 * width
     }
 }
 
@@ -94,55 +176,74 @@ pub(crate) fn check_size(setting: &'static str, size: (usize, usize)) -> Result<
 }
 
 impl Axis {
-    /// Pillow's `precompute_coeffs` for the bilinear filter, with the weights in fixed point.
-    fn new(from: usize, to: usize) -> Self {
+    /// Pillow's `precompute_coeffs` for so many output positions from `skip` on, with the weights in fixed point.
+    fn new(from: usize, to: usize, skip: usize, length: usize, filter: Interpolation) -> Self {
         let scale = from as f64 / to as f64;
-        let support = scale.max(1.0);
-        let mut axis = Self { taps: Vec::with_capacity(to), weights: Vec::new() };
+        let stretch = scale.max(1.0);
+        let support = filter.support() * stretch;
+        let mut axis = Self { taps: Vec::with_capacity(length), weights: Vec::new() };
         let mut exact = Vec::new();
-        for position in 0..to {
+        for position in skip..skip + length {
             let center = (position as f64 + 0.5) * scale;
             let first = (center - support + 0.5).max(0.0) as usize;
             let last = ((center + support + 0.5) as usize).min(from);
             exact.clear();
-            exact.extend((first..last).map(|i| {
-                // Multiplying by the reciprocal, not dividing, rounds as Pillow does.
-                let distance = (i as f64 - center + 0.5) * (1.0 / support);
-                (1.0 - distance.abs()).max(0.0)
-            }));
+            // Multiplying by the reciprocal, not dividing, rounds as Pillow does.
+            let weight = |i| filter.weight((i as f64 - center + 0.5) * (1.0 / stretch));
+            exact.extend((first..last).map(weight));
             let total: f64 = exact.iter().sum();
             let start = axis.weights.len();
             let one = f64::from(1u32 << PRECISION_BITS);
-            axis.weights.extend(exact.iter().map(|w| (0.5 + w / total * one) as i32));
+            axis.weights.extend(exact.iter().map(|w| (w / total * one).round() as i32));
             axis.taps.push(Taps { first, start, end: axis.weights.len() });
         }
         axis
     }
 
-    /// Filters each row, changing its width.
-    fn along_rows(&self, source: &[u8], from: usize, target: &mut [u8], to: usize) {
-        for (row, out) in source.chunks_exact(from).zip(target.chunks_exact_mut(to)) {
+    /// The input positions that are read: the first, and the one after the last.
+    fn reach(&self) -> (usize, usize) {
+        let ends = self.taps.iter().map(|taps| taps.first + taps.end - taps.start);
+        (self.taps.first().map_or(0, |taps| taps.first), ends.max().unwrap_or(0))
+    }
+
+    /// Filters each row, changing its width. Rows of `source` begin with column `skipped`.
+    fn along_rows(
+        &self,
+        source: &[u8],
+        stride: usize,
+        skipped: usize,
+        target: &mut [u8],
+        to: usize,
+    ) {
+        for (row, out) in source.chunks(stride).zip(target.chunks_exact_mut(to)) {
             for (pixel, taps) in out.iter_mut().zip(&self.taps) {
                 let weights = &self.weights[taps.start..taps.end];
                 let sum: i32 =
-                    row[taps.first..].iter().zip(weights).map(|(&p, &w)| i32::from(p) * w).sum();
+                    row[taps.first - skipped..].iter().zip(weights).map(|(&p, &w)| i32::from(p) * w).sum();
                 *pixel = round(sum + HALF);
             }
         }
     }
 
-    /// Filters each column, changing the number of rows.
-    fn across_rows(&self, source: &[u8], target: &mut [u8], width: usize) {
+    /// Filters each column, changing the number of rows. `source` begins with row `skipped`.
+    fn across_rows(
+        &self,
+        source: &[u8],
+        stride: usize,
+        skipped: usize,
+        target: &mut [u8],
+        width: usize,
+    ) {
         // A block of sums stays in registers, so the compiler turns the inner loops into vector code.
         const BLOCK: usize = 16;
         for (out, taps) in target.chunks_exact_mut(width).zip(&self.taps) {
             let weights = &self.weights[taps.start..taps.end];
-            let rows = &source[taps.first * width..];
+            let rows = &source[(taps.first - skipped) * stride..];
             let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
             let tail = blocks.len() * BLOCK;
             for (i, block) in blocks.iter_mut().enumerate() {
                 let mut sums = [HALF; BLOCK];
-                for (row, &weight) in rows.chunks_exact(width).zip(weights) {
+                for (row, &weight) in rows.chunks(stride).zip(weights) {
                     let pixels = &row[i * BLOCK..(i + 1) * BLOCK];
                     for (sum, &pixel) in sums.iter_mut().zip(pixels) {
                         *sum += i32::from(pixel) * weight;
@@ -151,14 +252,14 @@ impl Axis {
                 *block = sums.map(round);
             }
             for (x, pixel) in rest.iter_mut().enumerate() {
-                let column = rows.chunks_exact(width).map(|row| i32::from(row[tail + x]));
+                let column = rows.chunks(stride).map(|row| i32::from(row[tail + x]));
                 *pixel = round(HALF + column.zip(weights).map(|(p, &w)| p * w).sum::<i32>());
             }
         }
     }
 }
 
-/// From fixed point to a byte. Weights are positive and sum to 1, so only a rounding error can exceed 255.
+/// From fixed point to a byte. Some weights of the wider filters are negative.
 fn round(sum: i32) -> u8 {
-    (sum >> PRECISION_BITS).min(255) as u8
+    (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }

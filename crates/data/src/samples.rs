@@ -32,6 +32,11 @@ pub trait Samples: Send + Sync {
     /// [`DataError::Sample`] is the error for what has no error of its own.
     fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError>;
 
+    /// The name and the contents of the file that a sample's picture is, where it is one.
+    fn file(&self, _index: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+        Ok(None)
+    }
+
     /// Writes the soft target of a sample, if it has one: the shares of all classes, `[K]`, none negative, which add up
     /// to one. `shares` comes with zeros. Gives whether it was written: for all samples, or for none.
     ///
@@ -44,7 +49,7 @@ pub trait Samples: Send + Sync {
     ///
     /// It covers the name, the class names, the number of samples and all labels. It also covers shape, pixels and soft
     /// target of up to 32 samples: the first, the last, and others evenly spread between.
-    fn fingerprint(&self) -> Result<String, DataError> {
+    fn fingerprint(&self) -> String {
         let (samples, classes) = (self.len(), self.class_names().len());
         let mut sum = Md5::new();
         for text in self.class_names().iter().map(String::as_str).chain([self.name()]) {
@@ -57,7 +62,10 @@ pub trait Samples: Send + Sync {
         let looked_at = samples.min(32);
         let (mut image, mut shares) = (Image::default(), vec![0.0; classes]);
         for index in (0..looked_at).map(|i| i * (samples - 1) / (looked_at - 1).max(1)) {
-            self.read(index, image.cleared())?;
+            // One that cannot be read is the loader's business; here it counts as empty.
+            if self.read(index, image.cleared()).is_err() {
+                image.cleared();
+            }
             sum.update(image.shape.map(|side| (side as u64).to_le_bytes()).as_flattened());
             sum.update(&image.pixels);
             shares.fill(0.0);
@@ -65,7 +73,7 @@ pub trait Samples: Send + Sync {
                 shares.iter().for_each(|share| sum.update(share.to_le_bytes()));
             }
         }
-        Ok(files::hex(&sum.finalize()))
+        files::hex(&sum.finalize())
     }
 }
 
@@ -86,6 +94,14 @@ impl Image {
         self
     }
 
+    /// A number that only the same picture has: the MD5 of its shape and pixels.
+    pub fn md5(&self) -> [u8; 16] {
+        let mut sum = Md5::new();
+        sum.update(self.shape.map(|side| (side as u64).to_le_bytes()).as_flattened());
+        sum.update(&self.pixels);
+        sum.finalize().into()
+    }
+
     /// Says what is wrong if there is no pixel, or the pixels do not fit the shape.
     pub(crate) fn check(&self) -> Result<(), String> {
         let (shape, bytes) = (self.shape, self.pixels.len());
@@ -94,10 +110,48 @@ impl Image {
     }
 }
 
+/// A part of a picture, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rect {
+    /// Rows above it.
+    pub top: usize,
+    /// Columns on its left.
+    pub left: usize,
+    /// Its rows.
+    pub height: usize,
+    /// Its columns.
+    pub width: usize,
+}
+
+impl Rect {
+    /// All of a picture of this size (height, width).
+    pub fn whole((height, width): (usize, usize)) -> Self {
+        Self { top: 0, left: 0, height, width }
+    }
+
+    /// Refuses a part that is empty, or reaches out of a picture of this size (height, width).
+    pub(crate) fn check(self, size: (usize, usize)) -> Result<(), DataError> {
+        let within = |start: usize, length: usize, side: usize| {
+            length > 0 && start.checked_add(length).is_some_and(|end| end <= side)
+        };
+        if within(self.top, self.height, size.0) && within(self.left, self.width, size.1) {
+            return Ok(());
+        }
+        let reason = format!("{self:?} is no part of a picture of {} x {}", size.0, size.1);
+        Err(DataError::BadSetting { setting: "part", reason })
+    }
+}
+
 /// The bytes of a picture of shape `[C, H, W]`, if it has any and they can be counted.
 pub(crate) fn pixels(shape: [usize; 3]) -> Option<usize> {
     let bytes = shape.iter().try_fold(1usize, |bytes, &side| bytes.checked_mul(side))?;
     (bytes > 0).then_some(bytes)
+}
+
+/// Refuses samples of which one's label is not the number of a class.
+pub(crate) fn check_labels(samples: &dyn Samples) -> Result<(), DataError> {
+    let classes = samples.class_names().len();
+    (0..samples.len()).try_for_each(|i| check_label(samples.name(), classes, i, samples.label(i)))
 }
 
 /// The label of a sample as the number of a class, or the error that says that it is none.

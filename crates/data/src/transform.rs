@@ -1,9 +1,9 @@
 //! What happens to a picture between the dataset and the batch. That of a model without augmentation is in
-//! [`crate::preprocessing`].
+//! [`crate::preprocessing`], the random ones are in [`crate::augment`].
 
 use crate::DataError;
-use crate::resize::Resizer;
-use crate::samples::Image;
+use crate::resize::{Interpolation, Resizer};
+use crate::samples::{Image, Rect};
 
 /// Which visit to which sample this is. A random transform takes its random numbers from here and from nowhere else, so
 /// that a batch does not depend on who makes it, or when.
@@ -41,33 +41,47 @@ pub trait Transform: Send + Sync {
 pub struct Scratch {
     resizers: Vec<Resizer>,
     between: Vec<u8>,
-    plane: Vec<u8>,
+    /// Where an operation puts its result, to change places with its picture.
+    pub(crate) other: Vec<u8>,
 }
 
 impl Scratch {
     /// How many resizes stay prepared.
     const RESIZERS: usize = 8;
 
-    /// A row-major plane of size `from` (height, width), resized to size `to` with Pillow's bilinear filter.
-    ///
-    /// # Panics
-    /// If `source` has not as many bytes as `from` says.
+    /// Cuts `from` out of a picture, resizes it to the size `to` (height, width), and keeps `part` of the result.
     pub fn resize(
         &mut self,
-        source: &[u8],
-        from: (usize, usize),
+        image: &mut Image,
+        from: Rect,
         to: (usize, usize),
-    ) -> Result<&[u8], DataError> {
-        let prepared = self.resizers.iter().position(|r| (r.from(), r.to()) == (from, to));
+        part: Rect,
+        interpolation: Interpolation,
+    ) -> Result<(), DataError> {
+        let [channels, height, width] = image.shape;
+        from.check((height, width))?;
+        let size = (from.height, from.width);
+        let prepared = self.resizers.iter().position(|r| r.is(size, to, part, interpolation));
         let resizer = match prepared {
             Some(place) => self.resizers.remove(place),
-            None => Resizer::new(from, to)?,
+            None => Resizer::of_part(size, to, part, interpolation)?,
         };
-        self.plane.resize(to.0 * to.1, 0);
-        resizer.resize(source, &mut self.plane, &mut self.between);
+        self.other.resize(channels * part.height * part.width, 0);
+        let planes = image.pixels.chunks_exact(height * width);
+        for (plane, out) in planes.zip(self.other.chunks_exact_mut(part.height * part.width)) {
+            let source = &plane[from.top * width + from.left..];
+            resizer.resize(source, width, out, &mut self.between);
+        }
+        self.exchange(image, (part.height, part.width));
         // The one used last comes first, the one that was not used for longest is dropped.
         self.resizers.insert(0, resizer);
         self.resizers.truncate(Self::RESIZERS);
-        Ok(&self.plane)
+        Ok(())
+    }
+
+    /// Makes a picture of what an operation left in `other`.
+    pub(crate) fn exchange(&mut self, image: &mut Image, (height, width): (usize, usize)) {
+        std::mem::swap(&mut image.pixels, &mut self.other);
+        image.shape = [image.shape[0], height, width];
     }
 }

@@ -64,6 +64,8 @@ pub enum Kind {
     Number(Range),
     /// One number for all channels of an image, or a list with one for each.
     Channels(Range),
+    /// Two numbers, the first no more than the second.
+    Pair(Range),
     /// `true` or `false`.
     Bool,
     /// One of these names.
@@ -72,6 +74,10 @@ pub enum Kind {
     Name(fn() -> Vec<&'static str>),
     /// A text that the function accepts, described in words.
     Text(&'static str, fn(&str) -> bool),
+    /// Different texts, one at the least.
+    Texts,
+    /// The path of a file or folder.
+    Path,
     /// One length in pixels, or `[height, width]`, each from 1 to this.
     Size(i64),
 }
@@ -127,10 +133,13 @@ impl Kind {
             Self::Integer(low, high) => format!("a whole number from {low} to {high}"),
             Self::Number(range) => range.words(),
             Self::Channels(range) => format!("{}, or a list of such, one a channel", range.words()),
+            Self::Pair(range) => format!("[low, high], each {}", range.words()),
             Self::Bool => "true or false".into(),
             Self::Choice(names) => one_of(names),
             Self::Name(names) => one_of(&names()),
             Self::Text(words, _) => words.into(),
+            Self::Texts => "a list of different names, such as [\"cat\", \"dog\"]".into(),
+            Self::Path => "a path".into(),
             Self::Size(high) => {
                 format!("a whole number from 1 to {high}, or a pair [height, width] of such")
             }
@@ -152,10 +161,21 @@ impl Kind {
                 let numbers: Option<Vec<Value>> = list.iter().map(|v| range.accept(v)).collect();
                 return numbers.filter(|numbers| !numbers.is_empty()).map(Value::Array);
             }
+            Self::Pair(range) => {
+                let pair: Vec<Value> = value.as_array()?.iter().map(|v| range.accept(v)).collect::<Option<_>>()?;
+                let rising = pair.len() == 2 && pair[0].as_float() <= pair[1].as_float();
+                return rising.then_some(Value::Array(pair));
+            }
             Self::Bool => value.is_bool(),
             Self::Choice(names) => named(&|name| names.contains(&name)),
             Self::Name(names) => named(&|name| names().contains(&name)),
             Self::Text(_, accepts) => named(&accepts),
+            Self::Texts => {
+                let list = value.as_array()?;
+                let new = |(i, text): (usize, &Value)| text.is_str() && !list[..i].contains(text);
+                !list.is_empty() && list.iter().enumerate().all(new)
+            }
+            Self::Path => named(&|path| !path.is_empty()),
             Self::Size(high) => match value {
                 Value::Array(pair) => {
                     pair.len() == 2 && pair.iter().all(|side| whole(side, 1, high))
@@ -168,7 +188,7 @@ impl Kind {
 
     /// Whether the value is a text, which a command line gives without quotes.
     pub fn is_text(self) -> bool {
-        matches!(self, Self::Choice(_) | Self::Name(_) | Self::Text(..))
+        matches!(self, Self::Choice(_) | Self::Name(_) | Self::Text(..) | Self::Path)
     }
 }
 

@@ -82,7 +82,7 @@ fn train(folder: &Path, epochs: u64) -> Result<Outcome, TrainError> {
     let model = Box::new(mixer(&mut builder.scope(""), 32)?);
     let parameters = builder.build(DType::F32, &Device::cpu())?;
     let stripes = |count| Arc::new(Stripes(count, ["across", "down", "both"].map(String::from)));
-    let data = Datasets { train: stripes(600), val: stripes(150) };
+    let data = Datasets::new(stripes(600), stripes(150));
     let parts = Parts { model, parameters, data, objective: Box::new(Brier) };
     let start = if folder.join(CONFIG).exists() { Trainer::resume } else { Trainer::create };
     start(parts, &training, folder)?.run(&mut Progress::stderr(), &AtomicBool::new(false))

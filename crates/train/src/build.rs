@@ -1,9 +1,11 @@
 //! From a recipe to the parts of a run: model, optimizer, schedule, data. No loop lives here.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use vitrine_data::{Loader, LoaderConfig, Locator, Preprocessing, Samples, Split};
+use vitrine_data::augment::{Augmentation, RandomCrop};
+use vitrine_data::{Loader, LoaderConfig, Locator, Parts as DataParts, Preprocessing, Samples, Subset};
 use vitrine_nn::schedule::Schedule;
 use vitrine_nn::settings::SettingError;
 use vitrine_nn::{AdamW, InputSpec, Model, Optimizer, ParameterBuilder, Parameters, Sgd};
@@ -12,29 +14,79 @@ use vitrine_tensor::{DType, Device};
 use crate::checkpoint;
 use crate::error::{Result, TrainError};
 use crate::objective::Objective;
-use crate::recipe::{self, DataRecipe, OptimizerKind, Precision, Recipe, ScheduleKind, Training};
+use crate::recipe::{
+    self, CropKind, DataRecipe, OptimizerKind, Precision, Recipe, ScheduleKind, Training,
+};
 
-/// The training and the validation images.
+/// The images of a run.
 #[derive(Clone)]
 pub struct Datasets {
     /// For the weights.
     pub train: Arc<dyn Samples>,
-    /// For the figures.
+    /// For the figures of each epoch, and for the choice of the best.
     pub val: Arc<dyn Samples>,
+    /// For the last judgement, after the last epoch. Without it, there is none.
+    pub test: Option<Arc<dyn Samples>>,
+    /// Which images those of `val` are, for a reader of the report.
+    pub about_val: &'static str,
 }
 
+/// The share of a data set without a part for validation that is held out for it, if nobody states another.
+const HOLDOUT: f64 = 0.2;
+
 impl Datasets {
-    /// Finds or fetches the recipe's data set; `folder` is the one named by the user. `notice` is told what is being
-    /// fetched.
+    /// Images of your own. What chooses the best epoch is also what judges it.
+    pub fn new(train: Arc<dyn Samples>, val: Arc<dyn Samples>) -> Self {
+        Self { train, val, test: None, about_val: "the validation part" }
+    }
+
+    /// Finds or fetches the recipe's data set, and writes to the recipe how much is held out of it. `notice` is told
+    /// what is being fetched, and what is passed over.
     pub fn load(
-        data: &DataRecipe,
-        folder: Option<PathBuf>,
-        notice: impl Fn(&str) + Send + Sync + 'static,
+        training: &mut Training,
+        notice: impl Fn(&str) + Clone + Send + Sync + 'static,
     ) -> Result<Self> {
-        let locator = Locator::from_env(folder).on_notice(notice);
+        let data = &mut training.data;
+        let locator = Locator::from_env(data.dir.as_ref().map(Into::into)).on_notice(notice.clone());
+        let space = Arc::new(AtomicU64::new(data.cache << 20));
+        let parts = data.source()?.open(&locator, data.max_pixels, &space)?;
+        if parts.passed_over > 0 {
+            notice(&format!("{} files that are no pictures are passed over", parts.passed_over));
+        }
+        let chosen = |samples| match &data.classes {
+            Some(classes) => Subset::classes(samples, classes),
+            None => Ok(samples),
+        };
+        let DataParts { train, val, test, .. } = parts;
+        let train = chosen(train)?;
+        let (val, test) = (val.map(chosen).transpose()?, test.map(chosen).transpose()?);
+        let whole = val.is_some() || test.is_some();
+        let holdout = *data.holdout.get_or_insert(if whole { 0.0 } else { HOLDOUT });
+        let (train, val, test, about_val) = match (holdout > 0.0, val, test) {
+            (true, Some(_), _) => {
+                let reason = "the data set has a part for validation already; leave it at 0".to_owned();
+                return Err(SettingError::conflict("data.holdout", holdout, reason).into());
+            }
+            (true, None, test) => {
+                let [train, val] = Subset::holdout(&train, holdout, training.run.seed)?;
+                (train, val, test, "held out of the training part")
+            }
+            (false, Some(val), test) => (train, val, test, "the validation part"),
+            (false, None, Some(test)) => (train, test, None, "the test part"),
+            (false, None, None) => {
+                let reason = "the data set has no other part to judge by; hold out a share, such as 0.2".to_owned();
+                return Err(SettingError::conflict("data.holdout", holdout, reason).into());
+            }
+        };
+        let limited = |samples, limit| match limit {
+            0 => samples,
+            limit => Subset::limit(samples, limit),
+        };
         Ok(Self {
-            train: dataset(data, Split::Train, &locator)?,
-            val: dataset(data, Split::Test, &locator)?,
+            train: limited(train, data.limit_train),
+            val: limited(val, data.limit_val),
+            test: test.map(|test| limited(test, data.limit_val)),
+            about_val,
         })
     }
 }
@@ -52,38 +104,58 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The recipe's, on these images.
-    pub fn of(recipe: &Recipe, data: Datasets) -> Result<Self> {
+    /// The recipe's, on these images. `notice` is told what is left out of the initial weights.
+    pub fn of(recipe: &Recipe, data: Datasets, notice: impl Fn(&str)) -> Result<Self> {
         let (model, parameters) = model(recipe)?;
+        if let Some(weights) = &recipe.training.run.initial_weights {
+            if let Some(classes) = checkpoint::begin_with(Path::new(weights), &parameters)? {
+                let ours = recipe.model.classes();
+                notice(&format!("the weights tell {classes} classes apart, the data has {ours}: the head begins anew"));
+            }
+        }
         Ok(Self { model, parameters, data, objective: Box::new(recipe.objective.clone()) })
     }
 }
 
-/// One part of the recipe's data set, as much of it as the recipe asks for.
-pub fn dataset(data: &DataRecipe, split: Split, locator: &Locator) -> Result<Arc<dyn Samples>> {
-    let limit = match split {
-        Split::Train => data.limit_train,
-        Split::Test => data.limit_val,
-    };
-    let dataset = locator.load(data.known()?.spec(), split)?;
-    let limit = if limit == 0 { dataset.len() } else { limit };
-    Ok(Arc::new(dataset.limit(limit)))
-}
-
 /// What becomes of a picture for a model.
 pub fn preprocessing(data: &DataRecipe, input: &InputSpec) -> Preprocessing {
-    let rounded = |numbers: &[f64]| numbers.iter().map(|&number| number as f32).collect();
-    let (mean, std) = (rounded(&input.mean), rounded(&input.std));
-    let max_pixels = data.max_pixels;
-    Preprocessing { channels: input.channels, size: input.size, mean, std, max_pixels }
+    Preprocessing {
+        input_size: [input.channels, input.size.0, input.size.1],
+        interpolation: data.interpolation,
+        crop_pct: data.crop_pct,
+        crop_mode: data.crop_mode,
+        mean: input.mean.clone(),
+        std: input.std.clone(),
+    }
 }
 
-/// The batches of a data set for a model.
+/// What becomes of a picture in training.
+fn augmentation(training: &Training, preprocessing: Preprocessing) -> Augmentation {
+    let augment = &training.augment;
+    Augmentation {
+        preprocessing,
+        crop: match augment.crop {
+            CropKind::None => RandomCrop::None,
+            CropKind::Resized => RandomCrop::Resized { scale: augment.scale, ratio: augment.ratio },
+            CropKind::Padded => RandomCrop::Padded(augment.padding),
+        },
+        hflip: augment.hflip,
+        vflip: augment.vflip,
+        color_jitter: augment.color_jitter,
+        hue: augment.hue,
+        // The check of the key has read it.
+        policy: augment.auto_augment.as_ref().and_then(|text| text.parse().ok()),
+        reprob: augment.reprob,
+        remode: augment.remode,
+    }
+}
+
+/// The batches of a data set for a model: shuffled and augmented for training.
 pub fn loader(
     training: &Training,
     input: &InputSpec,
     dataset: Arc<dyn Samples>,
-    shuffle: bool,
+    for_training: bool,
 ) -> Result<Loader> {
     let classes = dataset.class_names().len();
     if classes != input.classes {
@@ -93,14 +165,22 @@ pub fn loader(
             expected: input.classes,
         });
     }
+    let preprocessing = preprocessing(&training.data, input);
     let config = LoaderConfig {
-        shuffle,
+        shuffle: for_training,
         seed: training.run.seed,
         workers: training.data.workers,
         prefetch: training.data.prefetch,
-        ..LoaderConfig::new(training.run.batch_size, preprocessing(&training.data, input))
+        max_broken: training.data.max_broken,
+        ..LoaderConfig::new(training.run.batch_size, preprocessing.clone())
     };
-    Ok(Loader::new(dataset, config)?)
+    Ok(match for_training {
+        true => {
+            let augmentation = augmentation(training, preprocessing);
+            Loader::with_transform(dataset, config, Arc::new(augmentation))?
+        }
+        false => Loader::new(dataset, config)?,
+    })
 }
 
 /// The device that the recipe asks for.

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, Metadata, TensorView};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use vitrine_nn::{InputSpec, Optimizer, Parameters};
+use vitrine_data::Preprocessing;
+use vitrine_nn::{Optimizer, Parameters};
 use vitrine_tensor::{DType, Tensor};
 
 use crate::atomic::{AtomicWriteError, sync_folder, write_atomic};
@@ -98,28 +99,10 @@ pub struct Description {
     /// What each class is called.
     pub label_names: Vec<String>,
     /// What becomes of a picture.
-    pub pretrained_cfg: PretrainedConfig,
-}
-
-/// What becomes of a picture before the model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PretrainedConfig {
-    /// `[C, H, W]`
-    pub input_size: [usize; 3],
-    /// The mean of each channel of pictures in [0, 1].
-    pub mean: Vec<f64>,
-    /// The standard deviation of each channel of pictures in [0, 1].
-    pub std: Vec<f64>,
+    pub pretrained_cfg: Preprocessing,
 }
 
 impl Description {
-    /// Of a model with this input whose classes bear these names.
-    pub fn new(input: InputSpec, label_names: Vec<String>) -> Self {
-        let InputSpec { channels, size, mean, std, classes } = input;
-        let pretrained_cfg = PretrainedConfig { input_size: [channels, size.0, size.1], mean, std };
-        Self { num_classes: classes, label_names, pretrained_cfg }
-    }
-
     /// Reads the one beside weights, which are a checkpoint's folder or a file; `None` if there is none.
     pub fn beside(weights: &Path) -> Option<Self> {
         let folder = if weights.is_file() { weights.parent()?.to_owned() } else { whole(weights) };
@@ -271,7 +254,7 @@ pub fn load(
     let mut files =
         [Weights::open(&folder.join(WEIGHTS))?, Weights::open(&folder.join(OPTIMIZER))?];
     for (file, tensors) in files.iter().zip([&weights, &state]) {
-        file.check(tensors)?;
+        file.check(tensors, false)?;
     }
     for (file, tensors) in files.iter_mut().zip([&weights, &state]) {
         file.read_into(tensors)?;
@@ -283,14 +266,38 @@ pub fn load(
 /// Reads weights alone: from a checkpoint's folder, or from a safetensors file with timm's names. A file of another
 /// model changes nothing; where a number is not finite, a part of the values may be read by then.
 pub fn load_weights(path: &Path, parameters: &Parameters) -> Result<()> {
+    let (mut weights, tensors) = (open_weights(path)?, named(parameters)?);
+    weights.check(&tensors, false)?;
+    weights.read_into(&tensors)
+}
+
+/// What the names of a classifier's head begin with.
+const HEAD: &str = "head.";
+
+/// Reads weights to begin a training with. If their head tells another number of classes apart, it is left out: the
+/// model's own keeps its values, and the number is given.
+pub fn begin_with(path: &Path, parameters: &Parameters) -> Result<Option<usize>> {
+    let (mut weights, mut tensors) = (open_weights(path)?, named(parameters)?);
+    let classes = tensors.iter().find_map(|(name, tensor)| {
+        let (found, ours) = (&weights.head.info(name)?.shape, tensor.shape());
+        let differ = found.len() == ours.len() && found[0] != ours[0] && found[1..] == ours[1..];
+        (name.starts_with(HEAD) && differ).then_some(found[0])
+    });
+    if classes.is_some() {
+        tensors.retain(|(name, _)| !name.starts_with(HEAD));
+    }
+    weights.check(&tensors, classes.is_some())?;
+    weights.read_into(&tensors)?;
+    Ok(classes)
+}
+
+fn open_weights(path: &Path) -> Result<Weights> {
     // Nothing is moved here: the run may be under way, and in the middle of a save.
     let file = if path.is_file() { path.to_owned() } else { whole(path).join(WEIGHTS) };
     if !file.exists() {
         return Err(CheckpointError::Missing { path: path.to_owned() });
     }
-    let (mut weights, tensors) = (Weights::open(&file)?, named(parameters)?);
-    weights.check(&tensors)?;
-    weights.read_into(&tensors)
+    Weights::open(&file)
 }
 
 /// Parameters and buffers by name.
@@ -376,8 +383,8 @@ impl Weights {
         CheckpointError::OtherModel { path: self.path.clone(), difference }
     }
 
-    /// Whether the file has these tensors, all and no more, in their shapes, as floats.
-    fn check(&self, tensors: &[(String, Tensor)]) -> Result<()> {
+    /// Whether the file has these tensors, all and no more, in their shapes, as floats; perhaps a head beside them.
+    fn check(&self, tensors: &[(String, Tensor)], and_head: bool) -> Result<()> {
         for (name, tensor) in tensors {
             let Some(info) = self.head.info(name) else {
                 return Err(self.other(format!("`{name}` is missing from the file")));
@@ -394,7 +401,9 @@ impl Weights {
                 return Err(self.other(format!("`{name}` is of type {dtype:?}, not a float")));
             }
         }
-        let known = |name: &String| tensors.iter().any(|(known, _)| known == name);
+        let known = |name: &String| {
+            (and_head && name.starts_with(HEAD)) || tensors.iter().any(|(known, _)| known == name)
+        };
         match self.head.offset_keys().into_iter().find(|name| !known(name)) {
             None => Ok(()),
             Some(extra) => {

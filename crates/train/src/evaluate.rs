@@ -41,6 +41,10 @@ pub fn evaluate(
     let mut tally = Tally::new(names.len());
     for (done, batch) in (1..).zip(loader.epoch(0, 0)) {
         let batch = batch?;
+        // All its images may have been passed over.
+        if batch.labels.is_empty() {
+            continue;
+        }
         let on_device = DeviceBatch::upload(&batch, parameters.values().device())?;
         let pass = Pass::inference(parameters);
         let output = model.forward(&pass, &pass.constant(on_device.images))?.prediction()?;
@@ -66,6 +70,13 @@ pub struct Evaluation {
     pub top1: f64,
     /// The share of images whose true class is among the five likeliest.
     pub top5: f64,
+    /// The mean of the recalls of the classes that there are images of: what chance gives is one over their number.
+    pub balanced_accuracy: f64,
+    /// The mean of the classes' F1, the harmonic mean of precision and recall; 0 where a class has neither.
+    pub macro_f1: f64,
+    /// Where there are two classes, of which both have images: the probability that an image of the second has a larger
+    /// share of it than one of the first, a tie counting half (the area under the ROC curve).
+    pub roc_auc: Option<f64>,
     /// The figures of each class, in the order of the labels.
     pub classes: Vec<ClassFigures>,
     /// The number of images of class `i` that were taken for class `j`, at `[i][j]`.
@@ -83,6 +94,8 @@ pub struct ClassFigures {
     pub precision: Option<f64>,
     /// The share of this class's images that were taken for it; `None` if there is none.
     pub recall: Option<f64>,
+    /// The harmonic mean of precision and recall; `None` if the class has no image and none was taken for it.
+    pub f1: Option<f64>,
 }
 
 /// Counts from which the figures are made.
@@ -90,11 +103,14 @@ struct Tally {
     loss: f64,
     within_five: u64,
     confusion: Vec<Vec<u64>>,
+    /// Of two classes: by how much the second's logit is larger, of the images of each.
+    leads: [Vec<f64>; 2],
 }
 
 impl Tally {
     fn new(classes: usize) -> Self {
-        Self { loss: 0.0, within_five: 0, confusion: vec![vec![0; classes]; classes] }
+        let confusion = vec![vec![0; classes]; classes];
+        Self { loss: 0.0, within_five: 0, confusion, leads: Default::default() }
     }
 
     /// Adds rows of logits; a data set's labels are in range.
@@ -104,6 +120,9 @@ impl Tally {
             let label = *label as usize;
             self.within_five += u64::from(rank(row, label) < 5);
             self.confusion[label][largest(row)] += 1;
+            if let [first, second] = row {
+                self.leads[label].push(second - first);
+            }
         }
     }
 
@@ -112,19 +131,40 @@ impl Tally {
         let images = self.confusion.iter().flatten().sum();
         let hits = (0..names.len()).map(|k| self.confusion[k][k]).sum();
         let classes = names.iter().enumerate().map(|(k, name)| {
-            let count = self.confusion[k].iter().sum();
-            let taken = self.confusion.iter().map(|row| row[k]).sum();
+            let count: u64 = self.confusion[k].iter().sum();
+            let taken: u64 = self.confusion.iter().map(|row| row[k]).sum();
             let hits = self.confusion[k][k];
             let (precision, recall) = (share(hits, taken), share(hits, count));
-            ClassFigures { name: name.clone(), count, precision, recall }
+            ClassFigures { name: name.clone(), count, precision, recall, f1: share(2 * hits, taken + count) }
         });
+        let classes: Vec<ClassFigures> = classes.collect();
         Evaluation {
             images,
             loss: self.loss / images.max(1) as f64,
             top1: share(hits, images).unwrap_or(0.0),
             top5: share(self.within_five, images).unwrap_or(0.0),
-            classes: classes.collect(),
+            balanced_accuracy: mean(classes.iter().filter_map(|class| class.recall)),
+            macro_f1: mean(classes.iter().filter_map(|class| class.f1)),
+            roc_auc: area(self.leads),
+            classes,
             confusion: self.confusion,
         }
     }
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (count, sum) = values.fold((0, 0.0), |(count, sum), value| (count + 1, sum + value));
+    sum / f64::from(count.max(1))
+}
+
+/// The share of pairs of a number of the first list and one of the second in which the second is larger; equal ones
+/// count half. `None` if there is no pair.
+fn area(mut leads: [Vec<f64>; 2]) -> Option<f64> {
+    leads.iter_mut().for_each(|leads| leads.sort_by(f64::total_cmp));
+    let [first, second] = &leads;
+    let below = |value: f64| first.partition_point(|&other| other < value);
+    let up_to = |value: f64| first.partition_point(|&other| other <= value);
+    let won: usize = second.iter().map(|&value| below(value) + up_to(value)).sum();
+    let pairs = first.len() * second.len();
+    (pairs > 0).then(|| won as f64 / (2 * pairs) as f64)
 }

@@ -1,4 +1,5 @@
-//! Figures of each epoch, and the file `metrics.jsonl` in a run's folder that holds them.
+//! Figures of each epoch, and those of the end on the test part; the files `metrics.jsonl` and `test.json` in a run's
+//! folder that hold them.
 
 use std::fs;
 use std::io;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::atomic::{AtomicWriteError, write_atomic};
+use crate::evaluate::Evaluation;
 use crate::sink::{Event, Sink};
 
 /// The figures of one epoch: one line of `metrics.jsonl`.
@@ -38,6 +40,25 @@ impl EpochMetrics {
     /// epochs the earlier one counts as the best.
     pub fn better_than(&self, other: &Self) -> bool {
         self.val_accuracy > other.val_accuracy
+    }
+}
+
+/// The figures of a finished run on the test part, which was read this once.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Judgement {
+    /// The epoch whose weights were judged: the best by the validation part.
+    pub epoch: u64,
+    /// The figures.
+    #[serde(flatten)]
+    pub figures: Evaluation,
+}
+
+impl Judgement {
+    /// Writes the file.
+    pub fn write(&self, path: &Path) -> Result<(), MetricsError> {
+        let encoded = |source| MetricsError::Encode { epoch: self.epoch, source };
+        let text = serde_json::to_string_pretty(self).map_err(encoded)?;
+        Ok(write_atomic(path, text.as_bytes())?)
     }
 }
 

@@ -28,6 +28,7 @@ pub struct Classifier {
     model: Box<dyn Model>,
     parameters: Parameters,
     preprocessing: Preprocessing,
+    max_pixels: u64,
     class_names: Vec<String>,
 }
 
@@ -52,33 +53,31 @@ impl Classifier {
     pub fn load(recipe: &Recipe, weights: &Path) -> Result<Self> {
         let (model, parameters) = build::model_with_weights(recipe, weights)?;
         let beside = checkpoint::Description::beside(weights).map(|about| about.label_names);
-        let published = || {
-            let spec = recipe.training.data.known().ok()?.spec();
-            Some(spec.class_names.iter().map(|name| (*name).to_owned()).collect())
-        };
         let classes = model.input().classes;
         let fits = |names: &Vec<String>| names.len() == classes;
-        let class_names = beside.filter(fits).or_else(|| published().filter(fits));
+        let published = || recipe.training.data.known_classes().filter(fits);
+        let class_names = beside.filter(fits).or_else(published);
         let class_names =
             class_names.unwrap_or_else(|| (0..classes).map(|label| label.to_string()).collect());
-        let preprocessing = build::preprocessing(&recipe.training.data, &model.input());
-        Ok(Self { model, parameters, preprocessing, class_names })
+        let data = &recipe.training.data;
+        let preprocessing = build::preprocessing(data, &model.input());
+        Ok(Self { model, parameters, preprocessing, max_pixels: data.max_pixels, class_names })
     }
 
     /// Classifies an image file; all classes, the likeliest first.
     pub fn classify_file(&self, path: &Path) -> Result<Vec<Guess>> {
-        self.classify(&load_image(path, &self.preprocessing)?)
+        self.classify(&load_image(path, &self.preprocessing, self.max_pixels)?)
     }
 
     /// Classifies the contents of an image file; `name` is for error messages.
     pub fn classify_bytes(&self, name: &str, bytes: &[u8]) -> Result<Vec<Guess>> {
-        self.classify(&decode_image(name, bytes, &self.preprocessing)?)
+        self.classify(&decode_image(name, bytes, &self.preprocessing, self.max_pixels)?)
     }
 
     /// Classifies a picture `[C, H, W]` of the model's size, as its preprocessing leaves it.
     pub fn classify(&self, pixels: &[f32]) -> Result<Vec<Guess>> {
-        let Preprocessing { channels, size, .. } = self.preprocessing;
-        let shape = [1, channels, size.0, size.1];
+        let [channels, height, width] = self.preprocessing.input_size;
+        let shape = [1, channels, height, width];
         let images = Tensor::from_slice(pixels, &shape, self.parameters.values().device())?;
         let pass = Pass::inference(&self.parameters);
         let output = self.model.forward(&pass, &pass.constant(images))?;

@@ -152,7 +152,7 @@ impl Sink for Progress {
             Event::Batch { images } => self.batch(images),
             Event::EpochEnds { metrics, .. } => self.finish_epoch(metrics),
             Event::Message(text) => self.message(text),
-            Event::Checkpoint => {}
+            Event::Checkpoint | Event::Judged { .. } => {}
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! [`Sink`]: where the figures of a run go. `metrics.jsonl`, the report and the progress on the terminal are sinks.
 
 use crate::error::Result;
-use crate::metrics::EpochMetrics;
+use crate::metrics::{EpochMetrics, Judgement};
 
 /// What a run has to tell.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,13 @@ pub enum Event<'a> {
     EpochEnds {
         /// Its figures.
         metrics: &'a EpochMetrics,
+        /// Epochs of the run.
+        total_epochs: u64,
+    },
+    /// All epochs are complete, and the best one's weights were judged on the test part.
+    Judged {
+        /// The figures.
+        judgement: &'a Judgement,
         /// Epochs of the run.
         total_epochs: u64,
     },

@@ -18,7 +18,7 @@ use crate::build::{self, Parts};
 use crate::checkpoint::{self, Description, Position, Sums};
 use crate::error::{Result, TrainError};
 use crate::evaluate::{count_correct, evaluate};
-use crate::metrics::{EpochMetrics, MetricsLog};
+use crate::metrics::{EpochMetrics, Judgement, MetricsLog};
 use crate::objective::{DeviceBatch, Objective};
 use crate::recipe::{Overrides, Recipe, Training, document_text};
 use crate::report::ReportPage;
@@ -48,6 +48,7 @@ pub struct Trainer {
     schedule: Schedule,
     train: Loader,
     val: Loader,
+    test: Option<Loader>,
     metrics: MetricsLog,
     steps: StepLog,
     report: ReportPage,
@@ -57,6 +58,7 @@ pub struct Trainer {
     pending: Vec<PendingBatch>,
     /// What is said when the run goes on.
     notice: Option<String>,
+    judgement: Option<Judgement>,
 }
 
 /// A batch whose figures are still on the device.
@@ -83,6 +85,8 @@ pub const BEST: &str = "best";
 pub const CONFIG: &str = "config.toml";
 /// The figures of each epoch, in a run's folder.
 pub const METRICS: &str = "metrics.jsonl";
+/// The figures on the test part, in the folder of a run that is done.
+pub const TEST: &str = "test.json";
 /// The figures of each optimizer step, in a run's folder.
 pub const STEPS: &str = "steps.jsonl";
 
@@ -114,12 +118,13 @@ impl Trainer {
     pub fn resume(parts: Parts, training: &Training, folder: &Path) -> Result<Self> {
         let epochs = training.run.epochs as u64;
         let before = recorded(folder)?;
+        let judged = parts.data.test.is_some();
         let mut trainer =
             Self::build(parts, training, folder, |document, parameters, optimizer| {
                 compare(&before, &document)?;
                 let position = checkpoint::load(&folder.join(LAST), parameters, optimizer)?;
                 let done = position.epochs;
-                if done >= epochs {
+                if done >= epochs && (!judged || folder.join(TEST).exists()) {
                     return Err(TrainError::Finished { path: folder.to_owned(), epochs: done });
                 }
                 // Not before: lines past the position are dropped from the file.
@@ -167,6 +172,7 @@ impl Trainer {
         training.data.check_classes(input.classes)?;
         let train = build::loader(training, &input, data.train, true)?;
         let val = build::loader(training, &input, data.val, false)?;
+        let test = data.test.map(|test| build::loader(training, &input, test, false)).transpose()?;
         let schedule = build::schedule(training, steps_per_epoch(training, &train))?;
         let lock = lock(folder)?;
         let settings = model.settings()?;
@@ -177,12 +183,21 @@ impl Trainer {
             ("training", &train, &mut position.train_data),
             ("validation", &val, &mut position.val_data),
         ] {
-            let found = loader.dataset().fingerprint()?;
+            let found = loader.dataset().fingerprint();
             if *known.get_or_insert_with(|| found.clone()) != found {
                 return Err(TrainError::OtherData { part, path: folder.to_owned() });
             }
         }
-        let description = Description::new(input, train.dataset().class_names().to_vec());
+        let description = Description {
+            num_classes: input.classes,
+            label_names: train.dataset().class_names().to_vec(),
+            pretrained_cfg: build::preprocessing(&training.data, &input),
+        };
+        let about = format!("{} validation images: {}", val.dataset().len(), data.about_val);
+        let about = match &test {
+            None => about,
+            Some(test) => format!("{about}; {} test images, read once at the end", test.dataset().len()),
+        };
         Ok(Self {
             training: training.clone(),
             folder: folder.to_owned(),
@@ -192,6 +207,7 @@ impl Trainer {
                 folder: folder.to_owned(),
                 title,
                 config: document_text(&document),
+                about,
             },
             model,
             parameters,
@@ -201,11 +217,13 @@ impl Trainer {
             schedule,
             train,
             val,
+            test,
             metrics,
             description,
             position,
             pending: Vec::new(),
             notice: None,
+            judgement: None,
         })
     }
 
@@ -243,8 +261,45 @@ impl Trainer {
                 return Ok(Outcome::Interrupted);
             }
         }
+        if self.judge(sink, stop)?.is_break() {
+            return Ok(Outcome::Interrupted);
+        }
         let last = self.metrics.epochs().last().copied();
         last.map(Outcome::Finished).ok_or_else(|| TrainError::NoRun { path: self.folder.clone() })
+    }
+
+    /// The figures of the best epoch's weights on the test part, once all epochs are done.
+    fn judge(&mut self, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<ControlFlow<()>> {
+        let (Some(test), Some(best)) = (&self.test, self.metrics.best()) else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let going = |_| match stop.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        checkpoint::load_weights(&self.folder.join(BEST), &self.parameters)?;
+        let figures = evaluate(self.model.as_ref(), &self.parameters, test, going)?;
+        checkpoint::load_weights(&self.folder.join(LAST), &self.parameters)?;
+        let Some(figures) = figures else { return Ok(ControlFlow::Break(())) };
+        let judgement = Judgement { epoch: best.epoch, figures };
+        judgement.write(&self.folder.join(TEST))?;
+        let total_epochs = self.training.run.epochs as u64;
+        let event = Event::Judged { judgement: &judgement, total_epochs };
+        self.report.take(event)?;
+        sink.take(event)?;
+        self.judgement = Some(judgement);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The figures on the test part, if it was read.
+    pub fn judgement(&self) -> Option<&Judgement> {
+        self.judgement.as_ref()
+    }
+
+    /// Why images could not be read and were passed over.
+    pub fn broken(&self) -> Vec<String> {
+        let loaders = [Some(&self.train), Some(&self.val), self.test.as_ref()];
+        loaders.into_iter().flatten().flat_map(Loader::broken).collect()
     }
 
     fn run_epoch(&mut self, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<ControlFlow<()>> {
@@ -501,12 +556,14 @@ fn lock(folder: &Path) -> Result<File> {
 }
 
 /// The keys that a resumed run may change.
-const MAY_CHANGE: [&str; 9] = [
+const MAY_CHANGE: [&str; 11] = [
     "run.epochs",
     "run.threads",
     "run.device",
     "run.checkpoint_every",
     "run.log_every",
+    "data.dir",
+    "data.cache",
     "data.workers",
     "data.prefetch",
     "data.max_pixels",

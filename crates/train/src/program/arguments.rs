@@ -1,10 +1,11 @@
 //! The command line.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{self, Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
-use vitrine_data::DatasetName;
+use vitrine_data::Source;
+use vitrine_nn::settings::Kind;
 use vitrine_train::bench::Work;
 use vitrine_train::recipe::{Overrides, RecipeError, builtin_names, keys};
 
@@ -26,24 +27,17 @@ pub enum Command {
     Predict(PredictArguments),
     /// Times train steps or forward passes on made-up images.
     Bench(BenchArguments),
-    /// Finds or fetches a data set, checks its files, and prints its folder.
+    /// Tells what images there are: classes, sizes, kinds, broken ones and duplicates.
     Data(DataArguments),
-}
-
-/// Where a data set is.
-#[derive(Args)]
-pub struct DataPlace {
-    /// Folder with the data set's files; without it: $VITRINE_DATA, the user's cache, /usr/share/datasets, or fetched.
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
 }
 
 #[derive(Args)]
 pub struct TrainArguments {
     #[command(flatten)]
     pub recipe: RecipeArguments,
-    #[command(flatten)]
-    pub place: DataPlace,
+    /// A safetensors file with timm's names to begin with; without it: initial values are drawn.
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub weights: Option<PathBuf>,
     /// Folder for the run; without it: a new one in runs/.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
@@ -56,11 +50,23 @@ pub struct TrainArguments {
 pub struct EvalArguments {
     #[command(flatten)]
     pub model: ModelArguments,
-    #[command(flatten)]
-    pub place: DataPlace,
+    /// Which images.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Part::Val)]
+    pub split: Part,
     /// Prints one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// A part of a data set.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Part {
+    /// Those that a model was trained on.
+    Train,
+    /// Those that choices were made by; the test images, where there are no others.
+    Val,
+    /// Those that were kept for the end.
+    Test,
 }
 
 #[derive(Args)]
@@ -113,14 +119,25 @@ pub enum Kernels {
 
 #[derive(Args)]
 pub struct DataArguments {
-    /// The data set: fashion-mnist or mnist.
-    #[arg(long, value_name = "NAME", default_value_t = DatasetName::FashionMnist)]
-    pub dataset: DatasetName,
-    #[command(flatten)]
-    pub place: DataPlace,
+    /// Folder with class folders, tar shards or a data set's files; without it, the data set is found or fetched.
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// The data set [default: what the folder holds, else fashion-mnist].
+    #[arg(long, value_name = "NAME", value_parser = source)]
+    pub dataset: Option<Source>,
     /// Fetches nothing: fails unless the data set is on this machine, whole and as published.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "folder")]
     pub check: bool,
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn source(name: &str) -> Result<Source, String> {
+    Source::of_name(name).ok_or_else(|| {
+        let known: Vec<_> = Source::all().into_iter().map(Source::name).collect();
+        format!("the data sets are {}", known.join(", "))
+    })
 }
 
 /// A trained model: a run, or weights and their recipe.
@@ -170,7 +187,10 @@ impl Args for RecipeArguments {
     fn augment_args(command: clap::Command) -> clap::Command {
         let recipe = Arg::new("recipe").long("recipe").value_name("NAME|FILE.toml");
         let names = builtin_names().join(", ");
-        let help = format!("A built-in recipe ({names}), or a .toml file [default: d2l]");
+        let help = format!(
+            "A built-in recipe ({names}), or a .toml file [default: d2l; to train on a folder of pictures scratch-small, \
+             and finetune with --weights]"
+        );
         let set = Arg::new("set").long("set").value_name("KEY=VALUE").action(ArgAction::Append);
         let set = set.help(
             "Any key of the recipe, such as optimizer.learning_rate=0.05; may be given more than once",
@@ -180,6 +200,7 @@ impl Args for RecipeArguments {
             .fold(command.arg(recipe.help(help)), |command, (key, flag)| {
                 let about = capitalised(key.about);
                 let (name, help) = match key.kind.is_text() {
+                    _ if matches!(key.kind, Kind::Path) => ("DIR", about),
                     true => ("NAME", format!("{about}: {}", key.kind.allowed())),
                     false => ("N", about),
                 };
@@ -207,6 +228,8 @@ impl FromArgMatches for RecipeArguments {
     }
 }
 
+const DATA: &str = "--data";
+
 /// A help's first letter is a capital one.
 fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
@@ -221,13 +244,21 @@ impl RecipeArguments {
             overrides.set(assignment)?;
         }
         for (flag, text) in &self.flags {
-            overrides.flag(flag, text)?;
+            // A run may be resumed from another folder.
+            let whole = (*flag == DATA).then(|| path::absolute(text).ok()?.into_os_string().into_string().ok());
+            overrides.flag(flag, whole.flatten().as_deref().unwrap_or(text))?;
         }
         Ok(overrides)
     }
 
-    /// The name or file of the recipe.
-    pub fn source(&self) -> &str {
-        self.recipe.as_deref().unwrap_or("d2l")
+    /// The name or file of the recipe, or the one that stands for none.
+    pub fn source<'a>(&'a self, default: &'a str) -> &'a str {
+        self.recipe.as_deref().unwrap_or(default)
+    }
+
+    /// The folder of the data, if one is named.
+    pub fn data(&self) -> Option<&Path> {
+        let (_, folder) = self.flags.iter().find(|(flag, _)| *flag == DATA)?;
+        Some(Path::new(folder))
     }
 }

@@ -12,7 +12,7 @@ use super::print;
 
 /// Times steps and prints one line.
 pub fn run(arguments: BenchArguments) -> Result<ExitCode> {
-    let mut recipe = Recipe::load(arguments.recipe.source(), &arguments.recipe.overrides()?)?;
+    let mut recipe = Recipe::load(arguments.recipe.source("d2l"), &arguments.recipe.overrides()?)?;
     if let Some(classes) = arguments.classes {
         recipe.model = recipe.model.with_classes(classes as usize);
     }

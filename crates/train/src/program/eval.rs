@@ -7,32 +7,36 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use serde::Serialize;
-use vitrine_data::{Locator, Split};
 use vitrine_train::TrainError;
-use vitrine_train::build;
+use vitrine_train::build::{self, Datasets};
 use vitrine_train::evaluate::{Evaluation, evaluate};
 use vitrine_train::threads::with_threads;
 
-use super::arguments::EvalArguments;
+use super::arguments::{EvalArguments, Part};
 use super::{model, print, tell};
 
 /// The JSON object.
 #[derive(Serialize)]
 struct Report<'a> {
     dataset: &'a str,
+    split: &'a str,
     weights: String,
     #[serde(flatten)]
     figures: &'a Evaluation,
 }
 
-/// Prints a model's figures on the validation images.
+/// Prints a model's figures on a part of its data set.
 pub fn run(arguments: EvalArguments) -> Result<ExitCode> {
-    let (recipe, weights) = model::resolve(&arguments.model)?;
+    let (mut recipe, weights) = model::resolve(&arguments.model)?;
     // The weights come first: what is wrong with them is said before any data is fetched.
-    let training = &recipe.training;
     let (model, parameters) = build::model_with_weights(&recipe, &weights)?;
-    let locator = Locator::from_env(arguments.place.data).on_notice(tell);
-    let dataset = build::dataset(&training.data, Split::Test, &locator)?;
+    let data = Datasets::load(&mut recipe.training, tell)?;
+    let (name, dataset) = match arguments.split {
+        Part::Train => ("training", data.train),
+        Part::Val => ("validation", data.val),
+        Part::Test => ("test", data.test.context("the data set has no test part beside that for validation")?),
+    };
+    let training = &recipe.training;
     let loader = build::loader(training, &model.input(), dataset.clone(), false)?;
 
     let figures = with_threads(training.run.threads, || {
@@ -50,7 +54,7 @@ pub fn run(arguments: EvalArguments) -> Result<ExitCode> {
         return Err(TrainError::NotFiniteOutput { what: "loss" }.into());
     }
     let weights = weights.display().to_string();
-    let report = Report { dataset: dataset.name(), weights, figures: &figures };
+    let report = Report { dataset: dataset.name(), split: name, weights, figures: &figures };
     match arguments.json {
         true => {
             let object =
@@ -63,22 +67,27 @@ pub fn run(arguments: EvalArguments) -> Result<ExitCode> {
 }
 
 fn text(report: &Report<'_>) -> String {
-    let Evaluation { images, loss, top1, top5, classes, confusion } = report.figures;
+    let Evaluation { images, loss, top1, top5, classes, confusion, .. } = report.figures;
+    let Evaluation { balanced_accuracy, macro_f1, roc_auc, .. } = report.figures;
     let mut text = format!(
-        "{}, {images} validation images, weights {}\n\n\
-         loss   {loss:.4}\ntop-1  {top1:.4}\ntop-5  {top5:.4}\n\n",
-        report.dataset, report.weights
+        "{}, {images} {} images, weights {}\n\nloss               {loss:.4}\ntop-1              {top1:.4}\n\
+         top-5              {top5:.4}\nbalanced accuracy  {balanced_accuracy:.4}\nmacro F1           {macro_f1:.4}\n",
+        report.dataset, report.split, report.weights
     );
+    if let Some(area) = roc_auc {
+        let _ = writeln!(text, "ROC AUC            {area:.4}");
+    }
+    text.push('\n');
     let lengths = classes.iter().map(|class| class.name.chars().count());
     let names = lengths.max().unwrap_or(0).max("class".len());
     let share = |share: Option<f64>| share.map_or("-".to_owned(), |share| format!("{share:.4}"));
     // Writing to a string does not fail.
-    let _ = writeln!(text, "     {:<names$}  precision  recall   count", "class");
+    let _ = writeln!(text, "     {:<names$}  precision  recall      F1   count", "class");
     for (label, class) in classes.iter().enumerate() {
-        let (precision, recall) = (share(class.precision), share(class.recall));
+        let [precision, recall, f1] = [class.precision, class.recall, class.f1].map(share);
         let (name, count) = (&class.name, class.count);
         let _ =
-            writeln!(text, "{label:>3}  {name:<names$}  {precision:>9}  {recall:>6}  {count:>6}");
+            writeln!(text, "{label:>3}  {name:<names$}  {precision:>9}  {recall:>6}  {f1:>6}  {count:>6}");
     }
     text.push_str(
         "\nConfusion matrix: a row for each true class, a column for each predicted one.\n\n",

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use vitrine_train::TrainError;
+use vitrine_train::checkpoint::Description;
 use vitrine_train::recipe::Recipe;
 use vitrine_train::trainer::{BEST, CONFIG, LAST};
 
@@ -11,19 +12,23 @@ use super::arguments::{Checkpoint, ModelArguments};
 
 /// The recipe of a trained model, and its file of weights or its checkpoint's folder.
 pub fn resolve(arguments: &ModelArguments) -> Result<(Recipe, PathBuf)> {
-    let overrides = arguments.recipe.overrides()?;
+    let mut overrides = arguments.recipe.overrides()?;
+    let weights = match &arguments.source.run {
+        Some(folder) => checkpoint_of_run(folder, arguments.checkpoint),
+        None => arguments.source.weights.clone().unwrap_or_default(),
+    };
+    if let Some(about) = Description::beside(&weights) {
+        overrides.describe(&about)?;
+    }
     if let Some(folder) = &arguments.source.run {
         let config = folder.join(CONFIG);
         if !config.exists() {
             return Err(TrainError::NoRun { path: folder.clone() }.into());
         }
-        let recipe = Recipe::load_file(&config, &overrides)?;
-        return Ok((recipe, checkpoint_of_run(folder, arguments.checkpoint)));
+        return Ok((Recipe::load_file(&config, &overrides)?, weights));
     }
-    let recipe = Recipe::load(arguments.recipe.source(), &overrides)?;
-    let file = arguments.source.weights.clone().unwrap_or_default();
-    file.metadata().with_context(|| format!("cannot read the weights {}", file.display()))?;
-    Ok((recipe, file))
+    weights.metadata().with_context(|| format!("cannot read the weights {}", weights.display()))?;
+    Ok((Recipe::load(arguments.recipe.source("d2l"), &overrides)?, weights))
 }
 
 fn checkpoint_of_run(folder: &Path, checkpoint: Option<Checkpoint>) -> PathBuf {

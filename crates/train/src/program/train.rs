@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use vitrine_data::Source;
 use vitrine_train::TrainError;
 use vitrine_train::build::{self, Datasets, Parts};
 use vitrine_train::progress::Progress;
@@ -23,18 +24,39 @@ use super::{message, print, tell};
 
 /// Trains a new run or goes on with one.
 pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
-    let overrides = arguments.recipe.overrides()?;
-    let recipe = match &arguments.resume {
-        Some(folder) => resumed_recipe(folder, &overrides)?,
-        None => Recipe::load(arguments.recipe.source(), &overrides)?,
+    let mut overrides = arguments.recipe.overrides()?;
+    let detected = match arguments.recipe.data() {
+        Some(folder) if arguments.resume.is_none() && !overrides.has("data.dataset") => Source::detect(folder)?,
+        _ => None,
     };
-    let training = &recipe.training;
+    if let Some(source) = detected {
+        overrides.set(&format!("data.dataset={source}"))?;
+    }
+    if let Some(file) = &arguments.weights {
+        file.metadata().with_context(|| format!("cannot read the weights {}", file.display()))?;
+        overrides.set(&format!("run.initial_weights={}", path::absolute(file)?.display()))?;
+    }
+    let default = match detected {
+        _ if arguments.weights.is_some() => "finetune",
+        Some(Source::Folder | Source::Shards) => "scratch-small",
+        _ => "d2l",
+    };
+    let source = arguments.recipe.source(default);
+    let mut recipe = match &arguments.resume {
+        Some(folder) => resumed_recipe(folder, &overrides)?,
+        None => Recipe::load(source, &overrides)?,
+    };
     // What cannot run is said before anything is fetched.
-    build::device(training.run.device)?;
+    build::device(recipe.training.run.device)?;
     if let Some(path) = arguments.out.as_ref().filter(|folder| folder.join(CONFIG).exists()) {
         return Err(TrainError::RunExists { path: path.clone() }.into());
     }
-    let data = Datasets::load(&training.data, arguments.place.data, tell)?;
+    let data = Datasets::load(&mut recipe.training, tell)?;
+    if arguments.resume.is_none() {
+        let classes = data.train.class_names().len();
+        recipe.model = Recipe::load(source, overrides.classes_found(classes))?.model;
+    }
+    let training = &recipe.training;
     let (images, val_images) = (data.train.len(), data.val.len());
     let interrupt = Interrupt::listen()?;
     let resume = arguments.resume.is_some();
@@ -42,8 +64,8 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
         Some(folder) => folder,
         None => new_folder(trainer::name(&recipe.model.table()?))?,
     };
-    let outcome = with_threads(training.run.threads, || -> Result<Outcome> {
-        let parts = Parts::of(&recipe, data)?;
+    let (outcome, judgement) = with_threads(training.run.threads, || -> Result<_> {
+        let parts = Parts::of(&recipe, data, tell)?;
         let mut trainer = match resume {
             true => Trainer::resume(parts, training, &folder)?,
             false => Trainer::create(parts, training, &folder)?,
@@ -54,15 +76,25 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
             trainer.parameters().count(),
             folder.display()
         ));
-        Ok(trainer.run(&mut progress, &interrupt.stop)?)
+        let outcome = trainer.run(&mut progress, &interrupt.stop)?;
+        let broken = trainer.broken();
+        if !broken.is_empty() {
+            tell(&format!("passed over, as they cannot be read ({}):\n  {}", broken.len(), broken.join("\n  ")));
+        }
+        Ok((outcome, trainer.judgement().cloned()))
     })??;
     match outcome {
         Outcome::Finished(last) => {
+            let report = folder.join("report.html");
+            let test = judgement.map_or(String::new(), |judgement| {
+                let (epoch, accuracy) = (judgement.epoch, judgement.figures.top1);
+                format!("; test accuracy {accuracy:.4} with the weights of epoch {epoch}, the best")
+            });
             let text = format!(
-                "done: validation accuracy {:.4}, loss {:.4}; report {}\n",
+                "done: validation accuracy {:.4}, loss {:.4}{test}; report {}\n",
                 last.val_accuracy,
                 last.val_loss,
-                folder.join("report.html").display()
+                report.display()
             );
             // The run is saved, whoever reads this.
             print(&text).unwrap_or_else(|error| tell(&message(&error)));

@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
+use vitrine_data::Source;
 use vitrine_models::ModelConfig;
 use vitrine_nn::settings::{Key, SettingError, check, read, table};
 
@@ -36,16 +37,18 @@ pub(crate) use layers::text as document_text;
 pub use overrides::Overrides;
 pub(crate) use sections::SHARE;
 pub use sections::{
-    DataRecipe, Device, OptimizerKind, OptimizerRecipe, Precision, RunRecipe, SECTIONS,
+    AugmentRecipe, CropKind, DataRecipe, Device, OptimizerKind, OptimizerRecipe, Precision, RunRecipe, SECTIONS,
     ScheduleKind, ScheduleRecipe, Training, find_key, keys,
 };
 
 use crate::objective::CrossEntropy;
 
 /// The recipes that come with the program: names, and texts as they stand in their files.
-const BUILTIN: [(&str, &str); 2] = [
+const BUILTIN: [(&str, &str); 4] = [
     ("d2l", include_str!("../../recipes/d2l.toml")),
     ("d2l-jax", include_str!("../../recipes/d2l-jax.toml")),
+    ("scratch-small", include_str!("../../recipes/scratch-small.toml")),
+    ("finetune", include_str!("../../recipes/finetune.toml")),
 ];
 
 /// Names of the built-in recipes.
@@ -129,11 +132,18 @@ impl Recipe {
     fn resolve(mut layers: Vec<layers::Layer>, overrides: &Overrides) -> Result<Self, RecipeError> {
         layers.push(overrides.entries().iter().cloned().collect());
         let mut sections = layers::merge(layers);
-        let recipe = Self {
-            model: ModelConfig::read(take(&mut sections, "model"), "the recipe")?,
-            objective: section(&mut sections, "objective", CrossEntropy::KEYS)?,
-            training: Training::read(sections)?,
-        };
+        let mut model = take(&mut sections, "model");
+        let objective = section(&mut sections, "objective", CrossEntropy::KEYS)?;
+        let training = Training::read(sections)?;
+        // What nobody states follows from the data.
+        let known = training.data.known_classes().map(|classes| classes.len());
+        if let Some(classes) = overrides.classes.or(known) {
+            model.entry("classes").or_insert(Value::Integer(classes as i64));
+        }
+        if let Ok(Source::Known(name)) = training.data.source() {
+            model.entry("channels").or_insert(Value::Integer(name.spec().channels() as i64));
+        }
+        let recipe = Self { model: ModelConfig::read(model, "the recipe")?, objective, training };
         recipe.validate()?;
         Ok(recipe)
     }
@@ -151,6 +161,7 @@ impl Training {
     fn read(mut sections: Table) -> Result<Self, SettingError> {
         Ok(Self {
             data: section(&mut sections, "data", DataRecipe::KEYS)?,
+            augment: section(&mut sections, "augment", AugmentRecipe::KEYS)?,
             optimizer: section(&mut sections, "optimizer", OptimizerRecipe::KEYS)?,
             schedule: section(&mut sections, "schedule", ScheduleRecipe::KEYS)?,
             run: section(&mut sections, "run", RunRecipe::KEYS)?,
@@ -159,9 +170,9 @@ impl Training {
 
     /// All sections with those of a model and an objective: what `config.toml` in a run's folder holds.
     pub(crate) fn document(&self, model: Table, objective: Table) -> Result<Table, SettingError> {
-        let data = table(&self.data)?;
+        let (data, augment) = (table(&self.data)?, table(&self.augment)?);
         let (optimizer, schedule) = (table(&self.optimizer)?, table(&self.schedule)?);
-        let tables = [model, data, optimizer, schedule, objective, table(&self.run)?];
+        let tables = [model, data, augment, optimizer, schedule, objective, table(&self.run)?];
         let names = SECTIONS.map(str::to_owned);
         Ok(names.into_iter().zip(tables.map(Value::Table)).collect())
     }

@@ -1,7 +1,10 @@
 //! Recipe keys set on the command line: `--set key=value` and flags such as `--epochs 5`.
 
 use toml::Value;
+use vitrine_data::Preprocessing;
 use vitrine_nn::settings::{Key, SettingError};
+
+use crate::checkpoint::Description;
 
 use super::error::RecipeError;
 use super::sections::{find_key, keys};
@@ -11,6 +14,7 @@ use super::suggest::nearest_key;
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     entries: Vec<(&'static str, Value)>,
+    pub(super) classes: Option<usize>,
 }
 
 impl Overrides {
@@ -41,6 +45,46 @@ impl Overrides {
         let key = keys().find(|key| key.flag == Some(flag));
         let key = key.ok_or_else(|| RecipeError::UnknownFlag { flag: flag.into() })?;
         self.add(key, text.trim(), flag)
+    }
+
+    /// States how many classes the data has, beneath the recipe's own `model.classes`.
+    pub fn classes_found(&mut self, classes: usize) -> &mut Self {
+        self.classes = Some(classes);
+        self
+    }
+
+    /// Takes what lies beside a model's weights: it stands above the recipe's own keys, and beneath all other overrides.
+    pub fn describe(&mut self, about: &Description) -> Result<&mut Self, SettingError> {
+        let whole = |number: usize| Value::Integer(number as i64);
+        let list = |numbers: &[f64]| Value::Array(numbers.iter().map(|&n| Value::Float(n)).collect());
+        let Preprocessing { input_size: [channels, height, width], crop_pct, mean, std, .. } =
+            &about.pretrained_cfg;
+        let text = |name: Result<Value, _>| {
+            name.map_err(|error: toml::ser::Error| SettingError::Convert { message: error.to_string() })
+        };
+        let stated = [
+            ("model.classes", whole(about.num_classes)),
+            ("model.channels", whole(*channels)),
+            ("model.image_size", Value::Array(vec![whole(*height), whole(*width)])),
+            ("model.mean", list(mean)),
+            ("model.std", list(std)),
+            ("data.interpolation", text(Value::try_from(about.pretrained_cfg.interpolation))?),
+            ("data.crop_pct", Value::Float(*crop_pct)),
+            ("data.crop_mode", text(Value::try_from(about.pretrained_cfg.crop_mode))?),
+        ];
+        let mut entries = Vec::new();
+        for (name, value) in stated {
+            if let Some(key) = find_key(name) {
+                entries.push((key.name, key.check(&value, "config.json beside the weights")?));
+            }
+        }
+        self.entries.splice(0..0, entries);
+        Ok(self)
+    }
+
+    /// Whether this key is overridden.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|(key, _)| *key == name)
     }
 
     fn add(

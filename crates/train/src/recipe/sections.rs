@@ -4,7 +4,8 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use vitrine_data::DatasetName;
+use vitrine_data::augment::{EraseMode, Policy};
+use vitrine_data::{CropMode, Interpolation, Source};
 use vitrine_nn::settings::{Fallback, Key, Kind, Range};
 use vitrine_nn::{choices, settings};
 
@@ -15,6 +16,8 @@ use crate::objective::CrossEntropy;
 pub struct Training {
     /// The images.
     pub data: DataRecipe,
+    /// How training images are changed at random.
+    pub augment: AugmentRecipe,
     /// How gradients change the weights.
     pub optimizer: OptimizerRecipe,
     /// How the learning rate changes over the run.
@@ -24,12 +27,14 @@ pub struct Training {
 }
 
 /// All sections, in the order in which a resolved recipe has them.
-pub const SECTIONS: [&str; 6] = ["model", "data", "optimizer", "schedule", "objective", "run"];
+pub const SECTIONS: [&str; 7] =
+    ["model", "data", "augment", "optimizer", "schedule", "objective", "run"];
 
 /// Every key that a recipe may have, in the order in which a resolved recipe has them.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
     let sections = [
         DataRecipe::KEYS,
+        AugmentRecipe::KEYS,
         OptimizerRecipe::KEYS,
         ScheduleRecipe::KEYS,
         CrossEntropy::KEYS,
@@ -78,8 +83,20 @@ choices! {
     }
 }
 
+choices! {
+    /// Which part of a picture is trained on.
+    CropKind {
+        /// That of evaluation.
+        None = "none",
+        /// A random part, resized.
+        Resized = "rrc",
+        /// The picture with a border, cut at random.
+        Padded = "pad",
+    }
+}
+
 use Fallback::{Open, Required, Toml};
-use Kind::{Bool, Choice, Integer, Name, Number, Text};
+use Kind::{Bool, Choice, Integer, Name, Number, Pair, Path, Text, Texts};
 
 pub(crate) const SHARE: Kind = Number(Range::Below(0.0, 1.0));
 const MANY: i64 = 1_000_000_000;
@@ -88,18 +105,62 @@ settings! {
     /// Section `[data]`.
     DataRecipe in "data" {
         /// which images; none where they come from a program of your own
-        dataset: Option<String> = Name(|| DatasetName::ALL.map(|name| name.spec().name).to_vec()), Open,
+        dataset: Option<String> = Name(|| Source::all().into_iter().map(Source::name).collect()), Open,
             flag "--dataset", also ["name"];
-        /// use only the first so many training images; 0 for all
+        /// folder with the images: class folders, tar shards, or a data set's own files
+        dir: Option<String> = Path, Open, flag "--data", also ["data_dir", "root", "path"];
+        /// only these classes, in this order
+        classes: Option<Vec<String>> = Texts, Open, also ["class_map"];
+        /// share or number of training images that are held out for validation; 0 for none
+        holdout: Option<f64> = Number(Range::Closed(0.0, 1e9)), Open, also ["val_split"];
+        /// use only so many training images; 0 for all
         limit_train: usize = Integer(0, MANY), Toml("0"), flag "--limit-train";
-        /// use only the first so many validation images; 0 for all
+        /// use only so many validation images, and test images; 0 for all
         limit_val: usize = Integer(0, MANY), Toml("0"), flag "--limit-val";
+        /// how images of another shape than the model's are fitted: distorted, or the middle cut out
+        crop_mode: CropMode = Choice(CropMode::NAMES), Toml("\"squash\"");
+        /// share of the resized image's shorter side that the model sees
+        crop_pct: f64 = Number(Range::Above(0.0, 1.0)), Toml("1.0");
+        /// filter of the resize
+        interpolation: Interpolation = Choice(Interpolation::NAMES), Toml("\"bilinear\"");
         /// threads that prepare batches; 0 for the training thread itself
         workers: usize = Integer(0, 1024), Toml("1"), also ["num_workers"];
         /// batches kept ready ahead of the training loop
         prefetch: usize = Integer(1, 1024), Toml("2"), also ["prefetch_factor"];
+        /// MiB of decoded images that are kept in memory
+        cache: u64 = Integer(0, MANY), Toml("1024");
         /// most pixels of a picture file; a larger one is refused
         max_pixels: u64 = Integer(1, 1_000_000_000_000), Toml("89478485");
+        /// images that may fail to be read and are passed over; one more stops the run
+        max_broken: usize = Integer(0, MANY), Toml("0");
+    }
+}
+
+settings! {
+    /// Section `[augment]`. Names and meanings are timm's.
+    AugmentRecipe in "augment" {
+        /// part of the image: that of evaluation, a random one resized, or a random one of the image with a border
+        crop: CropKind = Choice(CropKind::NAMES), Toml("\"none\""), also ["train_crop_mode"];
+        /// rrc: share of the area
+        scale: [f64; 2] = Pair(Range::Above(0.0, 1.0)), Toml("[0.08, 1.0]");
+        /// rrc: ratio of width to height
+        ratio: [f64; 2] = Pair(Range::Above(0.0, 100.0)), Toml("[0.75, 1.3333333333333333]");
+        /// pad: black pixels on each side
+        padding: usize = Integer(0, 4096), Toml("4");
+        /// probability of exchanging left and right
+        hflip: f64 = Number(Range::Closed(0.0, 1.0)), Toml("0.0");
+        /// probability of exchanging top and bottom
+        vflip: f64 = Number(Range::Closed(0.0, 1.0)), Toml("0.0");
+        /// how far brightness, contrast and saturation change
+        color_jitter: f64 = Number(Range::Closed(0.0, 10.0)), Toml("0.0"), also ["jitter"];
+        /// how far the hue changes, of 1 for all the way round
+        hue: f64 = Number(Range::Closed(0.0, 0.5)), Toml("0.0");
+        /// RandAugment or 3-Augment
+        auto_augment: Option<String> = Text(Policy::ALLOWED, |text| text.parse::<Policy>().is_ok()), Open, also ["aa"];
+        /// probability of erasing a rectangle
+        reprob: f64 = Number(Range::Closed(0.0, 1.0)), Toml("0.0");
+        /// what erased pixels become
+        remode: EraseMode = Choice(EraseMode::NAMES), Toml("\"const\"");
     }
 }
 
@@ -166,6 +227,8 @@ settings! {
         threads: usize = Integer(0, 1024), Toml("0"), flag "--threads", also ["num_threads"];
         /// optimizer steps between checkpoints within an epoch; 0 for one after each epoch only
         checkpoint_every: u64 = Integer(0, MANY), Toml("0");
+        /// weights to begin with: a safetensors file with timm's names
+        initial_weights: Option<String> = Path, Open, also ["initial_checkpoint", "weights"];
         /// steps from one reading of the loss to the next
         log_every: u64 = Integer(1, MANY), Toml("10"), also ["log_interval"];
     }

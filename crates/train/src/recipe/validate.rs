@@ -2,33 +2,51 @@
 
 use std::fmt::Display;
 
-use vitrine_data::DatasetName;
+use vitrine_data::Source;
 use vitrine_nn::settings::{Fallback, SettingError, check};
 
-use super::sections::{DataRecipe, OptimizerRecipe, RunRecipe, ScheduleRecipe, Training};
+use super::sections::{AugmentRecipe, DataRecipe, OptimizerRecipe, RunRecipe, ScheduleRecipe, Training};
 use super::sections::{OptimizerKind, ScheduleKind, find_key};
 
 type Result = std::result::Result<(), SettingError>;
 
 impl DataRecipe {
-    /// The data set that the recipe names.
-    pub fn known(&self) -> std::result::Result<DatasetName, SettingError> {
-        let known = |name: &String| DatasetName::ALL.into_iter().find(|d| d.spec().name == name);
-        self.dataset.as_ref().and_then(known).ok_or_else(|| {
+    /// Where the images come from.
+    pub fn source(&self) -> std::result::Result<Source, SettingError> {
+        self.dataset.as_deref().and_then(Source::of_name).ok_or_else(|| {
             let key = "data.dataset";
             SettingError::Missing { key, about: find_key(key).map_or("", |key| key.about) }
         })
     }
 
+    /// The classes, where the recipe alone tells.
+    pub(crate) fn known_classes(&self) -> Option<Vec<String>> {
+        let published = || match self.source().ok()? {
+            Source::Known(name) => Some(name.spec().class_names.iter().map(|&name| name.to_owned()).collect()),
+            Source::Folder | Source::Shards => None,
+        };
+        self.classes.clone().or_else(published)
+    }
+
     /// Whether the data set that is named, if one is, has so many classes.
     pub(crate) fn check_classes(&self, classes: usize) -> Result {
-        let Ok(spec) = self.known().map(DatasetName::spec) else { return Ok(()) };
-        match spec.class_names.len() {
-            known if known == classes => Ok(()),
-            known => {
-                let reason = format!("`data.dataset = {:?}` has {known} classes", spec.name);
+        match self.known_classes() {
+            Some(known) if known.len() != classes => {
+                let name = self.dataset.as_deref().unwrap_or_default();
+                let reason = format!("`data.dataset = {name:?}` has {} classes", known.len());
                 conflict("model.classes", classes, reason)
             }
+            _ => Ok(()),
+        }
+    }
+
+    fn check(&self) -> Result {
+        match self.holdout {
+            Some(holdout) if holdout > 1.0 && holdout.fract() != 0.0 => {
+                let reason = "from 1 on it is a number of images, and must be whole".to_owned();
+                conflict("data.holdout", holdout, reason)
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -40,6 +58,8 @@ impl Training {
         check(&self.optimizer, OptimizerRecipe::KEYS)?;
         check(&self.schedule, ScheduleRecipe::KEYS)?;
         check(&self.run, RunRecipe::KEYS)?;
+        check(&self.augment, AugmentRecipe::KEYS)?;
+        self.data.check()?;
         optimizer(self)?;
         schedule(self)
     }

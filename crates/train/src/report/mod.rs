@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::atomic::{AtomicWriteError, write_atomic};
 use crate::error::Result;
 use crate::machine;
-use crate::metrics::{EpochMetrics, best_epoch, read_metrics};
+use crate::metrics::{EpochMetrics, Judgement, best_epoch, read_metrics};
 use crate::progress::{duration_text, speed_text};
 use crate::sink::{Event, Sink};
 use crate::trainer::METRICS;
@@ -33,6 +33,10 @@ pub struct Report<'a> {
     pub recipe_toml: &'a str,
     /// The machine, in one line.
     pub machine: &'a str,
+    /// Which images the figures are of.
+    pub about: &'a str,
+    /// The figures on the test part, once it was read.
+    pub judgement: Option<&'a Judgement>,
 }
 
 /// Writes a run's page anew after each epoch, from what its folder holds.
@@ -43,12 +47,15 @@ pub struct ReportPage {
     pub title: String,
     /// The run's `config.toml`.
     pub config: String,
+    /// Which images the figures are of.
+    pub about: String,
 }
 
 impl Sink for ReportPage {
     fn take(&mut self, event: Event<'_>) -> Result<()> {
-        let total_epochs = match event {
-            Event::EpochEnds { total_epochs, .. } => total_epochs,
+        let (total_epochs, judgement) = match event {
+            Event::EpochEnds { total_epochs, .. } => (total_epochs, None),
+            Event::Judged { total_epochs, judgement } => (total_epochs, Some(judgement)),
             _ => return Ok(()),
         };
         let report = Report {
@@ -57,6 +64,8 @@ impl Sink for ReportPage {
             total_epochs,
             recipe_toml: &self.config,
             machine: &machine::describe(),
+            about: &self.about,
+            judgement,
         };
         Ok(report.write(&self.folder.join("report.html"))?)
     }
@@ -75,6 +84,7 @@ impl Report<'_> {
             &[
                 ("title", &escape(self.title)),
                 ("progress", &self.progress()),
+                ("about", &escape(self.about)),
                 ("cards", &self.cards()),
                 ("charts", &self.charts()),
                 ("table_state", self.table_state()),
@@ -112,6 +122,10 @@ impl Report<'_> {
                 "<div><dt>{name}</dt><dd>{value}</dd><dd class=\"note\">{note}</dd></div>"
             );
         };
+        if let Some(Judgement { epoch, figures }) = self.judgement {
+            let note = format!("test, epoch {epoch}; balanced {:.4}, macro F1 {:.4}", figures.balanced_accuracy, figures.macro_f1);
+            card("Test accuracy", &format!("{:.4}", figures.top1), &note);
+        }
         if let Some(best) = best_epoch(self.metrics) {
             let note = format!("validation, epoch {}", best.epoch);
             card("Best accuracy", &format!("{:.4}", best.val_accuracy), &note);
@@ -249,11 +263,19 @@ mod tests {
 
     #[test]
     fn the_template_asks_for_nothing_that_is_not_given() {
-        let report =
-            Report { title: "t", metrics: &[], total_epochs: 1, recipe_toml: "", machine: "m" };
+        let report = Report {
+            title: "t",
+            metrics: &[],
+            total_epochs: 1,
+            recipe_toml: "",
+            machine: "m",
+            about: "a",
+            judgement: None,
+        };
         let given = [
             "title",
             "progress",
+            "about",
             "cards",
             "charts",
             "table_state",

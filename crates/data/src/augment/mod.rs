@@ -1,0 +1,223 @@
+//! Random changes of training pictures: crop, flips, colours, RandAugment, erasing. What each operation does is in
+//! [`operation`], which are drawn by a policy in [`policy`].
+
+mod blur;
+mod geometry;
+mod operation;
+mod policy;
+
+use serde::{Deserialize, Serialize};
+
+use crate::DataError;
+use crate::preprocessing::Preprocessing;
+use crate::random::{Purpose, Stream};
+use crate::samples::{Image, Rect};
+use crate::transform::{SampleAddress, Scratch, Transform};
+
+pub use operation::Operation;
+pub use policy::Policy;
+
+/// What timm does to a training picture, in its order: crop and resize, flips, the policy, colour jitter, normalisation,
+/// erasing. All but the last two work on bytes.
+///
+/// A grey picture stays one plane to the end. Random numbers are a function of (seed, epoch, sample).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Augmentation {
+    /// The model's input, and the filter of all resizes and turns.
+    pub preprocessing: Preprocessing,
+    /// Which part of the picture is taken.
+    pub crop: RandomCrop,
+    /// The probability that left and right are exchanged.
+    pub hflip: f64,
+    /// The probability that top and bottom are exchanged.
+    pub vflip: f64,
+    /// How far brightness, contrast and saturation are changed, each by a factor from 1 - x (no less than 0) to 1 + x.
+    pub color_jitter: f64,
+    /// How far the hue is turned, of 1 for all the way round, up to 0.5 either way.
+    pub hue: f64,
+    /// What operations are drawn.
+    pub policy: Option<Policy>,
+    /// The probability that a rectangle is erased (Zhong et al. 2020).
+    pub reprob: f64,
+    /// What erased pixels become.
+    pub remode: EraseMode,
+}
+
+/// Which part of a picture a model is trained on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RandomCrop {
+    /// That of evaluation.
+    None,
+    /// A random part of this share of the area and this ratio of width to height, each between two numbers, resized to
+    /// the input's size (Szegedy et al. 2015, section 6).
+    Resized {
+        /// The share of the area.
+        scale: [f64; 2],
+        /// The ratio of width to height.
+        ratio: [f64; 2],
+    },
+    /// The picture of evaluation, with so many black pixels on each side, cut to the input's size at a random place.
+    Padded(usize),
+}
+
+/// What erased pixels become, by timm's names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EraseMode {
+    /// The mean: 0 after normalisation.
+    #[default]
+    Const,
+    /// Normal noise, after normalisation.
+    Pixel,
+}
+
+impl EraseMode {
+    /// The names in files and on the command line.
+    pub const NAMES: &[&str] = &["const", "pixel"];
+}
+
+impl Augmentation {
+    /// Nothing at random: what evaluation does.
+    pub fn none(preprocessing: Preprocessing) -> Self {
+        Self {
+            preprocessing,
+            crop: RandomCrop::None,
+            hflip: 0.0,
+            vflip: 0.0,
+            color_jitter: 0.0,
+            hue: 0.0,
+            policy: None,
+            reprob: 0.0,
+            remode: EraseMode::Const,
+        }
+    }
+
+    /// What happens to a picture once it has the input's size (height, width), in order.
+    fn draw(&self, size: (usize, usize), random: &mut Stream) -> Vec<Operation> {
+        let mut operations = Vec::new();
+        if let RandomCrop::Padded(padding) = self.crop {
+            let mut place = || random.below(2 * padding as u64 + 1) as usize;
+            operations.push(Operation::PadCrop { padding, top: place(), left: place() });
+        }
+        if random.happens(self.hflip) {
+            operations.push(Operation::HorizontalFlip);
+        }
+        if random.happens(self.vflip) {
+            operations.push(Operation::VerticalFlip);
+        }
+        if let Some(policy) = &self.policy {
+            policy.draw(size, random, &mut operations);
+        }
+        let first = operations.len();
+        if self.color_jitter > 0.0 {
+            let mut factor = || random.between((1.0 - self.color_jitter).max(0.0), 1.0 + self.color_jitter);
+            let (brightness, contrast, saturation) = (factor(), factor(), factor());
+            operations.extend([
+                Operation::Brightness(brightness),
+                Operation::Contrast(contrast),
+                Operation::Color(saturation),
+            ]);
+        }
+        if self.hue > 0.0 {
+            operations.push(Operation::Hue(random.between(-self.hue, self.hue)));
+        }
+        random.shuffle(&mut operations[first..]);
+        operations
+    }
+
+    /// The rectangle that is erased, if one is.
+    fn erased(&self, (height, width): (usize, usize), random: &mut Stream) -> Option<Rect> {
+        if !random.happens(self.reprob) {
+            return None;
+        }
+        let area = (height * width) as f64;
+        (0..10).find_map(|_| {
+            let [tall, wide] = sides(area * random.between(0.02, 1.0 / 3.0), [0.3, 1.0 / 0.3], random);
+            (tall < height && wide < width).then(|| place((height, width), tall, wide, random))
+        })
+    }
+}
+
+/// Height and width of an area whose ratio is drawn between two numbers, on a logarithmic scale.
+fn sides(area: f64, ratio: [f64; 2], random: &mut Stream) -> [usize; 2] {
+    let ratio = random.between(ratio[0].ln(), ratio[1].ln()).exp();
+    [area / ratio, area * ratio].map(|square| square.sqrt().round_ties_even() as usize)
+}
+
+/// A rectangle of this height and width somewhere in a picture.
+fn place(size: (usize, usize), height: usize, width: usize, random: &mut Stream) -> Rect {
+    let mut first = |side: usize, length: usize| random.below((side - length) as u64 + 1) as usize;
+    let (top, left) = (first(size.0, height), first(size.1, width));
+    Rect { top, left, height, width }
+}
+
+/// torchvision's `RandomResizedCrop`: the part of a picture of this size (height, width) that is taken.
+fn resized_crop(
+    size: (usize, usize),
+    scale: [f64; 2],
+    ratio: [f64; 2],
+    random: &mut Stream,
+) -> Rect {
+    let (height, width) = size;
+    for _ in 0..10 {
+        let area = (height * width) as f64 * random.between(scale[0], scale[1]);
+        let [tall, wide] = sides(area, ratio, random);
+        if (1..=height).contains(&tall) && (1..=width).contains(&wide) {
+            return place(size, tall, wide, random);
+        }
+    }
+    // The middle, as much of it as the ratio allows.
+    let round = |side: f64| (side.round_ties_even() as usize).max(1);
+    let own = width as f64 / height as f64;
+    let (tall, wide) = if own < ratio[0] {
+        (round(width as f64 / ratio[0]).min(height), width)
+    } else if own > ratio[1] {
+        (height, round(height as f64 * ratio[1]).min(width))
+    } else {
+        size
+    };
+    Rect { top: (height - tall) / 2, left: (width - wide) / 2, height: tall, width: wide }
+}
+
+impl Transform for Augmentation {
+    fn output_shape(&self) -> [usize; 3] {
+        self.preprocessing.input_size
+    }
+
+    fn apply(
+        &self,
+        SampleAddress { seed, epoch, sample }: SampleAddress,
+        image: &mut Image,
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) -> Result<(), DataError> {
+        let random = &mut Stream::new(seed, Purpose::Augmentation, epoch << 32 | sample as u64);
+        let preprocessing = &self.preprocessing;
+        preprocessing.match_channels(image)?;
+        let (size, [_, height, width]) = (preprocessing.size(), image.shape);
+        match self.crop {
+            RandomCrop::Resized { scale, ratio } => {
+                let part = resized_crop((height, width), scale, ratio, random);
+                let filter = preprocessing.interpolation;
+                scratch.resize(image, part, size, Rect::whole(size), filter)?;
+            }
+            RandomCrop::None | RandomCrop::Padded(_) => preprocessing.resize(image, scratch)?,
+        }
+        let fill = preprocessing.mean_bytes();
+        for operation in self.draw(size, random) {
+            operation.apply(image, preprocessing.interpolation, &fill, scratch);
+        }
+        preprocessing.normalise(image, out);
+        if let Some(part) = self.erased(size, random) {
+            for plane in out.chunks_exact_mut(size.0 * size.1) {
+                for row in plane.chunks_exact_mut(size.1).skip(part.top).take(part.height) {
+                    row[part.left..][..part.width].fill_with(|| match self.remode {
+                        EraseMode::Const => 0.0,
+                        EraseMode::Pixel => random.normal() as f32,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}

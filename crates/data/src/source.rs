@@ -1,0 +1,214 @@
+//! Where pictures come from: a dataset that Vitrine knows, or a folder of one's own with class folders or tar shards;
+//! and which part of it is for training, for choosing, and for the last judgement.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::cache::{CacheSpace, Cached};
+use crate::catalog::{DatasetName, Split};
+use crate::error::DataError;
+use crate::folder::{Folder, entries, is_picture};
+use crate::locate::{self, Locator};
+use crate::samples::Samples;
+use crate::shards::{Shards, is_shard};
+
+/// Where pictures come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A dataset that Vitrine knows.
+    Known(DatasetName),
+    /// Class folders with pictures.
+    Folder,
+    /// Tar files with pictures and labels.
+    Shards,
+}
+
+/// A dataset's parts.
+pub struct Parts {
+    /// What a model is trained on.
+    pub train: Arc<dyn Samples>,
+    /// What choices are made by, where the dataset has such a part.
+    pub val: Option<Arc<dyn Samples>>,
+    /// What a finished model is judged on, where the dataset has such a part.
+    pub test: Option<Arc<dyn Samples>>,
+    /// Files that are no pictures.
+    pub passed_over: usize,
+}
+
+/// The names of the parts, each with those that others give it.
+const PARTS: [&[&str]; 3] = [&["train"], &["val", "valid", "validation"], &["test"]];
+
+impl Source {
+    /// All of them.
+    pub fn all() -> Vec<Self> {
+        let known = DatasetName::ALL.into_iter().map(Self::Known);
+        known.chain([Self::Folder, Self::Shards]).collect()
+    }
+
+    /// The one of this name: a dataset's, `folder` or `shards`.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::all().into_iter().find(|source| source.name() == name)
+    }
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Known(name) => name.spec().name,
+            Self::Folder => "folder",
+            Self::Shards => "shards",
+        }
+    }
+
+    /// Looks what a folder holds. `None` if it could be several datasets, whose files have the same names.
+    pub fn detect(folder: &Path) -> Result<Option<Self>, DataError> {
+        let bad = |reason: &str| Err(DataError::BadFolder { path: folder.into(), reason: reason.into() });
+        match fs::metadata(folder) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return bad("it is a file; name the folder that holds the pictures"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(DataError::MissingFolder { dir: folder.to_owned() });
+            }
+            Err(error) => return Err(DataError::io("read the folder", folder, error)),
+        }
+        match locate::found_in(folder).as_slice() {
+            [] => {}
+            [name] => return Ok(Some(Self::Known(*name))),
+            _ => return Ok(None),
+        }
+        let inner = entries(folder)?;
+        let [train, ..] = Self::Shards.parts(folder)?;
+        if !train.is_empty() {
+            return Ok(Some(Self::Shards));
+        }
+        for path in inner.iter().filter(|path| path.is_dir()) {
+            if holds_picture(path)? {
+                return Ok(Some(Self::Folder));
+            }
+        }
+        match inner.iter().any(|path| is_picture(path)) {
+            true => bad("its pictures lie beside each other; put those of each class into a folder of the class's name"),
+            false => bad(
+                "it has no pictures in class folders (DIR/cat/1.jpg, or DIR/train/cat/1.jpg beside DIR/val), no tar \
+                 shards, and not the files of a dataset that is known",
+            ),
+        }
+    }
+
+    /// Opens all parts. A dataset of one's own lies in the folder that the locator was told; pictures of more than
+    /// `max_pixels` are refused when they are read, and others are kept while there is space.
+    pub fn open(
+        self,
+        locator: &Locator,
+        max_pixels: u64,
+        space: &CacheSpace,
+    ) -> Result<Parts, DataError> {
+        if let Self::Known(name) = self {
+            let load = |split| Ok(Arc::new(locator.load(name.spec(), split)?) as Arc<dyn Samples>);
+            let (train, test) = (load(Split::Train)?, Some(load(Split::Test)?));
+            return Ok(Parts { train, val: None, test, passed_over: 0 });
+        }
+        let Some(folder) = locator.explicit.as_ref().or(locator.variable.as_ref()) else {
+            let reason = format!("data.dataset = {:?} is a folder of yours; name it with --data", self.name());
+            return Err(DataError::BadSetting { setting: "data.dir", reason });
+        };
+        if !folder.is_dir() {
+            Self::detect(folder)?;
+        }
+        let title = fs::canonicalize(folder).unwrap_or_else(|_| folder.clone());
+        let title = title.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let [train, val, test] = self.parts(folder)?;
+        let mut passed_over = 0;
+        let mut open = |places: &[PathBuf], classes: Option<&[String]>| -> Result<Arc<dyn Samples>, DataError> {
+            Ok(match (self, places) {
+                (Self::Folder, [folder, ..]) => {
+                    let samples = Folder::open(folder, &title, classes, max_pixels)?;
+                    passed_over += samples.passed_over();
+                    Arc::new(Cached::new(samples, space.clone()))
+                }
+                _ => {
+                    let samples = Shards::open(places, &title, classes, max_pixels)?;
+                    passed_over += samples.passed_over();
+                    Arc::new(Cached::new(samples, space.clone()))
+                }
+            })
+        };
+        let train = open(&train, None)?;
+        if train.class_names().len() < 2 {
+            let reason = format!("it has one class, {:?}; a classifier tells two or more apart", train.class_names()[0]);
+            return Err(DataError::BadFolder { path: folder.clone(), reason });
+        }
+        let mut other = |places: Vec<PathBuf>| match places.is_empty() {
+            true => Ok(None),
+            false => open(&places, Some(train.class_names())).map(Some),
+        };
+        let (val, test) = (other(val)?, other(test)?);
+        Ok(Parts { train, val, test, passed_over })
+    }
+
+    /// The folders, or the shards, of each part. Without a part for training, all is for training.
+    fn parts(self, folder: &Path) -> Result<[Vec<PathBuf>; 3], DataError> {
+        let inner = entries(folder)?;
+        let named = |path: &Path, names: &[&str]| names.iter().any(|name| path.ends_with(name));
+        let folders: Vec<_> = inner.iter().filter(|path| path.is_dir()).collect();
+        let of = |names: &[&str]| folders.iter().copied().filter(|path| named(path, names)).cloned().collect();
+        let mut parts: [Vec<PathBuf>; 3] = PARTS.map(of);
+        // One folder of that name among others is a class.
+        let split = !parts[0].is_empty() && (folders.len() == 1 || parts[1].len() + parts[2].len() > 0);
+        if self == Self::Folder {
+            if !split {
+                return Ok([vec![folder.to_owned()], Vec::new(), Vec::new()]);
+            }
+            if let [first, second, ..] = parts[1].as_slice() {
+                let reason = format!("it has {} and {}; keep one", first.display(), second.display());
+                return Err(DataError::BadFolder { path: folder.to_owned(), reason });
+            }
+            return Ok(parts);
+        }
+        if !split {
+            // Shards side by side may say in their names what part they are of: `train-00001.tar`.
+            let says = |path: &Path, names: &[&str]| {
+                let stem = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                stem.split(|c: char| !c.is_ascii_alphabetic()).any(|word| names.contains(&word))
+            };
+            let shards: Vec<_> = inner.into_iter().filter(|path| is_shard(path)).collect();
+            let part = |path: &PathBuf| PARTS.iter().position(|names| says(path, names));
+            let tells = shards.iter().any(|path| part(path) == Some(0));
+            parts = Default::default();
+            for path in shards {
+                let place = if tells { part(&path) } else { Some(0) };
+                let reason = format!("the shard {} does not say in its name of which part it is", path.display());
+                let place = place.ok_or_else(|| DataError::BadFolder { path: folder.to_owned(), reason })?;
+                parts[place].push(path);
+            }
+            return Ok(parts);
+        }
+        for part in &mut parts {
+            let mut shards = Vec::new();
+            for folder in part.drain(..) {
+                shards.extend(entries(&folder)?.into_iter().filter(|path| is_shard(path)));
+            }
+            *part = shards;
+        }
+        Ok(parts)
+    }
+}
+
+/// Whether there is a picture in a folder, or in those within it.
+fn holds_picture(folder: &Path) -> Result<bool, DataError> {
+    for path in entries(folder)? {
+        if is_picture(&path) || (path.is_dir() && holds_picture(&path)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The name on the command line.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

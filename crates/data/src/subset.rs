@@ -1,0 +1,126 @@
+//! Some samples of a dataset: the first so many, a held-out part, some classes.
+
+use std::sync::Arc;
+
+use crate::DataError;
+use crate::random::{Purpose, Stream};
+use crate::samples::{Image, Samples, check_labels};
+
+/// Some samples of another dataset, in an order of its own; perhaps with other numbers for the classes.
+pub struct Subset {
+    samples: Arc<dyn Samples>,
+    indices: Vec<usize>,
+    class_names: Vec<String>,
+    /// The new label of each old one, where they differ.
+    labels: Option<Vec<i64>>,
+}
+
+impl Subset {
+    fn new(samples: Arc<dyn Samples>, indices: Vec<usize>) -> Self {
+        let class_names = samples.class_names().to_vec();
+        Self { samples, indices, class_names, labels: None }
+    }
+
+    /// The first so many samples, or as many as there are. Where these lie class by class, as in a folder, they are
+    /// taken at even distances, so that all classes are among them.
+    pub fn limit(samples: Arc<dyn Samples>, limit: usize) -> Arc<dyn Samples> {
+        let len = samples.len();
+        if limit >= len {
+            return samples;
+        }
+        let sorted = (1..len).all(|i| samples.label(i - 1) <= samples.label(i));
+        let place = |i: usize| if sorted { i * len / limit } else { i };
+        Arc::new(Self::new(samples, (0..limit).map(place).collect()))
+    }
+
+    /// The samples of these classes, which are numbered in this order.
+    pub fn classes(
+        samples: Arc<dyn Samples>,
+        classes: &[String],
+    ) -> Result<Arc<dyn Samples>, DataError> {
+        check_labels(samples.as_ref())?;
+        let bad = |reason| DataError::BadParts { dataset: samples.name().to_owned(), reason };
+        let mut labels = vec![-1; samples.class_names().len()];
+        for (label, class) in (0..).zip(classes) {
+            let known = samples.class_names();
+            let Some(old) = known.iter().position(|name| name == class) else {
+                return Err(bad(format!("there is no class {class:?}; the classes are {}", known.join(", "))));
+            };
+            if std::mem::replace(&mut labels[old], label) >= 0 {
+                return Err(bad(format!("the class {class:?} is named twice")));
+            }
+        }
+        let label = |index: &usize| labels[samples.label(*index) as usize];
+        let indices: Vec<usize> = (0..samples.len()).filter(|index| label(index) >= 0).collect();
+        let class_names = classes.to_vec();
+        Ok(Arc::new(Self { samples, indices, class_names, labels: Some(labels) }))
+    }
+
+    /// Draws a held-out part by the seed: a share of the samples if `holdout` is below 1, else so many, of each class
+    /// its share. Gives the rest and the held-out part, each in the dataset's order.
+    pub fn holdout(
+        samples: &Arc<dyn Samples>,
+        holdout: f64,
+        seed: u64,
+    ) -> Result<[Arc<dyn Samples>; 2], DataError> {
+        check_labels(samples.as_ref())?;
+        let mut of_class = vec![Vec::new(); samples.class_names().len()];
+        (0..samples.len()).for_each(|i| of_class[samples.label(i) as usize].push(i));
+        let len = samples.len() as f64;
+        let total = if holdout < 1.0 { (holdout * len).round() } else { holdout };
+        let mut held = vec![false; samples.len()];
+        let quotas: Vec<f64> = of_class.iter().map(|of| of.len() as f64 * total / len).collect();
+        // By the largest remainder (Hamilton), so that the sum is right; the first of equals comes first.
+        let mut by_remainder: Vec<usize> = (0..quotas.len()).collect();
+        by_remainder.sort_by(|&a, &b| quotas[b].fract().total_cmp(&quotas[a].fract()));
+        let whole: f64 = quotas.iter().map(|quota| quota.floor()).sum();
+        let mut spare = (total - whole).round() as usize;
+        for class in by_remainder {
+            let more = usize::from(spare > 0 && quotas[class].fract() > 0.0);
+            spare -= more;
+            let (indices, count) = (&mut of_class[class], quotas[class] as usize + more);
+            Stream::new(seed, Purpose::Holdout, class as u64).shuffle(indices);
+            indices.iter().take(count).for_each(|&index| held[index] = true);
+            if !indices.is_empty() && (count == 0 || count >= indices.len()) {
+                let reason = format!(
+                    "holding out {holdout} leaves no picture of the class {:?} (of {}) on one side; take another number",
+                    samples.class_names()[class],
+                    indices.len()
+                );
+                return Err(DataError::BadParts { dataset: samples.name().to_owned(), reason });
+            }
+        }
+        Ok([false, true].map(|part| -> Arc<dyn Samples> {
+            let indices = (0..samples.len()).filter(|&index| held[index] == part).collect();
+            Arc::new(Self::new(samples.clone(), indices))
+        }))
+    }
+}
+
+impl Samples for Subset {
+    fn name(&self) -> &str {
+        self.samples.name()
+    }
+
+    fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    fn label(&self, index: usize) -> i64 {
+        let label = self.samples.label(self.indices[index]);
+        self.labels.as_ref().map_or(label, |labels| labels[label as usize])
+    }
+
+    fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
+        self.samples.read(self.indices[index], image)
+    }
+
+    /// Shares of all classes say nothing of some.
+    fn shares(&self, index: usize, shares: &mut [f32]) -> bool {
+        self.labels.is_none() && self.samples.shares(self.indices[index], shares)
+    }
+}
