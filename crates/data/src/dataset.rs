@@ -77,14 +77,6 @@ impl Dataset {
         Self::from_parts("synthetic", images, labels, image_shape, class_names)
     }
 
-    /// Keeps the first `samples` samples, or all if there are fewer.
-    #[must_use]
-    pub fn limit(mut self, samples: usize) -> Self {
-        self.labels.truncate(samples);
-        self.images.truncate(self.len() * self.image_bytes());
-        self
-    }
-
     fn image_bytes(&self) -> usize {
         self.image_shape.iter().product()
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use vitrine_data::{DataError, Image, Preprocessing, decode_image, load_image};
+use vitrine_data::{DataError, Image, MAX_PIXELS, Preprocessing, decode_image, load_image};
 
 const PNG: &[u8] = include_bytes!("golden/picture.png");
 const JPEG: &[u8] = include_bytes!("golden/picture.jpg");
@@ -17,7 +17,7 @@ fn to(channels: usize) -> Preprocessing {
 fn a_png_equals_torchvision() {
     let (gray, rgb) = EXPECTED.split_at(SIZE.0 * SIZE.1);
     for (channels, expected) in [(1, gray), (3, rgb)] {
-        let actual = decode_image("picture", PNG, &to(channels)).unwrap();
+        let actual = decode_image("picture", PNG, &to(channels), MAX_PIXELS).unwrap();
         let expected: Vec<f32> = expected.iter().map(|&v| f32::from(v) / 255.0).collect();
         assert_eq!(actual, expected, "{channels} channels");
     }
@@ -25,10 +25,11 @@ fn a_png_equals_torchvision() {
 
 #[test]
 fn mean_and_std_are_applied() {
-    let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
-    let normalized = Preprocessing { mean: mean.to_vec(), std: std.to_vec(), ..to(3) };
-    let actual = decode_image("picture", PNG, &normalized).unwrap();
-    let plain = decode_image("picture", PNG, &to(3)).unwrap();
+    let (mean, std) = ([0.485f32, 0.456, 0.406], [0.229f32, 0.224, 0.225]);
+    let [mean_64, std_64] = [mean, std].map(|values| values.map(f64::from).to_vec());
+    let normalized = Preprocessing { mean: mean_64, std: std_64, ..to(3) };
+    let actual = decode_image("picture", PNG, &normalized, MAX_PIXELS).unwrap();
+    let plain = decode_image("picture", PNG, &to(3), MAX_PIXELS).unwrap();
     for (i, (actual, plain)) in actual.iter().zip(plain).enumerate() {
         let channel = i / (SIZE.0 * SIZE.1);
         assert_eq!(*actual, (plain - mean[channel]) / std[channel], "value {i}");
@@ -38,8 +39,8 @@ fn mean_and_std_are_applied() {
 /// Decoders of JPEG may round differently, so this one is only near.
 #[test]
 fn a_jpeg_is_near_the_png() {
-    let png = decode_image("picture", PNG, &to(3)).unwrap();
-    let jpeg = decode_image("picture", JPEG, &to(3)).unwrap();
+    let png = decode_image("picture", PNG, &to(3), MAX_PIXELS).unwrap();
+    let jpeg = decode_image("picture", JPEG, &to(3), MAX_PIXELS).unwrap();
     let mean = png.iter().zip(&jpeg).map(|(a, b)| (a - b).abs()).sum::<f32>() / png.len() as f32;
     assert!(mean < 2.0 / 255.0, "mean difference {mean}");
 }
@@ -58,26 +59,26 @@ fn a_picture_takes_the_place_of_another() {
 #[test]
 fn a_file_equals_its_bytes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/picture.png");
-    let from_file = load_image(&path, &to(1)).unwrap();
-    assert_eq!(from_file, decode_image("bytes", PNG, &to(1)).unwrap());
+    let from_file = load_image(&path, &to(1), MAX_PIXELS).unwrap();
+    assert_eq!(from_file, decode_image("bytes", PNG, &to(1), MAX_PIXELS).unwrap());
 }
 
 #[test]
 fn bad_pictures_have_clear_errors() {
-    let missing = load_image(Path::new("/no/such/cat.png"), &to(1)).unwrap_err();
+    let missing = load_image(Path::new("/no/such/cat.png"), &to(1), MAX_PIXELS).unwrap_err();
     assert!(matches!(missing, DataError::Io { .. }));
     assert!(missing.to_string().contains("/no/such/cat.png"), "{missing}");
 
-    let truncated = decode_image("cat.png", &PNG[..PNG.len() / 2], &to(1)).unwrap_err();
+    let truncated = decode_image("cat.png", &PNG[..PNG.len() / 2], &to(1), MAX_PIXELS).unwrap_err();
     assert!(matches!(truncated, DataError::Decode { .. }), "{truncated:?}");
     assert!(truncated.to_string().contains("cat.png"), "{truncated}");
 
     for bytes in [b"".as_slice(), b"hello, this is text"] {
-        let error = decode_image("-", bytes, &to(1)).unwrap_err();
+        let error = decode_image("-", bytes, &to(1), MAX_PIXELS).unwrap_err();
         assert!(matches!(error, DataError::Decode { .. }), "{error:?}");
     }
     for (channels, size) in [(2, SIZE), (0, SIZE), (1, (0, 5))] {
-        let error = decode_image("-", PNG, &Preprocessing::new(channels, size)).unwrap_err();
+        let error = decode_image("-", PNG, &Preprocessing::new(channels, size), MAX_PIXELS).unwrap_err();
         assert!(matches!(error, DataError::BadSetting { .. }), "{error:?}");
     }
 }
@@ -126,9 +127,9 @@ fn a_jpeg_that_is_cut_short_is_an_error() {
     let thumbnail = marked(JPEG, 1);
     let progressive = include_bytes!("golden/progressive.jpg").as_slice();
     for whole in [JPEG, &thumbnail, progressive] {
-        decode_image("whole.jpg", whole, &to(3)).unwrap();
+        decode_image("whole.jpg", whole, &to(3), MAX_PIXELS).unwrap();
         for length in [whole.len() / 2, whole.len() - 100, whole.len() - 2] {
-            let error = decode_image("cut.jpg", &whole[..length], &to(3)).unwrap_err();
+            let error = decode_image("cut.jpg", &whole[..length], &to(3), MAX_PIXELS).unwrap_err();
             assert!(matches!(error, DataError::Decode { .. }), "{length}: {error:?}");
             assert!(error.to_string().contains("cut.jpg"), "{error}");
         }
@@ -152,7 +153,7 @@ fn a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() {
     large[16..24].copy_from_slice(&[0, 0, 0x4e, 0x20, 0, 0, 0x4e, 0x20]);
     let sum = crc32(&large[12..29]);
     large[29..33].copy_from_slice(&sum.to_be_bytes());
-    let error = decode_image("large.png", &large, &to(1)).unwrap_err();
+    let error = decode_image("large.png", &large, &to(1), MAX_PIXELS).unwrap_err();
     assert!(matches!(error, DataError::TooManyPixels { width: 20_000, .. }), "{error:?}");
 }
 
