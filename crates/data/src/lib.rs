@@ -34,7 +34,8 @@
 //! # Real data
 //!
 //! [`DatasetName`] lists the datasets that Vitrine knows. A [`Locator`] finds their files, or fetches them into the
-//! user's cache folder; nothing needs root. Each time a file is read, its form and its MD5 are checked.
+//! user's cache folder; nothing needs root. Each time a file is read, its form is checked, and its MD5 where one is
+//! published. [`DatasetSpec`] describes such a dataset.
 //!
 //! ```no_run
 //! use vitrine_data::{DatasetName, Locator, Samples, Split};
@@ -116,10 +117,11 @@ mod preprocessing;
 mod random;
 mod resize;
 mod samples;
+mod spec;
 mod transform;
 
 pub use batches::Batches;
-pub use catalog::{DatasetName, FileSpec, IdxSpec, Split, SplitSpec};
+pub use catalog::DatasetName;
 pub use dataset::Dataset;
 pub use error::{Attempt, DataError, NotFound};
 pub use fetch::FetchMethod;
@@ -129,4 +131,5 @@ pub use picture::{decode_image, load_image};
 pub use preprocessing::Preprocessing;
 pub use resize::Resizer;
 pub use samples::{Image, Samples};
+pub use spec::{DatasetSpec, FileSpec, Form, Origin, PublishedMd5, Split, SplitSpec};
 pub use transform::{SampleAddress, Scratch, Transform};
