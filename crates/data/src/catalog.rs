@@ -145,6 +145,43 @@ catalog! {
     EmnistByClass = emnist!("byclass", "ByClass", BOTH_CASES, 0, 697_932, 116_323);
     /// EMNIST ByMerge: the same in 47 classes.
     EmnistByMerge = emnist!("bymerge", "ByMerge", MERGED, 0, 697_932, 116_323);
+
+    /// CIFAR-10: 60,000 coloured pictures of animals and vehicles, 32×32, 10 classes.
+    Cifar10 = DatasetSpec {
+        name: "cifar10", title: "CIFAR-10", image_shape: [3, 32, 32], form: Form::Cifar { label_at: 0 },
+        class_names: names!(airplane automobile bird cat deer dog frog horse ship truck),
+        train: SplitSpec { samples: 50_000, files: &[
+            file("data_batch_1.bin", Unknown), file("data_batch_2.bin", Unknown), file("data_batch_3.bin", Unknown),
+            file("data_batch_4.bin", Unknown), file("data_batch_5.bin", Unknown),
+        ] },
+        test: SplitSpec { samples: 10_000, files: &[file("test_batch.bin", Unknown)] },
+        debian_package: None,
+        origin: Origin::Archive {
+            addresses: &["https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"],
+            md5: "c32a1d4ab5d03f1284b67883e8d87530", folder: "cifar-10-batches-bin",
+        },
+    };
+
+    /// CIFAR-100: 60,000 coloured pictures, 32×32, 100 classes (the fine ones).
+    Cifar100 = DatasetSpec {
+        name: "cifar100", title: "CIFAR-100", image_shape: [3, 32, 32], form: Form::Cifar { label_at: 1 },
+        class_names: names!(
+            apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+            castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+            elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+            lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+            pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal
+            shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank
+            telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+        ),
+        train: SplitSpec { samples: 50_000, files: &[file("train.bin", Unknown)] },
+        test: SplitSpec { samples: 10_000, files: &[file("test.bin", Unknown)] },
+        debian_package: None,
+        origin: Origin::Archive {
+            addresses: &["https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"],
+            md5: "03b5dce01913d631647c71ecec9e9cb8", folder: "cifar-100-binary",
+        },
+    };
 }
 
 /// The name on the command line: `fashion-mnist`, `mnist`, ….

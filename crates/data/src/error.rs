@@ -53,6 +53,10 @@ pub enum DataError {
     )]
     Checksum { path: PathBuf, of: &'static str, expected: String, actual: String },
 
+    /// A file does not hold what it should.
+    #[error("{}: {reason}", path.display())]
+    BadFile { path: PathBuf, reason: String },
+
     /// A sample's label is not the number of a class.
     #[error(
         "{dataset}: sample {sample} has label {label}, but there are {classes} classes, numbered \

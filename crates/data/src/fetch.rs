@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::error::Attempt;
 use crate::files;
-use crate::spec::DatasetSpec;
+use crate::spec::{DatasetSpec, Origin};
 
 type Notify = dyn Fn(&str) + Send + Sync;
 
@@ -128,10 +128,10 @@ fn run(command: &mut Command) -> Result<(), String> {
     Err(format!("{name} failed with {}: {words}", output.status))
 }
 
-/// Downloads from one address: each file.
+/// Downloads from one address: each file, or the archive, which is unpacked.
 fn from_address(address: &str, spec: &DatasetSpec, staging: &Path) -> Result<PathBuf, String> {
     let samples = spec.train.samples + spec.test.samples;
-    // More than any file has. The data of a sample are its pixels, and a label of some bytes.
+    // More than any file or archive has. The data of a sample are its pixels, and a label of some bytes.
     let largest = samples * (spec.image_shape.iter().product::<usize>() + 16) + (1 << 20);
     // Fifteen minutes, and more where 100 kB a second take longer.
     let time = Duration::from_secs(900.max(largest as u64 / 100_000));
@@ -147,6 +147,13 @@ fn from_address(address: &str, spec: &DatasetSpec, staging: &Path) -> Result<Pat
             answer.body_mut().with_config().limit(largest as u64).read_to_vec()
         })
     };
+    if let Origin::Archive { md5, folder, .. } = spec.origin {
+        let bytes = download(address).map_err(|e| e.to_string())?;
+        files::check_sum(Path::new(address), "archive", &bytes, md5).map_err(|e| e.to_string())?;
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice()));
+        archive.unpack(staging).map_err(|e| format!("cannot unpack the archive: {e}"))?;
+        return Ok(staging.join(folder));
+    }
     for file in spec.files() {
         let name = format!("{}.gz", file.name);
         let bytes = download(&format!("{address}/{name}")).map_err(|e| format!("{name}: {e}"))?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use md5::{Digest, Md5};
 
 use crate::spec::{DatasetSpec, FileSpec, Form, PublishedMd5, Split};
-use crate::{DataError, Dataset, idx};
+use crate::{DataError, Dataset, cifar, idx};
 
 /// The first bytes of a gzip file.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -22,6 +22,7 @@ pub(crate) fn read_split(
     let part = spec.split(split);
     let [_, height, width] = spec.image_shape;
     let (images, labels) = match (spec.form, part.files) {
+        (Form::Cifar { label_at }, _) => cifar::read(dir, spec, part, label_at)?,
         (Form::Idx { first_label, transposed }, [images, labels]) => {
             let (rows, columns) = if transposed { (width, height) } else { (height, width) };
             let mut images = read_array(dir, images, &[part.samples, rows, columns])?;
@@ -120,7 +121,7 @@ fn read_array(dir: &Path, file: &FileSpec, expected: &[usize]) -> Result<Vec<u8>
 
 /// The contents of a file of the dataset, after every check, and its path. `form` checks the form of contents that
 /// should have `length` bytes. Of contents that have more it sees one byte more.
-fn checked(
+pub(crate) fn checked(
     dir: &Path,
     file: &FileSpec,
     length: usize,
@@ -143,7 +144,7 @@ fn checked(
 }
 
 /// Compares the MD5 of what is called `of` with the published one.
-fn check_sum(
+pub(crate) fn check_sum(
     path: &Path,
     of: &'static str,
     bytes: &[u8],

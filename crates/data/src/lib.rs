@@ -35,7 +35,7 @@
 //!
 //! [`DatasetName`] lists the datasets that Vitrine knows. A [`Locator`] finds their files, or fetches them into the
 //! user's cache folder; nothing needs root. Each time a file is read, its form is checked, and its MD5 where one is
-//! published. [`DatasetSpec`] describes such a dataset.
+//! published. [`DatasetSpec`] describes such a dataset, in IDX files or in CIFAR's binary form.
 //!
 //! ```no_run
 //! use vitrine_data::{DatasetName, Locator, Samples, Split};
@@ -104,6 +104,7 @@
 
 mod batches;
 mod catalog;
+mod cifar;
 mod dataset;
 mod error;
 mod fetch;

@@ -20,7 +20,8 @@ use crate::{DataError, Dataset, files};
 ///
 /// Wherever a file comes from, its form is checked each time it is read, and its MD5 where one is published.
 pub struct Locator {
-    /// A folder that the user named (`--data`). It holds the files, or a folder `<name>` that does.
+    /// A folder that the user named (`--data`). It holds the files, or a folder that does: `<name>`, or that
+    /// of the published archive.
     pub explicit: Option<PathBuf>,
     /// The folder of `$VITRINE_DATA`, of the same form.
     pub variable: Option<PathBuf>,
@@ -154,11 +155,15 @@ impl fmt::Debug for Locator {
     }
 }
 
-/// The first that holds one of the files: the folder itself, and its folder of the dataset's name. If none does, the
-/// second or else the first.
+/// The first that holds one of the files: the folder itself, its folder of the dataset's name, and its folder of the
+/// published archive's. If none does, the second or else the first.
 fn folder_in(root: &Path, spec: &DatasetSpec) -> PathBuf {
     let named = root.join(spec.name);
-    let mut folders = [root.to_owned(), named.clone()].into_iter();
+    let unpacked = match spec.origin {
+        Origin::Archive { folder, .. } => Some(root.join(folder)),
+        Origin::Files(_) | Origin::ByHand(_) => None,
+    };
+    let mut folders = [root.to_owned(), named.clone()].into_iter().chain(unpacked);
     let holds = |dir: &PathBuf| spec.files().any(|file| files::holds(dir, file));
     folders.find(holds).unwrap_or_else(|| if named.is_dir() { named } else { root.to_owned() })
 }
@@ -173,6 +178,7 @@ fn not_found(spec: &DatasetSpec, attempts: Vec<Attempt>) -> DataError {
     });
     let origin = match spec.origin {
         Origin::Files(_) => String::new(),
+        Origin::Archive { addresses, .. } => format!(" from {}", addresses.join(" or ")),
         Origin::ByHand(address) => format!(" from {address}"),
     };
     let advice = format!(

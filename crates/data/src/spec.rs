@@ -44,6 +44,11 @@ pub enum Form {
         /// Whether rows and columns of the images are swapped. They are turned upright.
         transposed: bool,
     },
+    /// Each part is files with the same number of records. A record is one sample: label bytes, then the image.
+    Cifar {
+        /// The place of the label among the bytes of a record. The image follows it; bytes before it are passed over.
+        label_at: usize,
+    },
 }
 
 /// One part of a dataset.
@@ -80,6 +85,15 @@ pub enum PublishedMd5 {
 pub enum Origin {
     /// Each file alone, with `.gz`, in the folders at these addresses, tried in order.
     Files(&'static [&'static str]),
+    /// All files in one `.tar.gz`.
+    Archive {
+        /// Its addresses, tried in order.
+        addresses: &'static [&'static str],
+        /// Its MD5, in lower-case hexadecimal.
+        md5: &'static str,
+        /// The folder in it that holds the files.
+        folder: &'static str,
+    },
     /// At an address from which the user fetches and unpacks them.
     ByHand(&'static str),
 }
@@ -88,7 +102,7 @@ impl Origin {
     /// The addresses to fetch from, in order.
     pub(crate) fn addresses(&self) -> &'static [&'static str] {
         match *self {
-            Self::Files(addresses) => addresses,
+            Self::Files(addresses) | Self::Archive { addresses, .. } => addresses,
             Self::ByHand(_) => &[],
         }
     }

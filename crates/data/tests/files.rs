@@ -292,6 +292,8 @@ fn the_catalog_is_what_is_published() {
         ("emnist-mnist", 60_000, 10_000, ["0", "1", "9"]),
         ("emnist-byclass", 697_932, 116_323, ["0", "1", "z"]),
         ("emnist-bymerge", 697_932, 116_323, ["0", "1", "t"]),
+        ("cifar10", 50_000, 10_000, ["airplane", "automobile", "truck"]),
+        ("cifar100", 50_000, 10_000, ["apple", "aquarium_fish", "worm"]),
     ] {
         let (in_train, in_test, names) = samples(name);
         assert_eq!((in_train, in_test), (train, test), "{name}");
@@ -299,7 +301,7 @@ fn the_catalog_is_what_is_published() {
         assert!(names.is_sorted() || name == "kmnist", "{name}");
     }
     let classes = DatasetName::ALL.map(|name| name.spec().class_names.len());
-    assert_eq!(classes, [10, 10, 10, 47, 26, 10, 10, 62, 47]);
+    assert_eq!(classes, [10, 10, 10, 47, 26, 10, 10, 62, 47, 10, 100]);
     let letters: Vec<_> = DatasetName::EmnistLetters.spec().files().map(|file| file.name).collect();
     assert_eq!(
         letters,
