@@ -11,7 +11,7 @@ use crate::spec::{DatasetSpec, FileSpec, Form, PublishedMd5, Split};
 use crate::{DataError, Dataset, cifar, idx};
 
 /// The first bytes of a gzip file.
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+pub(crate) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Reads and checks one part of a dataset.
 pub(crate) fn read_split(

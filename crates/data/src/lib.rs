@@ -46,6 +46,8 @@
 //! # Ok::<(), vitrine_data::DataError>(())
 //! ```
 //!
+//! [`Shards`] are pictures with labels in tar files, as WebDataset writes them.
+//!
 //! # A dataset of your own
 //!
 //! [`Samples`] is all that the loader knows of a dataset. Its pictures may come from anywhere, and differ in size and
@@ -118,6 +120,7 @@ mod preprocessing;
 mod random;
 mod resize;
 mod samples;
+mod shards;
 mod spec;
 mod transform;
 
@@ -132,5 +135,6 @@ pub use picture::{decode_image, load_image};
 pub use preprocessing::Preprocessing;
 pub use resize::Resizer;
 pub use samples::{Image, Samples};
+pub use shards::Shards;
 pub use spec::{DatasetSpec, FileSpec, Form, Origin, PublishedMd5, Split, SplitSpec};
 pub use transform::{SampleAddress, Scratch, Transform};
