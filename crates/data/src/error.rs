@@ -58,11 +58,15 @@ pub enum DataError {
 
     /// A file has the right form but other contents than the published one.
     #[error(
-        "{}: the MD5 of the decompressed data is {actual}, the published file's is {expected}; \
+        "{}: the MD5 of the {of} is {actual}, the published one is {expected}; \
          the file is damaged or belongs to another dataset, fetch it again",
         path.display()
     )]
-    Checksum { path: PathBuf, expected: String, actual: String },
+    Checksum { path: PathBuf, of: &'static str, expected: String, actual: String },
+
+    /// A file does not hold what it should.
+    #[error("{}: {reason}", path.display())]
+    BadFile { path: PathBuf, reason: String },
 
     /// A sample's label is not the number of a class.
     #[error(

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::catalog::IdxSpec;
 use crate::error::Attempt;
 use crate::files;
+use crate::spec::{DatasetSpec, Origin};
 
 type Notify = dyn Fn(&str) + Send + Sync;
 
@@ -26,7 +26,7 @@ impl FetchMethod {
     /// Fetches the files into `target`, or says for each attempt why it failed.
     pub(crate) fn fetch(
         self,
-        spec: &IdxSpec,
+        spec: &DatasetSpec,
         target: &Path,
         notify: &Notify,
     ) -> Result<(), Vec<Attempt>> {
@@ -40,7 +40,7 @@ impl FetchMethod {
             }
             Self::Https => {
                 let mut failed = Vec::new();
-                for address in spec.addresses {
+                for address in spec.origin.addresses() {
                     notify(&format!("fetching {} from {address}", spec.title));
                     match staged(spec, target, |staging| from_address(address, spec, staging)) {
                         Ok(()) => return Ok(()),
@@ -61,7 +61,7 @@ impl Attempt {
 
 /// Runs `get`, which puts the files somewhere in a temporary folder and says where; checks them; copies them.
 fn staged(
-    spec: &IdxSpec,
+    spec: &DatasetSpec,
     target: &Path,
     get: impl Fn(&Path) -> Result<PathBuf, String>,
 ) -> Result<(), String> {
@@ -73,7 +73,7 @@ fn staged(
 
 /// Downloads and unpacks a Debian package. If the machine has no package lists yet, fresh ones are fetched into the
 /// temporary folder, because the system's own need root.
-fn from_package(package: &str, spec: &IdxSpec, staging: &Path) -> Result<PathBuf, String> {
+fn from_package(package: &str, spec: &DatasetSpec, staging: &Path) -> Result<PathBuf, String> {
     let lists = staging.join("lists");
     let cache = staging.join("cache");
     for dir in [lists.join("partial"), cache.join("archives/partial")] {
@@ -128,26 +128,36 @@ fn run(command: &mut Command) -> Result<(), String> {
     Err(format!("{name} failed with {}: {words}", output.status))
 }
 
-/// Downloads the four files from one address.
-fn from_address(address: &str, spec: &IdxSpec, staging: &Path) -> Result<PathBuf, String> {
+/// Downloads from one address: each file, or the archive, which is unpacked.
+fn from_address(address: &str, spec: &DatasetSpec, staging: &Path) -> Result<PathBuf, String> {
+    let samples = spec.train.samples + spec.test.samples;
+    // More than any file or archive has. The data of a sample are its pixels, and a label of some bytes.
+    let largest = samples * (spec.image_shape.iter().product::<usize>() + 16) + (1 << 20);
+    // Fifteen minutes, and more where 100 kB a second take longer.
+    let time = Duration::from_secs(900.max(largest as u64 / 100_000));
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_connect(Some(Duration::from_secs(20)))
         .timeout_recv_response(Some(Duration::from_secs(60)))
-        .timeout_global(Some(Duration::from_secs(900)))
+        .timeout_global(Some(time))
         .build()
         .into();
-    let (height, width) = spec.image_size;
+    let download = |url: &str| {
+        let answer = agent.get(url).call();
+        answer.and_then(|mut answer| {
+            answer.body_mut().with_config().limit(largest as u64).read_to_vec()
+        })
+    };
+    if let Origin::Archive { md5, folder, .. } = spec.origin {
+        let bytes = download(address).map_err(|e| e.to_string())?;
+        files::check_sum(Path::new(address), "archive", &bytes, md5).map_err(|e| e.to_string())?;
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice()));
+        archive.unpack(staging).map_err(|e| format!("cannot unpack the archive: {e}"))?;
+        return Ok(staging.join(folder));
+    }
     for file in spec.files() {
-        let url = format!("{address}/{}.gz", file.name);
-        let largest = spec.train.samples.max(spec.test.samples) * height * width + 4096;
-        let bytes = agent
-            .get(&url)
-            .call()
-            .and_then(|mut response| {
-                response.body_mut().with_config().limit(largest as u64).read_to_vec()
-            })
-            .map_err(|e| format!("{}.gz: {e}", file.name))?;
-        let path = staging.join(format!("{}.gz", file.name));
+        let name = format!("{}.gz", file.name);
+        let bytes = download(&format!("{address}/{name}")).map_err(|e| format!("{name}: {e}"))?;
+        let path = staging.join(name);
         fs::write(&path, bytes).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     }
     Ok(staging.to_owned())

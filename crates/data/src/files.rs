@@ -7,32 +7,51 @@ use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
 
-use crate::catalog::{FileSpec, IdxSpec, Split};
-use crate::idx;
-use crate::{DataError, Dataset};
+use crate::spec::{DatasetSpec, FileSpec, Form, PublishedMd5, Split};
+use crate::{DataError, Dataset, cifar, idx};
 
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// The first bytes of a gzip file.
+pub(crate) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Reads and checks one part of a dataset.
-pub(crate) fn read_split(dir: &Path, spec: &IdxSpec, split: Split) -> Result<Dataset, DataError> {
+pub(crate) fn read_split(
+    dir: &Path,
+    spec: &DatasetSpec,
+    split: Split,
+) -> Result<Dataset, DataError> {
     let part = spec.split(split);
-    let (height, width) = spec.image_size;
-    let images = read_array(dir, &part.images, &[part.samples, height, width])?;
-    let labels = read_array(dir, &part.labels, &[part.samples])?;
-    let labels = labels.into_iter().map(i64::from).collect();
+    let [_, height, width] = spec.image_shape;
+    let (images, labels) = match (spec.form, part.files) {
+        (Form::Cifar { label_at }, _) => cifar::read(dir, spec, part, label_at)?,
+        (Form::Idx { first_label, transposed }, [images, labels]) => {
+            let (rows, columns) = if transposed { (width, height) } else { (height, width) };
+            let mut images = read_array(dir, images, &[part.samples, rows, columns])?;
+            if transposed {
+                transpose(&mut images, rows, columns);
+            }
+            let labels = read_array(dir, labels, &[part.samples])?;
+            let first = i64::from(first_label);
+            let labels = labels.into_iter().map(|label| i64::from(label) - first).collect();
+            (images, labels)
+        }
+        (Form::Idx { .. }, _) => {
+            let reason = "a part in IDX form has two files: images and labels".to_owned();
+            return Err(DataError::BadParts { dataset: spec.title.to_owned(), reason });
+        }
+    };
     let class_names = spec.class_names.iter().map(|&name| name.to_owned()).collect();
-    Dataset::from_parts(spec.title, images, labels, [1, height, width], class_names)
+    Dataset::from_parts(spec.title, images, labels, spec.image_shape, class_names)
 }
 
-/// Checks all four files of a dataset.
-pub(crate) fn verify(dir: &Path, spec: &IdxSpec) -> Result<(), DataError> {
+/// Checks all files of a dataset.
+pub(crate) fn verify(dir: &Path, spec: &DatasetSpec) -> Result<(), DataError> {
     read_split(dir, spec, Split::Train)?;
     read_split(dir, spec, Split::Test)?;
     Ok(())
 }
 
-/// Copies the four files of a dataset, as they are. Each appears in `to` whole or not at all.
-pub(crate) fn install(from: &Path, spec: &IdxSpec, to: &Path) -> Result<(), DataError> {
+/// Copies the files of a dataset, as they are. Each appears in `to` whole or not at all.
+pub(crate) fn install(from: &Path, spec: &DatasetSpec, to: &Path) -> Result<(), DataError> {
     for file in spec.files() {
         let bytes = read(&find(from, file)?)?;
         let [plain, gz] = names(to, file);
@@ -70,28 +89,71 @@ fn find(dir: &Path, file: &FileSpec) -> Result<PathBuf, DataError> {
         .ok_or_else(|| DataError::MissingFile { dir: dir.to_owned(), file: file.name.to_owned() })
 }
 
+/// Swaps rows and columns of images that have so many.
+fn transpose(images: &mut [u8], rows: usize, columns: usize) {
+    let mut stored = vec![0; rows * columns];
+    for image in images.chunks_exact_mut(stored.len().max(1)) {
+        stored.copy_from_slice(image);
+        for (x, row) in image.chunks_exact_mut(rows).enumerate() {
+            row.iter_mut().enumerate().for_each(|(y, pixel)| *pixel = stored[y * columns + x]);
+        }
+    }
+}
+
 /// The elements of one IDX file, after every check.
 fn read_array(dir: &Path, file: &FileSpec, expected: &[usize]) -> Result<Vec<u8>, DataError> {
-    let path = find(dir, file)?;
-    // Enough to see that there is too much, and no more: a small gzip file can hold gigabytes.
     let header = 4 + 4 * expected.len();
-    let elements: usize = expected.iter().product();
-    let mut bytes = decompress(&path, read(&path)?, header + elements + 1)?;
-    let array =
-        idx::parse(&bytes).map_err(|source| DataError::Idx { path: path.clone(), source })?;
-    if array.shape != expected {
-        return Err(DataError::WrongShape {
-            path,
-            expected: expected.to_vec(),
-            actual: array.shape,
-        });
-    }
-    let actual = hex(&Md5::digest(&bytes));
-    if actual != file.md5 {
-        return Err(DataError::Checksum { path, expected: file.md5.to_owned(), actual });
-    }
+    let length = header + expected.iter().product::<usize>();
+    let (_, mut bytes) = checked(dir, file, length, |path, bytes| {
+        let path = path.to_owned();
+        match idx::parse(bytes) {
+            Err(source) => Err(DataError::Idx { path, source }),
+            Ok(array) if array.shape != expected => {
+                let expected = expected.to_vec();
+                Err(DataError::WrongShape { path, expected, actual: array.shape })
+            }
+            Ok(_) => Ok(()),
+        }
+    })?;
     bytes.drain(..header);
     Ok(bytes)
+}
+
+/// The contents of a file of the dataset, after every check, and its path. `form` checks the form of contents that
+/// should have `length` bytes. Of contents that have more it sees one byte more.
+pub(crate) fn checked(
+    dir: &Path,
+    file: &FileSpec,
+    length: usize,
+    form: impl FnOnce(&Path, &[u8]) -> Result<(), DataError>,
+) -> Result<(PathBuf, Vec<u8>), DataError> {
+    let path = find(dir, file)?;
+    let stored = read(&path)?;
+    if let PublishedMd5::OfGzip(md5) = file.md5
+        && stored.starts_with(&GZIP_MAGIC)
+    {
+        check_sum(&path, "gzip file", &stored, md5)?;
+    }
+    // Enough to see that there is too much, and no more: a small gzip file can hold gigabytes.
+    let contents = decompress(&path, stored, length + 1)?;
+    form(&path, &contents)?;
+    if let PublishedMd5::OfContents(md5) = file.md5 {
+        check_sum(&path, "decompressed data", &contents, md5)?;
+    }
+    Ok((path, contents))
+}
+
+/// Compares the MD5 of what is called `of` with the published one.
+pub(crate) fn check_sum(
+    path: &Path,
+    of: &'static str,
+    bytes: &[u8],
+    published: &str,
+) -> Result<(), DataError> {
+    let (path, expected) = (path.to_owned(), published.to_owned());
+    let actual = hex(&Md5::digest(bytes));
+    let same = actual == expected;
+    same.then_some(()).ok_or(DataError::Checksum { path, of, expected, actual })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, DataError> {

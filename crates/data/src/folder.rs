@@ -128,7 +128,7 @@ impl Samples for Folder {
 }
 
 /// The ends of names that pictures have, in any case.
-const PICTURES: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
+pub(crate) const PICTURES: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
 
 /// Whether a file's name is that of a picture.
 pub(crate) fn is_picture(path: &Path) -> bool {

@@ -34,7 +34,8 @@
 //! # Real data
 //!
 //! [`DatasetName`] lists the datasets that Vitrine knows. A [`Locator`] finds their files, or fetches them into the
-//! user's cache folder; nothing needs root. Each time a file is read, its form and its MD5 are checked.
+//! user's cache folder; nothing needs root. Each time a file is read, its form is checked, and its MD5 where one is
+//! published. [`DatasetSpec`] describes such a dataset, in IDX files or in CIFAR's binary form.
 //!
 //! ```no_run
 //! use vitrine_data::{DatasetName, Locator, Samples, Split};
@@ -44,6 +45,8 @@
 //! assert_eq!(train.class_names()[9], "Ankle boot");
 //! # Ok::<(), vitrine_data::DataError>(())
 //! ```
+//!
+//! [`Shards`] are pictures with labels in tar files, as WebDataset writes them.
 //!
 //! # A dataset of your own
 //!
@@ -105,6 +108,7 @@ pub mod augment;
 mod batches;
 mod cache;
 mod catalog;
+mod cifar;
 mod dataset;
 mod error;
 mod fetch;
@@ -120,12 +124,13 @@ mod resize;
 mod samples;
 mod shards;
 mod source;
+mod spec;
 mod subset;
 mod transform;
 
 pub use batches::Batches;
 pub use cache::{CacheSpace, Cached};
-pub use catalog::{DatasetName, FileSpec, IdxSpec, Split, SplitSpec};
+pub use catalog::DatasetName;
 pub use dataset::Dataset;
 pub use error::{Attempt, DataError, NotFound};
 pub use fetch::FetchMethod;
@@ -136,6 +141,8 @@ pub use picture::{MAX_PIXELS, decode_image, load_image};
 pub use preprocessing::{CropMode, Preprocessing};
 pub use resize::{Interpolation, Resizer};
 pub use samples::{Image, Rect, Samples};
+pub use shards::Shards;
 pub use source::{Parts, Source};
+pub use spec::{DatasetSpec, FileSpec, Form, Origin, PublishedMd5, Split, SplitSpec};
 pub use subset::Subset;
 pub use transform::{SampleAddress, Scratch, Transform};

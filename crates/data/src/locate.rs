@@ -6,9 +6,10 @@ use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use crate::catalog::{DatasetName, IdxSpec, Split};
+use crate::catalog::DatasetName;
 use crate::error::{Attempt, NotFound};
 use crate::fetch::FetchMethod;
+use crate::spec::{DatasetSpec, Origin, Split};
 use crate::{DataError, Dataset, files};
 
 /// Finds datasets, and fetches them when they are nowhere.
@@ -18,9 +19,10 @@ use crate::{DataError, Dataset, files};
 /// is looked at: what is missing or wrong there is an error. In every other place a missing or damaged file means that
 /// the search goes on.
 ///
-/// Wherever a file comes from, its form and its MD5 are checked each time it is read.
+/// Wherever a file comes from, its form is checked each time it is read, and its MD5 where one is published.
 pub struct Locator {
-    /// A folder that the user named (`--data`). It holds the files, or a folder `<name>` that does.
+    /// A folder that the user named (`--data`). It holds the files, or a folder that does: `<name>`, or that
+    /// of the published archive.
     pub explicit: Option<PathBuf>,
     /// The folder of `$VITRINE_DATA`, of the same form.
     pub variable: Option<PathBuf>,
@@ -70,18 +72,18 @@ impl Locator {
     }
 
     /// Loads one part of a dataset, fetching it first if need be.
-    pub fn load(&self, spec: &IdxSpec, split: Split) -> Result<Dataset, DataError> {
+    pub fn load(&self, spec: &DatasetSpec, split: Split) -> Result<Dataset, DataError> {
         self.search(spec, |dir| files::read_split(dir, spec, split))
     }
 
-    /// The folder with a dataset's files, all four of them checked, fetching them first if need be.
-    pub fn locate(&self, spec: &IdxSpec) -> Result<PathBuf, DataError> {
+    /// The folder with a dataset's files, all of them checked, fetching them first if need be.
+    pub fn locate(&self, spec: &DatasetSpec) -> Result<PathBuf, DataError> {
         self.search(spec, |dir| files::verify(dir, spec).map(|()| dir.to_owned()))
     }
 
     fn search<T>(
         &self,
-        spec: &IdxSpec,
+        spec: &DatasetSpec,
         open: impl Fn(&Path) -> Result<T, DataError>,
     ) -> Result<T, DataError> {
         if let Some(root) = self.explicit.as_ref().or(self.variable.as_ref()) {
@@ -109,7 +111,9 @@ impl Locator {
             return Err(not_found(spec, attempts));
         };
         let dir = cache.join(spec.name);
-        if self.fetch.is_empty() {
+        if self.fetch.is_empty()
+            || spec.origin.addresses().is_empty() && spec.debian_package.is_none()
+        {
             return Err(not_found(spec, attempts));
         }
         fs::create_dir_all(&dir).map_err(|e| DataError::io("create", &dir, e))?;
@@ -128,7 +132,7 @@ impl Locator {
     }
 
     /// One process at a time fetches a dataset. The lock goes with the process that holds it.
-    fn lock(&self, dir: &Path, spec: &IdxSpec) -> Result<File, DataError> {
+    fn lock(&self, dir: &Path, spec: &DatasetSpec) -> Result<File, DataError> {
         let path = dir.join(".lock");
         let file = File::create(&path).map_err(|e| DataError::io("create", &path, e))?;
         // Where the file system knows no locks, two processes fetch the same files, each one atomically.
@@ -152,24 +156,35 @@ impl fmt::Debug for Locator {
     }
 }
 
-/// The folder itself if it holds one of the files, else its folder of the dataset's name if there is one.
-fn folder_in(root: &Path, spec: &IdxSpec) -> PathBuf {
-    let inner = root.join(spec.name);
-    let here = spec.files().iter().any(|file| files::holds(root, file));
-    if !here && inner.is_dir() { inner } else { root.to_owned() }
+/// The first that holds one of the files: the folder itself, its folder of the dataset's name, and its folder of the
+/// published archive's. If none does, the second or else the first.
+fn folder_in(root: &Path, spec: &DatasetSpec) -> PathBuf {
+    let named = root.join(spec.name);
+    let unpacked = match spec.origin {
+        Origin::Archive { folder, .. } => Some(root.join(folder)),
+        Origin::Files(_) | Origin::ByHand(_) => None,
+    };
+    let mut folders = [root.to_owned(), named.clone()].into_iter().chain(unpacked);
+    let holds = |dir: &PathBuf| spec.files().any(|file| files::holds(dir, file));
+    folders.find(holds).unwrap_or_else(|| if named.is_dir() { named } else { root.to_owned() })
 }
 
-fn not_found(spec: &IdxSpec, attempts: Vec<Attempt>) -> DataError {
-    let names: Vec<_> = spec.files().iter().map(|file| file.name).collect();
+fn not_found(spec: &DatasetSpec, attempts: Vec<Attempt>) -> DataError {
+    let names: Vec<_> = spec.files().map(|file| file.name).collect();
     let package = spec.debian_package.map_or(String::new(), |package| {
         format!(
             "on Debian or Ubuntu run `apt-get update` as root and try again, or install the \
              package {package}; or "
         )
     });
+    let origin = match spec.origin {
+        Origin::Files(_) => String::new(),
+        Origin::Archive { addresses, .. } => format!(" from {}", addresses.join(" or ")),
+        Origin::ByHand(address) => format!(" from {address}"),
+    };
     let advice = format!(
-        "{package}put the files {} (plain or as .gz) in a folder, and name the folder with --data \
-         or in $VITRINE_DATA.",
+        "{package}put the files {}{origin} (plain or as .gz) in a folder, and name the folder with \
+         --data or in $VITRINE_DATA.",
         names.join(", ")
     );
     DataError::NotFound(Box::new(NotFound { dataset: spec.title.to_owned(), attempts, advice }))
@@ -179,7 +194,7 @@ fn not_found(spec: &IdxSpec, attempts: Vec<Attempt>) -> DataError {
 pub(crate) fn found_in(root: &Path) -> Vec<DatasetName> {
     let here = |name: &DatasetName| {
         let dir = folder_in(root, name.spec());
-        name.spec().files().iter().any(|file| files::holds(&dir, file))
+        name.spec().files().any(|file| files::holds(&dir, file))
     };
     DatasetName::ALL.into_iter().filter(here).collect()
 }

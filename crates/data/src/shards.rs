@@ -1,17 +1,255 @@
-//! Stub until the branch `sources` comes.
+//! Samples in tar files, as WebDataset writes them. How a picture is decoded is in [`crate::picture`].
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::env;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use crate::samples::{Image, Samples};
-use crate::DataError;
-pub struct Shards;
+use std::sync::{Mutex, PoisonError};
+
+use flate2::read::MultiGzDecoder;
+
+use crate::files::GZIP_MAGIC;
+use crate::folder::PICTURES;
+use crate::{DataError, Image, Samples};
+
+/// A longer text is no label.
+const MAX_LABEL: u64 = 4096;
+
+/// A larger number is no class.
+const MAX_CLASS: usize = 1 << 20;
+
+/// Pictures in tar files (shards), read where they lie.
+///
+/// A sample is two members of a shard, `KEY.jpg` (or `jpeg`, `png`, `webp`, `bmp`, `gif`) and `KEY.cls`. The key is the
+/// path up to the first dot of its last part. The label is a text: the number of a class, or its name. Samples have the
+/// order of the shards, and in each that of the pictures.
+///
+/// A `.tar.gz` is decompressed into the folder for temporary files (`$TMPDIR`), where it stays until this is dropped.
+#[derive(Debug, Default)]
+pub struct Shards {
+    name: String,
+    class_names: Vec<String>,
+    /// The files, and the contents of those that are compressed.
+    shards: Vec<(PathBuf, Option<Mutex<File>>)>,
+    pictures: Vec<Picture>,
+    labels: Vec<i64>,
+    passed_over: usize,
+    max_pixels: u64,
+}
+
+#[derive(Debug)]
+struct Picture {
+    shard: usize,
+    member: Vec<u8>,
+    offset: u64,
+    size: u64,
+}
+
 impl Shards {
-    pub fn open(_: &[PathBuf], _: &str, _: Option<&[String]>, _: u64) -> Result<Self, DataError> { Ok(Self) }
-    pub fn passed_over(&self) -> usize { 0 }
+    /// Reads which members the shards have, and the labels. Pictures of more than `max_pixels` are refused when read.
+    ///
+    /// A label that is a number is an index into `class_names`. If none are given, and all labels are numbers, the
+    /// classes are called "0", "1" and so on; if all are names, they are numbered in the order of their bytes.
+    pub fn open(
+        paths: &[PathBuf],
+        name: &str,
+        class_names: Option<&[String]>,
+        max_pixels: u64,
+    ) -> Result<Self, DataError> {
+        let mut all = Self { name: name.to_owned(), max_pixels, ..Self::default() };
+        let mut texts = Vec::new();
+        for path in paths {
+            let failed = |e| DataError::io("read", path, e);
+            let mut file = File::open(path).map_err(failed)?;
+            let mut start = Vec::new();
+            (&file).take(2).read_to_end(&mut start).and_then(|_| file.rewind()).map_err(failed)?;
+            let compressed = start == GZIP_MAGIC;
+            if compressed {
+                file = decompress(path, &file)?;
+            }
+            texts.extend(all.list(path, &file)?);
+            all.shards.push((path.clone(), compressed.then(|| Mutex::new(file))));
+        }
+        let classes = classes(&texts, class_names).map_err(|(sample, fault)| {
+            let Picture { shard, member, .. } = &all.pictures[sample];
+            bad(&all.shards[*shard].0, member, &format!("the label {:?} {fault}", texts[sample]))
+        })?;
+        (all.class_names, all.labels) = classes;
+        Ok(all)
+    }
+
+    /// The number of members that are neither a picture nor a label.
+    pub fn passed_over(&self) -> usize {
+        self.passed_over
+    }
+
+    /// Appends the pictures of the next shard, and gives their labels. Seeks over all else.
+    fn list(&mut self, path: &Path, file: &File) -> Result<Vec<String>, DataError> {
+        let failed = |e| DataError::io("read", path, e);
+        let length = file.metadata().map_err(failed)?.len();
+        let (first, mut labels) = (self.pictures.len(), HashMap::new());
+        let (mut whole, mut end) = (b"its beginning".to_vec(), 0);
+        let cut_off = |whole: &[u8], fault: &str| {
+            let after = lossy(whole);
+            let reason = format!("{fault}; the tar file is cut off or damaged after {after}");
+            DataError::BadFile { path: path.to_owned(), reason }
+        };
+        let mut archive = tar::Archive::new(file);
+        for entry in archive.entries_with_seek().map_err(failed)? {
+            let entry = entry.map_err(|e| cut_off(&whole, &e.to_string()))?;
+            let (offset, size) = (entry.raw_file_position(), entry.size());
+            let (member, kind) = (entry.path_bytes().into_owned(), entry.header().entry_type());
+            if kind.is_gnu_sparse() {
+                return Err(bad(path, &member, "is stored with holes, by tar's option --sparse"));
+            }
+            if offset.saturating_add(size) > length {
+                let fault = format!("{} has {size} bytes, not all of them here", lossy(&member));
+                return Err(cut_off(&whole, &fault));
+            }
+            (whole, end) = (member.clone(), offset + size.next_multiple_of(512));
+            match key_and_ending(&member).filter(|_| kind.is_file()) {
+                Some((_, ending)) if PICTURES.iter().any(|known| known.as_bytes() == ending) => {
+                    self.pictures.push(Picture { shard: self.shards.len(), member, offset, size });
+                }
+                Some((key, ending)) if ending == b"cls" => {
+                    let mut text = String::new();
+                    let read = entry.take(MAX_LABEL).read_to_string(&mut text);
+                    read.map_err(|e| bad(path, &member, &e.to_string()))?;
+                    let text = text.trim().to_owned();
+                    let fits = size <= MAX_LABEL && !text.is_empty();
+                    if !fits || labels.insert(key.to_owned(), text).is_some() {
+                        let fault = "is an empty label, an overlong one, or a second one";
+                        return Err(bad(path, &member, fault));
+                    }
+                }
+                _ => self.passed_over += 1,
+            }
+        }
+        // The loop ends at a block of zeros, as it should, or at the end of the file.
+        if end + 512 > length {
+            return Err(cut_off(&whole, "there are no zeros at the end"));
+        }
+        let mut texts = Vec::new();
+        for Picture { member, .. } in &self.pictures[first..] {
+            let label = key_and_ending(member).and_then(|(key, _)| labels.remove(key));
+            let fault = "has no label: its .cls is missing, or goes with another picture";
+            texts.push(label.ok_or_else(|| bad(path, member, fault))?);
+        }
+        let alone = labels.keys().min().map(|key| bad(path, key, "has a label, and no picture"));
+        alone.map_or(Ok(texts), Err)
+    }
 }
+
 impl Samples for Shards {
-    fn name(&self) -> &str { "" }
-    fn class_names(&self) -> &[String] { &[] }
-    fn len(&self) -> usize { 0 }
-    fn label(&self, _: usize) -> i64 { 0 }
-    fn read(&self, _: usize, _: &mut Image) -> Result<(), DataError> { Ok(()) }
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    fn len(&self) -> usize {
+        self.pictures.len()
+    }
+
+    fn label(&self, index: usize) -> i64 {
+        self.labels[index]
+    }
+
+    fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
+        let (name, bytes) = self.load(index)?;
+        image.decode(&name, &bytes, self.max_pixels)
+    }
+
+    fn file(&self, index: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+        self.load(index).map(Some)
+    }
 }
-pub(crate) fn is_shard(_: &Path) -> bool { false }
+
+impl Shards {
+    fn load(&self, index: usize) -> Result<(String, Vec<u8>), DataError> {
+        let Picture { shard, member, offset, size } = &self.pictures[index];
+        let (path, decompressed) = &self.shards[*shard];
+        let read = |mut file: &File| {
+            let mut bytes = vec![0; usize::try_from(*size).map_err(io::Error::other)?];
+            file.seek(SeekFrom::Start(*offset))?;
+            file.read_exact(&mut bytes).map(|()| bytes)
+        };
+        let bytes = match decompressed {
+            Some(file) => read(&file.lock().unwrap_or_else(PoisonError::into_inner)),
+            // Opened each time, as there may be more shards than a process may have open files.
+            None => File::open(path).and_then(|file| read(&file)),
+        };
+        let bytes = bytes.map_err(|e| DataError::io("read", path, e))?;
+        Ok((format!("{}: {}", path.display(), lossy(member)), bytes))
+    }
+}
+
+/// Whether a file's name is that of a shard.
+pub(crate) fn is_shard(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    [".tar", ".tar.gz", ".tgz"].iter().any(|end| name.ends_with(end))
+}
+
+fn lossy(member: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(member)
+}
+
+fn bad(path: &Path, member: &[u8], fault: &str) -> DataError {
+    DataError::BadFile { path: path.to_owned(), reason: format!("{} {fault}", lossy(member)) }
+}
+
+/// Decompresses a shard into a temporary file without a name.
+fn decompress(path: &Path, file: &File) -> Result<File, DataError> {
+    let failed = |e| {
+        let (folder, advice) = (env::temp_dir(), "name a folder with more room in $TMPDIR");
+        let reason = format!("cannot be decompressed into {}: {e}; {advice}", folder.display());
+        DataError::BadFile { path: path.to_owned(), reason }
+    };
+    let damaged = |source| DataError::Gzip { path: path.to_owned(), source };
+    let mut contents = tempfile::tempfile().map_err(failed)?;
+    let (mut decoder, mut block) = (MultiGzDecoder::new(file), vec![0; 1 << 16]);
+    loop {
+        match decoder.read(&mut block).map_err(damaged)? {
+            0 => return contents.rewind().map(|()| contents).map_err(failed),
+            read => contents.write_all(&block[..read]).map_err(failed)?,
+        }
+    }
+}
+
+/// A member's key, and what follows it in small letters.
+fn key_and_ending(path: &[u8]) -> Option<(&[u8], Vec<u8>)> {
+    let start = path.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1);
+    let dot = start + path[start..].iter().position(|&byte| byte == b'.')?;
+    (dot > start).then(|| (&path[..dot], path[dot + 1..].to_ascii_lowercase()))
+}
+
+type Classes = (Vec<String>, Vec<i64>);
+
+/// The names of the classes and the class of each label, or which label is wrong and why.
+fn classes(texts: &[String], given: Option<&[String]>) -> Result<Classes, (usize, String)> {
+    let numbers: Vec<Option<usize>> = texts.iter().map(|text| text.parse().ok()).collect();
+    let differs = |number: &Option<usize>| number.is_some() != numbers[0].is_some();
+    let names: Vec<_> = match (given, numbers.iter().flatten().max()) {
+        (Some(names), _) => names.to_vec(),
+        (None, None) => BTreeSet::from_iter(texts).into_iter().cloned().collect(),
+        (None, Some(&max)) => match numbers.iter().position(differs) {
+            None => (0..=max.min(MAX_CLASS)).map(|number| number.to_string()).collect(),
+            Some(sample) => {
+                let fault = "and those before are not all numbers or all names; name the classes";
+                return Err((sample, fault.to_owned()));
+            }
+        },
+    };
+    let known: HashMap<_, _> = names.iter().zip(0..).collect();
+    let label = |(sample, text): (usize, &String)| {
+        let class = numbers[sample].or_else(|| known.get(text).copied());
+        let unknown = || (sample, format!("is none of the {} classes", names.len()));
+        class.filter(|&class| class < names.len()).map(|class| class as i64).ok_or_else(unknown)
+    };
+    let labels = texts.iter().enumerate().map(label).collect::<Result<_, _>>()?;
+    Ok((names, labels))
+}

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cache::{CacheSpace, Cached};
-use crate::catalog::{DatasetName, Split};
+use crate::catalog::DatasetName;
 use crate::error::DataError;
 use crate::folder::{Folder, entries, is_picture};
 use crate::locate::{self, Locator};
 use crate::samples::Samples;
 use crate::shards::{Shards, is_shard};
+use crate::spec::Split;
 
 /// Where pictures come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +138,8 @@ impl Source {
         };
         let train = open(&train, None)?;
         if train.class_names().len() < 2 {
-            let reason = format!("it has one class, {:?}; a classifier tells two or more apart", train.class_names()[0]);
+            let names = train.class_names();
+            let reason = format!("a classifier tells two classes or more apart, and here are {}: {names:?}", names.len());
             return Err(DataError::BadFolder { path: folder.clone(), reason });
         }
         let mut other = |places: Vec<PathBuf>| match places.is_empty() {

@@ -6,12 +6,16 @@ mod idx_files;
 use std::fs;
 use std::path::Path;
 
-use idx_files::{TEST_IMAGES, TRAIN_IMAGES, TRAIN_LABELS, contents, gzip, idx, spec, write_all};
+use idx_files::{
+    TEST_IMAGES, TRAIN_IMAGES, TRAIN_LABELS, contents, file, gzip, idx, leak, md5, part, spec,
+    write_all,
+};
 use proptest::prelude::*;
 use tempfile::tempdir;
 use vitrine_data::idx::{Idx, IdxError, parse};
 use vitrine_data::{
-    DataError, Dataset, DatasetName, FileSpec, IdxSpec, Image, Locator, Samples, Split,
+    DataError, Dataset, DatasetName, DatasetSpec, Form, Image, Locator, PublishedMd5, Samples,
+    Split,
 };
 
 fn explicit(dir: &Path) -> Locator {
@@ -190,9 +194,10 @@ fn zeros_are_not_fashion_mnist() {
 #[test]
 fn label_out_of_range_names_the_sample() {
     let bytes = idx(&[6], vec![0, 1, 2, 0, 3, 2]);
-    let mut spec: IdxSpec = spec();
-    spec.train.labels =
-        FileSpec { name: TRAIN_LABELS, md5: idx_files::leak(idx_files::md5(&bytes)) };
+    let sum = |bytes: &[u8]| PublishedMd5::OfContents(leak(md5(bytes)));
+    let images = file(TRAIN_IMAGES, sum(&right(TRAIN_IMAGES)));
+    let labels = file(TRAIN_LABELS, sum(&bytes));
+    let spec = DatasetSpec { train: part(6, vec![images, labels]), ..spec() };
     let dir = tempdir().unwrap();
     write_all(dir.path(), false);
     fs::write(dir.path().join(TRAIN_LABELS), bytes).unwrap();
@@ -202,6 +207,107 @@ fn label_out_of_range_names_the_sample() {
         "{error:?}"
     );
     assert!(error.to_string().contains("sample 4 has label 3"), "{error}");
+}
+
+/// The spec with other sums for the training part.
+fn with_sums(sum: impl Fn(&[u8]) -> PublishedMd5) -> DatasetSpec {
+    let files = [TRAIN_IMAGES, TRAIN_LABELS].map(|name| file(name, sum(&right(name))));
+    DatasetSpec { train: part(6, files.into()), ..spec() }
+}
+
+#[test]
+fn a_sum_of_gzip_files_holds_for_them_alone() {
+    let of_gzip = with_sums(|bytes| PublishedMd5::OfGzip(leak(md5(&gzip(bytes)))));
+    let other = with_sums(|_| PublishedMd5::OfGzip("0123"));
+    let dir = tempdir().unwrap();
+    let load = |spec: &DatasetSpec| explicit(dir.path()).load(spec, Split::Train);
+    write_all(dir.path(), true);
+    assert_eq!(load(&of_gzip).unwrap().len(), 6);
+    let error = load(&other).unwrap_err();
+    assert!(matches!(error, DataError::Checksum { of: "gzip file", .. }), "{error:?}");
+    assert!(error.to_string().contains(&format!("{TRAIN_IMAGES}.gz")), "{error}");
+    write_all(dir.path(), false);
+    assert_eq!(load(&other).unwrap().len(), 6);
+}
+
+#[test]
+fn without_a_sum_the_form_is_checked() {
+    let spec = with_sums(|_| PublishedMd5::Unknown);
+    let load = |name: &str, bytes: Vec<u8>| {
+        let dir = tempdir().unwrap();
+        write_all(dir.path(), false);
+        fs::write(dir.path().join(name), bytes).unwrap();
+        explicit(dir.path()).load(&spec, Split::Train)
+    };
+    assert_eq!(load(TRAIN_IMAGES, idx(&[6, 3, 2], vec![9; 36])).unwrap().len(), 6);
+    let error = load(TRAIN_IMAGES, idx(&[5, 3, 2], vec![9; 30])).unwrap_err();
+    assert!(matches!(error, DataError::WrongShape { .. }), "{error:?}");
+    let error = load(TRAIN_LABELS, idx(&[6], vec![0, 1, 2, 3, 0, 1])).unwrap_err();
+    assert!(matches!(error, DataError::LabelOutOfRange { sample: 3, .. }), "{error:?}");
+}
+
+/// As EMNIST has it: columns where the rows should be, labels from 1.
+#[test]
+fn pictures_on_their_side_are_turned_upright_and_labels_start_at_zero() {
+    let files = || {
+        vec![file(TRAIN_IMAGES, PublishedMd5::Unknown), file(TRAIN_LABELS, PublishedMd5::Unknown)]
+    };
+    let form = Form::Idx { first_label: 1, transposed: true };
+    let spec = DatasetSpec { form, train: part(2, files()), ..spec() };
+    let dir = tempdir().unwrap();
+    let load = |labels: Vec<u8>| {
+        let images = vec![1, 3, 5, 2, 4, 6, 11, 13, 15, 12, 14, 16];
+        fs::write(dir.path().join(TRAIN_IMAGES), idx(&[2, 2, 3], images)).unwrap();
+        fs::write(dir.path().join(TRAIN_LABELS), idx(&[2], labels)).unwrap();
+        explicit(dir.path()).load(&spec, Split::Train)
+    };
+    let samples = load(vec![3, 1]).unwrap();
+    assert_eq!([samples.label(0), samples.label(1)], [2, 0]);
+    let mut image = Image::default();
+    for (index, pixels) in [[1, 2, 3, 4, 5, 6], [11, 12, 13, 14, 15, 16]].into_iter().enumerate() {
+        samples.read(index, &mut image).unwrap();
+        assert_eq!(image, Image { pixels: pixels.into(), shape: [1, 3, 2] });
+    }
+    for (labels, wrong) in [(vec![0, 1], -1), (vec![4, 1], 3)] {
+        let error = load(labels).unwrap_err();
+        let DataError::LabelOutOfRange { label, sample: 0, .. } = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(label, wrong);
+    }
+}
+
+/// Sizes that the publishers give, and names that torchvision has.
+#[test]
+fn the_catalog_is_what_is_published() {
+    let samples = |name: &str| {
+        let spec = name.parse::<DatasetName>().unwrap().spec();
+        (spec.train.samples, spec.test.samples, spec.class_names)
+    };
+    for (name, train, test, classes) in [
+        ("kmnist", 60_000, 10_000, ["o", "ki", "wo"]),
+        ("emnist-balanced", 112_800, 18_800, ["0", "1", "t"]),
+        ("emnist-letters", 124_800, 20_800, ["a", "b", "z"]),
+        ("emnist-digits", 240_000, 40_000, ["0", "1", "9"]),
+        ("emnist-mnist", 60_000, 10_000, ["0", "1", "9"]),
+        ("emnist-byclass", 697_932, 116_323, ["0", "1", "z"]),
+        ("emnist-bymerge", 697_932, 116_323, ["0", "1", "t"]),
+        ("cifar10", 50_000, 10_000, ["airplane", "automobile", "truck"]),
+        ("cifar100", 50_000, 10_000, ["apple", "aquarium_fish", "worm"]),
+    ] {
+        let (in_train, in_test, names) = samples(name);
+        assert_eq!((in_train, in_test), (train, test), "{name}");
+        assert_eq!([names[0], names[1], names[names.len() - 1]], classes, "{name}");
+        assert!(names.is_sorted() || name == "kmnist", "{name}");
+    }
+    let classes = DatasetName::ALL.map(|name| name.spec().class_names.len());
+    assert_eq!(classes, [10, 10, 10, 47, 26, 10, 10, 62, 47, 10, 100]);
+    let letters: Vec<_> = DatasetName::EmnistLetters.spec().files().map(|file| file.name).collect();
+    assert_eq!(
+        letters,
+        ["train-images-idx3", "train-labels-idx1", "test-images-idx3", "test-labels-idx1"]
+            .map(|name| format!("emnist-letters-{name}-ubyte"))
+    );
 }
 
 #[test]

@@ -11,13 +11,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use idx_files::{TRAIN_IMAGES, contents, gzip, leak, spec, write_all};
+use idx_files::{TRAIN_IMAGES, contents, gzip, leak, md5, spec, write_all};
 use tempfile::tempdir;
-use vitrine_data::{DataError, DatasetName, FetchMethod, IdxSpec, Locator, Samples, Split};
+use vitrine_data::{
+    DataError, DatasetName, DatasetSpec, FetchMethod, Locator, Origin, Samples, Split,
+};
 
 /// A web server on this machine that answers with `answer(file name)`, or 404. Gives its address
 /// and counts requests.
-fn serve(answer: fn(&str) -> Option<Vec<u8>>) -> (&'static str, Arc<AtomicUsize>) {
+fn serve(
+    answer: impl Fn(&str) -> Option<Vec<u8>> + Send + 'static,
+) -> (&'static str, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = leak(format!("http://{}/data", listener.local_addr().unwrap()));
     let requests = Arc::new(AtomicUsize::new(0));
@@ -48,8 +52,8 @@ fn right_file(name: &str) -> Option<Vec<u8>> {
     Some(gzip(&bytes))
 }
 
-fn spec_at(addresses: Vec<&'static str>) -> IdxSpec {
-    IdxSpec { addresses: addresses.leak(), ..spec() }
+fn spec_at(addresses: Vec<&'static str>) -> DatasetSpec {
+    DatasetSpec { origin: Origin::Files(addresses.leak()), ..spec() }
 }
 
 fn fetching(cache: &Path) -> Locator {
@@ -198,11 +202,69 @@ fn several_at_once_fetch_once() {
     assert_eq!(requests.load(Ordering::SeqCst), 4);
 }
 
+/// A `.tar.gz` of the dataset's files in the folder `tiny-files`, beside another file.
+fn archive() -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let readme = ("readme.html", b"<html>".to_vec());
+    for (name, bytes) in contents().into_iter().chain([readme]) {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, format!("tiny-files/{name}"), &*bytes).unwrap();
+    }
+    gzip(&builder.into_inner().unwrap())
+}
+
+fn archived_at(addresses: Vec<&'static str>) -> DatasetSpec {
+    let (md5, folder) = (leak(md5(&archive())), "tiny-files");
+    DatasetSpec { origin: Origin::Archive { addresses: addresses.leak(), md5, folder }, ..spec() }
+}
+
+#[test]
+fn an_archive_is_checked_unpacked_and_kept_as_files() {
+    let cache = tempdir().unwrap();
+    let (good, requests) = serve(|_| Some(archive()));
+    let damaged = || Some([&archive()[..], b"!"].concat());
+    let (bad, _) = serve(move |_| damaged());
+    let address = |folder: &str| leak(format!("{folder}/tiny.tar.gz"));
+    let error =
+        fetching(cache.path()).load(&archived_at(vec![address(bad)]), Split::Train).unwrap_err();
+    for part in ["MD5 of the archive", "fetch it again", "put the files", bad] {
+        assert!(error.to_string().contains(part), "{part} is not in: {error}");
+    }
+    let spec = archived_at(vec![address(bad), address(good)]);
+    assert_eq!(fetching(cache.path()).load(&spec, Split::Train).unwrap().len(), 6);
+    assert_eq!(fetching(cache.path()).load(&spec, Split::Test).unwrap().len(), 4);
+    assert_eq!(requests.load(Ordering::SeqCst), 1);
+    // The four files and the lock: neither the archive nor what else it has.
+    assert_eq!(fs::read_dir(cache.path().join("tiny")).unwrap().count(), 5);
+}
+
+#[test]
+fn the_folder_of_an_unpacked_archive_is_found() {
+    let root = tempdir().unwrap();
+    write_all(&root.path().join("tiny-files"), false);
+    let locator = Locator { explicit: Some(root.path().to_owned()), ..Locator::empty() };
+    let found = locator.locate(&archived_at(vec![])).unwrap();
+    assert_eq!(found, root.path().join("tiny-files"));
+    assert!(locator.locate(&spec()).is_err());
+}
+
+#[test]
+fn what_is_fetched_by_hand_says_from_where_and_leaves_no_folder() {
+    let cache = tempdir().unwrap();
+    let spec = DatasetSpec { origin: Origin::ByHand("https://example.org/all.zip"), ..spec() };
+    let error = fetching(cache.path()).load(&spec, Split::Train).unwrap_err();
+    for part in [TRAIN_IMAGES, "https://example.org/all.zip", "--data"] {
+        assert!(error.to_string().contains(part), "{part} is not in: {error}");
+    }
+    assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn names_on_the_command_line() {
     for dataset in DatasetName::ALL {
         assert_eq!(dataset.to_string().parse::<DatasetName>().unwrap(), dataset);
-        assert_eq!(dataset.spec().class_names.len(), 10);
     }
     let error = "fashion_mnist".parse::<DatasetName>().unwrap_err();
     assert!(error.to_string().contains("fashion-mnist, mnist"), "{error}");

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::{Compression, write::GzEncoder};
 use md5::{Digest, Md5};
-use vitrine_data::{FileSpec, IdxSpec, SplitSpec};
+use vitrine_data::PublishedMd5::OfContents;
+use vitrine_data::{DatasetSpec, FileSpec, Form, Origin, PublishedMd5, SplitSpec};
 
 pub const TRAIN_IMAGES: &str = "train-images-idx3-ubyte";
 pub const TRAIN_LABELS: &str = "train-labels-idx1-ubyte";
@@ -38,18 +39,27 @@ pub fn idx(shape: &[usize], data: Vec<u8>) -> Vec<u8> {
 }
 
 /// The dataset's description, with the sums of [`contents`].
-pub fn spec() -> IdxSpec {
-    let [a, b, c, d] = contents().map(|(name, bytes)| FileSpec { name, md5: leak(md5(&bytes)) });
-    IdxSpec {
+pub fn spec() -> DatasetSpec {
+    let [a, b, c, d] = contents().map(|(name, bytes)| file(name, OfContents(leak(md5(&bytes)))));
+    DatasetSpec {
         name: "tiny",
         title: "Tiny",
         class_names: &["zero", "one", "two"],
-        image_size: (3, 2),
-        train: SplitSpec { samples: 6, images: a, labels: b },
-        test: SplitSpec { samples: 4, images: c, labels: d },
+        image_shape: [1, 3, 2],
+        form: Form::Idx { first_label: 0, transposed: false },
+        train: part(6, vec![a, b]),
+        test: part(4, vec![c, d]),
         debian_package: None,
-        addresses: &[],
+        origin: Origin::Files(&[]),
     }
+}
+
+pub fn file(name: &'static str, md5: PublishedMd5) -> FileSpec {
+    FileSpec { name, md5 }
+}
+
+pub fn part(samples: usize, files: Vec<FileSpec>) -> SplitSpec {
+    SplitSpec { samples, files: files.leak() }
 }
 
 pub fn leak(text: String) -> &'static str {

@@ -141,7 +141,7 @@ impl Recipe {
             model.entry("classes").or_insert(Value::Integer(classes as i64));
         }
         if let Ok(Source::Known(name)) = training.data.source() {
-            model.entry("channels").or_insert(Value::Integer(name.spec().channels() as i64));
+            model.entry("channels").or_insert(Value::Integer(name.spec().image_shape[0] as i64));
         }
         let recipe = Self { model: ModelConfig::read(model, "the recipe")?, objective, training };
         recipe.validate()?;
