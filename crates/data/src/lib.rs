@@ -41,7 +41,7 @@
 //! use vitrine_data::{DatasetName, Locator, Samples, Split};
 //!
 //! let locator = Locator::from_env(None).on_notice(|line| eprintln!("{line}"));
-//! let train = locator.load(DatasetName::FashionMnist.spec(), Split::Train)?.limit(12_800);
+//! let train = locator.load(DatasetName::FashionMnist.spec(), Split::Train)?;
 //! assert_eq!(train.class_names()[9], "Ankle boot");
 //! # Ok::<(), vitrine_data::DataError>(())
 //! ```

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vitrine_data::{
     Batch, DataError, Dataset, Image, Loader, LoaderConfig, Preprocessing, SampleAddress, Samples,
-    Scratch, Transform,
+    Scratch, Subset, Transform,
 };
 
 type Read = dyn Fn(usize, &mut Image) -> Result<(), DataError> + Send + Sync;

@@ -241,6 +241,8 @@ fn the_report_shows_the_figures_and_needs_nothing_else() {
         total_epochs: 10,
         recipe_toml: "[model]\npreset = \"d2l\" # {{rows}}\n",
         machine: "a & b",
+        about: "60 validation images: <held out>",
+        judgement: None,
     };
     report.write(&path).unwrap();
     let html = fs::read_to_string(&path).unwrap();

@@ -38,7 +38,7 @@ impl Sink for Kept {
             Event::EpochEnds { metrics, .. } => self.epochs.push(metrics.epoch),
             Event::Batch { .. } => self.batches += 1,
             Event::Checkpoint => self.checkpoints += 1,
-            Event::EpochBegins { .. } | Event::Message(_) => {}
+            Event::EpochBegins { .. } | Event::Judged { .. } | Event::Message(_) => {}
         }
         Ok(())
     }
@@ -183,7 +183,7 @@ fn what_is_set_in_code_is_checked_as_a_recipe_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
     let start = |recipe: &Recipe, data: Datasets| {
-        let parts = Parts::of(recipe, data)?;
+        let parts = Parts::of(recipe, data, |_| ())?;
         Trainer::create(parts, &recipe.training, &path).map(|_| ())
     };
     let good = tiny(&[]);
@@ -195,7 +195,7 @@ fn what_is_set_in_code_is_checked_as_a_recipe_is() {
     assert!(!path.join("config.toml").exists());
     // Data of as many classes do not help while the recipe names other data: nobody could read the run again.
     let set = |seed| Arc::new(Dataset::synthetic(20, [1, 16, 16], 3, seed).unwrap());
-    let own = || Datasets { train: set(1), val: set(2) };
+    let own = || Datasets::new(set(1), set(2));
     let error = start(&three, own()).unwrap_err().to_string();
     assert!(error.contains("`data.dataset = \"fashion-mnist\"` has 10 classes"), "{error}");
     assert!(!path.join("last").exists());
@@ -204,11 +204,11 @@ fn what_is_set_in_code_is_checked_as_a_recipe_is() {
     let error = start(&nameless, data()).unwrap_err();
     assert!(matches!(error, TrainError::Classes { found: 10, expected: 3, .. }), "{error}");
     start(&nameless, own()).unwrap();
-    let read = Recipe::load_file(&path.join("config.toml"), &support::overrides(&[])).unwrap();
+    let mut read = Recipe::load_file(&path.join("config.toml"), &support::overrides(&[])).unwrap();
     assert_eq!(read, nameless);
     let names = fs::read_to_string(path.join("last/config.json")).unwrap();
     assert!(names.contains("stripe 2") && names.contains("\"num_classes\": 3"), "{names}");
     // What needs data then asks which.
-    let error = Datasets::load(&read.training.data, None, |_| ()).err().unwrap().to_string();
+    let error = Datasets::load(&mut read.training, |_| ()).err().unwrap().to_string();
     assert!(error.contains("`data.dataset` (which images"), "{error}");
 }

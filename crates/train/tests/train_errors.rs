@@ -403,7 +403,7 @@ fn labels_and_classes_must_fit_the_model() {
     }
     // More classes than the model has: no label may get past its logits.
     let train = std::sync::Arc::new(parts(vec![0, 11], 12).unwrap());
-    let data = Datasets { val: train.clone(), train };
+    let data = Datasets::new(train.clone(), train);
     let folder = tempfile::tempdir().unwrap();
     let e = error(support::create(small(&[]), folder.path(), &data));
     assert!(matches!(e, TrainError::Classes { found: 12, expected: 10, .. }));

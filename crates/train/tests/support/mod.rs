@@ -76,7 +76,7 @@ pub fn images(train: usize, val: usize, size: usize) -> Datasets {
     let make = |count, seed| {
         Arc::new(Dataset::synthetic(count, [1, size, size], 10, seed).unwrap()) as Arc<dyn Samples>
     };
-    Datasets { train: make(train, 1), val: make(val, 2) }
+    Datasets::new(make(train, 1), make(val, 2))
 }
 
 /// Images for the smaller model.
@@ -101,7 +101,7 @@ pub fn open(folder: &Path, data: &Datasets, sets: &[&str]) -> Result<Trainer, Tr
 
 /// Starts a recipe's run.
 pub fn create(recipe: Recipe, folder: &Path, data: &Datasets) -> Result<Trainer, TrainError> {
-    Trainer::create(Parts::of(&recipe, data.clone())?, &recipe.training, folder)
+    Trainer::create(Parts::of(&recipe, data.clone(), |_| ())?, &recipe.training, folder)
 }
 
 /// Goes on with the run in a folder as a recipe says.
@@ -110,7 +110,7 @@ pub fn resume_recipe(
     folder: &Path,
     data: &Datasets,
 ) -> Result<Trainer, TrainError> {
-    Trainer::resume(Parts::of(&recipe, data.clone())?, &recipe.training, folder)
+    Trainer::resume(Parts::of(&recipe, data.clone(), |_| ())?, &recipe.training, folder)
 }
 
 /// Trains to the end.

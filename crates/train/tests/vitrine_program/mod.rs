@@ -126,10 +126,10 @@ pub fn tiny_run(folder: &Path, more: &[&str]) -> PathBuf {
     let path = folder.join("run");
     let train = Arc::new(Dataset::synthetic(200, [1, 28, 28], 10, 1).unwrap());
     let val = Arc::new(Dataset::synthetic(50, [1, 28, 28], 10, 2).unwrap());
-    let data = Datasets { train, val };
+    let data = Datasets::new(train, val);
     let mut trainer = {
         let recipe = tiny_recipe(more);
-        let parts = Parts::of(&recipe, data).unwrap();
+        let parts = Parts::of(&recipe, data, |_| ()).unwrap();
         Trainer::create(parts, &recipe.training, &path).unwrap()
     };
     trainer.run(&mut Progress::silent(), &false.into()).unwrap();
