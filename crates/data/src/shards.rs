@@ -73,6 +73,10 @@ impl Shards {
             texts.extend(all.list(path, &file)?);
             all.shards.push((path.clone(), compressed.then(|| Mutex::new(file))));
         }
+        if texts.is_empty() {
+            let reason = "its shards hold no pictures (KEY.jpg, KEY.png and so on)".to_owned();
+            return Err(DataError::BadParts { dataset: all.name, reason });
+        }
         let classes = classes(&texts, class_names).map_err(|(sample, fault)| {
             let Picture { shard, member, .. } = &all.pictures[sample];
             bad(&all.shards[*shard].0, member, &format!("the label {:?} {fault}", texts[sample]))

@@ -157,14 +157,20 @@ fn a_picture_or_label_without_partner_is_named() {
 }
 
 #[test]
-fn links_and_folders_are_passed_over() {
+fn links_and_folders_are_passed_over_and_no_picture_is_an_error() {
     let dir = tempdir().unwrap();
     let mut builder = Builder::new(Vec::new());
     let empty = std::io::empty;
     builder.append_data(&mut header(EntryType::Directory, 0), "a.png", empty()).unwrap();
     builder.append_link(&mut header(EntryType::Symlink, 0), "b.jpg", "c.jpg").unwrap();
-    let samples = open(dir.path(), &[builder.into_inner().unwrap()], None).unwrap();
-    assert_eq!((samples.len(), samples.passed_over()), (0, 2));
+    let links = builder.into_inner().unwrap();
+    let samples = open(dir.path(), &[links.clone(), good()], None).unwrap();
+    assert_eq!((samples.len(), samples.passed_over()), (2, 3));
+    for shards in [vec![links], vec![tar(&[])], vec![]] {
+        let error = open(dir.path(), &shards, None).unwrap_err();
+        assert!(matches!(error, DataError::BadParts { .. }), "{error:?}");
+        assert!(error.to_string().contains("mine: its shards hold no pictures"), "{error}");
+    }
 }
 
 /// At each length, from an empty file to the first block of zeros.
