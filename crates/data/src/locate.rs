@@ -160,11 +160,8 @@ impl fmt::Debug for Locator {
 /// published archive's. If none does, the second or else the first.
 fn folder_in(root: &Path, spec: &DatasetSpec) -> PathBuf {
     let named = root.join(spec.name);
-    let unpacked = match spec.origin {
-        Origin::Archive { folder, .. } => Some(root.join(folder)),
-        Origin::Files(_) | Origin::ByHand(_) => None,
-    };
-    let mut folders = [root.to_owned(), named.clone()].into_iter().chain(unpacked);
+    let archive = if let Origin::Archive { folder, .. } = spec.origin { folder } else { spec.name };
+    let mut folders = [root.to_owned(), named.clone(), root.join(archive)].into_iter();
     let holds = |dir: &PathBuf| spec.files().any(|file| files::holds(dir, file));
     folders.find(holds).unwrap_or_else(|| if named.is_dir() { named } else { root.to_owned() })
 }

@@ -17,9 +17,6 @@ use crate::{DataError, Image, Samples};
 /// A longer text is no label.
 const MAX_LABEL: u64 = 4096;
 
-/// A larger number is no class.
-const MAX_CLASS: usize = 1 << 20;
-
 /// Pictures in tar files (shards), read where they lie.
 ///
 /// A sample is two members of a shard, `KEY.jpg` (or `jpeg`, `png`, `webp`, `bmp`, `gif`) and `KEY.cls`. The key is the
@@ -71,6 +68,10 @@ impl Shards {
             }
             texts.extend(all.list(path, &file)?);
             all.shards.push((path.clone(), compressed.then(|| Mutex::new(file))));
+        }
+        if texts.is_empty() {
+            let reason = "its shards hold no pictures (KEY.jpg, KEY.png and so on)".to_owned();
+            return Err(DataError::BadParts { dataset: all.name, reason });
         }
         let classes = classes(&texts, class_names).map_err(|(sample, fault)| {
             let Picture { shard, member, .. } = &all.pictures[sample];
@@ -237,7 +238,8 @@ fn classes(texts: &[String], given: Option<&[String]>) -> Result<Classes, (usize
         (Some(names), _) => names.to_vec(),
         (None, None) => BTreeSet::from_iter(texts).into_iter().cloned().collect(),
         (None, Some(&max)) => match numbers.iter().position(differs) {
-            None => (0..=max.min(MAX_CLASS)).map(|number| number.to_string()).collect(),
+            // A number that is far off must not make a list that fills the memory.
+            None => (0..=max.min(1 << 20)).map(|number| number.to_string()).collect(),
             Some(sample) => {
                 let fault = "and those before are not all numbers or all names; name the classes";
                 return Err((sample, fault.to_owned()));

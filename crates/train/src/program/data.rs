@@ -59,7 +59,7 @@ pub fn run(arguments: DataArguments) -> Result<ExitCode> {
     if let Source::Known(name) = source {
         let folder = locator.locate(name.spec());
         let folder = if arguments.check { folder.context("--check fetches nothing")? } else { folder? };
-        tell(&format!("{}: all files as published", name.spec().title));
+        tell(&format!("{}: all files checked", name.spec().title));
         print(&format!("{}\n", folder.display()))?;
         if arguments.check {
             return Ok(ExitCode::SUCCESS);
