@@ -8,6 +8,7 @@
 use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
+use vitrine_tensor::simd;
 
 use crate::DataError;
 use crate::samples::Rect;
@@ -140,20 +141,20 @@ impl Resizer {
                     out.copy_from_slice(&row[..width]);
                 }
             }
-            (Some(columns), None) => columns.along_rows(source, stride, 0, target, out),
-            (None, Some(rows)) => rows.across_rows(source, stride, 0, target, out),
+            (Some(columns), None) => along_rows(columns, source, stride, 0, target, out),
+            (None, Some(rows)) => across_rows(rows, source, stride, 0, target, out),
             // What no part of the result is made from is left out of the first pass.
             (Some(columns), Some(rows)) if self.columns_first() => {
                 let (first, end) = columns.reach();
                 scratch.resize(self.part.height * (end - first), 0);
-                rows.across_rows(&source[first..], stride, 0, scratch, end - first);
-                columns.along_rows(scratch, end - first, first, target, out);
+                across_rows(rows, &source[first..], stride, 0, scratch, end - first);
+                along_rows(columns, scratch, end - first, first, target, out);
             }
             (Some(columns), Some(rows)) => {
                 let (first, end) = rows.reach();
                 scratch.resize((end - first) * out, 0);
-                columns.along_rows(&source[first * stride..], stride, 0, scratch, out);
-                rows.across_rows(scratch, out, first, target, out);
+                along_rows(columns, &source[first * stride..], stride, 0, scratch, out);
+                across_rows(rows, scratch, out, first, target, out);
             }
         }
     }
@@ -205,39 +206,61 @@ impl Axis {
         let ends = self.taps.iter().map(|taps| taps.first + taps.end - taps.start);
         (self.taps.first().map_or(0, |taps| taps.first), ends.max().unwrap_or(0))
     }
+}
 
+/// Sums that stay in registers.
+const BLOCK: usize = 16;
+
+simd! {
     /// Filters each row, changing its width. Rows of `source` begin with column `skipped`.
     fn along_rows(
-        &self,
+        axis: &Axis,
         source: &[u8],
         stride: usize,
         skipped: usize,
         target: &mut [u8],
         to: usize,
     ) {
-        for (row, out) in source.chunks(stride).zip(target.chunks_exact_mut(to)) {
-            for (pixel, taps) in out.iter_mut().zip(&self.taps) {
-                let weights = &self.weights[taps.start..taps.end];
-                let sum: i32 =
-                    row[taps.first - skipped..].iter().zip(weights).map(|(&p, &w)| i32::from(p) * w).sum();
-                *pixel = round(sum + HALF);
+        // Rows side by side make vectors: a block of them is turned, filtered, and turned back.
+        let (first, end) = axis.reach();
+        let mut turned = vec![[0u8; BLOCK]; end - first];
+        for (source, target) in source.chunks(BLOCK * stride).zip(target.chunks_mut(BLOCK * to)) {
+            let rows = target.len() / to;
+            for row in 0..rows {
+                let pixels = &source[row * stride + first - skipped..][..end - first];
+                for (column, &pixel) in turned.iter_mut().zip(pixels) {
+                    column[row] = pixel;
+                }
+            }
+            for (x, taps) in axis.taps.iter().enumerate() {
+                let mut sums = [HALF; BLOCK];
+                let weights = &axis.weights[taps.start..taps.end];
+                for (column, &weight) in turned[taps.first - first..].iter().zip(weights) {
+                    for (sum, &pixel) in sums.iter_mut().zip(column) {
+                        *sum += i32::from(pixel) * weight;
+                    }
+                }
+                let pixels = sums.map(round);
+                for row in 0..rows {
+                    target[row * to + x] = pixels[row];
+                }
             }
         }
     }
+}
 
+simd! {
     /// Filters each column, changing the number of rows. `source` begins with row `skipped`.
     fn across_rows(
-        &self,
+        axis: &Axis,
         source: &[u8],
         stride: usize,
         skipped: usize,
         target: &mut [u8],
         width: usize,
     ) {
-        // A block of sums stays in registers, so the compiler turns the inner loops into vector code.
-        const BLOCK: usize = 16;
-        for (out, taps) in target.chunks_exact_mut(width).zip(&self.taps) {
-            let weights = &self.weights[taps.start..taps.end];
+        for (out, taps) in target.chunks_exact_mut(width).zip(&axis.taps) {
+            let weights = &axis.weights[taps.start..taps.end];
             let rows = &source[(taps.first - skipped) * stride..];
             let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
             let tail = blocks.len() * BLOCK;
@@ -260,6 +283,7 @@ impl Axis {
 }
 
 /// From fixed point to a byte. Some weights of the wider filters are negative.
+#[inline(always)]
 fn round(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }

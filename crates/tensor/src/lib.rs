@@ -33,6 +33,7 @@ mod host;
 mod ops;
 pub mod random;
 mod shape;
+pub mod simd;
 mod tensor;
 
 pub use backend::{

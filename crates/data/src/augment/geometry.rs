@@ -1,5 +1,7 @@
 //! Operations that move pixels: flips, crops, and Pillow's affine transforms.
 
+use vitrine_tensor::simd;
+
 use crate::resize::Interpolation;
 use crate::samples::Image;
 use crate::transform::Scratch;
@@ -54,42 +56,56 @@ pub(super) fn rotation(degrees: f64, height: usize, width: usize) -> [f64; 6] {
 /// of pixels. Outside of the picture it is `fill`.
 pub(super) fn affine(
     image: &mut Image,
-    [a, b, c, d, e, f]: [f64; 6],
+    matrix: [f64; 6],
     interpolation: Interpolation,
     fill: &[u8],
     scratch: &mut Scratch,
 ) {
     let [_, height, width] = image.shape;
-    let inside = |place: f64, side: usize| (0.0..side as f64).contains(&place);
     scratch.other.resize(image.pixels.len(), 0);
-    for y in 0..height {
-        for x in 0..width {
-            let (middle_x, middle_y) = (x as f64 + 0.5, y as f64 + 0.5);
-            let from_x = a * middle_x + b * middle_y + c;
-            let from_y = d * middle_x + e * middle_y + f;
-            let outs = scratch.other[y * width + x..].iter_mut().step_by(height * width);
-            if !(inside(from_x, width) && inside(from_y, height)) {
-                outs.zip(fill.iter().cycle()).for_each(|(out, &fill)| *out = fill);
-                continue;
-            }
-            let columns = Taps::new(from_x - 0.5, width, interpolation);
-            let rows = Taps::new(from_y - 0.5, height, interpolation);
-            let planes = image.pixels.chunks_exact(height * width);
-            for (out, plane) in outs.zip(planes) {
-                let mut sums = [0.0; 4];
-                for (&row, weight) in rows.places.iter().zip(rows.weights) {
-                    let pixels = columns.pixels(&plane[row * width..][..width]);
-                    for (sum, pixel) in sums.iter_mut().zip(pixels) {
-                        *sum += weight * f32::from(pixel);
+    take_pixels(image, matrix, interpolation, fill, &mut scratch.other);
+    scratch.exchange(image, (height, width));
+}
+
+simd! {
+    fn take_pixels(
+        image: &Image,
+        matrix: [f64; 6],
+        interpolation: Interpolation,
+        fill: &[u8],
+        target: &mut [u8],
+    ) {
+        let ([a, b, c, d, e, f], [_, height, width]) = (matrix, image.shape);
+        let inside = |place: f64, side: usize| 0.0 <= place && place < side as f64;
+        for y in 0..height {
+            for x in 0..width {
+                let (middle_x, middle_y) = (x as f64 + 0.5, y as f64 + 0.5);
+                let from_x = a * middle_x + b * middle_y + c;
+                let from_y = d * middle_x + e * middle_y + f;
+                let outs = target[y * width + x..].iter_mut().step_by(height * width);
+                if !(inside(from_x, width) && inside(from_y, height)) {
+                    for (out, &fill) in outs.zip(fill.iter().cycle()) {
+                        *out = fill;
                     }
+                    continue;
                 }
-                let [p, q, r, s]: [f32; 4] = std::array::from_fn(|i| sums[i] * columns.weights[i]);
-                // Rounded down; the conversion ends at 0 and at 255.
-                *out = ((p + q) + (r + s) + ROUNDING) as u8;
+                let columns = Taps::new(from_x - 0.5, width, interpolation);
+                let rows = Taps::new(from_y - 0.5, height, interpolation);
+                for (out, plane) in outs.zip(image.pixels.chunks_exact(height * width)) {
+                    let mut sums = [0.0; 4];
+                    for (&row, weight) in rows.places.iter().zip(rows.weights) {
+                        let pixels = columns.pixels(&plane[row * width..][..width]);
+                        for (sum, pixel) in sums.iter_mut().zip(pixels) {
+                            *sum += weight * f32::from(pixel);
+                        }
+                    }
+                    let [p, q, r, s] = [0, 1, 2, 3].map(|i| sums[i] * columns.weights[i]);
+                    // Rounded down; the conversion ends at 0 and at 255.
+                    *out = ((p + q) + (r + s) + ROUNDING) as u8;
+                }
             }
         }
     }
-    scratch.exchange(image, (height, width));
 }
 
 /// So much may be lost in `f32`, and must not make a whole number one less.
@@ -103,6 +119,7 @@ struct Taps {
 }
 
 impl Taps {
+    #[inline(always)]
     fn new(position: f64, side: usize, interpolation: Interpolation) -> Self {
         let first = position.floor();
         let t = (position - first) as f32;
@@ -119,6 +136,7 @@ impl Taps {
         Self { places, weights }
     }
 
+    #[inline(always)]
     fn pixels(&self, row: &[u8]) -> [u8; 4] {
         let [first, .., last] = self.places;
         match row[first..].first_chunk() {

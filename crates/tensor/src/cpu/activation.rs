@@ -8,7 +8,7 @@ use super::dispatch::with_float;
 use super::memory::{read, write};
 use super::number::{Number, Real};
 use super::parallel::each;
-use super::simd::simd;
+use crate::simd;
 use crate::backend::{Activation, Activations};
 use crate::{Dropout, Result, Tensor};
 

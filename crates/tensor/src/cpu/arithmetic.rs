@@ -7,7 +7,7 @@ use super::dispatch::{with_float, with_sum};
 use super::memory::{lock, read, write};
 use super::number::{Number, Real, sum_of};
 use super::parallel::{each, map};
-use super::simd::simd;
+use crate::simd;
 use crate::backend::{Arithmetic, Binary};
 use crate::{Result, Shape, Tensor};
 

@@ -8,7 +8,7 @@ use super::memory::{read, write};
 use super::number::Number;
 use super::parallel::try_each;
 use super::scratch::with_scratch;
-use super::simd::simd;
+use crate::simd;
 use crate::backend::Embeddings;
 use crate::{Dropout, Result, Tensor};
 

@@ -12,7 +12,7 @@ use super::product::{
     BlockGrid, Matrix, MatrixMut, ResultBlock, Right, one_row, pack, packed_len, product,
 };
 use super::scratch::with_scratch;
-use super::simd::simd;
+use crate::simd;
 use super::transpose::SIDE;
 use crate::backend::{Epilogue, Products};
 use crate::{Result, Tensor};

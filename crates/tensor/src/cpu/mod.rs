@@ -19,7 +19,6 @@ mod optimizers;
 mod parallel;
 mod product;
 mod scratch;
-mod simd;
 mod transpose;
 mod weights;
 

@@ -8,7 +8,7 @@ use super::dispatch::{with_float, with_sum};
 use super::memory::{read, write};
 use super::number::{Acc, Number, Real, sum_of};
 use super::parallel::each;
-use super::simd::simd;
+use crate::simd;
 use crate::backend::{LayerNormGrads, Norms};
 use crate::{Result, Tensor};
 

@@ -9,7 +9,7 @@ use super::dispatch::with_float;
 use super::memory::{lock, read, write};
 use super::number::{Number, Real, sum_of};
 use super::parallel::{each, map};
-use super::simd::simd;
+use crate::simd;
 use crate::backend::{AdamWStep, Optimizers, ParameterGroup, SgdStep};
 use crate::{Result, Tensor};
 

@@ -1,7 +1,7 @@
 //! Transposes of small squares, in registers where the machine has them. What squares are cut of is the callers'.
 
 #[cfg(target_arch = "x86_64")]
-use super::simd::{Simd, level};
+use crate::simd::{Simd, level};
 
 /// Numbers along a side of a square: those of the widest register in `f32`.
 pub(crate) const SIDE: usize = 16;

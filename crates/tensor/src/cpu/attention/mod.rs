@@ -18,7 +18,7 @@ use super::number::{Number, Real, sum_of};
 use super::parallel::try_each;
 use super::product::{MatrixMut, SLACK_COLUMNS, SLACK_ROWS, Small, cut};
 use super::scratch::with_scratch;
-use super::simd::simd;
+use crate::simd;
 use crate::backend::{Attention, AttentionGrads, AttentionInputs, Attentions};
 use crate::{Dropout, Result, Tensor};
 use words::Words;

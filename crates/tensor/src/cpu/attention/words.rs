@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use super::super::number::{Number, Real};
 use super::super::product::{MicroKernels, Small, pack_along, small_product, turn_rows};
-use super::super::simd::simd;
+use crate::simd;
 use super::super::transpose::SIDE;
 
 /// Heads narrower than this are multiplied in the arithmetic type: pairs would leave registers empty.

@@ -5,7 +5,7 @@
 use std::array::from_fn;
 
 use super::super::number::Real;
-use super::super::simd::simd;
+use crate::simd;
 use super::matrix::MatrixMut;
 
 /// What one tile multiplies. A word is one number, or the bits of two `bf16` that follow each other on the inner axis.

@@ -1,7 +1,7 @@
 //! The product of one row with a matrix. Each number of the matrix is used once, so nothing is packed.
 
 use super::super::number::{Number, sum_of};
-use super::super::simd::simd;
+use crate::simd;
 use super::Matrix;
 
 /// `out = a·b` for a of one row.

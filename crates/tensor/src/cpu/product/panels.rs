@@ -5,7 +5,8 @@ use std::ops::Range;
 use num_traits::Zero;
 
 use super::super::number::{Number, Real};
-use super::super::simd::{Near, prefetch, simd};
+use crate::simd;
+use crate::simd::{Near, prefetch};
 use super::super::transpose::SIDE;
 use super::matrix::Matrix;
 use super::micro_kernel::MicroKernel;

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::super::number::Real;
 #[cfg(target_arch = "x86_64")]
-use super::super::simd::{Simd, level};
+use crate::simd::{Simd, level};
 use super::micro_kernel::{self, MicroKernel};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};

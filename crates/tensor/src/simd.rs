@@ -1,10 +1,11 @@
-//! Which vector instructions to use, chosen at run time, and the macro that compiles a loop once for each choice.
+//! Which vector instructions to use, chosen at run time, and the macro [`simd!`](crate::simd!) that compiles a loop once
+//! for each choice, here and in other crates.
 
 use std::sync::OnceLock;
 
 /// A set of vector instructions that loops are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Simd {
+pub enum Simd {
     /// What every machine of the target has.
     Portable,
     /// x86-64 with AVX2 and FMA.
@@ -19,7 +20,7 @@ pub(crate) enum Simd {
 ///
 /// Without a limit, pairs of `bf16` are multiplied on AMD's processors only: on Intel's (measured on model 207) that
 /// instruction gives half the products a second of plain `f32`, which `bf16` values can be multiplied in exactly.
-pub(crate) fn level() -> Simd {
+pub fn level() -> Simd {
     static LEVEL: OnceLock<Simd> = OnceLock::new();
     *LEVEL.get_or_init(|| {
         let limit = match std::env::var("VITRINE_SIMD").as_deref() {
@@ -98,41 +99,41 @@ pub(crate) fn prefetch<T>(values: &[T], near: Near) {
     let _ = (values, near);
 }
 
-/// Defines a function whose body is compiled for each [`Simd`] set; the call chooses. The body is plain Rust that the
-/// compiler vectorises: every set gives the same bits, as nothing is fused or reordered.
+/// Defines a function whose body is compiled for each [`Simd`](crate::simd::Simd) set; the call chooses. The body is plain
+/// Rust that the compiler vectorises: every set gives the same bits, as nothing is fused or reordered.
+#[macro_export]
 macro_rules! simd {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident<$T:ident: $bound:ident>(
+    ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$T:ident: $bound:ident>)? (
         $($arg:ident: $type:ty),* $(,)?
     ) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
-        $vis fn $name<$T: $bound>($($arg: $type),*) $(-> $ret)? {
+        $vis fn $name $(<$T: $bound>)? ($($arg: $type),*) $(-> $ret)? {
             #[inline(always)]
-            fn plain<$T: $bound>($($arg: $type),*) $(-> $ret)? $body
+            fn plain $(<$T: $bound>)? ($($arg: $type),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn avx2<$T: $bound>($($arg: $type),*) $(-> $ret)? {
-                plain::<$T>($($arg),*)
+            fn avx2 $(<$T: $bound>)? ($($arg: $type),*) $(-> $ret)? {
+                plain $(::<$T>)? ($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-            fn avx512<$T: $bound>($($arg: $type),*) $(-> $ret)? {
-                plain::<$T>($($arg),*)
+            fn avx512 $(<$T: $bound>)? ($($arg: $type),*) $(-> $ret)? {
+                plain $(::<$T>)? ($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
-            use $crate::cpu::simd::Simd;
-            match $crate::cpu::simd::level() {
+            use $crate::simd::Simd;
+            match $crate::simd::level() {
                 // SAFETY: `level` gives this only where the machine has these instructions.
                 #[cfg(target_arch = "x86_64")]
-                Simd::Avx512 | Simd::Avx512Bf16 => unsafe { avx512::<$T>($($arg),*) },
+                Simd::Avx512 | Simd::Avx512Bf16 => unsafe { avx512 $(::<$T>)? ($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                Simd::Avx2 => unsafe { avx2::<$T>($($arg),*) },
-                _ => plain::<$T>($($arg),*),
+                Simd::Avx2 => unsafe { avx2 $(::<$T>)? ($($arg),*) },
+                _ => plain $(::<$T>)? ($($arg),*),
             }
         }
     };
 }
-pub(crate) use simd;
