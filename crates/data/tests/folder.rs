@@ -419,7 +419,9 @@ fn broken_pictures_are_listed_in_order_and_counted_once() {
 #[test]
 fn an_epoch_of_broken_pictures_has_empty_batches() {
     let dir = tree(&["a/", "b/"]);
-    ["a/1.png", "a/2.png", "b/1.png"].map(|file| write(dir.path(), file, b""));
+    for file in ["a/1.png", "a/2.png", "b/1.png"] {
+        write(dir.path(), file, b"");
+    }
     let folder = Arc::new(Folder::open(dir.path(), "mine", None, 1000).unwrap());
     let batches = collect(&loader(&folder, 2, true, 3, 2), 0);
     assert_eq!(batches.iter().map(|batch| batch.shape).collect::<Vec<_>>(), [[0, 3, 2, 2]; 2]);
@@ -474,7 +476,9 @@ fn shards_say_by_their_folder_or_their_name_of_which_part_they_are() {
         assert_eq!(found, *expected, "{names:?}");
     }
     let dir = tempdir().unwrap();
-    ["train-0.tar", "extra-0.tar"].map(|file| write(dir.path(), file, &train));
+    for file in ["train-0.tar", "extra-0.tar"] {
+        write(dir.path(), file, &train);
+    }
     fails(
         open(Source::Shards, dir.path()),
         &["extra-0.tar does not say in its name of which part"],

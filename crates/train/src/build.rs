@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use vitrine_data::augment::{Augmentation, RandomCrop};
-use vitrine_data::{Loader, LoaderConfig, Locator, Parts as DataParts, Preprocessing, Samples, Subset};
+use vitrine_data::{
+    Loader, LoaderConfig, Locator, Parts as DataParts, Preprocessing, Samples, Source, Split, Subset,
+};
 use vitrine_nn::schedule::Schedule;
 use vitrine_nn::settings::SettingError;
 use vitrine_nn::{AdamW, InputSpec, Model, Optimizer, ParameterBuilder, Parameters, Sgd};
@@ -31,6 +33,17 @@ pub struct Datasets {
     pub about_val: &'static str,
 }
 
+/// A part of a run's images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Those that a model was trained on.
+    Train,
+    /// Those that choices were made by; the test images, where there are no others.
+    Val,
+    /// Those that were kept for the end.
+    Test,
+}
+
 /// The share of a data set without a part for validation that is held out for it, if nobody states another.
 const HOLDOUT: f64 = 0.2;
 
@@ -53,10 +66,7 @@ impl Datasets {
         if parts.passed_over > 0 {
             notice(&format!("{} files that are no pictures are passed over", parts.passed_over));
         }
-        let chosen = |samples| match &data.classes {
-            Some(classes) => Subset::classes(samples, classes),
-            None => Ok(samples),
-        };
+        let chosen = |samples| chosen(data.classes.as_deref(), samples);
         let DataParts { train, val, test, .. } = parts;
         let train = chosen(train)?;
         let (val, test) = (val.map(chosen).transpose()?, test.map(chosen).transpose()?);
@@ -78,10 +88,6 @@ impl Datasets {
                 return Err(SettingError::conflict("data.holdout", holdout, reason).into());
             }
         };
-        let limited = |samples, limit| match limit {
-            0 => samples,
-            limit => Subset::limit(samples, limit),
-        };
         Ok(Self {
             train: limited(train, data.limit_train),
             val: limited(val, data.limit_val),
@@ -89,6 +95,38 @@ impl Datasets {
             about_val,
         })
     }
+}
+
+/// The images of one part.
+pub fn part(
+    training: &mut Training,
+    part: Part,
+    notice: impl Fn(&str) + Clone + Send + Sync + 'static,
+) -> Result<Arc<dyn Samples>> {
+    let data = &training.data;
+    if let (Part::Val, Source::Known(name), None | Some(0.0)) = (part, data.source()?, data.holdout) {
+        // The other files need not be there.
+        let locator = Locator::from_env(data.dir.as_ref().map(Into::into)).on_notice(notice);
+        let test = Arc::new(locator.load(name.spec(), Split::Test)?);
+        return Ok(limited(chosen(data.classes.as_deref(), test)?, data.limit_val));
+    }
+    let data = Datasets::load(training, notice)?;
+    Ok(match part {
+        Part::Train => data.train,
+        Part::Val => data.val,
+        Part::Test => data.test.ok_or_else(|| TrainError::Unavailable {
+            what: "a test part".into(),
+            advice: "the data set has none beside the validation part; --split val judges on that",
+        })?,
+    })
+}
+
+fn chosen(classes: Option<&[String]>, samples: Arc<dyn Samples>) -> Result<Arc<dyn Samples>> {
+    Ok(classes.map_or(Ok(samples.clone()), |classes| Subset::classes(samples, classes))?)
+}
+
+fn limited(samples: Arc<dyn Samples>, limit: usize) -> Arc<dyn Samples> {
+    if limit == 0 { samples } else { Subset::limit(samples, limit) }
 }
 
 /// What is trained, on what, and towards what.
@@ -143,8 +181,8 @@ fn augmentation(training: &Training, preprocessing: Preprocessing) -> Augmentati
         vflip: augment.vflip,
         color_jitter: augment.color_jitter,
         hue: augment.hue,
-        // The check of the key has read it.
-        policy: augment.auto_augment.as_ref().and_then(|text| text.parse().ok()),
+        // The check of the key has read it, or it is "none".
+        policy: augment.auto_augment.parse().ok(),
         reprob: augment.reprob,
         remode: augment.remode,
     }

@@ -80,5 +80,5 @@ fn a_whole_data_set_is_found_and_its_folder_printed_last() {
 fn arguments_that_make_no_sense_end_with_2() {
     vitrine(&["data", "--dataset", "cifar"]).refused(&["cifar", "fashion-mnist, mnist"]);
     vitrine(&["data", "--chekc"]).refused(&["--check"]);
-    vitrine(&["data", "folder"]).refused(&["folder"]);
+    vitrine(&["data", "folder", "--check"]).refused(&["--check"]);
 }

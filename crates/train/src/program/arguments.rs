@@ -7,6 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand,
 use vitrine_data::Source;
 use vitrine_nn::settings::Kind;
 use vitrine_train::bench::Work;
+use vitrine_train::build::Part;
 use vitrine_train::recipe::{Overrides, RecipeError, builtin_names, keys};
 
 /// Trains vision transformers.
@@ -27,7 +28,7 @@ pub enum Command {
     Predict(PredictArguments),
     /// Times train steps or forward passes on made-up images.
     Bench(BenchArguments),
-    /// Tells what images there are: classes, sizes, kinds, broken ones and duplicates.
+    /// Tells what images a folder has: classes, sizes, kinds, broken ones and duplicates; or finds a data set.
     Data(DataArguments),
 }
 
@@ -56,17 +57,6 @@ pub struct EvalArguments {
     /// Prints one JSON object.
     #[arg(long)]
     pub json: bool,
-}
-
-/// A part of a data set.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum Part {
-    /// Those that a model was trained on.
-    Train,
-    /// Those that choices were made by; the test images, where there are no others.
-    Val,
-    /// Those that were kept for the end.
-    Test,
 }
 
 #[derive(Args)]
@@ -119,12 +109,16 @@ pub enum Kernels {
 
 #[derive(Args)]
 pub struct DataArguments {
-    /// Folder with class folders, tar shards or a data set's files; without it, the data set is found or fetched.
+    /// Folder with class folders, tar shards or a data set's files; without it, the data set is found or fetched, its files
+    /// are checked, and their folder is printed.
     #[arg(value_name = "DIR")]
     pub folder: Option<PathBuf>,
     /// The data set [default: what the folder holds, else fashion-mnist].
     #[arg(long, value_name = "NAME", value_parser = source)]
     pub dataset: Option<Source>,
+    /// Folder where the data set's files are looked for, in place of the usual ones.
+    #[arg(long, value_name = "DIR", conflicts_with = "folder")]
+    pub data: Option<PathBuf>,
     /// Fetches nothing: fails unless the data set is on this machine, whole and as published.
     #[arg(long, conflicts_with = "folder")]
     pub check: bool,
@@ -136,7 +130,7 @@ pub struct DataArguments {
 fn source(name: &str) -> Result<Source, String> {
     Source::of_name(name).ok_or_else(|| {
         let known: Vec<_> = Source::all().into_iter().map(Source::name).collect();
-        format!("the data sets are {}", known.join(", "))
+        format!("the data sets are: {}", known.join(", "))
     })
 }
 
@@ -256,9 +250,16 @@ impl RecipeArguments {
         self.recipe.as_deref().unwrap_or(default)
     }
 
-    /// The folder of the data, if one is named.
-    pub fn data(&self) -> Option<&Path> {
-        let (_, folder) = self.flags.iter().find(|(flag, _)| *flag == DATA)?;
-        Some(Path::new(folder))
+    /// Looks what the folder holds that `--data` names, if nobody says what it is, and overrides the recipe with that.
+    pub fn detect(&self, overrides: &mut Overrides) -> anyhow::Result<Option<Source>> {
+        let folder = self.flags.iter().find(|(flag, _)| *flag == DATA);
+        let detected = match folder {
+            Some((_, folder)) if !overrides.has("data.dataset") => Source::detect(Path::new(folder))?,
+            _ => None,
+        };
+        if let Some(source) = detected {
+            overrides.set(&format!("data.dataset={source}"))?;
+        }
+        Ok(detected)
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use serde::Serialize;
 use vitrine_data::{DatasetName, Image, Locator, MAX_PIXELS, Samples, Source};
@@ -45,26 +45,34 @@ struct Seen {
     picture: Result<([usize; 2], [u8; 16]), String>,
 }
 
-/// Prints what images there are; with `--check`, the folder of a data set after all its files were checked.
+/// Prints what images a folder has. Without one: the folder of a data set, after all its files were checked.
 pub fn run(arguments: DataArguments) -> Result<ExitCode> {
-    let detected = match &arguments.folder {
-        Some(folder) if arguments.dataset.is_none() => Source::detect(folder)?,
-        _ => arguments.dataset,
+    let Some(folder) = arguments.folder else {
+        let Source::Known(name) = arguments.dataset.unwrap_or(Source::Known(DatasetName::FashionMnist)) else {
+            bail!("pictures of your own are in a folder of yours: `vitrine data DIR`");
+        };
+        let spec = name.spec();
+        let mut locator = Locator::from_env(arguments.data).on_notice(tell);
+        let folder = match arguments.check {
+            true => {
+                locator.fetch.clear();
+                locator.locate(spec).context("--check fetches nothing")?
+            }
+            false => locator.locate(spec)?,
+        };
+        tell(&format!(
+            "{}: {} training and {} test images, all files checked",
+            spec.title, spec.train.samples, spec.test.samples
+        ));
+        print(&format!("{}\n", folder.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let detected = match arguments.dataset {
+        None => Source::detect(&folder)?,
+        named => named,
     };
     let source = detected.unwrap_or(Source::Known(DatasetName::FashionMnist));
-    let mut locator = Locator::from_env(arguments.folder).on_notice(tell);
-    if arguments.check {
-        locator.fetch.clear();
-    }
-    if let Source::Known(name) = source {
-        let folder = locator.locate(name.spec());
-        let folder = if arguments.check { folder.context("--check fetches nothing")? } else { folder? };
-        tell(&format!("{}: all files checked", name.spec().title));
-        print(&format!("{}\n", folder.display()))?;
-        if arguments.check {
-            return Ok(ExitCode::SUCCESS);
-        }
-    }
+    let locator = Locator::from_env(Some(folder)).on_notice(tell);
     let parts = source.open(&locator, MAX_PIXELS, &Arc::default())?;
     let named = [("training", Some(parts.train)), ("validation", parts.val), ("test", parts.test)];
     let mut report = Report {

@@ -8,11 +8,11 @@ use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use vitrine_train::TrainError;
-use vitrine_train::build::{self, Datasets};
+use vitrine_train::build::{self, Part};
 use vitrine_train::evaluate::{Evaluation, evaluate};
 use vitrine_train::threads::with_threads;
 
-use super::arguments::{EvalArguments, Part};
+use super::arguments::EvalArguments;
 use super::{model, print, tell};
 
 /// The JSON object.
@@ -30,11 +30,11 @@ pub fn run(arguments: EvalArguments) -> Result<ExitCode> {
     let (mut recipe, weights) = model::resolve(&arguments.model)?;
     // The weights come first: what is wrong with them is said before any data is fetched.
     let (model, parameters) = build::model_with_weights(&recipe, &weights)?;
-    let data = Datasets::load(&mut recipe.training, tell)?;
-    let (name, dataset) = match arguments.split {
-        Part::Train => ("training", data.train),
-        Part::Val => ("validation", data.val),
-        Part::Test => ("test", data.test.context("the data set has no test part beside that for validation")?),
+    let dataset = build::part(&mut recipe.training, arguments.split, tell)?;
+    let name = match arguments.split {
+        Part::Train => "training",
+        Part::Val => "validation",
+        Part::Test => "test",
     };
     let training = &recipe.training;
     let loader = build::loader(training, &model.input(), dataset.clone(), false)?;
@@ -70,12 +70,12 @@ fn text(report: &Report<'_>) -> String {
     let Evaluation { images, loss, top1, top5, classes, confusion, .. } = report.figures;
     let Evaluation { balanced_accuracy, macro_f1, roc_auc, .. } = report.figures;
     let mut text = format!(
-        "{}, {images} {} images, weights {}\n\nloss               {loss:.4}\ntop-1              {top1:.4}\n\
-         top-5              {top5:.4}\nbalanced accuracy  {balanced_accuracy:.4}\nmacro F1           {macro_f1:.4}\n",
+        "{}, {images} {} images, weights {}\n\nloss   {loss:.4}\ntop-1  {top1:.4}\ntop-5  {top5:.4}\n\
+         balanced accuracy  {balanced_accuracy:.4}\nmacro F1  {macro_f1:.4}\n",
         report.dataset, report.split, report.weights
     );
     if let Some(area) = roc_auc {
-        let _ = writeln!(text, "ROC AUC            {area:.4}");
+        let _ = writeln!(text, "ROC AUC  {area:.4}");
     }
     text.push('\n');
     let lengths = classes.iter().map(|class| class.name.chars().count());

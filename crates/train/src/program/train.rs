@@ -25,13 +25,10 @@ use super::{message, print, tell};
 /// Trains a new run or goes on with one.
 pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
     let mut overrides = arguments.recipe.overrides()?;
-    let detected = match arguments.recipe.data() {
-        Some(folder) if arguments.resume.is_none() && !overrides.has("data.dataset") => Source::detect(folder)?,
-        _ => None,
+    let detected = match arguments.resume {
+        None => arguments.recipe.detect(&mut overrides)?,
+        Some(_) => None,
     };
-    if let Some(source) = detected {
-        overrides.set(&format!("data.dataset={source}"))?;
-    }
     if let Some(file) = &arguments.weights {
         file.metadata().with_context(|| format!("cannot read the weights {}", file.display()))?;
         overrides.set(&format!("run.initial_weights={}", path::absolute(file)?.display()))?;

@@ -99,6 +99,8 @@ use Fallback::{Open, Required, Toml};
 use Kind::{Bool, Choice, Integer, Name, Number, Pair, Path, Text, Texts};
 
 pub(crate) const SHARE: Kind = Number(Range::Below(0.0, 1.0));
+const POLICIES: &str =
+    "\"none\", \"3a\", or \"rand\" with any of -m9 (magnitude), -mstd0.5, -mmax10, -n2 (operations), -p0.5 and -inc1";
 const MANY: i64 = 1_000_000_000;
 
 settings! {
@@ -155,8 +157,9 @@ settings! {
         color_jitter: f64 = Number(Range::Closed(0.0, 10.0)), Toml("0.0"), also ["jitter"];
         /// how far the hue changes, of 1 for all the way round
         hue: f64 = Number(Range::Closed(0.0, 0.5)), Toml("0.0");
-        /// RandAugment or 3-Augment
-        auto_augment: Option<String> = Text(Policy::ALLOWED, |text| text.parse::<Policy>().is_ok()), Open, also ["aa"];
+        /// RandAugment or 3-Augment, by timm's strings
+        auto_augment: String = Text(POLICIES, |text| text == "none" || text.parse::<Policy>().is_ok()),
+            Toml("\"none\""), also ["aa"];
         /// probability of erasing a rectangle
         reprob: f64 = Number(Range::Closed(0.0, 1.0)), Toml("0.0");
         /// what erased pixels become
