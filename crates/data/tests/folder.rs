@@ -178,6 +178,24 @@ fn class_folders_may_have_the_names_of_parts() {
     }
 }
 
+/// A link to a folder that it is in: each picture is there once, or the link is named.
+#[test]
+fn a_link_that_leads_back_up_gives_no_picture_twice() {
+    let dir = tree(&["cat/1.png", "dog/2.png"]);
+    symlink("..", dir.path().join("cat/link")).unwrap();
+    match Folder::open(dir.path(), "mine", None, 1000) {
+        Ok(folder) => assert_eq!(listed(&folder, dir.path()), ["cat cat/1.png", "dog dog/2.png"]),
+        Err(error) => assert!(error.to_string().contains("cat/link"), "{error}"),
+    }
+}
+
+/// What the pictures were unpacked from may lie beside them.
+#[test]
+fn an_archive_beside_class_folders_is_no_shard() {
+    let dir = tree(&["cat/1.png", "dog/2.png", "pictures.tar.gz"]);
+    assert_eq!(Source::detect(dir.path()).unwrap(), Some(Source::Folder));
+}
+
 #[test]
 fn what_is_no_folder_of_pictures_is_told_apart() {
     let dir = tree(&[

@@ -64,7 +64,7 @@ impl Datasets {
         let space = Arc::new(AtomicU64::new(data.cache << 20));
         let parts = data.source()?.open(&locator, data.max_pixels, &space)?;
         if parts.passed_over > 0 {
-            notice(&format!("{} files that are no pictures are passed over", parts.passed_over));
+            notice(&format!("passed over as no pictures: {} of the files", parts.passed_over));
         }
         let chosen = |samples| chosen(data.classes.as_deref(), samples);
         let DataParts { train, val, test, .. } = parts;

@@ -17,6 +17,8 @@ pub fn resolve(arguments: &ModelArguments) -> Result<(Recipe, PathBuf)> {
         Some(folder) => checkpoint_of_run(folder, arguments.checkpoint),
         None => arguments.source.weights.clone().unwrap_or_default(),
     };
+    // What is wrong with a folder of data is said when it is read.
+    let _ = arguments.recipe.detect(&mut overrides);
     if let Some(about) = Description::beside(&weights) {
         overrides.describe(&about)?;
     }

@@ -133,17 +133,30 @@ impl Recipe {
         layers.push(overrides.entries().iter().cloned().collect());
         let mut sections = layers::merge(layers);
         let mut model = take(&mut sections, "model");
-        let objective = section(&mut sections, "objective", CrossEntropy::KEYS)?;
-        let training = Training::read(sections)?;
+        let data: DataRecipe = section(&mut sections.clone(), "data", DataRecipe::KEYS)?;
+        // The recipe's data set is not that of weights with other classes.
+        let data = match overrides.described {
+            Some(classes) if !overrides.has("data.dataset") && data.check_classes(classes).is_err() => {
+                if let Some(Value::Table(section)) = sections.get_mut("data") {
+                    section.remove("dataset");
+                }
+                DataRecipe { dataset: None, ..data }
+            }
+            _ => data,
+        };
         // What nobody states follows from the data.
-        let known = training.data.known_classes().map(|classes| classes.len());
+        let known = data.known_classes().map(|classes| classes.len());
         if let Some(classes) = overrides.classes.or(known) {
             model.entry("classes").or_insert(Value::Integer(classes as i64));
         }
-        if let Ok(Source::Known(name)) = training.data.source() {
+        if let Ok(Source::Known(name)) = data.source() {
             model.entry("channels").or_insert(Value::Integer(name.spec().image_shape[0] as i64));
         }
-        let recipe = Self { model: ModelConfig::read(model, "the recipe")?, objective, training };
+        let recipe = Self {
+            model: ModelConfig::read(model, "the recipe")?,
+            objective: section(&mut sections, "objective", CrossEntropy::KEYS)?,
+            training: Training::read(sections)?,
+        };
         recipe.validate()?;
         Ok(recipe)
     }

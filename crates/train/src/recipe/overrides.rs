@@ -15,6 +15,8 @@ use super::suggest::nearest_key;
 pub struct Overrides {
     entries: Vec<(&'static str, Value)>,
     pub(super) classes: Option<usize>,
+    /// The classes of the weights that were described.
+    pub(super) described: Option<usize>,
 }
 
 impl Overrides {
@@ -79,6 +81,7 @@ impl Overrides {
             }
         }
         self.entries.splice(0..0, entries);
+        self.described = Some(about.num_classes);
         Ok(self)
     }
 

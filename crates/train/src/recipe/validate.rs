@@ -121,7 +121,10 @@ fn schedule(recipe: &Training) -> Result {
         return conflict("schedule.warmup_steps", schedule.warmup_steps, reason);
     }
     if schedule.warmup_epochs >= recipe.run.epochs {
-        let reason = format!("warm-up must be shorter than `run.epochs = {}`", recipe.run.epochs);
+        let epochs = recipe.run.epochs;
+        let reason = format!(
+            "warm-up must be shorter than `run.epochs = {epochs}`; for a short run add --set schedule.warmup_epochs=0"
+        );
         return conflict("schedule.warmup_epochs", schedule.warmup_epochs, reason);
     }
     if kind == ScheduleKind::Step {
