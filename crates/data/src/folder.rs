@@ -50,7 +50,9 @@ impl Folder {
             let names = classes.unwrap_or(&own);
             let Some(label) = names.iter().position(|name| name == class) else {
                 let known = names.join(", ");
-                return Err(bad(format!("it has the class {class:?}, which the training part lacks ({known})")));
+                return Err(bad(format!(
+                    "it has the class {class:?}, which the training part lacks ({known})"
+                )));
             };
             let before = found.files.len();
             found.walk(path, label as i64)?;

@@ -1,7 +1,7 @@
 //! Image datasets, transforms and a deterministic batch loader.
 //!
 //! This crate brings images from files into batches of `f32` on the host. It knows no model and no device; of
-//! `vitrine-tensor` it takes the random numbers alone.
+//! `vitrine-tensor` it takes random numbers and vector instructions.
 //!
 //! # From a dataset to batches
 //!
@@ -78,6 +78,32 @@
 //! let loader = Loader::new(samples, LoaderConfig::new(20, Preprocessing::new(3, (8, 8))))?;
 //! assert_eq!(loader.epoch(0, 0).next().unwrap()?.shape, [20, 3, 8, 8]);
 //! # Ok::<(), DataError>(())
+//! ```
+//!
+//! # Pictures of your own
+//!
+//! [`Source::detect`] looks what a folder holds, and [`Source::open`] opens its parts: class folders ([`Folder`]), tar
+//! shards ([`Shards`]), or the files of a known dataset. [`Subset`] takes some classes, or holds a part out; [`Cached`]
+//! keeps decoded pictures in memory. [`augment::Augmentation`] is what timm does to a training picture.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use std::sync::Arc;
+//! use vitrine_data::augment::{Augmentation, RandomCrop};
+//! use vitrine_data::{Folder, Loader, LoaderConfig, MAX_PIXELS, Preprocessing, Subset};
+//!
+//! let folder = Arc::new(Folder::open(Path::new("my-pictures"), "mine", None, MAX_PIXELS)?);
+//! let [train, held_out] = Subset::holdout(&(folder as _), 0.2, 0)?;
+//! let config = LoaderConfig { shuffle: true, ..LoaderConfig::new(64, Preprocessing::new(3, (224, 224))) };
+//! let augmentation = Augmentation {
+//!     crop: RandomCrop::Resized { scale: [0.3, 1.0], ratio: [0.75, 1.333] },
+//!     hflip: 0.5,
+//!     policy: Some("rand-m9-mstd0.5-inc1".parse()?),
+//!     ..Augmentation::none(config.preprocessing.clone())
+//! };
+//! let batches = Loader::with_transform(train, config.clone(), Arc::new(augmentation))?;
+//! let judged = Loader::new(held_out, LoaderConfig { shuffle: false, ..config })?;
+//! # Ok::<(), vitrine_data::DataError>(())
 //! ```
 //!
 //! [`Image::decode`] is for pictures in files, [`Samples::shares`] for soft targets. [`Samples::fingerprint`] tells one

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::DataError;
 use crate::batches::{Batches, EpochPlan};
 use crate::preprocessing::Preprocessing;
+use crate::random::{Purpose, Stream};
 use crate::samples::Samples;
 use crate::transform::Transform;
-use crate::DataError;
-use crate::random::{Purpose, Stream};
 
 /// How a [`Loader`] makes batches.
 #[derive(Debug, Clone, PartialEq)]
@@ -206,7 +206,13 @@ impl Broken {
     }
 
     /// Takes note of one. More than are allowed is an error.
-    pub(crate) fn add(&self, dataset: &str, index: usize, why: &DataError, allowed: usize) -> Result<(), DataError> {
+    pub(crate) fn add(
+        &self,
+        dataset: &str,
+        index: usize,
+        why: &DataError,
+        allowed: usize,
+    ) -> Result<(), DataError> {
         let mut broken = self.lock();
         broken.insert(index, why.to_string());
         if broken.len() <= allowed {

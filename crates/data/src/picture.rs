@@ -70,7 +70,8 @@ impl Image {
         let orientation = decoder.orientation().map_err(failed)?;
         let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
         image.apply_orientation(orientation);
-        let (height, width, color) = (image.height() as usize, image.width() as usize, image.color());
+        let (height, width, color) =
+            (image.height() as usize, image.width() as usize, image.color());
         self.pixels.clear();
         match (color.has_color(), color.has_alpha()) {
             (false, false) => self.pixels = image.into_luma8().into_raw(),

@@ -3,6 +3,8 @@
 
 use vitrine_tensor::random::philox;
 
+use crate::transform::SampleAddress;
+
 /// What a stream of numbers is for. Streams with the same seed and index are independent.
 #[derive(Debug, Clone, Copy)]
 #[repr(u32)]
@@ -13,8 +15,12 @@ pub(crate) enum Purpose {
     SyntheticImage = 2,
     /// Which samples of a class are held out; the index is the class.
     Holdout = 3,
-    /// What happens to a picture at random; the index is the sample and the epoch.
-    Augmentation = 4,
+    /// Which part of a picture is taken; the index is epoch and sample.
+    Crop = 4,
+    /// Which operations change a picture; the index is epoch and sample.
+    Operations = 5,
+    /// What is erased of a picture; the index is epoch and sample.
+    Erasing = 6,
 }
 
 /// The numbers at one address (seed, purpose, index), read one after another.
@@ -27,6 +33,11 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// The numbers for a visit to a sample.
+    pub(crate) fn of(purpose: Purpose, visit: SampleAddress) -> Self {
+        Self::new(visit.seed, purpose, visit.epoch << 32 | visit.sample as u64)
+    }
+
     pub(crate) fn new(seed: u64, purpose: Purpose, index: u64) -> Self {
         Self {
             key: [seed as u32, (seed >> 32) as u32],

@@ -65,7 +65,8 @@ impl Source {
 
     /// Looks what a folder holds. `None` if it could be several datasets, whose files have the same names.
     pub fn detect(folder: &Path) -> Result<Option<Self>, DataError> {
-        let bad = |reason: &str| Err(DataError::BadFolder { path: folder.into(), reason: reason.into() });
+        let bad =
+            |reason: &str| Err(DataError::BadFolder { path: folder.into(), reason: reason.into() });
         match fs::metadata(folder) {
             Ok(found) if found.is_dir() => {}
             Ok(_) => return bad("it is a file; name the folder that holds the pictures"),
@@ -90,7 +91,9 @@ impl Source {
             }
         }
         match inner.iter().any(|path| is_picture(path)) {
-            true => bad("its pictures lie beside each other; put those of each class into a folder of the class's name"),
+            true => bad(
+                "its pictures lie beside each other; put those of each class into a folder of the class's name",
+            ),
             false => bad(
                 "it has no pictures in class folders (DIR/cat/1.jpg, or DIR/train/cat/1.jpg beside DIR/val), no tar \
                  shards, and not the files of a dataset that is known",
@@ -112,7 +115,10 @@ impl Source {
             return Ok(Parts { train, val: None, test, passed_over: 0 });
         }
         let Some(folder) = locator.explicit.as_ref().or(locator.variable.as_ref()) else {
-            let reason = format!("data.dataset = {:?} is a folder of yours; name it with --data", self.name());
+            let reason = format!(
+                "data.dataset = {:?} is a folder of yours; name it with --data",
+                self.name()
+            );
             return Err(DataError::BadSetting { setting: "data.dir", reason });
         };
         if !folder.is_dir() {
@@ -122,7 +128,9 @@ impl Source {
         let title = title.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let [train, val, test] = self.parts(folder)?;
         let mut passed_over = 0;
-        let mut open = |places: &[PathBuf], classes: Option<&[String]>| -> Result<Arc<dyn Samples>, DataError> {
+        let mut open = |places: &[PathBuf],
+                        classes: Option<&[String]>|
+         -> Result<Arc<dyn Samples>, DataError> {
             Ok(match (self, places) {
                 (Self::Folder, [folder, ..]) => {
                     let samples = Folder::open(folder, &title, classes, max_pixels)?;
@@ -139,7 +147,10 @@ impl Source {
         let train = open(&train, None)?;
         if train.class_names().len() < 2 {
             let names = train.class_names();
-            let reason = format!("a classifier tells two classes or more apart, and here are {}: {names:?}", names.len());
+            let reason = format!(
+                "a classifier tells two classes or more apart, and here are {}: {names:?}",
+                names.len()
+            );
             return Err(DataError::BadFolder { path: folder.clone(), reason });
         }
         let mut other = |places: Vec<PathBuf>| match places.is_empty() {
@@ -155,16 +166,20 @@ impl Source {
         let inner = entries(folder)?;
         let named = |path: &Path, names: &[&str]| names.iter().any(|name| path.ends_with(name));
         let folders: Vec<_> = inner.iter().filter(|path| path.is_dir()).collect();
-        let of = |names: &[&str]| folders.iter().copied().filter(|path| named(path, names)).cloned().collect();
+        let of = |names: &[&str]| {
+            folders.iter().copied().filter(|path| named(path, names)).cloned().collect()
+        };
         let mut parts: [Vec<PathBuf>; 3] = PARTS.map(of);
         // One folder of that name among others is a class.
-        let split = !parts[0].is_empty() && (folders.len() == 1 || parts[1].len() + parts[2].len() > 0);
+        let split =
+            !parts[0].is_empty() && (folders.len() == 1 || parts[1].len() + parts[2].len() > 0);
         if self == Self::Folder {
             if !split {
                 return Ok([vec![folder.to_owned()], Vec::new(), Vec::new()]);
             }
             if let [first, second, ..] = parts[1].as_slice() {
-                let reason = format!("it has {} and {}; keep one", first.display(), second.display());
+                let reason =
+                    format!("it has {} and {}; keep one", first.display(), second.display());
                 return Err(DataError::BadFolder { path: folder.to_owned(), reason });
             }
             return Ok(parts);
@@ -181,8 +196,12 @@ impl Source {
             parts = Default::default();
             for path in shards {
                 let place = if tells { part(&path) } else { Some(0) };
-                let reason = format!("the shard {} does not say in its name of which part it is", path.display());
-                let place = place.ok_or_else(|| DataError::BadFolder { path: folder.to_owned(), reason })?;
+                let reason = format!(
+                    "the shard {} does not say in its name of which part it is",
+                    path.display()
+                );
+                let place = place
+                    .ok_or_else(|| DataError::BadFolder { path: folder.to_owned(), reason })?;
                 parts[place].push(path);
             }
             return Ok(parts);

@@ -44,7 +44,10 @@ impl Subset {
         for (label, class) in (0..).zip(classes) {
             let known = samples.class_names();
             let Some(old) = known.iter().position(|name| name == class) else {
-                return Err(bad(format!("there is no class {class:?}; the classes are {}", known.join(", "))));
+                return Err(bad(format!(
+                    "there is no class {class:?}; the classes are {}",
+                    known.join(", ")
+                )));
             };
             if std::mem::replace(&mut labels[old], label) >= 0 {
                 return Err(bad(format!("the class {class:?} is named twice")));

@@ -78,7 +78,8 @@ fn bad_pictures_have_clear_errors() {
         assert!(matches!(error, DataError::Decode { .. }), "{error:?}");
     }
     for (channels, size) in [(2, SIZE), (0, SIZE), (1, (0, 5))] {
-        let error = decode_image("-", PNG, &Preprocessing::new(channels, size), MAX_PIXELS).unwrap_err();
+        let error =
+            decode_image("-", PNG, &Preprocessing::new(channels, size), MAX_PIXELS).unwrap_err();
         assert!(matches!(error, DataError::BadSetting { .. }), "{error:?}");
     }
 }

@@ -261,7 +261,10 @@ fn errors_and_panics_of_a_dataset_reach_the_caller() {
         let items: Vec<_> = loader.epoch(0, 0).collect();
         assert_eq!(items.len(), 2);
         let error = items[1].as_ref().unwrap_err().to_string();
-        assert!(error.ends_with("data.max_broken allows 0:\n  own: sample 11: the disk is wet"), "{error}");
+        assert!(
+            error.ends_with("data.max_broken allows 0:\n  own: sample 11: the disk is wet"),
+            "{error}"
+        );
     }
     let read = |index: usize, _: &mut Image| panic!("own sample {index} is cursed");
     let error = fault(Own { read: Box::new(read), ..own(5) }, 1);

@@ -37,7 +37,7 @@ impl Samples for Own {
 
     fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
-        self.together.iter().for_each(|barrier| drop(barrier.wait()));
+        self.together.as_ref().map(Barrier::wait);
         *image = Image { pixels: (index as u32).to_le_bytes().to_vec(), shape: [1, 2, 2] };
         Ok(())
     }

@@ -1,13 +1,15 @@
 //! Transforms give what Pillow, torchvision and timm give, to one grey level. `golden/make_transforms.py` made the
 //! reference.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::SafeTensors;
 use serde_json::Value;
-use vitrine_data::augment::Operation;
+use vitrine_data::augment::{Augmentation, Operation, Policy};
 use vitrine_data::{
-    CropMode, Image, Interpolation, MAX_PIXELS, Preprocessing, Rect, SampleAddress, Scratch, Transform,
+    CropMode, Image, Interpolation, MAX_PIXELS, Preprocessing, Rect, SampleAddress, Scratch,
+    Transform,
 };
 
 const GOLDEN: &[u8] = include_bytes!("golden/transforms.safetensors");
@@ -67,14 +69,13 @@ fn apply(case: &Value, image: &mut Image) {
             let address = SampleAddress { seed: 0, epoch: 0, sample: 0 };
             preprocessing.apply(address, image, &mut scratch, &mut out).unwrap();
             let bytes = out.iter().map(|value| (value * 255.0).round() as u8);
-            *image = Image { pixels: bytes.collect(), shape: [channels, size(case).0, size(case).1] };
+            *image =
+                Image { pixels: bytes.collect(), shape: [channels, size(case).0, size(case).1] };
             return;
         }
-        "pad_crop" => Operation::PadCrop {
-            padding: whole("padding"),
-            top: whole("top"),
-            left: whole("left"),
-        },
+        "pad_crop" => {
+            Operation::PadCrop { padding: whole("padding"), top: whole("top"), left: whole("left") }
+        }
         "hflip" => Operation::HorizontalFlip,
         "vflip" => Operation::VerticalFlip,
         "auto_contrast" => Operation::AutoContrast,
@@ -128,7 +129,9 @@ fn formats_are_decoded() {
         let expected = golden(&format!("format.{file}"));
         let off = difference(&image, &expected);
         match case["tolerance"].as_u64() {
-            Some(tolerance) => assert!(u64::from(off) <= tolerance, "{file}: {off} grey levels off"),
+            Some(tolerance) => {
+                assert!(u64::from(off) <= tolerance, "{file}: {off} grey levels off")
+            }
             // Decoders of lossy formats round differently, and widen colours differently.
             None => {
                 let pixels = image.pixels.iter().zip(&expected.pixels);
@@ -138,4 +141,100 @@ fn formats_are_decoded() {
             }
         }
     }
+}
+
+const SIZE: (usize, usize) = (40, 60);
+
+/// timm's name of an operation, and the numbers that timm gives it.
+fn in_timm(operation: Operation, increasing: bool) -> (String, Vec<f64>) {
+    let more = if increasing { "Increasing" } else { "" };
+    let (name, number) = match operation {
+        Operation::AutoContrast => return ("AutoContrast".into(), vec![]),
+        Operation::Equalize => return ("Equalize".into(), vec![]),
+        Operation::Invert => return ("Invert".into(), vec![]),
+        Operation::Rotate(degrees) => ("Rotate".into(), degrees),
+        Operation::Posterize(bits) => (format!("Posterize{more}"), f64::from(bits)),
+        Operation::Solarize(threshold) => (format!("Solarize{more}"), f64::from(threshold)),
+        Operation::SolarizeAdd(add) => ("SolarizeAdd".into(), f64::from(add)),
+        Operation::Color(factor) => (format!("Color{more}"), factor),
+        Operation::Contrast(factor) => (format!("Contrast{more}"), factor),
+        Operation::Brightness(factor) => (format!("Brightness{more}"), factor),
+        Operation::Sharpness(factor) => (format!("Sharpness{more}"), factor),
+        Operation::ShearX(factor) => ("ShearX".into(), factor),
+        Operation::ShearY(factor) => ("ShearY".into(), factor),
+        Operation::TranslateX(pixels) => ("TranslateXRel".into(), pixels / SIZE.1 as f64),
+        Operation::TranslateY(pixels) => ("TranslateYRel".into(), pixels / SIZE.0 as f64),
+        other => panic!("{other:?} is none of RandAugment's"),
+    };
+    (name, vec![number])
+}
+
+#[test]
+fn strings_mean_what_they_mean_in_timm() {
+    let cases = list("rand_augment");
+    assert!(cases.len() >= 3);
+    for case in cases {
+        let config = case["config"].as_str().unwrap();
+        let Ok(Policy::Rand(rand)) = config.parse() else { panic!("{config}") };
+        assert_eq!(rand.layers as u64, case["num_layers"].as_u64().unwrap(), "{config}");
+        assert_eq!(Some(rand.probability), case["prob"].as_f64(), "{config}");
+        assert_eq!(Some(rand.magnitude), case["magnitude"].as_f64(), "{config}");
+        assert_eq!(Some(rand.magnitude_std), case["magnitude_std"].as_f64(), "{config}");
+        assert_eq!(rand.magnitude_max, case["magnitude_max"].as_f64().unwrap_or(10.0), "{config}");
+        let operations = case["ops"].as_array().unwrap();
+        assert_eq!(operations.len() as u64, 15);
+        for (which, expected) in (0..).zip(operations) {
+            for (sign, key) in [(1.0, "args"), (-1.0, "args_negative")] {
+                for (magnitude, arguments) in expected[key].as_object().into_iter().flatten() {
+                    let level = magnitude.parse::<f64>().unwrap() / 10.0;
+                    let operation = rand.operation(which, level, sign, SIZE);
+                    let (name, numbers) = in_timm(operation, rand.increasing);
+                    assert_eq!(name, expected["name"].as_str().unwrap(), "{config}");
+                    let wanted: Vec<f64> = serde_json::from_value(arguments.clone()).unwrap();
+                    let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-12;
+                    let equal =
+                        numbers.len() == wanted.len() && numbers.iter().zip(&wanted).all(near);
+                    assert!(equal, "{config}, {name} at {magnitude}: {numbers:?}, timm {wanted:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_is_none_is_refused() {
+    assert_eq!("3a".parse::<Policy>().unwrap(), Policy::ThreeAugment);
+    for text in
+        ["", "rand-", "rand-x3", "rand-m", "rand-m9.5", "rand-p2", "3b", "random-m9", "rand-n-3"]
+    {
+        let error = text.parse::<Policy>().unwrap_err().to_string();
+        assert!(error.contains(&format!("{text:?}")), "{error}");
+    }
+}
+
+/// Each operation is drawn as often as any other, half of the draws are applied, and magnitudes are normal.
+#[test]
+fn draws_follow_their_laws() {
+    let preprocessing = Preprocessing::new(3, SIZE);
+    let policy = Some("rand-m5-mstd2-mmax10".parse().unwrap());
+    let augmentation = Augmentation { policy, ..Augmentation::none(preprocessing) };
+    let visit = |sample| SampleAddress { seed: 1, epoch: 0, sample };
+    let operations: Vec<_> = (0..15_000).flat_map(|i| augmentation.operations(visit(i))).collect();
+    // 30,000 draws, each applied with probability 1/2: 15,000 with a standard deviation of 87.
+    assert!(operations.len().abs_diff(15_000) < 450, "{}", operations.len());
+    let mut counts = BTreeMap::<String, usize>::new();
+    operations.iter().for_each(|o| *counts.entry(in_timm(*o, false).0).or_default() += 1);
+    assert_eq!(counts.len(), 15);
+    assert!(counts.values().all(|count| count.abs_diff(1000) < 160), "{counts:?}");
+    let degrees: Vec<f64> = operations
+        .iter()
+        .filter_map(|o| if let Operation::Rotate(degrees) = o { Some(degrees / 3.0) } else { None })
+        .collect();
+    let count = degrees.len() as f64;
+    let positive = degrees.iter().filter(|&&d| d > 0.0).count() as f64 / count;
+    let mean = degrees.iter().map(|d| d.abs()).sum::<f64>() / count;
+    let std = (degrees.iter().map(|d| (d.abs() - mean).powi(2)).sum::<f64>() / count).sqrt();
+    assert!((positive - 0.5).abs() < 0.06, "{positive}");
+    // Clipped to 0 and 10, 2.5 standard deviations away.
+    assert!((mean - 5.0).abs() < 0.25 && (std - 2.0).abs() < 0.2, "{mean} {std}");
 }

@@ -162,7 +162,8 @@ impl Kind {
                 return numbers.filter(|numbers| !numbers.is_empty()).map(Value::Array);
             }
             Self::Pair(range) => {
-                let pair: Vec<Value> = value.as_array()?.iter().map(|v| range.accept(v)).collect::<Option<_>>()?;
+                let pair: Vec<Value> =
+                    value.as_array()?.iter().map(|v| range.accept(v)).collect::<Option<_>>()?;
                 let rising = pair.len() == 2 && pair[0].as_float() <= pair[1].as_float();
                 return rising.then_some(Value::Array(pair));
             }

@@ -1,16 +1,14 @@
-//! Timing: a recipe's train step or forward pass on made-up images, and its loader on real ones. Figures of single
-//! operations are in `benches/`.
+//! Timing: a recipe's train step or forward pass on made-up images. Figures of single operations are in `benches/`.
 
 #[cfg(feature = "cuda")]
 use std::any::Any;
 use std::fs;
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 #[cfg(feature = "cuda")]
 use vitrine_cuda::{CudaBackend, KernelReport, Profiling};
-use vitrine_data::{Batch, Batches, Loader, Samples};
+use vitrine_data::Batch;
 use vitrine_nn::{InputSpec, Model, Optimizer, Parameters, Pass, clip_grad_norm};
 use vitrine_tensor::{StreamKey, Tensor};
 
@@ -27,8 +25,6 @@ pub enum Work {
     TrainStep,
     /// Upload a batch, forward without dropout and gradients, read the loss.
     Forward,
-    /// Get a batch of the training images, decoded and augmented by the workers.
-    Loader,
 }
 
 impl Work {
@@ -37,7 +33,6 @@ impl Work {
         match self {
             Self::TrainStep => "train-step",
             Self::Forward => "forward",
-            Self::Loader => "loader",
         }
     }
 }
@@ -61,7 +56,7 @@ pub struct BenchFigures {
     pub median_ms: f64,
     /// The shortest time of a step, in milliseconds.
     pub min_ms: f64,
-    /// Images a second at the median; those of the loader at the mean.
+    /// Images a second at the median.
     pub images_per_second: f64,
     /// The most memory that this process has had, in MiB; `None` where the system does not tell.
     pub peak_rss_mb: Option<f64>,
@@ -77,8 +72,6 @@ pub struct Bench {
     batch: Batch,
     training: Training,
     steps_done: u64,
-    loader: Option<Loader>,
-    loaded: Option<Batches>,
 }
 
 impl Bench {
@@ -106,14 +99,7 @@ impl Bench {
             batch.labels.push(label as i64);
         }
         let (optimizer, training) = (build::optimizer(training)?, training.clone());
-        let (steps_done, loader, loaded) = (0, None, None);
-        Ok(Self { work, model, parameters, objective, optimizer, batch, training, steps_done, loader, loaded })
-    }
-
-    /// The same with images to load.
-    pub fn with_images(mut self, images: Arc<dyn Samples>) -> Result<Self> {
-        self.loader = Some(build::loader(&self.training, &self.model.input(), images, true)?);
-        Ok(self)
+        Ok(Self { work, model, parameters, objective, optimizer, batch, training, steps_done: 0 })
     }
 
     /// The parameters as they are now.
@@ -122,31 +108,16 @@ impl Bench {
     }
 
     /// Does the work once, to the end on any device; gives the loss. A step has as many batches as the recipe
-    /// accumulates; each is the same one. Loading has no loss, and gives 0.
+    /// accumulates; each is the same one.
     pub fn step(&mut self) -> Result<f64> {
         match self.work {
             Work::TrainStep => self.train_step(),
-            Work::Loader => self.load().map(|()| 0.0),
             Work::Forward => {
                 let (batch, pass) = (self.upload()?, Pass::inference(&self.parameters));
                 let output = self.model.forward(&pass, &pass.constant(batch.images))?;
                 Ok(output.prediction()?.value().cross_entropy(&batch.labels, 0.0)?.to_scalar()?)
             }
         }
-    }
-
-    fn load(&mut self) -> Result<()> {
-        let Some(loader) = &self.loader else { return Err(no_images()) };
-        let batch = match self.loaded.as_mut().and_then(Iterator::next) {
-            Some(batch) => batch,
-            None => {
-                let epoch = self.steps_done / loader.batches_per_epoch() as u64;
-                self.loaded.insert(loader.epoch(epoch, 0)).next().ok_or_else(no_images)?
-            }
-        };
-        loader.recycle(batch?);
-        self.steps_done += 1;
-        Ok(())
     }
 
     fn upload(&self) -> Result<DeviceBatch> {
@@ -180,7 +151,7 @@ impl Bench {
     fn batches_in_step(&self) -> usize {
         match self.work {
             Work::TrainStep => self.training.optimizer.accumulation,
-            Work::Forward | Work::Loader => 1,
+            Work::Forward => 1,
         }
     }
 
@@ -224,10 +195,7 @@ impl Bench {
             times.push(1000.0 * start.elapsed().as_secs_f64());
         }
         times.sort_by(f64::total_cmp);
-        let mean = times.iter().sum::<f64>() / times.len() as f64;
         let median = median(&times);
-        // Batches that were made ahead of time come at once.
-        let typical = if self.work == Work::Loader { mean } else { median };
         let batch_size = self.batch.labels.len() * self.batches_in_step();
         Ok(BenchFigures {
             program: format!("vitrine {}", env!("CARGO_PKG_VERSION")),
@@ -238,14 +206,10 @@ impl Bench {
             steps: times.len(),
             median_ms: rounded(median, 1000.0),
             min_ms: rounded(times[0], 1000.0),
-            images_per_second: rounded(1000.0 * batch_size as f64 / typical, 10.0),
+            images_per_second: rounded(1000.0 * batch_size as f64 / median, 10.0),
             peak_rss_mb: peak_rss_mb().map(|mebibytes| rounded(mebibytes, 10.0)),
         })
     }
-}
-
-fn no_images() -> TrainError {
-    TrainError::Unavailable { what: "a loader".into(), advice: "it needs images: add --data DIR or --dataset NAME" }
 }
 
 fn no_kernels() -> TrainError {

@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicU64;
 
 use vitrine_data::augment::{Augmentation, RandomCrop};
 use vitrine_data::{
-    Loader, LoaderConfig, Locator, Parts as DataParts, Preprocessing, Samples, Source, Split, Subset,
+    Loader, LoaderConfig, Locator, Parts as DataParts, Preprocessing, Samples, Source, Split,
+    Subset,
 };
 use vitrine_nn::schedule::Schedule;
 use vitrine_nn::settings::SettingError;
@@ -60,7 +61,8 @@ impl Datasets {
         notice: impl Fn(&str) + Clone + Send + Sync + 'static,
     ) -> Result<Self> {
         let data = &mut training.data;
-        let locator = Locator::from_env(data.dir.as_ref().map(Into::into)).on_notice(notice.clone());
+        let locator =
+            Locator::from_env(data.dir.as_ref().map(Into::into)).on_notice(notice.clone());
         let space = Arc::new(AtomicU64::new(data.cache << 20));
         let parts = data.source()?.open(&locator, data.max_pixels, &space)?;
         if parts.passed_over > 0 {
@@ -74,7 +76,8 @@ impl Datasets {
         let holdout = *data.holdout.get_or_insert(if whole { 0.0 } else { HOLDOUT });
         let (train, val, test, about_val) = match (holdout > 0.0, val, test) {
             (true, Some(_), _) => {
-                let reason = "the data set has a part for validation already; leave it at 0".to_owned();
+                let reason =
+                    "the data set has a part for validation already; leave it at 0".to_owned();
                 return Err(SettingError::conflict("data.holdout", holdout, reason).into());
             }
             (true, None, test) => {
@@ -84,7 +87,9 @@ impl Datasets {
             (false, Some(val), test) => (train, val, test, "the validation part"),
             (false, None, Some(test)) => (train, test, None, "the test part"),
             (false, None, None) => {
-                let reason = "the data set has no other part to judge by; hold out a share, such as 0.2".to_owned();
+                let reason =
+                    "the data set has no other part to judge by; hold out a share, such as 0.2"
+                        .to_owned();
                 return Err(SettingError::conflict("data.holdout", holdout, reason).into());
             }
         };
@@ -104,7 +109,8 @@ pub fn part(
     notice: impl Fn(&str) + Clone + Send + Sync + 'static,
 ) -> Result<Arc<dyn Samples>> {
     let data = &training.data;
-    if let (Part::Val, Source::Known(name), None | Some(0.0)) = (part, data.source()?, data.holdout) {
+    if let (Part::Val, Source::Known(name), None | Some(0.0)) = (part, data.source()?, data.holdout)
+    {
         // The other files need not be there.
         let locator = Locator::from_env(data.dir.as_ref().map(Into::into)).on_notice(notice);
         let test = Arc::new(locator.load(name.spec(), Split::Test)?);
@@ -148,7 +154,9 @@ impl Parts {
         if let Some(weights) = &recipe.training.run.initial_weights {
             if let Some(classes) = checkpoint::begin_with(Path::new(weights), &parameters)? {
                 let ours = recipe.model.classes();
-                notice(&format!("the weights tell {classes} classes apart, the data has {ours}: the head begins anew"));
+                notice(&format!(
+                    "the weights tell {classes} classes apart, the data has {ours}: the head begins anew"
+                ));
             }
         }
         Ok(Self { model, parameters, data, objective: Box::new(recipe.objective.clone()) })

@@ -135,7 +135,13 @@ impl Tally {
             let taken: u64 = self.confusion.iter().map(|row| row[k]).sum();
             let hits = self.confusion[k][k];
             let (precision, recall) = (share(hits, taken), share(hits, count));
-            ClassFigures { name: name.clone(), count, precision, recall, f1: share(2 * hits, taken + count) }
+            ClassFigures {
+                name: name.clone(),
+                count,
+                precision,
+                recall,
+                f1: share(2 * hits, taken + count),
+            }
         });
         let classes: Vec<ClassFigures> = classes.collect();
         Evaluation {

@@ -172,7 +172,8 @@ impl Trainer {
         training.data.check_classes(input.classes)?;
         let train = build::loader(training, &input, data.train, true)?;
         let val = build::loader(training, &input, data.val, false)?;
-        let test = data.test.map(|test| build::loader(training, &input, test, false)).transpose()?;
+        let test =
+            data.test.map(|test| build::loader(training, &input, test, false)).transpose()?;
         let schedule = build::schedule(training, steps_per_epoch(training, &train))?;
         let lock = lock(folder)?;
         let settings = model.settings()?;
@@ -196,7 +197,9 @@ impl Trainer {
         let about = format!("{} validation images: {}", val.dataset().len(), data.about_val);
         let about = match &test {
             None => about,
-            Some(test) => format!("{about}; {} test images, read once at the end", test.dataset().len()),
+            Some(test) => {
+                format!("{about}; {} test images, read once at the end", test.dataset().len())
+            }
         };
         Ok(Self {
             training: training.clone(),

@@ -120,7 +120,7 @@ fn a_larger_batch_shows_in_the_peak_of_memory() {
 fn what_is_wrong_is_named() {
     for (arguments, part) in [
         (&["bench"][..], "WORK"),
-        (&["bench", "backward"], "train-step, forward, loader"),
+        (&["bench", "backward"], "train-step, forward"),
         (&["bench", "forward", "--steps", "0"], "--steps"),
         (&["bench", "forward", "--steps", "many"], "--steps"),
         (&["bench", "forward", "--warmup=-1"], "--warmup"),
@@ -130,7 +130,6 @@ fn what_is_wrong_is_named() {
     }
     vitrine(&["bench", "forward", "--device", "cuda:0"]).failed(&["cuda:0", "not available"]);
     vitrine(&["bench", "forward", "--batch-size", "0"]).failed(&["--batch-size", "1 to"]);
-    vitrine(&["bench", "loader", "--data", "/no/such"]).failed(&["there is no folder /no/such"]);
     vitrine(&["bench", "forward", "--recipe", "d2"]).failed(&["d2l"]);
     vitrine(&["bench", "forward", "--set", "model.heads=3"]).failed(&["model.heads"]);
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use vitrine_nn::settings::{Fallback, Key};
 use vitrine_models::{Gelu, Initialisation, ModelConfig, Pool, VitConfig, preset_names};
+use vitrine_nn::settings::{Fallback, Key};
 use vitrine_train::recipe::{
     Device, OptimizerKind, Overrides, Precision, Recipe, SECTIONS, ScheduleKind, builtin_names,
     builtin_text, find_key, keys,
@@ -98,7 +98,8 @@ fn a_resolved_recipe_states_every_key_and_parses_to_an_equal_one() {
                 keys.as_table().unwrap().keys().map(move |key| format!("{section}.{key}"))
             })
             .collect();
-        let names = |keys: &mut dyn Iterator<Item = &Key>| keys.map(|key| key.name.to_owned()).collect();
+        let names =
+            |keys: &mut dyn Iterator<Item = &Key>| keys.map(|key| key.name.to_owned()).collect();
         let all: BTreeSet<String> = names(&mut keys());
         let closed = names(&mut keys().filter(|key| key.default != Fallback::Open));
         assert!(closed.is_subset(&stated) && stated.is_subset(&all), "{stated:?}");

@@ -16,8 +16,10 @@ pub(super) fn smooth(image: &Image, scratch: &mut Scratch) {
         let rows: Vec<&[u8]> = plane.chunks_exact(width).collect();
         for (rows, out) in rows.windows(3).zip(out.chunks_exact_mut(width).skip(1)) {
             for x in 1..width - 1 {
-                let three = |row: &[u8]| row[x - 1..=x + 1].iter().map(|&v| u32::from(v)).sum::<u32>();
-                let sum = rows.iter().map(|row| three(row)).sum::<u32>() + 4 * u32::from(rows[1][x]);
+                let three =
+                    |row: &[u8]| row[x - 1..=x + 1].iter().map(|&v| u32::from(v)).sum::<u32>();
+                let sum =
+                    rows.iter().map(|row| three(row)).sum::<u32>() + 4 * u32::from(rows[1][x]);
                 out[x] = ((2 * sum + 13) / 26) as u8;
             }
         }

@@ -92,8 +92,9 @@ impl Augmentation {
         }
     }
 
-    /// What happens to a picture once it has the input's size (height, width), in order.
-    fn draw(&self, size: (usize, usize), random: &mut Stream) -> Vec<Operation> {
+    /// What happens to a picture at a visit, once it has the input's size, in order.
+    pub fn operations(&self, visit: SampleAddress) -> Vec<Operation> {
+        let random = &mut Stream::of(Purpose::Operations, visit);
         let mut operations = Vec::new();
         if let RandomCrop::Padded(padding) = self.crop {
             let mut place = || random.below(2 * padding as u64 + 1) as usize;
@@ -106,11 +107,12 @@ impl Augmentation {
             operations.push(Operation::VerticalFlip);
         }
         if let Some(policy) = &self.policy {
-            policy.draw(size, random, &mut operations);
+            policy.draw(self.preprocessing.size(), random, &mut operations);
         }
         let first = operations.len();
         if self.color_jitter > 0.0 {
-            let mut factor = || random.between((1.0 - self.color_jitter).max(0.0), 1.0 + self.color_jitter);
+            let mut factor =
+                || random.between((1.0 - self.color_jitter).max(0.0), 1.0 + self.color_jitter);
             let (brightness, contrast, saturation) = (factor(), factor(), factor());
             operations.extend([
                 Operation::Brightness(brightness),
@@ -132,7 +134,8 @@ impl Augmentation {
         }
         let area = (height * width) as f64;
         (0..10).find_map(|_| {
-            let [tall, wide] = sides(area * random.between(0.02, 1.0 / 3.0), [0.3, 1.0 / 0.3], random);
+            let [tall, wide] =
+                sides(area * random.between(0.02, 1.0 / 3.0), [0.3, 1.0 / 0.3], random);
             (tall < height && wide < width).then(|| place((height, width), tall, wide, random))
         })
     }
@@ -186,17 +189,17 @@ impl Transform for Augmentation {
 
     fn apply(
         &self,
-        SampleAddress { seed, epoch, sample }: SampleAddress,
+        visit: SampleAddress,
         image: &mut Image,
         scratch: &mut Scratch,
         out: &mut [f32],
     ) -> Result<(), DataError> {
-        let random = &mut Stream::new(seed, Purpose::Augmentation, epoch << 32 | sample as u64);
         let preprocessing = &self.preprocessing;
         preprocessing.match_channels(image)?;
         let (size, [_, height, width]) = (preprocessing.size(), image.shape);
         match self.crop {
             RandomCrop::Resized { scale, ratio } => {
+                let random = &mut Stream::of(Purpose::Crop, visit);
                 let part = resized_crop((height, width), scale, ratio, random);
                 let filter = preprocessing.interpolation;
                 scratch.resize(image, part, size, Rect::whole(size), filter)?;
@@ -204,10 +207,11 @@ impl Transform for Augmentation {
             RandomCrop::None | RandomCrop::Padded(_) => preprocessing.resize(image, scratch)?,
         }
         let fill = preprocessing.mean_bytes();
-        for operation in self.draw(size, random) {
+        for operation in self.operations(visit) {
             operation.apply(image, preprocessing.interpolation, &fill, scratch);
         }
         preprocessing.normalise(image, out);
+        let random = &mut Stream::of(Purpose::Erasing, visit);
         if let Some(part) = self.erased(size, random) {
             for plane in out.chunks_exact_mut(size.0 * size.1) {
                 for row in plane.chunks_exact_mut(size.1).skip(part.top).take(part.height) {

@@ -97,7 +97,10 @@ impl Operation {
                 each_value(image, |value| value & mask as u8);
             }
             Self::Solarize(from) => {
-                each_value(image, |value| if i32::from(value) < from { value } else { 255 - value });
+                each_value(
+                    image,
+                    |value| if i32::from(value) < from { value } else { 255 - value },
+                );
             }
             Self::SolarizeAdd(add) => each_value(image, |value| {
                 if value < 128 { (i32::from(value) + add).clamp(0, 255) as u8 } else { value }
@@ -217,7 +220,8 @@ fn turned_hue([red, green, blue]: [u8; 3], turn: u8) -> [u8; 3] {
     let hue = f64::from((f64::from(sixth) / 6.0 + 1.0).fract() as f32) * 255.0;
     let sixth = f64::from((hue as u8).wrapping_add(turn)) * 6.0 / 255.0;
     let (part, saturation) = (sixth.fract() as f32, (f64::from(saturation) / 255.0) as f32);
-    let down = |share: f32| (value * (1.0 - f64::from(saturation) * f64::from(share))).round() as u8;
+    let down =
+        |share: f32| (value * (1.0 - f64::from(saturation) * f64::from(share))).round() as u8;
     let (p, q, t) = (down(1.0), down(part), down(1.0 - part));
     match sixth as u8 % 6 {
         0 => [high, t, p],

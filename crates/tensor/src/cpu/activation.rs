@@ -8,8 +8,8 @@ use super::dispatch::with_float;
 use super::memory::{read, write};
 use super::number::{Number, Real};
 use super::parallel::each;
-use crate::simd;
 use crate::backend::{Activation, Activations};
+use crate::simd;
 use crate::{Dropout, Result, Tensor};
 
 /// Elements that one task works on at the least.

@@ -7,8 +7,8 @@ use super::dispatch::{with_float, with_sum};
 use super::memory::{lock, read, write};
 use super::number::{Number, Real, sum_of};
 use super::parallel::{each, map};
-use crate::simd;
 use crate::backend::{Arithmetic, Binary};
+use crate::simd;
 use crate::{Result, Shape, Tensor};
 
 /// Elements that one task works on.

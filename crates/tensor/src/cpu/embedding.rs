@@ -8,8 +8,8 @@ use super::memory::{read, write};
 use super::number::Number;
 use super::parallel::try_each;
 use super::scratch::with_scratch;
-use crate::simd;
 use crate::backend::Embeddings;
+use crate::simd;
 use crate::{Dropout, Result, Tensor};
 
 simd! {

@@ -12,9 +12,9 @@ use super::product::{
     BlockGrid, Matrix, MatrixMut, ResultBlock, Right, one_row, pack, packed_len, product,
 };
 use super::scratch::with_scratch;
-use crate::simd;
 use super::transpose::SIDE;
 use crate::backend::{Epilogue, Products};
+use crate::simd;
 use crate::{Result, Tensor};
 
 simd! {

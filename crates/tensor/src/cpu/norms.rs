@@ -8,8 +8,8 @@ use super::dispatch::{with_float, with_sum};
 use super::memory::{read, write};
 use super::number::{Acc, Number, Real, sum_of};
 use super::parallel::each;
-use crate::simd;
 use crate::backend::{LayerNormGrads, Norms};
+use crate::simd;
 use crate::{Result, Tensor};
 
 /// Rows that one task works on; the gradient's partial sums are added in the order of these blocks.

@@ -9,8 +9,8 @@ use super::dispatch::with_float;
 use super::memory::{lock, read, write};
 use super::number::{Number, Real, sum_of};
 use super::parallel::{each, map};
-use crate::simd;
 use crate::backend::{AdamWStep, Optimizers, ParameterGroup, SgdStep};
+use crate::simd;
 use crate::{Result, Tensor};
 
 /// Elements that one task works on.

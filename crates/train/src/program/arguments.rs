@@ -239,7 +239,8 @@ impl RecipeArguments {
         }
         for (flag, text) in &self.flags {
             // A run may be resumed from another folder.
-            let whole = (*flag == DATA).then(|| path::absolute(text).ok()?.into_os_string().into_string().ok());
+            let whole = (*flag == DATA)
+                .then(|| path::absolute(text).ok()?.into_os_string().into_string().ok());
             overrides.flag(flag, whole.flatten().as_deref().unwrap_or(text))?;
         }
         Ok(overrides)
@@ -254,7 +255,9 @@ impl RecipeArguments {
     pub fn detect(&self, overrides: &mut Overrides) -> anyhow::Result<Option<Source>> {
         let folder = self.flags.iter().find(|(flag, _)| *flag == DATA);
         let detected = match folder {
-            Some((_, folder)) if !overrides.has("data.dataset") => Source::detect(Path::new(folder))?,
+            Some((_, folder)) if !overrides.has("data.dataset") => {
+                Source::detect(Path::new(folder))?
+            }
             _ => None,
         };
         if let Some(source) = detected {

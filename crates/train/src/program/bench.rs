@@ -3,19 +3,16 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use vitrine_train::bench::{Bench, BenchFigures, Work};
-use vitrine_train::build::Datasets;
+use vitrine_train::bench::{Bench, BenchFigures};
 use vitrine_train::recipe::Recipe;
 use vitrine_train::threads::with_threads;
 
 use super::arguments::{BenchArguments, Kernels};
-use super::{print, tell};
+use super::print;
 
 /// Times steps and prints one line.
 pub fn run(arguments: BenchArguments) -> Result<ExitCode> {
-    let mut overrides = arguments.recipe.overrides()?;
-    arguments.recipe.detect(&mut overrides)?;
-    let mut recipe = Recipe::load(arguments.recipe.source("d2l"), &overrides)?;
+    let mut recipe = Recipe::load(arguments.recipe.source("d2l"), &arguments.recipe.overrides()?)?;
     if let Some(classes) = arguments.classes {
         recipe.model = recipe.model.with_classes(classes as usize);
     }
@@ -34,20 +31,7 @@ pub fn run(arguments: BenchArguments) -> Result<ExitCode> {
         print(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let images = match work {
-        Work::Loader => Some(Datasets::load(&mut recipe.training, tell)?.train),
-        Work::TrainStep | Work::Forward => None,
-    };
-    if let Some(images) = &images {
-        recipe.model = recipe.model.with_classes(images.class_names().len());
-    }
-    let figures = with_threads(threads, || {
-        let mut bench = Bench::of(&recipe, work)?;
-        if let Some(images) = images {
-            bench = bench.with_images(images)?;
-        }
-        bench.run(warmup, steps)
-    })??;
+    let figures = with_threads(threads, || Bench::of(&recipe, work)?.run(warmup, steps))??;
     let line = match arguments.json {
         true => serde_json::to_string(&figures).context("cannot write the figures as JSON")?,
         false => text(&figures),

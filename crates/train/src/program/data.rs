@@ -1,7 +1,6 @@
 //! `vitrine data`
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -13,16 +12,17 @@ use vitrine_data::{DatasetName, Image, Locator, MAX_PIXELS, Samples, Source};
 use super::arguments::DataArguments;
 use super::{print, tell};
 
-/// The JSON object.
+/// What is printed: as a JSON object, or as TOML, which reads well.
 #[derive(Serialize)]
 struct Report {
     dataset: String,
+    /// Files that are no pictures.
     passed_over: usize,
-    parts: Vec<Part>,
     /// The images that are the same, pixel by pixel: the names of each group.
     duplicates: Vec<Vec<String>>,
     /// Those of them that are in more than one part.
     shared: Vec<Vec<String>>,
+    parts: Vec<Part>,
 }
 
 /// What a part of a data set has.
@@ -30,11 +30,11 @@ struct Report {
 struct Part {
     name: &'static str,
     images: usize,
-    classes: Vec<(String, usize)>,
     /// The smallest, the median and the largest, `[height, width]`, by the number of pixels.
     sizes: Vec<[usize; 2]>,
-    kinds: BTreeMap<String, usize>,
     broken: Vec<String>,
+    kinds: BTreeMap<String, usize>,
+    classes: BTreeMap<String, usize>,
 }
 
 /// An image that was looked at.
@@ -48,7 +48,9 @@ struct Seen {
 /// Prints what images a folder has. Without one: the folder of a data set, after all its files were checked.
 pub fn run(arguments: DataArguments) -> Result<ExitCode> {
     let Some(folder) = arguments.folder else {
-        let Source::Known(name) = arguments.dataset.unwrap_or(Source::Known(DatasetName::FashionMnist)) else {
+        let Source::Known(name) =
+            arguments.dataset.unwrap_or(Source::Known(DatasetName::FashionMnist))
+        else {
             bail!("pictures of your own are in a folder of yours: `vitrine data DIR`");
         };
         let spec = name.spec();
@@ -102,10 +104,11 @@ pub fn run(arguments: DataArguments) -> Result<ExitCode> {
         }
         report.duplicates.push(names);
     }
-    match arguments.json {
-        true => print(&(serde_json::to_string(&report).context("cannot write the report as JSON")? + "\n"))?,
-        false => print(&text(&report))?,
-    }
+    let text = match arguments.json {
+        true => serde_json::to_string(&report).context("cannot write the report as JSON")? + "\n",
+        false => toml::to_string_pretty(&report).context("cannot write the report")?,
+    };
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -124,8 +127,11 @@ fn look(samples: &dyn Samples, index: usize) -> Seen {
 
 impl Part {
     fn of(name: &'static str, samples: &dyn Samples, seen: &[Seen]) -> Self {
-        let mut classes: Vec<_> = samples.class_names().iter().map(|name| (name.clone(), 0)).collect();
-        (0..samples.len()).for_each(|index| classes[samples.label(index) as usize].1 += 1);
+        let names = samples.class_names();
+        let mut classes: BTreeMap<_, _> = names.iter().map(|name| (name.clone(), 0)).collect();
+        for index in 0..samples.len() {
+            *classes.entry(names[samples.label(index) as usize].clone()).or_default() += 1;
+        }
         let (mut sizes, mut kinds, mut broken) = (Vec::new(), BTreeMap::new(), Vec::new());
         for Seen { kind, picture, .. } in seen {
             match picture {
@@ -142,41 +148,5 @@ impl Part {
             count => vec![sizes[0], sizes[count / 2], sizes[count - 1]],
         };
         Self { name, images: seen.len(), classes, sizes, kinds, broken }
-    }
-}
-
-/// Longer lists are cut on a screen; the JSON object has all.
-const SHOWN: usize = 10;
-
-fn text(report: &Report) -> String {
-    let mut text = String::new();
-    // Writing to a string does not fail.
-    for part in &report.parts {
-        let _ = writeln!(text, "{}: {} images, {} classes", part.name, part.images, part.classes.len());
-        for (class, count) in &part.classes {
-            let _ = writeln!(text, "  {count:>8}  {class}");
-        }
-        if let [small, median, large] = part.sizes[..] {
-            let [small, median, large] = [small, median, large].map(|[height, width]| format!("{width}x{height}"));
-            let _ = writeln!(text, "  sizes: {small} to {large}, median {median}");
-        }
-        let kinds: Vec<_> = part.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        let _ = writeln!(text, "  kinds: {}", kinds.join(", "));
-        list(&mut text, "  broken", part.broken.iter().cloned());
-    }
-    let _ = writeln!(text, "files that are no pictures: {}", report.passed_over);
-    list(&mut text, "the same image more than once", report.duplicates.iter().map(|names| names.join(" = ")));
-    list(&mut text, "the same image in two parts", report.shared.iter().map(|names| names.join(" = ")));
-    text
-}
-
-fn list(text: &mut String, title: &str, lines: impl ExactSizeIterator<Item = String>) {
-    let count = lines.len();
-    let _ = writeln!(text, "{title}: {count}");
-    for line in lines.take(SHOWN) {
-        let _ = writeln!(text, "    {line}");
-    }
-    if count > SHOWN {
-        let _ = writeln!(text, "    ... and {} more; --json lists all", count - SHOWN);
     }
 }

@@ -86,8 +86,10 @@ fn text(report: &Report<'_>) -> String {
     for (label, class) in classes.iter().enumerate() {
         let [precision, recall, f1] = [class.precision, class.recall, class.f1].map(share);
         let (name, count) = (&class.name, class.count);
-        let _ =
-            writeln!(text, "{label:>3}  {name:<names$}  {precision:>9}  {recall:>6}  {f1:>6}  {count:>6}");
+        let _ = writeln!(
+            text,
+            "{label:>3}  {name:<names$}  {precision:>9}  {recall:>6}  {f1:>6}  {count:>6}"
+        );
     }
     text.push_str(
         "\nConfusion matrix: a row for each true class, a column for each predicted one.\n\n",

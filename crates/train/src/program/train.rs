@@ -76,7 +76,11 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
         let outcome = trainer.run(&mut progress, &interrupt.stop)?;
         let broken = trainer.broken();
         if !broken.is_empty() {
-            tell(&format!("passed over, as they cannot be read ({}):\n  {}", broken.len(), broken.join("\n  ")));
+            tell(&format!(
+                "passed over, as they cannot be read ({}):\n  {}",
+                broken.len(),
+                broken.join("\n  ")
+            ));
         }
         Ok((outcome, trainer.judgement().cloned()))
     })??;

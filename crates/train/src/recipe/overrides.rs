@@ -58,11 +58,14 @@ impl Overrides {
     /// Takes what lies beside a model's weights: it stands above the recipe's own keys, and beneath all other overrides.
     pub fn describe(&mut self, about: &Description) -> Result<&mut Self, SettingError> {
         let whole = |number: usize| Value::Integer(number as i64);
-        let list = |numbers: &[f64]| Value::Array(numbers.iter().map(|&n| Value::Float(n)).collect());
+        let list =
+            |numbers: &[f64]| Value::Array(numbers.iter().map(|&n| Value::Float(n)).collect());
         let Preprocessing { input_size: [channels, height, width], crop_pct, mean, std, .. } =
             &about.pretrained_cfg;
         let text = |name: Result<Value, _>| {
-            name.map_err(|error: toml::ser::Error| SettingError::Convert { message: error.to_string() })
+            name.map_err(|error: toml::ser::Error| SettingError::Convert {
+                message: error.to_string(),
+            })
         };
         let stated = [
             ("model.classes", whole(about.num_classes)),

@@ -99,8 +99,7 @@ use Fallback::{Open, Required, Toml};
 use Kind::{Bool, Choice, Integer, Name, Number, Pair, Path, Text, Texts};
 
 pub(crate) const SHARE: Kind = Number(Range::Below(0.0, 1.0));
-const POLICIES: &str =
-    "\"none\", \"3a\", or \"rand\" with any of -m9 (magnitude), -mstd0.5, -mmax10, -n2 (operations), -p0.5 and -inc1";
+const POLICIES: &str = "\"none\", \"3a\", or \"rand\" with any of -m9 (magnitude), -mstd0.5, -mmax10, -n2 (operations), -p0.5 and -inc1";
 const MANY: i64 = 1_000_000_000;
 
 settings! {

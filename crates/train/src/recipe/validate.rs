@@ -5,7 +5,9 @@ use std::fmt::Display;
 use vitrine_data::Source;
 use vitrine_nn::settings::{Fallback, SettingError, check};
 
-use super::sections::{AugmentRecipe, DataRecipe, OptimizerRecipe, RunRecipe, ScheduleRecipe, Training};
+use super::sections::{
+    AugmentRecipe, DataRecipe, OptimizerRecipe, RunRecipe, ScheduleRecipe, Training,
+};
 use super::sections::{OptimizerKind, ScheduleKind, find_key};
 
 type Result = std::result::Result<(), SettingError>;
@@ -22,7 +24,9 @@ impl DataRecipe {
     /// The classes, where the recipe alone tells.
     pub(crate) fn known_classes(&self) -> Option<Vec<String>> {
         let published = || match self.source().ok()? {
-            Source::Known(name) => Some(name.spec().class_names.iter().map(|&name| name.to_owned()).collect()),
+            Source::Known(name) => {
+                Some(name.spec().class_names.iter().map(|&name| name.to_owned()).collect())
+            }
             Source::Folder | Source::Shards => None,
         };
         self.classes.clone().or_else(published)

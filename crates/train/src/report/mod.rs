@@ -123,7 +123,10 @@ impl Report<'_> {
             );
         };
         if let Some(Judgement { epoch, figures }) = self.judgement {
-            let note = format!("test, epoch {epoch}; balanced {:.4}, macro F1 {:.4}", figures.balanced_accuracy, figures.macro_f1);
+            let note = format!(
+                "test, epoch {epoch}; balanced {:.4}, macro F1 {:.4}",
+                figures.balanced_accuracy, figures.macro_f1
+            );
             card("Test accuracy", &format!("{:.4}", figures.top1), &note);
         }
         if let Some(best) = best_epoch(self.metrics) {

@@ -18,8 +18,8 @@ use super::number::{Number, Real, sum_of};
 use super::parallel::try_each;
 use super::product::{MatrixMut, SLACK_COLUMNS, SLACK_ROWS, Small, cut};
 use super::scratch::with_scratch;
-use crate::simd;
 use crate::backend::{Attention, AttentionGrads, AttentionInputs, Attentions};
+use crate::simd;
 use crate::{Dropout, Result, Tensor};
 use words::Words;
 

@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 
 use super::super::number::{Number, Real};
 use super::super::product::{MicroKernels, Small, pack_along, small_product, turn_rows};
-use crate::simd;
 use super::super::transpose::SIDE;
+use crate::simd;
 
 /// Heads narrower than this are multiplied in the arithmetic type: pairs would leave registers empty.
 const PAIRS_FROM: usize = 16;

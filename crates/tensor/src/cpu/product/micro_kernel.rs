@@ -5,8 +5,8 @@
 use std::array::from_fn;
 
 use super::super::number::Real;
-use crate::simd;
 use super::matrix::MatrixMut;
+use crate::simd;
 
 /// What one tile multiplies. A word is one number, or the bits of two `bf16` that follow each other on the inner axis.
 #[derive(Clone, Copy)]

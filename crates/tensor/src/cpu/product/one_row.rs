@@ -1,8 +1,8 @@
 //! The product of one row with a matrix. Each number of the matrix is used once, so nothing is packed.
 
 use super::super::number::{Number, sum_of};
-use crate::simd;
 use super::Matrix;
+use crate::simd;
 
 /// `out = a·b` for a of one row.
 pub(crate) fn one_row<T: Number>(a: Matrix<'_, T>, b: Matrix<'_, T>, out: &mut [T::Acc]) {

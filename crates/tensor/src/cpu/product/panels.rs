@@ -5,11 +5,11 @@ use std::ops::Range;
 use num_traits::Zero;
 
 use super::super::number::{Number, Real};
-use crate::simd;
-use crate::simd::{Near, prefetch};
 use super::super::transpose::SIDE;
 use super::matrix::Matrix;
 use super::micro_kernel::MicroKernel;
+use crate::simd;
+use crate::simd::{Near, prefetch};
 
 /// Words of the inner axis that are multiplied at a time: a panel of either operand stays in the first-level cache.
 pub(super) const DEPTH: usize = 256;

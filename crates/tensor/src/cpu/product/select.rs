@@ -3,11 +3,11 @@
 use std::sync::OnceLock;
 
 use super::super::number::Real;
-#[cfg(target_arch = "x86_64")]
-use crate::simd::{Simd, level};
 use super::micro_kernel::{self, MicroKernel};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Simd, level};
 
 /// The micro-kernels for one element type.
 pub(crate) struct MicroKernels<A> {
