@@ -79,6 +79,11 @@ impl Folder {
     fn list(&mut self, folder: &Path, label: Option<i64>) -> Result<Vec<PathBuf>, DataError> {
         let mut inner = Vec::new();
         for path in entries(folder)? {
+            let leads = || Some((path.canonicalize().ok()?, folder.canonicalize().ok()?));
+            if path.is_symlink() && leads().is_some_and(|(to, from)| from.starts_with(to)) {
+                let reason = format!("the link {} leads back to a folder above it", path.display());
+                return Err(DataError::BadFolder { path: folder.to_owned(), reason });
+            }
             if path.is_dir() {
                 inner.push(path);
             } else if let (true, Some(label)) = (is_picture(&path), label) {

@@ -81,14 +81,13 @@ impl Source {
             _ => return Ok(None),
         }
         let inner = entries(folder)?;
-        let [train, ..] = Self::Shards.parts(folder)?;
-        if !train.is_empty() {
-            return Ok(Some(Self::Shards));
-        }
         for path in inner.iter().filter(|path| path.is_dir()) {
             if holds_picture(path)? {
                 return Ok(Some(Self::Folder));
             }
+        }
+        if Self::Shards.parts(folder)?.iter().any(|part| !part.is_empty()) {
+            return Ok(Some(Self::Shards));
         }
         match inner.iter().any(|path| is_picture(path)) {
             true => bad(
@@ -163,58 +162,50 @@ impl Source {
 
     /// The folders, or the shards, of each part. Without a part for training, all is for training.
     fn parts(self, folder: &Path) -> Result<[Vec<PathBuf>; 3], DataError> {
+        let bad = |reason| DataError::BadFolder { path: folder.to_owned(), reason };
         let inner = entries(folder)?;
-        let named = |path: &Path, names: &[&str]| names.iter().any(|name| path.ends_with(name));
-        let folders: Vec<_> = inner.iter().filter(|path| path.is_dir()).collect();
-        let of = |names: &[&str]| {
-            folders.iter().copied().filter(|path| named(path, names)).cloned().collect()
-        };
-        let mut parts: [Vec<PathBuf>; 3] = PARTS.map(of);
-        // One folder of that name among others is a class.
-        let split =
-            !parts[0].is_empty() && (folders.len() == 1 || parts[1].len() + parts[2].len() > 0);
-        if self == Self::Folder {
-            if !split {
-                return Ok([vec![folder.to_owned()], Vec::new(), Vec::new()]);
-            }
-            if let [first, second, ..] = parts[1].as_slice() {
-                let reason =
-                    format!("it has {} and {}; keep one", first.display(), second.display());
-                return Err(DataError::BadFolder { path: folder.to_owned(), reason });
-            }
-            return Ok(parts);
+        let folders = inner.iter().filter(|path| path.is_dir());
+        let mut parts =
+            PARTS.map(|names| folders.clone().filter(|path| says(path, names)).cloned().collect());
+        let [train, val, test]: [&Vec<PathBuf>; 3] = parts.each_ref();
+        // A folder of that name alone among others is a class.
+        let split = !train.is_empty() && (folders.count() == 1 || val.len() + test.len() > 0);
+        if let (true, [first, second, ..]) = (split, val.as_slice()) {
+            let both = format!("it has {} and {}", first.display(), second.display());
+            return Err(bad(format!("{both}; keep one")));
         }
-        if !split {
-            // Shards side by side may say in their names what part they are of: `train-00001.tar`.
-            let says = |path: &Path, names: &[&str]| {
-                let stem = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                stem.split(|c: char| !c.is_ascii_alphabetic()).any(|word| names.contains(&word))
-            };
+        if split && self == Self::Shards {
+            for part in &mut parts {
+                let mut shards = Vec::new();
+                for folder in part.iter() {
+                    shards.extend(entries(folder)?.into_iter().filter(|path| is_shard(path)));
+                }
+                *part = shards;
+            }
+        } else if !split && self == Self::Shards {
+            // Side by side, they may say in their names of what part they are: `train-00001.tar`.
             let shards: Vec<_> = inner.into_iter().filter(|path| is_shard(path)).collect();
-            let part = |path: &PathBuf| PARTS.iter().position(|names| says(path, names));
-            let tells = shards.iter().any(|path| part(path) == Some(0));
+            let tell = shards.iter().any(|path| says(path, PARTS[0]));
             parts = Default::default();
             for path in shards {
-                let place = if tells { part(&path) } else { Some(0) };
-                let reason = format!(
-                    "the shard {} does not say in its name of which part it is",
-                    path.display()
-                );
-                let place = place
-                    .ok_or_else(|| DataError::BadFolder { path: folder.to_owned(), reason })?;
-                parts[place].push(path);
+                let part = PARTS.iter().position(|names| !tell || says(&path, names));
+                let shard = path.display();
+                let reason =
+                    format!("the shard {shard} does not say in its name of which part it is");
+                parts[part.ok_or_else(|| bad(reason))?].push(path);
             }
-            return Ok(parts);
-        }
-        for part in &mut parts {
-            let mut shards = Vec::new();
-            for folder in part.drain(..) {
-                shards.extend(entries(&folder)?.into_iter().filter(|path| is_shard(path)));
-            }
-            *part = shards;
+        } else if !split {
+            parts = [vec![folder.to_owned()], Vec::new(), Vec::new()];
         }
         Ok(parts)
     }
+}
+
+/// Whether a folder is called one of these names, or a shard has one among the words of its name.
+fn says(path: &Path, names: &[&str]) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut words = name.split(|c: char| is_shard(path) && !c.is_ascii_alphabetic());
+    words.any(|word| names.contains(&word))
 }
 
 /// Whether there is a picture in a folder, or in those within it.

@@ -122,6 +122,10 @@ impl Samples for Subset {
         self.samples.read(self.indices[index], image)
     }
 
+    fn file(&self, index: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+        self.samples.file(self.indices[index])
+    }
+
     /// Shares of all classes say nothing of some.
     fn shares(&self, index: usize, shares: &mut [f32]) -> bool {
         self.labels.is_none() && self.samples.shares(self.indices[index], shares)

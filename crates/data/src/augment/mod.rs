@@ -195,6 +195,7 @@ impl Transform for Augmentation {
         out: &mut [f32],
     ) -> Result<(), DataError> {
         let preprocessing = &self.preprocessing;
+        preprocessing.check()?;
         preprocessing.match_channels(image)?;
         let (size, [_, height, width]) = (preprocessing.size(), image.shape);
         match self.crop {
