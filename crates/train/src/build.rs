@@ -54,8 +54,8 @@ impl Datasets {
         Self { train, val, test: None, about_val: "the validation part" }
     }
 
-    /// Finds or fetches the recipe's data set, and writes to the recipe how much is held out of it. `notice` is told
-    /// what is being fetched, and what is passed over.
+    /// Finds or fetches the recipe's data set, and writes to the recipe how much is held out of it, if that is not
+    /// stated. `notice` is told what is being fetched, and what is passed over.
     pub fn load(
         training: &mut Training,
         notice: impl Fn(&str) + Clone + Send + Sync + 'static,
@@ -73,7 +73,10 @@ impl Datasets {
         let train = chosen(train)?;
         let (val, test) = (val.map(chosen).transpose()?, test.map(chosen).transpose()?);
         let whole = val.is_some() || test.is_some();
-        let holdout = *data.holdout.get_or_insert(if whole { 0.0 } else { HOLDOUT });
+        if !whole {
+            data.holdout.get_or_insert(HOLDOUT);
+        }
+        let holdout = data.holdout.unwrap_or(0.0);
         let (train, val, test, about_val) = match (holdout > 0.0, val, test) {
             (true, Some(_), _) => {
                 let reason =
