@@ -1,12 +1,21 @@
 //! The loader: an epoch of batches of 128, resized from 28×28 to 96×96, made by the caller's thread or by workers
 //! ahead of it. The throughput counts images.
+//!
+//! With `VITRINE_PICTURES=DIR`, class folders with pictures, also an epoch of these: decoded, cut, resized to 224×224 and
+//! augmented, none kept, as `benches/peers/timm_loader.py` has timm do it.
 
+use std::env;
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use vitrine_benches::{BATCH, SEED, textbook};
-use vitrine_data::{DataError, Dataset, Loader, LoaderConfig, Preprocessing};
+use vitrine_data::augment::{Augmentation, RandomCrop};
+use vitrine_data::{
+    DataError, Dataset, Folder, Interpolation, Loader, LoaderConfig, MAX_PIXELS, Preprocessing,
+    Samples,
+};
 
 /// Enough that starting the workers does not count.
 const BATCHES: usize = 16;
@@ -45,5 +54,40 @@ fn loader(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, loader);
+fn pictures(criterion: &mut Criterion) {
+    let Ok(folder) = env::var("VITRINE_PICTURES") else { return };
+    let folder = Arc::new(Folder::open(Path::new(&folder), "pictures", None, MAX_PIXELS).unwrap());
+    let preprocessing = Preprocessing {
+        interpolation: Interpolation::Bicubic,
+        ..Preprocessing::new(3, (224, 224))
+    };
+    let augmentation = Arc::new(Augmentation {
+        crop: RandomCrop::Resized { scale: [0.08, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] },
+        hflip: 0.5,
+        policy: Some("rand-m9-mstd0.5-inc1".parse().unwrap()),
+        ..Augmentation::none(preprocessing.clone())
+    });
+    let mut group = criterion.benchmark_group("pictures");
+    group.sample_size(10).throughput(Throughput::Elements(folder.len() as u64));
+    for workers in [1, 2] {
+        let config = LoaderConfig {
+            shuffle: true,
+            seed: SEED,
+            workers,
+            prefetch: 2 * workers,
+            ..LoaderConfig::new(32, preprocessing.clone())
+        };
+        let loader = Loader::with_transform(folder.clone(), config, augmentation.clone()).unwrap();
+        let mut epoch = 0;
+        group.bench_function(BenchmarkId::new("workers", workers), |bencher| {
+            bencher.iter(|| {
+                drain(&loader, epoch).unwrap();
+                epoch += 1;
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, loader, pictures);
 criterion_main!(benches);

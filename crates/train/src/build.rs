@@ -154,13 +154,13 @@ impl Parts {
     /// The recipe's, on these images. `notice` is told what is left out of the initial weights.
     pub fn of(recipe: &Recipe, data: Datasets, notice: impl Fn(&str)) -> Result<Self> {
         let (model, parameters) = model(recipe)?;
-        if let Some(weights) = &recipe.training.run.initial_weights {
-            if let Some(classes) = checkpoint::begin_with(Path::new(weights), &parameters)? {
-                let ours = recipe.model.classes();
-                notice(&format!(
-                    "the weights tell {classes} classes apart, the data has {ours}: the head begins anew"
-                ));
-            }
+        if let Some(weights) = &recipe.training.run.initial_weights
+            && let Some(classes) = checkpoint::begin_with(Path::new(weights), &parameters)?
+        {
+            let ours = recipe.model.classes();
+            notice(&format!(
+                "the weights tell {classes} classes apart, the data has {ours}: the head begins anew"
+            ));
         }
         Ok(Self { model, parameters, data, objective: Box::new(recipe.objective.clone()) })
     }

@@ -1,6 +1,7 @@
 //! The training loop: steps, epochs, checkpoints, and going on from one.
 
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -124,8 +125,16 @@ impl Trainer {
                 compare(&before, &document)?;
                 let position = checkpoint::load(&folder.join(LAST), parameters, optimizer)?;
                 let done = position.epochs;
-                if done >= epochs && (!judged || folder.join(TEST).exists()) {
+                let test = folder.join(TEST);
+                if done >= epochs && (!judged || test.exists()) {
                     return Err(TrainError::Finished { path: folder.to_owned(), epochs: done });
+                }
+                // The figures of a shorter run are none of this one's.
+                match fs::remove_file(&test) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        return Err(folder_error("remove", &test)(error));
+                    }
+                    _ => {}
                 }
                 // Not before: lines past the position are dropped from the file.
                 Ok((document, MetricsLog::resume(folder.join(METRICS), done)?, position))
