@@ -62,7 +62,9 @@ fn pictures(criterion: &mut Criterion) {
         ..Preprocessing::new(3, (224, 224))
     };
     let augmentation = Arc::new(Augmentation {
-        crop: RandomCrop::Resized { scale: [0.08, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] },
+        crop: RandomCrop::Resized,
+        scale: [0.08, 1.0],
+        ratio: [3.0 / 4.0, 4.0 / 3.0],
         hflip: 0.5,
         policy: Some("rand-m9-mstd0.5-inc1".parse().unwrap()),
         ..Augmentation::none(preprocessing.clone())

@@ -93,7 +93,8 @@ impl EpochPlan {
     /// Reads a sample's picture, or that of the one that comes in its place; gives which. `None` if none does.
     fn read(&self, sample: usize, image: &mut Image) -> Result<Option<usize>, DataError> {
         let len = self.dataset.len();
-        for index in (0..len).map(|i| (sample + i) % len) {
+        let tried = if self.shuffle { len } else { 1 };
+        for index in (0..tried).map(|i| (sample + i) % len) {
             match self.dataset.read(index, image.cleared()) {
                 Ok(()) => {
                     image.check().map_err(|reason| self.fault(index, reason))?;
@@ -101,11 +102,11 @@ impl EpochPlan {
                 }
                 Err(why) => self.broken.add(self.dataset.name(), index, &why, self.max_broken)?,
             }
-            if !self.shuffle {
-                break;
-            }
         }
-        Ok(None)
+        match self.shuffle {
+            true => Err(self.fault(sample, "no picture can be read".to_owned())),
+            false => Ok(None),
+        }
     }
 
     /// Adds a sample's label and soft target to those of a batch, after every check.
@@ -134,6 +135,10 @@ impl EpochPlan {
     }
 
     fn fault(&self, index: usize, reason: String) -> DataError {
+        let reason = match self.dataset.file(index) {
+            Ok(Some((file, _))) => format!("{file}: {reason}"),
+            _ => reason,
+        };
         DataError::Sample { dataset: self.dataset.name().to_owned(), index, reason }
     }
 }

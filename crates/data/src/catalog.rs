@@ -1,9 +1,5 @@
 //! The datasets that Vitrine knows. How they are found is in [`crate::locate`], how they are read in `files`.
 
-use std::fmt;
-use std::str::FromStr;
-
-use crate::DataError;
 use crate::spec::PublishedMd5::{OfContents, OfGzip, Unknown};
 use crate::spec::{DatasetSpec, FileSpec, Form, Origin, PublishedMd5, SplitSpec};
 
@@ -182,23 +178,4 @@ catalog! {
             md5: "03b5dce01913d631647c71ecec9e9cb8", folder: "cifar-100-binary",
         },
     };
-}
-
-/// The name on the command line: `fashion-mnist`, `mnist`, ….
-impl fmt::Display for DatasetName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.spec().name)
-    }
-}
-
-/// Reads what [`Display`](fmt::Display) writes.
-impl FromStr for DatasetName {
-    type Err = DataError;
-
-    fn from_str(name: &str) -> Result<Self, DataError> {
-        Self::ALL.into_iter().find(|dataset| dataset.spec().name == name).ok_or_else(|| {
-            let known = Self::ALL.iter().map(|dataset| dataset.spec().name).collect();
-            DataError::UnknownDataset { name: name.to_owned(), known }
-        })
-    }
 }

@@ -83,10 +83,6 @@ pub enum DataError {
     #[error("{dataset}: sample {index}: {reason}")]
     Sample { dataset: String, index: usize, reason: String },
 
-    /// No dataset has this name.
-    #[error("unknown dataset \"{name}\"; the datasets are: {}", known.join(", "))]
-    UnknownDataset { name: String, known: Vec<&'static str> },
-
     /// A dataset is in none of the usual places and could not be fetched.
     #[error("{0}")]
     NotFound(Box<NotFound>),

@@ -1,4 +1,4 @@
-//! Pictures in folders, one for each class. Which folder holds which part of a dataset is in [`crate::own`].
+//! Pictures in folders, one for each class. Which folder holds which part of a dataset is in [`crate::source`].
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -96,7 +96,8 @@
 //! let [train, held_out] = Subset::holdout(&(folder as _), 0.2, 0)?;
 //! let config = LoaderConfig { shuffle: true, ..LoaderConfig::new(64, Preprocessing::new(3, (224, 224))) };
 //! let augmentation = Augmentation {
-//!     crop: RandomCrop::Resized { scale: [0.3, 1.0], ratio: [0.75, 1.333] },
+//!     crop: RandomCrop::Resized,
+//!     scale: [0.3, 1.0],
 //!     hflip: 0.5,
 //!     policy: Some("rand-m9-mstd0.5-inc1".parse()?),
 //!     ..Augmentation::none(config.preprocessing.clone())
@@ -128,7 +129,7 @@
 //!
 //! # Single pictures
 //!
-//! [`load_image`] and [`decode_image`] bring a PNG or JPEG file into the form of a model's input, as the loader does.
+//! [`load_image`] and [`decode_image`] bring a picture file into the form of a model's input, as the loader does.
 
 pub mod augment;
 mod batches;

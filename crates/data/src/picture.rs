@@ -8,6 +8,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::DataError;
 use crate::preprocessing::Preprocessing;
+use crate::resize::MAX_SIDE;
 use crate::samples::Image;
 use crate::transform::{SampleAddress, Scratch, Transform};
 
@@ -67,6 +68,11 @@ impl Image {
             let name = name.to_owned();
             return Err(DataError::TooManyPixels { name, width, height, max_pixels });
         }
+        if width.max(height) as usize > MAX_SIDE {
+            let reason =
+                format!("the picture has {width} x {height} pixels; a side has {MAX_SIDE} at most");
+            return Err(failed(io::Error::other(reason).into()));
+        }
         let orientation = decoder.orientation().map_err(failed)?;
         let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
         image.apply_orientation(orientation);
@@ -125,21 +131,9 @@ pub(crate) fn brightness([red, green, blue]: [u8; 3]) -> u8 {
     ((sum + 0x8000) >> 16) as u8
 }
 
-/// Whether the marker that ends a JPEG is there. The decoder makes up what is missing, and does not say so.
+/// Whether the marker that ends a JPEG comes after its last scan. The decoder makes up what is missing, and does not say
+/// so. In compressed data neither marker occurs, and a thumbnail comes before the scans.
 fn jpeg_has_its_end(bytes: &[u8]) -> bool {
-    let mut rest = bytes.get(2..).unwrap_or_default();
-    loop {
-        // Within the compressed data, 00 makes 255 a number, and D0 to D7 are marks without a segment.
-        let marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff);
-        let Some(at) = rest.windows(2).position(marker) else { return false };
-        if rest[at + 1] == 0xd9 {
-            return true;
-        }
-        // A segment, such as a thumbnail with an end of its own. Its length counts itself.
-        let Some((&length, _)) = rest[at + 2..].split_first_chunk() else { return false };
-        let Some(after) = rest.get(at + 2 + usize::from(u16::from_be_bytes(length))..) else {
-            return false;
-        };
-        rest = after;
-    }
+    let scan = bytes.windows(2).rposition(|pair| pair == [0xff, 0xda]);
+    scan.is_some_and(|scan| bytes[scan..].windows(2).any(|pair| pair == [0xff, 0xd9]))
 }

@@ -14,7 +14,7 @@ use crate::DataError;
 use crate::samples::Rect;
 
 const PRECISION_BITS: u32 = 22;
-const MAX_SIDE: usize = 65_535;
+pub(crate) const MAX_SIDE: usize = 65_535;
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
 /// How pixels are weighed in a resize: Pillow's filters of the same name.
@@ -101,7 +101,7 @@ impl Resizer {
         interpolation: Interpolation,
     ) -> Result<Self, DataError> {
         check_size("source image size", from)?;
-        check_size("image size", to)?;
+        check_size("image size", (part.height, part.width))?;
         part.check(to)?;
         let axis = |from, to, first, length| {
             (from != to || length != to).then(|| Axis::new(from, to, first, length, interpolation))
@@ -122,8 +122,8 @@ impl Resizer {
         (self.from, self.to, self.part, self.interpolation) == (from, to, part, interpolation)
     }
 
-    /// Resizes one plane, whose rows begin `stride` bytes apart. `scratch` is working memory: pass the same one again to
-    /// allocate nothing.
+    /// Resizes one plane, whose rows begin `stride` bytes apart. `scratch` is working memory: pass the same one
+    /// again.
     ///
     /// # Panics
     /// If `source` has fewer bytes than its size and stride say, or `target` not as many as the part that is made.

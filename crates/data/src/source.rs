@@ -1,7 +1,6 @@
 //! Where pictures come from: a dataset that Vitrine knows, or a folder of one's own with class folders or tar shards;
 //! and which part of it is for training, for choosing, and for the last judgement.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -216,11 +215,4 @@ fn holds_picture(folder: &Path) -> Result<bool, DataError> {
         }
     }
     Ok(false)
-}
-
-/// The name on the command line.
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
 }

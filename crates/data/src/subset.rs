@@ -28,7 +28,8 @@ impl Subset {
         if limit >= len {
             return samples;
         }
-        let sorted = (1..len).all(|i| samples.label(i - 1) <= samples.label(i));
+        let changes = (1..len).filter(|&i| samples.label(i - 1) != samples.label(i)).count();
+        let sorted = changes < samples.class_names().len();
         let place = |i: usize| if sorted { i * len / limit } else { i };
         Arc::new(Self::new(samples, (0..limit).map(place).collect()))
     }
@@ -60,7 +61,8 @@ impl Subset {
     }
 
     /// Draws a held-out part by the seed: a share of the samples if `holdout` is below 1, else so many, of each class
-    /// its share. Gives the rest and the held-out part, each in the dataset's order.
+    /// its share, but not all, and one at the least of two. Gives the rest and the held-out part, each in the dataset's
+    /// order.
     pub fn holdout(
         samples: &Arc<dyn Samples>,
         holdout: f64,
@@ -71,6 +73,10 @@ impl Subset {
         (0..samples.len()).for_each(|i| of_class[samples.label(i) as usize].push(i));
         let len = samples.len() as f64;
         let total = if holdout < 1.0 { (holdout * len).round() } else { holdout };
+        if total >= len {
+            let reason = format!("of its {len} pictures, {total} cannot be held out");
+            return Err(DataError::BadParts { dataset: samples.name().to_owned(), reason });
+        }
         let mut held = vec![false; samples.len()];
         let quotas: Vec<f64> = of_class.iter().map(|of| of.len() as f64 * total / len).collect();
         // By the largest remainder (Hamilton), so that the sum is right; the first of equals comes first.
@@ -81,17 +87,12 @@ impl Subset {
         for class in by_remainder {
             let more = usize::from(spare > 0 && quotas[class].fract() > 0.0);
             spare -= more;
-            let (indices, count) = (&mut of_class[class], quotas[class] as usize + more);
+            let indices = &mut of_class[class];
+            // Each class has a picture on both sides, if it can.
+            let most = indices.len().saturating_sub(1);
+            let count = (quotas[class] as usize + more).clamp(most.min(1), most);
             Stream::new(seed, Purpose::Holdout, class as u64).shuffle(indices);
             indices.iter().take(count).for_each(|&index| held[index] = true);
-            if !indices.is_empty() && (count == 0 || count >= indices.len()) {
-                let reason = format!(
-                    "holding out {holdout} leaves no picture of the class {:?} (of {}) on one side; take another number",
-                    samples.class_names()[class],
-                    indices.len()
-                );
-                return Err(DataError::BadParts { dataset: samples.name().to_owned(), reason });
-            }
         }
         Ok([false, true].map(|part| -> Arc<dyn Samples> {
             let indices = (0..samples.len()).filter(|&index| held[index] == part).collect();

@@ -35,7 +35,7 @@ pub trait Transform: Send + Sync {
     ) -> Result<(), DataError>;
 }
 
-/// A worker's working memory for transforms: with it nothing is allocated for each image, and resizes between the same
+/// A worker's working memory for transforms: with it little is allocated for each image, and resizes between the same
 /// sizes are prepared once.
 #[derive(Debug, Default)]
 pub struct Scratch {

@@ -52,7 +52,10 @@ fn preprocessing(channels: usize, size: (usize, usize)) -> Preprocessing {
 fn all(channels: usize, size: (usize, usize)) -> Augmentation {
     Augmentation {
         preprocessing: preprocessing(channels, size),
-        crop: RandomCrop::Resized { scale: [0.08, 1.0], ratio: [0.75, 4.0 / 3.0] },
+        crop: RandomCrop::Resized,
+        scale: [0.08, 1.0],
+        ratio: [0.75, 4.0 / 3.0],
+        padding: 0,
         hflip: 0.5,
         vflip: 0.5,
         color_jitter: 0.4,
@@ -254,8 +257,8 @@ fn flips_have_their_probabilities() {
 #[test]
 fn a_random_crop_has_its_area_and_may_lie_anywhere() {
     // A fifth of 80 x 100 pixels is 40 x 40, which need no resize.
-    let crop = RandomCrop::Resized { scale: [0.2; 2], ratio: [1.0; 2] };
-    let transform = Augmentation { crop, ..none(3, (40, 40)) };
+    let crop = RandomCrop::Resized;
+    let transform = Augmentation { crop, scale: [0.2; 2], ratio: [1.0; 2], ..none(3, (40, 40)) };
     let (mut tops, mut lefts) = (Vec::new(), Vec::new());
     for out in drawn(&transform, &places(80, 100), 4000) {
         let bytes: Vec<usize> = out.into_iter().map(byte).collect();
@@ -279,8 +282,7 @@ fn a_random_crop_has_its_area_and_may_lie_anywhere() {
 /// Top, left, height and width of the parts that are cut out. Where these are enlarged, their corners stay.
 fn crops(scale: [f64; 2], (height, width): (usize, usize), times: usize) -> Vec<[usize; 4]> {
     const SIDE: usize = 64;
-    let crop = RandomCrop::Resized { scale, ratio: [0.75, 4.0 / 3.0] };
-    let transform = Augmentation { crop, ..none(3, (SIDE, SIDE)) };
+    let transform = Augmentation { crop: RandomCrop::Resized, scale, ..none(3, (SIDE, SIDE)) };
     let corners = |out: Vec<f32>| {
         let [left, right, top, bottom] =
             [0, SIDE - 1, SIDE * SIDE, SIDE * (2 * SIDE - 1)].map(|place| byte(out[place]));
@@ -324,7 +326,7 @@ fn a_crop_that_never_fits_is_the_middle() {
 #[test]
 fn a_padded_crop_may_lie_anywhere() {
     let image = picture([1, 8, 8], |_, y, x| (1 + 8 * y + x) as u8);
-    let transform = Augmentation { crop: RandomCrop::Padded(3), ..none(1, (8, 8)) };
+    let transform = Augmentation { crop: RandomCrop::Padded, padding: 3, ..none(1, (8, 8)) };
     let mut found = Vec::new();
     for out in drawn(&transform, &image, 5000) {
         let bytes: Vec<usize> = out.into_iter().map(byte).collect();

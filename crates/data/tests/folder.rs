@@ -438,14 +438,16 @@ fn broken_pictures_are_listed_in_order_and_counted_once() {
 
 /// No picture is there to come in another's place, and nothing waits for one.
 #[test]
-fn an_epoch_of_broken_pictures_has_empty_batches() {
+fn an_epoch_of_broken_pictures_has_empty_batches_or_is_an_error() {
     let dir = tree(&["a/", "b/"]);
     for file in ["a/1.png", "a/2.png", "b/1.png"] {
         write(dir.path(), file, b"");
     }
     let folder = Arc::new(Folder::open(dir.path(), "mine", None, 1000).unwrap());
-    let batches = collect(&loader(&folder, 2, true, 3, 2), 0);
-    assert_eq!(batches.iter().map(|batch| batch.shape).collect::<Vec<_>>(), [[0, 3, 2, 2]; 2]);
+    let first = |shuffle| loader(&folder, 2, shuffle, 3, 2).epoch(0, 0).next().unwrap();
+    assert_eq!(first(false).unwrap().shape, [0, 3, 2, 2]);
+    let error = first(true).unwrap_err().to_string();
+    assert!(error.contains("no picture can be read"), "{error}");
 }
 
 #[test]

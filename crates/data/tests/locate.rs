@@ -13,9 +13,7 @@ use std::thread;
 
 use idx_files::{TRAIN_IMAGES, contents, gzip, leak, md5, spec, write_all};
 use tempfile::tempdir;
-use vitrine_data::{
-    DataError, DatasetName, DatasetSpec, FetchMethod, Locator, Origin, Samples, Split,
-};
+use vitrine_data::{DataError, DatasetSpec, FetchMethod, Locator, Origin, Samples, Split};
 
 /// A web server on this machine that answers with `answer(file name)`, or 404. Gives its address
 /// and counts requests.
@@ -259,13 +257,4 @@ fn what_is_fetched_by_hand_says_from_where_and_leaves_no_folder() {
         assert!(error.to_string().contains(part), "{part} is not in: {error}");
     }
     assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
-}
-
-#[test]
-fn names_on_the_command_line() {
-    for dataset in DatasetName::ALL {
-        assert_eq!(dataset.to_string().parse::<DatasetName>().unwrap(), dataset);
-    }
-    let error = "fashion_mnist".parse::<DatasetName>().unwrap_err();
-    assert!(error.to_string().contains("fashion-mnist, mnist"), "{error}");
 }

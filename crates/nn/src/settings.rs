@@ -76,8 +76,6 @@ pub enum Kind {
     Text(&'static str, fn(&str) -> bool),
     /// Different texts, one at the least.
     Texts,
-    /// The path of a file or folder.
-    Path,
     /// One length in pixels, or `[height, width]`, each from 1 to this.
     Size(i64),
 }
@@ -139,7 +137,6 @@ impl Kind {
             Self::Name(names) => one_of(&names()),
             Self::Text(words, _) => words.into(),
             Self::Texts => "a list of different names, such as [\"cat\", \"dog\"]".into(),
-            Self::Path => "a path".into(),
             Self::Size(high) => {
                 format!("a whole number from 1 to {high}, or a pair [height, width] of such")
             }
@@ -176,7 +173,6 @@ impl Kind {
                 let new = |(i, text): (usize, &Value)| text.is_str() && !list[..i].contains(text);
                 !list.is_empty() && list.iter().enumerate().all(new)
             }
-            Self::Path => named(&|path| !path.is_empty()),
             Self::Size(high) => match value {
                 Value::Array(pair) => {
                     pair.len() == 2 && pair.iter().all(|side| whole(side, 1, high))
@@ -189,7 +185,7 @@ impl Kind {
 
     /// Whether the value is a text, which a command line gives without quotes.
     pub fn is_text(self) -> bool {
-        matches!(self, Self::Choice(_) | Self::Name(_) | Self::Text(..) | Self::Path)
+        matches!(self, Self::Choice(_) | Self::Name(_) | Self::Text(..))
     }
 }
 
@@ -273,6 +269,11 @@ impl SettingError {
         Self::Value { origin: origin.into(), key: key.into(), value, allowed }
     }
 
+    /// Settings that TOML does not take, or that it does not hold.
+    pub fn convert(error: impl ToString) -> Self {
+        Self::Convert { message: error.to_string() }
+    }
+
     /// Two keys that contradict each other.
     pub fn conflict(key: &'static str, value: impl ToString, reason: String) -> Self {
         Self::Conflict { key, value: value.to_string(), reason }
@@ -315,12 +316,12 @@ pub fn read<T: DeserializeOwned>(
     origin: &str,
 ) -> Result<T, SettingError> {
     let resolved = resolve(table, keys, origin)?;
-    resolved.try_into().map_err(|error| SettingError::Convert { message: error.to_string() })
+    resolved.try_into().map_err(SettingError::convert)
 }
 
 /// Settings as a table, in the order of their fields.
 pub fn table(settings: &impl Serialize) -> Result<Table, SettingError> {
-    Table::try_from(settings).map_err(|error| SettingError::Convert { message: error.to_string() })
+    Table::try_from(settings).map_err(SettingError::convert)
 }
 
 /// Checks each value of settings that were made in code.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use vitrine_data::augment::{Augmentation, RandomCrop};
+use vitrine_data::augment::Augmentation;
 use vitrine_data::{
     Loader, LoaderConfig, Locator, Parts as DataParts, Preprocessing, Samples, Source, Split,
     Subset,
@@ -17,9 +17,7 @@ use vitrine_tensor::{DType, Device};
 use crate::checkpoint;
 use crate::error::{Result, TrainError};
 use crate::objective::Objective;
-use crate::recipe::{
-    self, CropKind, DataRecipe, OptimizerKind, Precision, Recipe, ScheduleKind, Training,
-};
+use crate::recipe::{self, DataRecipe, OptimizerKind, Precision, Recipe, ScheduleKind, Training};
 
 /// The images of a run.
 #[derive(Clone)]
@@ -60,18 +58,12 @@ impl Datasets {
         training: &mut Training,
         notice: impl Fn(&str) + Clone + Send + Sync + 'static,
     ) -> Result<Self> {
+        Self::of(training, open(&training.data, notice)?)
+    }
+
+    fn of(training: &mut Training, parts: DataParts) -> Result<Self> {
         let data = &mut training.data;
-        let locator =
-            Locator::from_env(data.dir.as_ref().map(Into::into)).on_notice(notice.clone());
-        let space = Arc::new(AtomicU64::new(data.cache << 20));
-        let parts = data.source()?.open(&locator, data.max_pixels, &space)?;
-        if parts.passed_over > 0 {
-            notice(&format!("passed over as no pictures: {} of the files", parts.passed_over));
-        }
-        let chosen = |samples| chosen(data.classes.as_deref(), samples);
         let DataParts { train, val, test, .. } = parts;
-        let train = chosen(train)?;
-        let (val, test) = (val.map(chosen).transpose()?, test.map(chosen).transpose()?);
         let whole = val.is_some() || test.is_some();
         if !whole {
             data.holdout.get_or_insert(HOLDOUT);
@@ -105,7 +97,7 @@ impl Datasets {
     }
 }
 
-/// The images of one part.
+/// The images of one part. Where nothing is to be held out of a data set that has no parts, they are all of it.
 pub fn part(
     training: &mut Training,
     part: Part,
@@ -115,11 +107,14 @@ pub fn part(
     if let (Part::Val, Source::Known(name), None | Some(0.0)) = (part, data.source()?, data.holdout)
     {
         // The other files need not be there.
-        let locator = Locator::from_env(data.dir.as_ref().map(Into::into)).on_notice(notice);
-        let test = Arc::new(locator.load(name.spec(), Split::Test)?);
-        return Ok(limited(chosen(data.classes.as_deref(), test)?, data.limit_val));
+        let test = Arc::new(locator(data, notice).load(name.spec(), Split::Test)?);
+        return Ok(limited(chosen(data, test)?, data.limit_val));
     }
-    let data = Datasets::load(training, notice)?;
+    let parts = open(data, notice)?;
+    if data.holdout == Some(0.0) && parts.val.is_none() && parts.test.is_none() {
+        return Ok(limited(parts.train, data.limit_val));
+    }
+    let data = Datasets::of(training, parts)?;
     Ok(match part {
         Part::Train => data.train,
         Part::Val => data.val,
@@ -130,8 +125,31 @@ pub fn part(
     })
 }
 
-fn chosen(classes: Option<&[String]>, samples: Arc<dyn Samples>) -> Result<Arc<dyn Samples>> {
-    Ok(classes.map_or(Ok(samples.clone()), |classes| Subset::classes(samples, classes))?)
+fn locator(data: &DataRecipe, notice: impl Fn(&str) + Send + Sync + 'static) -> Locator {
+    Locator::from_env(data.dir.as_ref().map(Into::into)).on_notice(notice)
+}
+
+/// The parts of a data set, of the classes that the recipe names.
+fn open(
+    data: &DataRecipe,
+    notice: impl Fn(&str) + Clone + Send + Sync + 'static,
+) -> Result<DataParts> {
+    let space = Arc::new(AtomicU64::new(data.cache << 20));
+    let parts = data.source()?.open(&locator(data, notice.clone()), data.max_pixels, &space)?;
+    let passed_over = parts.passed_over;
+    if passed_over > 0 {
+        notice(&format!("passed over as no pictures: {passed_over} of the files"));
+    }
+    let other = |part: Option<_>| part.map(|samples| chosen(data, samples)).transpose();
+    let (val, test) = (other(parts.val)?, other(parts.test)?);
+    Ok(DataParts { train: chosen(data, parts.train)?, val, test, passed_over })
+}
+
+fn chosen(data: &DataRecipe, samples: Arc<dyn Samples>) -> Result<Arc<dyn Samples>> {
+    match &data.classes {
+        Some(classes) => Ok(Subset::classes(samples, classes)?),
+        None => Ok(samples),
+    }
 }
 
 fn limited(samples: Arc<dyn Samples>, limit: usize) -> Arc<dyn Samples> {
@@ -151,17 +169,9 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The recipe's, on these images. `notice` is told what is left out of the initial weights.
-    pub fn of(recipe: &Recipe, data: Datasets, notice: impl Fn(&str)) -> Result<Self> {
+    /// The recipe's, on these images.
+    pub fn of(recipe: &Recipe, data: Datasets) -> Result<Self> {
         let (model, parameters) = model(recipe)?;
-        if let Some(weights) = &recipe.training.run.initial_weights
-            && let Some(classes) = checkpoint::begin_with(Path::new(weights), &parameters)?
-        {
-            let ours = recipe.model.classes();
-            notice(&format!(
-                "the weights tell {classes} classes apart, the data has {ours}: the head begins anew"
-            ));
-        }
         Ok(Self { model, parameters, data, objective: Box::new(recipe.objective.clone()) })
     }
 }
@@ -183,11 +193,10 @@ fn augmentation(training: &Training, preprocessing: Preprocessing) -> Augmentati
     let augment = &training.augment;
     Augmentation {
         preprocessing,
-        crop: match augment.crop {
-            CropKind::None => RandomCrop::None,
-            CropKind::Resized => RandomCrop::Resized { scale: augment.scale, ratio: augment.ratio },
-            CropKind::Padded => RandomCrop::Padded(augment.padding),
-        },
+        crop: augment.crop,
+        scale: augment.scale,
+        ratio: augment.ratio,
+        padding: augment.padding,
         hflip: augment.hflip,
         vflip: augment.vflip,
         color_jitter: augment.color_jitter,
@@ -219,7 +228,8 @@ pub fn loader(
         shuffle: for_training,
         seed: training.run.seed,
         workers: training.data.workers,
-        prefetch: training.data.prefetch,
+        // Each worker makes a batch of its own.
+        prefetch: training.data.prefetch.max(training.data.workers),
         max_broken: training.data.max_broken,
         ..LoaderConfig::new(training.run.batch_size, preprocessing.clone())
     };

@@ -96,7 +96,8 @@ pub struct Position {
 pub struct Description {
     /// Classes K.
     pub num_classes: usize,
-    /// What each class is called.
+    /// What each class is called, if that is known.
+    #[serde(default)]
     pub label_names: Vec<String>,
     /// What becomes of a picture.
     pub pretrained_cfg: Preprocessing,
@@ -104,9 +105,22 @@ pub struct Description {
 
 impl Description {
     /// Reads the one beside weights, which are a checkpoint's folder or a file; `None` if there is none.
-    pub fn beside(weights: &Path) -> Option<Self> {
-        let folder = if weights.is_file() { weights.parent()?.to_owned() } else { whole(weights) };
-        serde_json::from_str(&fs::read_to_string(folder.join(DESCRIPTION)).ok()?).ok()
+    pub fn beside(weights: &Path) -> Result<Option<Self>> {
+        let path = match weights.is_file() {
+            true => weights.with_file_name(DESCRIPTION),
+            false => whole(weights).join(DESCRIPTION),
+        };
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            text => {
+                let damaged = |source| CheckpointError::Position { path: path.clone(), source };
+                let text = text.map_err(io_error("read", &path))?;
+                let config: serde_json::Value = serde_json::from_str(&text).map_err(damaged)?;
+                // Others write files of this name, too.
+                let ours = config.get("pretrained_cfg").is_some();
+                ours.then(|| serde_json::from_value(config)).transpose().map_err(damaged)
+            }
+        }
     }
 }
 
@@ -278,10 +292,11 @@ const HEAD: &str = "head.";
 /// model's own keeps its values, and the number is given.
 pub fn begin_with(path: &Path, parameters: &Parameters) -> Result<Option<usize>> {
     let (mut weights, mut tensors) = (open_weights(path)?, named(parameters)?);
-    let classes = tensors.iter().find_map(|(name, tensor)| {
-        let (found, ours) = (&weights.head.info(name)?.shape, tensor.shape());
-        let differ = found.len() == ours.len() && found[0] != ours[0] && found[1..] == ours[1..];
-        (name.starts_with(HEAD) && differ).then_some(found[0])
+    let heads = tensors.iter().filter(|(name, _)| name.starts_with(HEAD));
+    let classes = heads.clone().find_map(|(name, tensor)| {
+        let (found, ours) =
+            (weights.head.info(name)?.shape.split_first()?, tensor.shape().split_first()?);
+        (found.0 != ours.0 && found.1 == ours.1).then_some(*found.0)
     });
     if classes.is_some() {
         tensors.retain(|(name, _)| !name.starts_with(HEAD));

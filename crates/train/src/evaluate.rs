@@ -42,15 +42,14 @@ pub fn evaluate(
     for (done, batch) in (1..).zip(loader.epoch(0, 0)) {
         let batch = batch?;
         // All its images may have been passed over.
-        if batch.labels.is_empty() {
-            continue;
+        if !batch.labels.is_empty() {
+            let on_device = DeviceBatch::upload(&batch, parameters.values().device())?;
+            let pass = Pass::inference(parameters);
+            let output = model.forward(&pass, &pass.constant(on_device.images))?.prediction()?;
+            let loss = output.value().cross_entropy(&on_device.labels, 0.0)?.to_scalar()?;
+            tally.loss += loss * batch.labels.len() as f64;
+            tally.add(&output.value().to_f64_vec()?, &batch.labels);
         }
-        let on_device = DeviceBatch::upload(&batch, parameters.values().device())?;
-        let pass = Pass::inference(parameters);
-        let output = model.forward(&pass, &pass.constant(on_device.images))?.prediction()?;
-        let loss = output.value().cross_entropy(&on_device.labels, 0.0)?.to_scalar()?;
-        tally.loss += loss * batch.labels.len() as f64;
-        tally.add(&output.value().to_f64_vec()?, &batch.labels);
         loader.recycle(batch);
         if seen(done).is_break() {
             return Ok(None);

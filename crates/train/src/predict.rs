@@ -52,7 +52,7 @@ impl Classifier {
     /// has another number of classes.
     pub fn load(recipe: &Recipe, weights: &Path) -> Result<Self> {
         let (model, parameters) = build::model_with_weights(recipe, weights)?;
-        let beside = checkpoint::Description::beside(weights).map(|about| about.label_names);
+        let beside = checkpoint::Description::beside(weights)?.map(|about| about.label_names);
         let classes = model.input().classes;
         let fits = |names: &Vec<String>| names.len() == classes;
         let published = || recipe.training.data.known_classes().filter(fits);

@@ -107,6 +107,14 @@ impl Trainer {
             let name = optimizer.name().to_owned();
             Ok((document, metrics, Position { optimizer: name, ..Position::default() }))
         })?;
+        if let Some(weights) = &training.run.initial_weights
+            && let Some(found) = checkpoint::begin_with(Path::new(weights), &trainer.parameters)?
+        {
+            let ours = trainer.model.input().classes;
+            trainer.notice = Some(format!(
+                "the weights tell {found} classes apart, the data has {ours}: the head begins anew"
+            ));
+        }
         trainer.save_last(&mut ())?;
         // Last, for it is what makes the folder a run's: from here on there is a checkpoint to go on from.
         trainer.write_config()?;
@@ -126,7 +134,7 @@ impl Trainer {
                 let position = checkpoint::load(&folder.join(LAST), parameters, optimizer)?;
                 let done = position.epochs;
                 let test = folder.join(TEST);
-                if done >= epochs && (!judged || test.exists()) {
+                if done > epochs || (done == epochs && (!judged || test.exists())) {
                     return Err(TrainError::Finished { path: folder.to_owned(), epochs: done });
                 }
                 // The figures of a shorter run are none of this one's.
@@ -293,6 +301,9 @@ impl Trainer {
         let figures = evaluate(self.model.as_ref(), &self.parameters, test, going)?;
         checkpoint::load_weights(&self.folder.join(LAST), &self.parameters)?;
         let Some(figures) = figures else { return Ok(ControlFlow::Break(())) };
+        if !figures.loss.is_finite() {
+            return Err(TrainError::NotFiniteOutput { what: "loss" });
+        }
         let judgement = Judgement { epoch: best.epoch, figures };
         judgement.write(&self.folder.join(TEST))?;
         let total_epochs = self.training.run.epochs as u64;
@@ -568,7 +579,7 @@ fn lock(folder: &Path) -> Result<File> {
 }
 
 /// The keys that a resumed run may change.
-const MAY_CHANGE: [&str; 11] = [
+const MAY_CHANGE: [&str; 12] = [
     "run.epochs",
     "run.threads",
     "run.device",
@@ -579,6 +590,7 @@ const MAY_CHANGE: [&str; 11] = [
     "data.workers",
     "data.prefetch",
     "data.max_pixels",
+    "data.max_broken",
     "model.recompute",
 ];
 

@@ -161,7 +161,7 @@ fn what_is_wrong_with_a_folder_is_said() {
     fails(&data.join("dark/0.png"), &[], &["it is a file"]);
     fails(&data.join("dark"), &[], &["beside each other", text(&data)]);
     fails(&data, &["--set=data.classes=[\"dark\",\"grey\"]"], &["\"grey\"", "bright, dark"]);
-    fails(&data, &["--set=data.holdout=0.01"], &["\"bright\"", "holding out 0.01"]);
+    fails(&data, &["--set=data.holdout=10"], &["of its 10 pictures, 10 cannot be held out"]);
     fails(&data, &["--set=data.holdout=1.5"], &["data.holdout = 1.5", "whole"]);
     fails(&data, &["--set=model.classes=3"], &["2 classes, the model 3"]);
 

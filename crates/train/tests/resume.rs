@@ -115,7 +115,7 @@ fn a_run_stopped_while_it_validates_does_so_when_it_goes_on() {
 
     let (folder, recipe) = (tempfile::tempdir().unwrap(), tiny(&[]));
     let stop = Arc::new(AtomicBool::new(false));
-    let parts = Parts::of(&recipe, data.clone(), |_| ()).unwrap();
+    let parts = Parts::of(&recipe, data.clone()).unwrap();
     let model = Box::new(StopsAtValidation(parts.model, stop.clone()));
     let mut trainer =
         Trainer::create(Parts { model, ..parts }, &recipe.training, folder.path()).unwrap();

@@ -183,7 +183,7 @@ fn what_is_set_in_code_is_checked_as_a_recipe_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
     let start = |recipe: &Recipe, data: Datasets| {
-        let parts = Parts::of(recipe, data, |_| ())?;
+        let parts = Parts::of(recipe, data)?;
         Trainer::create(parts, &recipe.training, &path).map(|_| ())
     };
     let good = tiny(&[]);

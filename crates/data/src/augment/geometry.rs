@@ -19,32 +19,6 @@ pub(super) fn flip_rows(image: &mut Image) {
     }
 }
 
-/// Puts `padding` black pixels on each side, and cuts a picture of the old size out from (`top`, `left`) on.
-pub(super) fn pad_crop(
-    image: &mut Image,
-    padding: usize,
-    (top, left): (usize, usize),
-    scratch: &mut Scratch,
-) {
-    let [_, height, width] = image.shape;
-    scratch.other.clear();
-    scratch.other.resize(image.pixels.len(), 0);
-    // Row y of the result is row y + top - padding of the picture; columns likewise.
-    let overlap = |side: usize, first: usize| {
-        let (skip, from) = (padding.saturating_sub(first), first.saturating_sub(padding));
-        (skip.min(side), from.min(side), side.saturating_sub(skip.max(from)))
-    };
-    let ((y, from_y, rows), (x, from_x, columns)) = (overlap(height, top), overlap(width, left));
-    let planes = image.pixels.chunks_exact(height * width);
-    for (plane, out) in planes.zip(scratch.other.chunks_exact_mut(height * width)) {
-        let source = plane.chunks_exact(width).skip(from_y);
-        for (row, out) in source.zip(out.chunks_exact_mut(width).skip(y)).take(rows) {
-            out[x..x + columns].copy_from_slice(&row[from_x..from_x + columns]);
-        }
-    }
-    scratch.exchange(image, (height, width));
-}
-
 /// The matrix of Pillow's `rotate` about the middle.
 pub(super) fn rotation(degrees: f64, height: usize, width: usize) -> [f64; 6] {
     let angle = -degrees.rem_euclid(360.0).to_radians();

@@ -27,6 +27,12 @@ pub struct Augmentation {
     pub preprocessing: Preprocessing,
     /// Which part of the picture is taken.
     pub crop: RandomCrop,
+    /// The share of the area of a random part, between two numbers.
+    pub scale: [f64; 2],
+    /// The ratio of width to height of a random part, between two numbers.
+    pub ratio: [f64; 2],
+    /// Black pixels on each side.
+    pub padding: usize,
     /// The probability that left and right are exchanged.
     pub hflip: f64,
     /// The probability that top and bottom are exchanged.
@@ -44,20 +50,23 @@ pub struct Augmentation {
 }
 
 /// Which part of a picture a model is trained on.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RandomCrop {
     /// That of evaluation.
+    #[default]
+    #[serde(rename = "none")]
     None,
-    /// A random part of this share of the area and this ratio of width to height, each between two numbers, resized to
-    /// the input's size (Szegedy et al. 2015, section 6).
-    Resized {
-        /// The share of the area.
-        scale: [f64; 2],
-        /// The ratio of width to height.
-        ratio: [f64; 2],
-    },
-    /// The picture of evaluation, with so many black pixels on each side, cut to the input's size at a random place.
-    Padded(usize),
+    /// A random part, resized to the input's size (Szegedy et al. 2015, section 6).
+    #[serde(rename = "rrc")]
+    Resized,
+    /// The picture of evaluation, with black pixels on each side, cut to the input's size at a random place.
+    #[serde(rename = "pad")]
+    Padded,
+}
+
+impl RandomCrop {
+    /// The names in files and on the command line.
+    pub const NAMES: &[&str] = &["none", "rrc", "pad"];
 }
 
 /// What erased pixels become, by timm's names.
@@ -82,6 +91,9 @@ impl Augmentation {
         Self {
             preprocessing,
             crop: RandomCrop::None,
+            scale: [0.08, 1.0],
+            ratio: [3.0 / 4.0, 4.0 / 3.0],
+            padding: 4,
             hflip: 0.0,
             vflip: 0.0,
             color_jitter: 0.0,
@@ -96,7 +108,8 @@ impl Augmentation {
     pub fn operations(&self, visit: SampleAddress) -> Vec<Operation> {
         let random = &mut Stream::of(Purpose::Operations, visit);
         let mut operations = Vec::new();
-        if let RandomCrop::Padded(padding) = self.crop {
+        let padding = self.padding;
+        if self.crop == RandomCrop::Padded {
             let mut place = || random.below(2 * padding as u64 + 1) as usize;
             operations.push(Operation::PadCrop { padding, top: place(), left: place() });
         }
@@ -198,14 +211,12 @@ impl Transform for Augmentation {
         preprocessing.check()?;
         preprocessing.match_channels(image)?;
         let (size, [_, height, width]) = (preprocessing.size(), image.shape);
-        match self.crop {
-            RandomCrop::Resized { scale, ratio } => {
-                let random = &mut Stream::of(Purpose::Crop, visit);
-                let part = resized_crop((height, width), scale, ratio, random);
-                let filter = preprocessing.interpolation;
-                scratch.resize(image, part, size, Rect::whole(size), filter)?;
-            }
-            RandomCrop::None | RandomCrop::Padded(_) => preprocessing.resize(image, scratch)?,
+        if self.crop == RandomCrop::Resized {
+            let random = &mut Stream::of(Purpose::Crop, visit);
+            let part = resized_crop((height, width), self.scale, self.ratio, random);
+            scratch.resize(image, part, size, Rect::whole(size), preprocessing.interpolation)?;
+        } else {
+            preprocessing.resize(image, scratch)?;
         }
         let fill = preprocessing.mean_bytes();
         for operation in self.operations(visit) {

@@ -80,7 +80,9 @@ impl Operation {
             Self::HorizontalFlip => image.pixels.chunks_exact_mut(width).for_each(<[u8]>::reverse),
             Self::VerticalFlip => geometry::flip_rows(image),
             Self::PadCrop { padding, top, left } => {
-                geometry::pad_crop(image, padding, (top, left), scratch);
+                let shift = |from: usize| from as f64 - padding as f64;
+                let matrix = [1.0, 0.0, shift(left), 0.0, 1.0, shift(top)];
+                geometry::affine(image, matrix, Interpolation::Bilinear, &[0], scratch);
             }
             Self::GaussianBlur(radius) => blur::gaussian(image, radius, scratch),
             Self::Sharpness(factor) => {
@@ -170,7 +172,8 @@ fn mean_brightness(image: &Image) -> u8 {
         }
         _ => image.pixels.iter().map(|&value| u64::from(value)).sum(),
     };
-    (sum as f64 / plane as f64 + 0.5) as u8
+    let values = if image.shape[0] == 3 { plane } else { image.pixels.len() };
+    (sum as f64 / values as f64 + 0.5) as u8
 }
 
 /// Pillow's `autocontrast` without a cut-off.

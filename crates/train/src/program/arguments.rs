@@ -5,7 +5,6 @@ use std::path::{self, Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use vitrine_data::Source;
-use vitrine_nn::settings::Kind;
 use vitrine_train::bench::Work;
 use vitrine_train::build::Part;
 use vitrine_train::recipe::{Overrides, RecipeError, builtin_names, keys};
@@ -63,7 +62,7 @@ pub struct EvalArguments {
 pub struct PredictArguments {
     #[command(flatten)]
     pub model: ModelArguments,
-    /// Image files (PNG, JPEG, BMP or WebP); - for one on the standard input.
+    /// Image files (JPEG, PNG, WebP, BMP or GIF); - for one on the standard input.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// How many classes to print, the likeliest first.
@@ -182,8 +181,8 @@ impl Args for RecipeArguments {
         let recipe = Arg::new("recipe").long("recipe").value_name("NAME|FILE.toml");
         let names = builtin_names().join(", ");
         let help = format!(
-            "A built-in recipe ({names}), or a .toml file [default: d2l; to train on a folder of pictures scratch-small, \
-             and finetune with --weights]"
+            "A built-in recipe ({names}), or a .toml file [default: d2l; `train` takes scratch-small for a folder of \
+             pictures, and finetune with --weights]"
         );
         let set = Arg::new("set").long("set").value_name("KEY=VALUE").action(ArgAction::Append);
         let set = set.help(
@@ -194,7 +193,7 @@ impl Args for RecipeArguments {
             .fold(command.arg(recipe.help(help)), |command, (key, flag)| {
                 let about = capitalised(key.about);
                 let (name, help) = match key.kind.is_text() {
-                    _ if matches!(key.kind, Kind::Path) => ("DIR", about),
+                    _ if flag == DATA => ("DIR", about),
                     true => ("NAME", format!("{about}: {}", key.kind.allowed())),
                     false => ("N", about),
                 };
@@ -251,17 +250,17 @@ impl RecipeArguments {
         self.recipe.as_deref().unwrap_or(default)
     }
 
-    /// Looks what the folder holds that `--data` names, if nobody says what it is, and overrides the recipe with that.
-    pub fn detect(&self, overrides: &mut Overrides) -> anyhow::Result<Option<Source>> {
-        let folder = self.flags.iter().find(|(flag, _)| *flag == DATA);
-        let detected = match folder {
-            Some((_, folder)) if !overrides.has("data.dataset") => {
-                Source::detect(Path::new(folder))?
-            }
-            _ => None,
+    /// Where the images come from, if the overrides say so, or name a folder that tells. Then they say so, too.
+    pub fn detect(overrides: &mut Overrides) -> anyhow::Result<Option<Source>> {
+        if let Some(name) = overrides.get("data.dataset") {
+            return Ok(name.as_str().and_then(Source::of_name));
+        }
+        let Some(folder) = overrides.get("data.dir").and_then(|folder| folder.as_str()) else {
+            return Ok(None);
         };
+        let detected = Source::detect(Path::new(folder))?;
         if let Some(source) = detected {
-            overrides.set(&format!("data.dataset={source}"))?;
+            overrides.set(&format!("data.dataset={}", source.name()))?;
         }
         Ok(detected)
     }

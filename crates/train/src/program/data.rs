@@ -73,7 +73,8 @@ pub fn run(arguments: DataArguments) -> Result<ExitCode> {
         None => Source::detect(&folder)?,
         named => named,
     };
-    let source = detected.unwrap_or(Source::Known(DatasetName::FashionMnist));
+    let source =
+        detected.context("the files could be of several data sets: say which with --dataset")?;
     let locator = Locator::from_env(Some(folder)).on_notice(tell);
     let parts = source.open(&locator, MAX_PIXELS, &Arc::default())?;
     let named = [("training", Some(parts.train)), ("validation", parts.val), ("test", parts.test)];

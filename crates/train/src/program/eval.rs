@@ -3,17 +3,20 @@
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use serde::Serialize;
+use vitrine_data::{Samples, Subset};
 use vitrine_train::TrainError;
 use vitrine_train::build::{self, Part};
+use vitrine_train::checkpoint::Description;
 use vitrine_train::evaluate::{Evaluation, evaluate};
 use vitrine_train::threads::with_threads;
 
 use super::arguments::EvalArguments;
-use super::{model, print, tell};
+use super::{model, print, tell, warn_of};
 
 /// The JSON object.
 #[derive(Serialize)]
@@ -31,6 +34,10 @@ pub fn run(arguments: EvalArguments) -> Result<ExitCode> {
     // The weights come first: what is wrong with them is said before any data is fetched.
     let (model, parameters) = build::model_with_weights(&recipe, &weights)?;
     let dataset = build::part(&mut recipe.training, arguments.split, tell)?;
+    let dataset = match Description::beside(&weights)? {
+        Some(about) => in_order_of(&about.label_names, dataset)?,
+        None => dataset,
+    };
     let name = match arguments.split {
         Part::Train => "training",
         Part::Val => "validation",
@@ -50,6 +57,7 @@ pub fn run(arguments: EvalArguments) -> Result<ExitCode> {
         figures
     })??
     .context("nobody breaks it off")?;
+    warn_of(&loader.broken());
     if !figures.loss.is_finite() {
         return Err(TrainError::NotFiniteOutput { what: "loss" }.into());
     }
@@ -64,6 +72,23 @@ pub fn run(arguments: EvalArguments) -> Result<ExitCode> {
         false => print(&text(&report))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The images with the classes as the weights number them. Where these call them by other names, they are taken as they
+/// are numbered.
+fn in_order_of(names: &[String], images: Arc<dyn Samples>) -> Result<Arc<dyn Samples>> {
+    let known = images.class_names();
+    if names == known || names.len() != known.len() {
+        return Ok(images);
+    }
+    if names.iter().all(|name| known.contains(name)) {
+        return Ok(Subset::classes(images, names)?);
+    }
+    let (theirs, ours) = (names.join(", "), known.join(", "));
+    tell(&format!(
+        "the weights call the classes {theirs}, the data {ours}; they are taken in this order"
+    ));
+    Ok(images)
 }
 
 fn text(report: &Report<'_>) -> String {

@@ -45,6 +45,14 @@ fn tell(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// Tells which images were passed over.
+fn warn_of(broken: &[String]) {
+    if !broken.is_empty() {
+        let (count, list) = (broken.len(), broken.join("\n  "));
+        tell(&format!("passed over, as they cannot be read ({count}):\n  {list}"));
+    }
+}
+
 /// Writes a command's result to the standard output. A reader that went away, such as `head`, is no failure.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();

@@ -8,7 +8,7 @@ use vitrine_train::checkpoint::Description;
 use vitrine_train::recipe::Recipe;
 use vitrine_train::trainer::{BEST, CONFIG, LAST};
 
-use super::arguments::{Checkpoint, ModelArguments};
+use super::arguments::{Checkpoint, ModelArguments, RecipeArguments};
 
 /// The recipe of a trained model, and its file of weights or its checkpoint's folder.
 pub fn resolve(arguments: &ModelArguments) -> Result<(Recipe, PathBuf)> {
@@ -18,8 +18,12 @@ pub fn resolve(arguments: &ModelArguments) -> Result<(Recipe, PathBuf)> {
         None => arguments.source.weights.clone().unwrap_or_default(),
     };
     // What is wrong with a folder of data is said when it is read.
-    let _ = arguments.recipe.detect(&mut overrides);
-    if let Some(about) = Description::beside(&weights) {
+    let _ = RecipeArguments::detect(&mut overrides);
+    // Other images are judged whole: what the run held out was held out of its own.
+    if overrides.get("data.dir").is_some() && overrides.get("data.holdout").is_none() {
+        overrides.set("data.holdout=0")?;
+    }
+    if let Some(about) = Description::beside(&weights)? {
         overrides.describe(&about)?;
     }
     if let Some(folder) = &arguments.source.run {

@@ -14,24 +14,32 @@ use signal_hook::iterator::Signals;
 use vitrine_data::Source;
 use vitrine_train::TrainError;
 use vitrine_train::build::{self, Datasets, Parts};
+use vitrine_train::checkpoint::Description;
 use vitrine_train::progress::Progress;
 use vitrine_train::recipe::Recipe;
 use vitrine_train::threads::with_threads;
 use vitrine_train::trainer::{self, CONFIG, Outcome, Trainer, resumed_recipe};
 
-use super::arguments::TrainArguments;
-use super::{message, print, tell};
+use super::arguments::{RecipeArguments, TrainArguments};
+use super::{message, print, tell, warn_of};
 
 /// Trains a new run or goes on with one.
 pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
     let mut overrides = arguments.recipe.overrides()?;
     let detected = match arguments.resume {
-        None => arguments.recipe.detect(&mut overrides)?,
+        None => RecipeArguments::detect(&mut overrides)?,
         Some(_) => None,
     };
     if let Some(file) = &arguments.weights {
         file.metadata().with_context(|| format!("cannot read the weights {}", file.display()))?;
-        overrides.set(&format!("run.initial_weights={}", path::absolute(file)?.display()))?;
+        let path = path::absolute(file)?;
+        let name = path
+            .to_str()
+            .with_context(|| format!("the name of {} is not UTF-8; rename it", path.display()))?;
+        overrides.set(&format!("run.initial_weights={name}"))?;
+        if let Some(about) = Description::beside(file)? {
+            overrides.describe_images(&about)?;
+        }
     }
     let default = match detected {
         _ if arguments.weights.is_some() => "finetune",
@@ -62,7 +70,7 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
         None => new_folder(trainer::name(&recipe.model.table()?))?,
     };
     let (outcome, judgement) = with_threads(training.run.threads, || -> Result<_> {
-        let parts = Parts::of(&recipe, data, tell)?;
+        let parts = Parts::of(&recipe, data)?;
         let mut trainer = match resume {
             true => Trainer::resume(parts, training, &folder)?,
             false => Trainer::create(parts, training, &folder)?,
@@ -74,14 +82,7 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
             folder.display()
         ));
         let outcome = trainer.run(&mut progress, &interrupt.stop)?;
-        let broken = trainer.broken();
-        if !broken.is_empty() {
-            tell(&format!(
-                "passed over, as they cannot be read ({}):\n  {}",
-                broken.len(),
-                broken.join("\n  ")
-            ));
-        }
+        warn_of(&trainer.broken());
         Ok((outcome, trainer.judgement().cloned()))
     })??;
     match outcome {

@@ -37,8 +37,8 @@ pub(crate) use layers::text as document_text;
 pub use overrides::Overrides;
 pub(crate) use sections::SHARE;
 pub use sections::{
-    AugmentRecipe, CropKind, DataRecipe, Device, OptimizerKind, OptimizerRecipe, Precision,
-    RunRecipe, SECTIONS, ScheduleKind, ScheduleRecipe, Training, find_key, keys,
+    AugmentRecipe, DataRecipe, Device, OptimizerKind, OptimizerRecipe, Precision, RunRecipe,
+    SECTIONS, ScheduleKind, ScheduleRecipe, Training, find_key, keys,
 };
 
 use crate::objective::CrossEntropy;
@@ -137,7 +137,8 @@ impl Recipe {
         // The recipe's data set is not that of weights with other classes.
         let data = match overrides.described {
             Some(classes)
-                if !overrides.has("data.dataset") && data.check_classes(classes).is_err() =>
+                if data.check_classes(classes).is_err()
+                    && overrides.get("data.dataset").is_none() =>
             {
                 if let Some(Value::Table(section)) = sections.get_mut("data") {
                     section.remove("dataset");

@@ -1,8 +1,7 @@
 //! Recipe keys set on the command line: `--set key=value` and flags such as `--epochs 5`.
 
 use toml::Value;
-use vitrine_data::Preprocessing;
-use vitrine_nn::settings::{Key, SettingError};
+use vitrine_nn::settings::{Key, SettingError, table};
 
 use crate::checkpoint::Description;
 
@@ -57,40 +56,42 @@ impl Overrides {
 
     /// Takes what lies beside a model's weights: it stands above the recipe's own keys, and beneath all other overrides.
     pub fn describe(&mut self, about: &Description) -> Result<&mut Self, SettingError> {
-        let whole = |number: usize| Value::Integer(number as i64);
-        let list =
-            |numbers: &[f64]| Value::Array(numbers.iter().map(|&n| Value::Float(n)).collect());
-        let Preprocessing { input_size: [channels, height, width], crop_pct, mean, std, .. } =
-            &about.pretrained_cfg;
-        let text = |name: Result<Value, _>| {
-            name.map_err(|error: toml::ser::Error| SettingError::Convert {
-                message: error.to_string(),
-            })
-        };
-        let stated = [
-            ("model.classes", whole(about.num_classes)),
-            ("model.channels", whole(*channels)),
-            ("model.image_size", Value::Array(vec![whole(*height), whole(*width)])),
-            ("model.mean", list(mean)),
-            ("model.std", list(std)),
-            ("data.interpolation", text(Value::try_from(about.pretrained_cfg.interpolation))?),
-            ("data.crop_pct", Value::Float(*crop_pct)),
-            ("data.crop_mode", text(Value::try_from(about.pretrained_cfg.crop_mode))?),
-        ];
-        let mut entries = Vec::new();
-        for (name, value) in stated {
-            if let Some(key) = find_key(name) {
-                entries.push((key.name, key.check(&value, "config.json beside the weights")?));
-            }
-        }
-        self.entries.splice(0..0, entries);
         self.described = Some(about.num_classes);
+        self.beneath([("model.classes", Value::Integer(about.num_classes as i64))])?;
+        self.describe_images(about)
+    }
+
+    /// Takes from there what the model expects of images, and leaves the classes open.
+    pub fn describe_images(&mut self, about: &Description) -> Result<&mut Self, SettingError> {
+        let mut config = table(&about.pretrained_cfg)?;
+        let [channels, height, width] = about.pretrained_cfg.input_size.map(|n| n as i64);
+        config.insert("channels".into(), channels.into());
+        config.insert("image_size".into(), vec![height, width].into());
+        let section = |leaf: &str| {
+            if find_key(&format!("model.{leaf}")).is_some() { "model" } else { "data" }
+        };
+        let named =
+            config.into_iter().map(|(leaf, value)| (format!("{}.{leaf}", section(&leaf)), value));
+        self.beneath(named)
+    }
+
+    fn beneath(
+        &mut self,
+        stated: impl IntoIterator<Item = (impl AsRef<str>, Value)>,
+    ) -> Result<&mut Self, SettingError> {
+        let known =
+            stated.into_iter().filter_map(|(name, value)| Some((find_key(name.as_ref())?, value)));
+        let check = |(key, value): (&'static Key, Value)| {
+            Ok((key.name, key.check(&value, "config.json beside the weights")?))
+        };
+        let entries: Vec<_> = known.map(check).collect::<Result<_, SettingError>>()?;
+        self.entries.splice(0..0, entries);
         Ok(self)
     }
 
-    /// Whether this key is overridden.
-    pub fn has(&self, name: &str) -> bool {
-        self.entries.iter().any(|(key, _)| *key == name)
+    /// What this key is overridden with.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.entries.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
     fn add(

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use vitrine_data::augment::{EraseMode, Policy};
+use vitrine_data::augment::{EraseMode, Policy, RandomCrop};
 use vitrine_data::{CropMode, Interpolation, Source};
 use vitrine_nn::settings::{Fallback, Key, Kind, Range};
 use vitrine_nn::{choices, settings};
@@ -83,23 +83,12 @@ choices! {
     }
 }
 
-choices! {
-    /// Which part of a picture is trained on.
-    CropKind {
-        /// That of evaluation.
-        None = "none",
-        /// A random part, resized.
-        Resized = "rrc",
-        /// The picture with a border, cut at random.
-        Padded = "pad",
-    }
-}
-
 use Fallback::{Open, Required, Toml};
-use Kind::{Bool, Choice, Integer, Name, Number, Pair, Path, Text, Texts};
+use Kind::{Bool, Choice, Integer, Name, Number, Pair, Text, Texts};
 
 pub(crate) const SHARE: Kind = Number(Range::Below(0.0, 1.0));
 const POLICIES: &str = "\"none\", \"3a\", or \"rand\" with any of -m9 (magnitude), -mstd0.5, -mmax10, -n2 (operations), -p0.5 and -inc1";
+const PATH: Kind = Text("a path", |path| !path.is_empty());
 const MANY: i64 = 1_000_000_000;
 
 settings! {
@@ -109,7 +98,7 @@ settings! {
         dataset: Option<String> = Name(|| Source::all().into_iter().map(Source::name).collect()), Open,
             flag "--dataset", also ["name"];
         /// folder with the images: class folders, tar shards, or a data set's own files
-        dir: Option<String> = Path, Open, flag "--data", also ["data_dir", "root", "path"];
+        dir: Option<String> = PATH, Open, flag "--data", also ["data_dir", "root", "path"];
         /// only these classes, in this order
         classes: Option<Vec<String>> = Texts, Open, also ["class_map"];
         /// share or number of training images that are held out for validation; 0 for none
@@ -121,7 +110,7 @@ settings! {
         /// how images of another shape than the model's are fitted: distorted, or the middle cut out
         crop_mode: CropMode = Choice(CropMode::NAMES), Toml("\"squash\"");
         /// share of the resized image's shorter side that the model sees
-        crop_pct: f64 = Number(Range::Above(0.0, 1.0)), Toml("1.0");
+        crop_pct: f64 = Number(Range::Closed(0.01, 1.0)), Toml("1.0");
         /// filter of the resize
         interpolation: Interpolation = Choice(Interpolation::NAMES), Toml("\"bilinear\"");
         /// threads that prepare batches; 0 for the training thread itself
@@ -141,7 +130,7 @@ settings! {
     /// Section `[augment]`. Names and meanings are timm's.
     AugmentRecipe in "augment" {
         /// part of the image: that of evaluation, a random one resized, or a random one of the image with a border
-        crop: CropKind = Choice(CropKind::NAMES), Toml("\"none\""), also ["train_crop_mode"];
+        crop: RandomCrop = Choice(RandomCrop::NAMES), Toml("\"none\""), also ["train_crop_mode"];
         /// rrc: share of the area
         scale: [f64; 2] = Pair(Range::Above(0.0, 1.0)), Toml("[0.08, 1.0]");
         /// rrc: ratio of width to height
@@ -230,7 +219,7 @@ settings! {
         /// optimizer steps between checkpoints within an epoch; 0 for one after each epoch only
         checkpoint_every: u64 = Integer(0, MANY), Toml("0");
         /// weights to begin with: a safetensors file with timm's names
-        initial_weights: Option<String> = Path, Open, also ["initial_checkpoint", "weights"];
+        initial_weights: Option<String> = PATH, Open, also ["initial_checkpoint", "weights"];
         /// steps from one reading of the loss to the next
         log_every: u64 = Integer(1, MANY), Toml("10"), also ["log_interval"];
     }

@@ -101,7 +101,7 @@ pub fn open(folder: &Path, data: &Datasets, sets: &[&str]) -> Result<Trainer, Tr
 
 /// Starts a recipe's run.
 pub fn create(recipe: Recipe, folder: &Path, data: &Datasets) -> Result<Trainer, TrainError> {
-    Trainer::create(Parts::of(&recipe, data.clone(), |_| ())?, &recipe.training, folder)
+    Trainer::create(Parts::of(&recipe, data.clone())?, &recipe.training, folder)
 }
 
 /// Goes on with the run in a folder as a recipe says.
@@ -110,7 +110,7 @@ pub fn resume_recipe(
     folder: &Path,
     data: &Datasets,
 ) -> Result<Trainer, TrainError> {
-    Trainer::resume(Parts::of(&recipe, data.clone(), |_| ())?, &recipe.training, folder)
+    Trainer::resume(Parts::of(&recipe, data.clone())?, &recipe.training, folder)
 }
 
 /// Trains to the end.

@@ -129,7 +129,7 @@ pub fn tiny_run(folder: &Path, more: &[&str]) -> PathBuf {
     let data = Datasets::new(train, val);
     let mut trainer = {
         let recipe = tiny_recipe(more);
-        let parts = Parts::of(&recipe, data, |_| ()).unwrap();
+        let parts = Parts::of(&recipe, data).unwrap();
         Trainer::create(parts, &recipe.training, &path).unwrap()
     };
     trainer.run(&mut Progress::silent(), &false.into()).unwrap();
