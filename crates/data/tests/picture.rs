@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use vitrine_data::{DataError, Image, MAX_PIXELS, Preprocessing, decode_image, load_image};
+use vitrine_data::{
+    CropMode, DataError, Image, MAX_PIXELS, Preprocessing, decode_image, load_image,
+};
 
 const PNG: &[u8] = include_bytes!("golden/picture.png");
 const JPEG: &[u8] = include_bytes!("golden/picture.jpg");
@@ -156,6 +158,26 @@ fn a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() {
     large[29..33].copy_from_slice(&sum.to_be_bytes());
     let error = decode_image("large.png", &large, &to(1), MAX_PIXELS).unwrap_err();
     assert!(matches!(error, DataError::TooManyPixels { width: 20_000, .. }), "{error:?}");
+}
+
+#[test]
+fn a_picture_may_be_long_and_thin_but_not_too_long() {
+    let png = |width, height| {
+        let mut bytes = Vec::new();
+        let image = image::GrayImage::from_fn(width, height, |x, _| image::Luma([(x % 256) as u8]));
+        let format = image::ImageFormat::Png;
+        image.write_to(&mut std::io::Cursor::new(&mut bytes), format).unwrap();
+        bytes
+    };
+    // The shorter side becomes 40 pixels, the longer one 24,000 and more, of which the middle is cut out.
+    let center = Preprocessing { crop_mode: CropMode::Center, ..Preprocessing::new(1, (40, 40)) };
+    for (width, height) in [(600, 1), (1, 65_535)] {
+        let pixels = decode_image("thin", &png(width, height), &center, MAX_PIXELS).unwrap();
+        assert!(pixels.iter().all(|value| (0.0..=1.0).contains(value)));
+    }
+    let error =
+        decode_image("thin.png", &png(65_536, 1), &center, MAX_PIXELS).unwrap_err().to_string();
+    assert!(error.contains("thin.png") && error.contains("65536 x 1 pixels"), "{error}");
 }
 
 /// The sum of a PNG's chunk.

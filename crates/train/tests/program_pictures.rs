@@ -90,6 +90,17 @@ fn a_folder_in_a_classifier_out() {
     assert_eq!(ended.code, Some(1));
     ended.says(&["a test part is not available"]);
 
+    // Other pictures are judged whole, whatever their classes are called.
+    let other = folder.path().join("others");
+    pictures(&other, 3, 5);
+    let judge = ["eval", "--run", text(&run), "--data", text(&other), "--json"];
+    let figures = vitrine(&judge).json();
+    assert_eq!((&figures["images"], &figures["top1"]), (&6.into(), &1.0.into()));
+    fs::rename(other.join("dark"), other.join("apple")).unwrap();
+    let ended = vitrine(&judge);
+    ended.says(&["the weights call the classes bright, dark, the data apple, bright"]);
+    assert_eq!(ended.json()["top1"], 0.0);
+
     // It goes on without a word about the data, and not with other data.
     let resume = ["train", "--resume", text(&run), "--epochs", "7"];
     assert!(vitrine(&resume).succeeded().starts_with("done"));
@@ -130,7 +141,13 @@ fn a_test_part_is_read_once_at_the_end() {
     fs::remove_file(run.join("test.json")).unwrap();
     vitrine(&["train", "--resume", text(&run)]).succeeded();
     assert_eq!(json(&run.join("test.json")), test);
-    vitrine(&["train", "--resume", text(&run)]).failed(&["has done its 6 epochs"]);
+    for shorter in ["6", "3"] {
+        let resume = ["train", "--resume", text(&run), "--epochs", shorter];
+        vitrine(&resume).failed(&["has done its 6 epochs"]);
+    }
+    // With more epochs it has another end, and no figures of the old one.
+    vitrine(&["train", "--resume", text(&run), "--epochs", "7"]).succeeded();
+    assert_eq!(json(&run.join("test.json"))["epoch"], first);
 
     // A part for validation is there already; without it, one is held out, or the test part is both.
     train(&data, &folder.path().join("x"), &["--set=data.holdout=0.5"])
@@ -239,6 +256,10 @@ fn training_begins_with_weights_whose_head_may_be_anothers() {
     assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-6));
     let config = fs::read_to_string(run.join("config.toml")).unwrap();
     assert!(config.contains(&format!("initial_weights = {:?}", text(&weights))), "{config}");
+
+    // A run that goes on does not ask for them again.
+    fs::remove_file(&weights).unwrap();
+    vitrine(&["train", "--resume", text(&run), "--epochs", "2"]).succeeded();
 
     let nothing = folder.path().join("nothing.safetensors");
     vitrine(&tiny(&["train", "--weights", text(&nothing), "--data", text(&data)]))
