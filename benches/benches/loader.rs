@@ -1,8 +1,8 @@
 //! The loader: an epoch of batches of 128, resized from 28×28 to 96×96, made by the caller's thread or by workers
 //! ahead of it. The throughput counts images.
 //!
-//! With `VITRINE_PICTURES=DIR`, class folders with pictures, also an epoch of these: decoded, cut, resized to 224×224 and
-//! augmented, none kept, as `benches/peers/timm_loader.py` has timm do it.
+//! With `VITRINE_PICTURES=DIR`, class folders with pictures, also an epoch of these: decoded, cut, resized to 224×224
+//! and augmented, none kept, as `benches/peers/timm_loader.py` has timm do it.
 
 use std::env;
 use std::hint::black_box;

@@ -28,8 +28,8 @@ pub struct LoaderConfig {
     pub prefetch: usize,
     /// Whether to leave out a last batch that is shorter than the others.
     pub drop_last: bool,
-    /// How many samples may fail to be read. One more is an error. In the place of one that fails comes, where the order
-    /// is shuffled, the next of the dataset; else nothing, and its batch is shorter, or empty.
+    /// How many samples may fail to be read. One more is an error. In the place of one that fails comes, where the
+    /// order is shuffled, the next of the dataset; else nothing, and its batch is shorter, or empty.
     pub max_broken: usize,
 }
 

@@ -112,7 +112,8 @@ impl Image {
         }
     }
 
-    /// Turns red, green and blue into brightness, as Pillow does for its mode `L`. The picture must have three channels.
+    /// Turns red, green and blue into brightness, as Pillow does for its mode `L`. The picture must have three
+    /// channels.
     pub(crate) fn turn_grey(&mut self) {
         let plane = self.pixels.len() / 3;
         let (red, others) = self.pixels.split_at_mut(plane);
@@ -131,8 +132,8 @@ pub(crate) fn brightness([red, green, blue]: [u8; 3]) -> u8 {
     ((sum + 0x8000) >> 16) as u8
 }
 
-/// Whether the marker that ends a JPEG comes after its last scan. The decoder makes up what is missing, and does not say
-/// so. In compressed data neither marker occurs, and a thumbnail comes before the scans.
+/// Whether the marker that ends a JPEG comes after its last scan. The decoder makes up what is missing, and does not
+/// say so. In compressed data neither marker occurs, and a thumbnail comes before the scans.
 fn jpeg_has_its_end(bytes: &[u8]) -> bool {
     let scan = bytes.windows(2).rposition(|pair| pair == [0xff, 0xda]);
     scan.is_some_and(|scan| bytes[scan..].windows(2).any(|pair| pair == [0xff, 0xd9]))

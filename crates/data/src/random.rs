@@ -1,4 +1,5 @@
-//! Random numbers for all that is drawn here, from the workspace's one generator: a number is a function of its address.
+//! Random numbers for all that is drawn here, from the workspace's one generator: a number is a function of its
+//! address.
 
 use vitrine_tensor::random::philox;
 

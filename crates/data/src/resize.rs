@@ -2,8 +2,8 @@
 //! plane of bytes in, one out, or a part of either; colour, scaling to floats and files are elsewhere.
 //!
 //! The width of a filter grows with the factor of a reduction. Both passes work in fixed point with 22 fractional bits
-//! and round to a byte in between. The columns come first where the height shrinks far more than the width, as in Pillow
-//! from version 13 on; those before it may differ there by a grey level or two.
+//! and round to a byte in between. The columns come first where the height shrinks far more than the width, as in
+//! Pillow from version 13 on; those before it may differ there by a grey level or two.
 
 use std::f64::consts::PI;
 

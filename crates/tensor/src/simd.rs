@@ -1,5 +1,5 @@
-//! Which vector instructions to use, chosen at run time, and the macro [`simd!`](crate::simd!) that compiles a loop once
-//! for each choice, here and in other crates.
+//! Which vector instructions to use, chosen at run time, and the macro [`simd!`](crate::simd!) that compiles a loop
+//! once for each choice, here and in other crates.
 
 use std::sync::OnceLock;
 
@@ -99,8 +99,8 @@ pub(crate) fn prefetch<T>(values: &[T], near: Near) {
     let _ = (values, near);
 }
 
-/// Defines a function whose body is compiled for each [`Simd`](crate::simd::Simd) set; the call chooses. The body is plain
-/// Rust that the compiler vectorises: every set gives the same bits, as nothing is fused or reordered.
+/// Defines a function whose body is compiled for each [`Simd`](crate::simd::Simd) set; the call chooses. The body is
+/// plain Rust that the compiler vectorises: every set gives the same bits, as nothing is fused or reordered.
 #[macro_export]
 macro_rules! simd {
     ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$T:ident: $bound:ident>)? (

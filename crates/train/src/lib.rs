@@ -28,6 +28,7 @@ pub mod predict;
 pub mod progress;
 pub mod recipe;
 pub mod report;
+mod resumed;
 pub mod sink;
 mod steps;
 pub mod threads;

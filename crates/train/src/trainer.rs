@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use toml::{Table, Value};
+use toml::Table;
 use vitrine_comm::{Alone, Collective};
 use vitrine_data::Loader;
 use vitrine_nn::schedule::Schedule;
@@ -21,10 +21,13 @@ use crate::error::{Result, TrainError};
 use crate::evaluate::{count_correct, evaluate};
 use crate::metrics::{EpochMetrics, Judgement, MetricsLog};
 use crate::objective::{DeviceBatch, Objective};
-use crate::recipe::{Overrides, Recipe, Training, document_text};
+use crate::recipe::{Training, document_text};
 use crate::report::ReportPage;
+use crate::resumed::{compare, recorded};
 use crate::sink::{Event, LEARNING_RATE, Sink, TRAIN_LOSS};
 use crate::steps::StepLog;
+
+pub use crate::resumed::resumed_recipe;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -560,7 +563,10 @@ pub fn name(settings: &Table) -> &str {
     named.unwrap_or("model")
 }
 
-fn folder_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
+pub(crate) fn folder_error(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(std::io::Error) -> TrainError {
     let path = path.to_owned();
     move |source| TrainError::Folder { action, path, source }
 }
@@ -576,59 +582,4 @@ fn lock(folder: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => Err(TrainError::RunBusy { path: folder.to_owned() }),
         _ => Ok(file),
     }
-}
-
-/// The keys that a resumed run may change.
-const MAY_CHANGE: [&str; 12] = [
-    "run.epochs",
-    "run.threads",
-    "run.device",
-    "run.checkpoint_every",
-    "run.log_every",
-    "data.dir",
-    "data.cache",
-    "data.workers",
-    "data.prefetch",
-    "data.max_pixels",
-    "data.max_broken",
-    "model.recompute",
-];
-
-/// The first key that differs and may not is an error.
-fn compare(before: &Table, after: &Table) -> Result<()> {
-    let text = |value: Option<&Value>| value.map_or("not set".to_owned(), Value::to_string);
-    for (section, new) in after {
-        let (Some(old), Some(new)) =
-            (before.get(section).and_then(Value::as_table), new.as_table())
-        else {
-            continue;
-        };
-        for leaf in old.keys().chain(new.keys()) {
-            let (key, before, after) = (format!("{section}.{leaf}"), old.get(leaf), new.get(leaf));
-            if before != after && !MAY_CHANGE.contains(&key.as_str()) {
-                let (before, after) = (text(before), text(after));
-                let allowed = MAY_CHANGE.join(", ");
-                return Err(TrainError::ResumeDiffers { key, before, after, allowed });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What `config.toml` in a run's folder says, with the defaults of keys that it does not have.
-fn recorded(folder: &Path) -> Result<Table> {
-    let path = folder.join(CONFIG);
-    if !path.exists() {
-        return Err(TrainError::NoRun { path: folder.to_owned() });
-    }
-    let text = fs::read_to_string(&path).map_err(folder_error("read", &path))?;
-    Ok(Recipe::document_of(&text, &path.display().to_string())?)
-}
-
-/// The recipe of the run in a folder, with overrides that leave its arithmetic as it is.
-pub fn resumed_recipe(folder: &Path, overrides: &Overrides) -> Result<Recipe> {
-    let before = recorded(folder)?;
-    let recipe = Recipe::load_file(&folder.join(CONFIG), overrides)?;
-    compare(&before, &recipe.document()?)?;
-    Ok(recipe)
 }

@@ -1,5 +1,5 @@
-//! `vitrine train --data DIR`: a folder of pictures in, a classifier that knows their classes' names out; and what is said
-//! where the folder is not as it should be. What a folder may hold is tested in `vitrine-data`.
+//! `vitrine train --data DIR`: a folder of pictures in, a classifier that knows their classes' names out; and what is
+//! said where the folder is not as it should be. What a folder may hold is tested in `vitrine-data`.
 
 mod vitrine_program;
 

@@ -11,6 +11,7 @@ const PLACES: &[&str] = &[
     "crates/cuda/",
     "crates/ptx-emulator/src/",
     "crates/tensor/src/cpu/",
+    "crates/tensor/src/simd.rs",
 ];
 
 /// How many lines of code may lie between the reason and the keyword.

@@ -29,8 +29,8 @@ pub(super) fn rotation(degrees: f64, height: usize, width: usize) -> [f64; 6] {
     [cos, sin, x - cos * x - sin * y, -sin, cos, y + sin * x - cos * y]
 }
 
-/// Pillow's affine transform: the pixel at (x, y) of the result is that at (a·x + b·y + c, d·x + e·y + f), by the middles
-/// of pixels. Outside of the picture it is `fill`.
+/// Pillow's affine transform: the pixel at (x, y) of the result is that at (a·x + b·y + c, d·x + e·y + f), by the
+/// middles of pixels. Outside of the picture it is `fill`.
 pub(super) fn affine(
     image: &mut Image,
     matrix: [f64; 6],

@@ -1,5 +1,5 @@
 //! Random changes of training pictures: crop, flips, colours, RandAugment, erasing. What each operation does is in
-//! [`operation`], which are drawn by a policy in [`policy`].
+//! `operation`, which are drawn by a policy in `policy`.
 
 mod blur;
 mod geometry;
@@ -17,8 +17,8 @@ use crate::transform::{SampleAddress, Scratch, Transform};
 pub use operation::Operation;
 pub use policy::Policy;
 
-/// What timm does to a training picture, in its order: crop and resize, flips, the policy, colour jitter, normalisation,
-/// erasing. All but the last two work on bytes.
+/// What timm does to a training picture, in its order: crop and resize, flips, the policy, colour jitter,
+/// normalisation, erasing. All but the last two work on bytes.
 ///
 /// A grey picture stays one plane to the end. Random numbers are a function of (seed, epoch, sample).
 #[derive(Debug, Clone, PartialEq)]

@@ -108,8 +108,8 @@ pub enum Kernels {
 
 #[derive(Args)]
 pub struct DataArguments {
-    /// Folder with class folders, tar shards or a data set's files; without it, the data set is found or fetched, its files
-    /// are checked, and their folder is printed.
+    /// Folder with class folders, tar shards or a data set's files; without it, the data set is found or fetched, its
+    /// files are checked, and their folder is printed.
     #[arg(value_name = "DIR")]
     pub folder: Option<PathBuf>,
     /// The data set [default: what the folder holds, else fashion-mnist].

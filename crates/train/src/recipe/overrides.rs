@@ -54,7 +54,8 @@ impl Overrides {
         self
     }
 
-    /// Takes what lies beside a model's weights: it stands above the recipe's own keys, and beneath all other overrides.
+    /// Takes what lies beside a model's weights: it stands above the recipe's own keys, and beneath all other
+    /// overrides.
     pub fn describe(&mut self, about: &Description) -> Result<&mut Self, SettingError> {
         self.described = Some(about.num_classes);
         self.beneath([("model.classes", Value::Integer(about.num_classes as i64))])?;
