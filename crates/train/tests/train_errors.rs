@@ -348,6 +348,26 @@ impl Drop for SmallDisk {
 }
 
 #[test]
+fn a_shard_that_finds_no_room_says_where() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let data = tempfile::tempdir().unwrap();
+    let shard = File::create(data.path().join("pictures.tar.gz")).unwrap();
+    let mut shard = flate2::write::GzEncoder::new(shard, flate2::Compression::fast());
+    shard.write_all(&vec![0; 1 << 20]).unwrap();
+    shard.finish().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_vitrine"))
+        .args(["train", "--data", text(data.path()), "--out", text(&data.path().join("run"))])
+        .env("TMPDIR", disk.0.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    for part in ["pictures.tar.gz", "cannot be decompressed into", text(disk.0.path()), "$TMPDIR"] {
+        assert!(stderr.contains(part), "no {part:?} in {stderr}");
+    }
+}
+
+#[test]
 fn a_full_disk_keeps_the_last_checkpoint() {
     let Some(disk) = SmallDisk::mount() else { return };
     let full = |e: &TrainError| match e {
