@@ -9,7 +9,10 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+};
 use vitrine_benches::{BATCH, SEED, textbook};
 use vitrine_data::augment::{Augmentation, RandomCrop};
 use vitrine_data::{
@@ -28,6 +31,16 @@ fn drain(loader: &Loader, epoch: u64) -> Result<(), DataError> {
     Ok(())
 }
 
+fn epochs(group: &mut BenchmarkGroup<'_, WallTime>, workers: usize, loader: &Loader) {
+    let mut epoch = 0;
+    group.bench_function(BenchmarkId::new("workers", workers), |bencher| {
+        bencher.iter(|| {
+            drain(loader, epoch).unwrap();
+            epoch += 1;
+        });
+    });
+}
+
 fn loader(criterion: &mut Criterion) {
     let config = textbook();
     let samples = BATCH * BATCHES;
@@ -43,13 +56,7 @@ fn loader(criterion: &mut Criterion) {
             ..LoaderConfig::new(BATCH, Preprocessing::new(config.channels, config.image_size))
         };
         let loader = Loader::new(dataset.clone(), settings).unwrap();
-        let mut epoch = 0;
-        group.bench_function(BenchmarkId::new("workers", workers), |bencher| {
-            bencher.iter(|| {
-                drain(&loader, epoch).unwrap();
-                epoch += 1;
-            });
-        });
+        epochs(&mut group, workers, &loader);
     }
     group.finish();
 }
@@ -80,13 +87,7 @@ fn pictures(criterion: &mut Criterion) {
             ..LoaderConfig::new(32, preprocessing.clone())
         };
         let loader = Loader::with_transform(folder.clone(), config, augmentation.clone()).unwrap();
-        let mut epoch = 0;
-        group.bench_function(BenchmarkId::new("workers", workers), |bencher| {
-            bencher.iter(|| {
-                drain(&loader, epoch).unwrap();
-                epoch += 1;
-            });
-        });
+        epochs(&mut group, workers, &loader);
     }
     group.finish();
 }
