@@ -29,34 +29,46 @@ macro_rules! names {
     ($($name:tt)*) => { &[$(stringify!($name)),*] };
 }
 
-/// One of the datasets of EMNIST, whose files have no published sums of their own.
-macro_rules! emnist {
-    ($name:literal, $title:literal, $class_names:expr, $first_label:literal, $train:literal, $test:literal) => {
+/// A dataset in IDX files, whose names begin with those of its two parts.
+macro_rules! idx {
+    (
+        $name:literal, $title:literal, $class_names:expr, $form:expr,
+        $train:literal: $train_samples:literal, $test:literal: $test_samples:literal,
+        $md5:expr, $debian_package:expr, $origin:expr $(,)?
+    ) => {{
+        const MD5: [PublishedMd5; 4] = $md5;
         DatasetSpec {
-            name: concat!("emnist-", $name),
-            title: concat!("EMNIST ", $title),
+            name: $name,
+            title: $title,
             class_names: $class_names,
             image_shape: [1, 28, 28],
-            form: Form::Idx { first_label: $first_label, transposed: true },
+            form: $form,
             train: SplitSpec {
-                samples: $train,
+                samples: $train_samples,
                 files: &[
-                    file(concat!("emnist-", $name, "-train-images-idx3-ubyte"), Unknown),
-                    file(concat!("emnist-", $name, "-train-labels-idx1-ubyte"), Unknown),
+                    file(concat!($train, "-images-idx3-ubyte"), MD5[0]),
+                    file(concat!($train, "-labels-idx1-ubyte"), MD5[1]),
                 ],
             },
             test: SplitSpec {
-                samples: $test,
+                samples: $test_samples,
                 files: &[
-                    file(concat!("emnist-", $name, "-test-images-idx3-ubyte"), Unknown),
-                    file(concat!("emnist-", $name, "-test-labels-idx1-ubyte"), Unknown),
+                    file(concat!($test, "-images-idx3-ubyte"), MD5[2]),
+                    file(concat!($test, "-labels-idx1-ubyte"), MD5[3]),
                 ],
             },
-            debian_package: None,
-            origin: Origin::ByHand("https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/gzip.zip"),
+            debian_package: $debian_package,
+            origin: $origin,
         }
-    };
+    }};
 }
+
+/// The datasets of EMNIST are stored with rows and columns swapped, and have no published sums of their own.
+const fn emnist(first_label: u8) -> Form {
+    Form::Idx { first_label, transposed: true }
+}
+
+const EMNIST: Origin = Origin::ByHand("https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/gzip.zip");
 
 const fn file(name: &'static str, md5: PublishedMd5) -> FileSpec {
     FileSpec { name, md5 }
@@ -76,71 +88,76 @@ const MERGED: &[&str] = names!(
 
 catalog! {
     /// Fashion-MNIST: 70,000 grayscale pictures of clothing, 28×28, 10 classes.
-    FashionMnist = DatasetSpec {
-        name: "fashion-mnist", title: "Fashion-MNIST", image_shape: [1, 28, 28], form: UPRIGHT,
-        class_names: &[
+    FashionMnist = idx!(
+        "fashion-mnist", "Fashion-MNIST",
+        &[
             "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
         ],
-        train: SplitSpec { samples: 60_000, files: &[
-            file("train-images-idx3-ubyte", OfContents("f4a8712d7a061bf5bd6d2ca38dc4d50a")),
-            file("train-labels-idx1-ubyte", OfContents("9018921c3c673c538a1fc5bad174d6f9")),
-        ] },
-        test: SplitSpec { samples: 10_000, files: &[
-            file("t10k-images-idx3-ubyte", OfContents("8181f5470baa50b63fa0f6fddb340f0a")),
-            file("t10k-labels-idx1-ubyte", OfContents("15d484375f8d13e6eb1aabb0c3f46965")),
-        ] },
-        debian_package: Some("dataset-fashion-mnist"),
-        origin: Origin::Files(&[
+        UPRIGHT, "train": 60_000, "t10k": 10_000,
+        [
+            OfContents("f4a8712d7a061bf5bd6d2ca38dc4d50a"), OfContents("9018921c3c673c538a1fc5bad174d6f9"),
+            OfContents("8181f5470baa50b63fa0f6fddb340f0a"), OfContents("15d484375f8d13e6eb1aabb0c3f46965"),
+        ],
+        Some("dataset-fashion-mnist"),
+        Origin::Files(&[
             "https://fashion-mnist.s3.eu-central-1.amazonaws.com",
             "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
         ]),
-    };
+    );
 
     /// MNIST: 70,000 grayscale handwritten digits, 28×28, 10 classes.
-    Mnist = DatasetSpec {
-        name: "mnist", title: "MNIST", image_shape: [1, 28, 28], form: UPRIGHT, class_names: DIGITS,
-        train: SplitSpec { samples: 60_000, files: &[
-            file("train-images-idx3-ubyte", OfContents("6bbc9ace898e44ae57da46a324031adb")),
-            file("train-labels-idx1-ubyte", OfContents("a25bea736e30d166cdddb491f175f624")),
-        ] },
-        test: SplitSpec { samples: 10_000, files: &[
-            file("t10k-images-idx3-ubyte", OfContents("2646ac647ad5339dbf082846283269ea")),
-            file("t10k-labels-idx1-ubyte", OfContents("27ae3e4e09519cfbb04c329615203637")),
-        ] },
-        debian_package: None,
-        origin: Origin::Files(&[
+    Mnist = idx!(
+        "mnist", "MNIST", DIGITS, UPRIGHT, "train": 60_000, "t10k": 10_000,
+        [
+            OfContents("6bbc9ace898e44ae57da46a324031adb"), OfContents("a25bea736e30d166cdddb491f175f624"),
+            OfContents("2646ac647ad5339dbf082846283269ea"), OfContents("27ae3e4e09519cfbb04c329615203637"),
+        ],
+        None,
+        Origin::Files(&[
             "https://ossci-datasets.s3.amazonaws.com/mnist", "https://storage.googleapis.com/cvdf-datasets/mnist",
         ]),
-    };
+    );
 
     /// KMNIST: 70,000 grayscale characters of old Japanese books, 28×28, 10 classes.
-    Kmnist = DatasetSpec {
-        name: "kmnist", title: "KMNIST", image_shape: [1, 28, 28], form: UPRIGHT,
-        class_names: names!(o ki su tsu na ha ma ya re wo),
-        train: SplitSpec { samples: 60_000, files: &[
-            file("train-images-idx3-ubyte", OfGzip("bdb82020997e1d708af4cf47b453dcf7")),
-            file("train-labels-idx1-ubyte", OfGzip("e144d726b3acfaa3e44228e80efcd344")),
-        ] },
-        test: SplitSpec { samples: 10_000, files: &[
-            file("t10k-images-idx3-ubyte", OfGzip("5c965bf0a639b31b8f53240b1b52f4d7")),
-            file("t10k-labels-idx1-ubyte", OfGzip("7320c461ea6c1c855c0b718fb2a4b134")),
-        ] },
-        debian_package: None,
-        origin: Origin::Files(&["http://codh.rois.ac.jp/kmnist/dataset/kmnist"]),
-    };
+    Kmnist = idx!(
+        "kmnist", "KMNIST", names!(o ki su tsu na ha ma ya re wo), UPRIGHT, "train": 60_000, "t10k": 10_000,
+        [
+            OfGzip("bdb82020997e1d708af4cf47b453dcf7"), OfGzip("e144d726b3acfaa3e44228e80efcd344"),
+            OfGzip("5c965bf0a639b31b8f53240b1b52f4d7"), OfGzip("7320c461ea6c1c855c0b718fb2a4b134"),
+        ],
+        None, Origin::Files(&["http://codh.rois.ac.jp/kmnist/dataset/kmnist"]),
+    );
 
     /// EMNIST Balanced: 131,600 handwritten digits and letters, like MNIST, 47 classes.
-    EmnistBalanced = emnist!("balanced", "Balanced", MERGED, 0, 112_800, 18_800);
+    EmnistBalanced = idx!(
+        "emnist-balanced", "EMNIST Balanced", MERGED, emnist(0),
+        "emnist-balanced-train": 112_800, "emnist-balanced-test": 18_800, [Unknown; 4], None, EMNIST,
+    );
     /// EMNIST Letters: 145,600 letters, small and capital in one class, 26 classes.
-    EmnistLetters = emnist!("letters", "Letters", LETTERS, 1, 124_800, 20_800);
+    EmnistLetters = idx!(
+        "emnist-letters", "EMNIST Letters", LETTERS, emnist(1),
+        "emnist-letters-train": 124_800, "emnist-letters-test": 20_800, [Unknown; 4], None, EMNIST,
+    );
     /// EMNIST Digits: 280,000 digits, 10 classes.
-    EmnistDigits = emnist!("digits", "Digits", DIGITS, 0, 240_000, 40_000);
+    EmnistDigits = idx!(
+        "emnist-digits", "EMNIST Digits", DIGITS, emnist(0),
+        "emnist-digits-train": 240_000, "emnist-digits-test": 40_000, [Unknown; 4], None, EMNIST,
+    );
     /// EMNIST MNIST: 70,000 digits, 10 classes.
-    EmnistMnist = emnist!("mnist", "MNIST", DIGITS, 0, 60_000, 10_000);
+    EmnistMnist = idx!(
+        "emnist-mnist", "EMNIST MNIST", DIGITS, emnist(0),
+        "emnist-mnist-train": 60_000, "emnist-mnist-test": 10_000, [Unknown; 4], None, EMNIST,
+    );
     /// EMNIST ByClass: 814,255 digits and letters, 62 classes.
-    EmnistByClass = emnist!("byclass", "ByClass", BOTH_CASES, 0, 697_932, 116_323);
+    EmnistByClass = idx!(
+        "emnist-byclass", "EMNIST ByClass", BOTH_CASES, emnist(0),
+        "emnist-byclass-train": 697_932, "emnist-byclass-test": 116_323, [Unknown; 4], None, EMNIST,
+    );
     /// EMNIST ByMerge: the same in 47 classes.
-    EmnistByMerge = emnist!("bymerge", "ByMerge", MERGED, 0, 697_932, 116_323);
+    EmnistByMerge = idx!(
+        "emnist-bymerge", "EMNIST ByMerge", MERGED, emnist(0),
+        "emnist-bymerge-train": 697_932, "emnist-bymerge-test": 116_323, [Unknown; 4], None, EMNIST,
+    );
 
     /// CIFAR-10: 60,000 coloured pictures of animals and vehicles, 32×32, 10 classes.
     Cifar10 = DatasetSpec {

@@ -38,16 +38,15 @@ impl Folder {
             passed_over: 0,
         };
         let inner = found.list(folder, None)?;
-        for path in &inner {
-            let class = path.file_name().unwrap_or_default().to_str().ok_or_else(|| {
-                let name = path.file_name().unwrap_or_default();
-                bad(format!("the class folder {name:?} has a name that is not UTF-8; rename it"))
-            })?;
-            found.class_names.push(class.to_owned());
-        }
-        let own = std::mem::take(&mut found.class_names);
+        let own = inner.iter().map(|path| {
+            let name = path.file_name().unwrap_or_default();
+            let reason =
+                || format!("the class folder {name:?} has a name that is not UTF-8; rename it");
+            name.to_str().map(str::to_owned).ok_or_else(|| bad(reason()))
+        });
+        let own: Vec<String> = own.collect::<Result<_, _>>()?;
+        let names = classes.unwrap_or(&own);
         for (path, class) in inner.iter().zip(&own) {
-            let names = classes.unwrap_or(&own);
             let Some(label) = names.iter().position(|name| name == class) else {
                 let known = names.join(", ");
                 return Err(bad(format!(
@@ -63,7 +62,7 @@ impl Folder {
                 )));
             }
         }
-        found.class_names = classes.map_or(own, <[String]>::to_vec);
+        found.class_names = names.to_vec();
         if found.files.is_empty() {
             return Err(bad("it has no class folders with pictures".to_owned()));
         }

@@ -1,7 +1,7 @@
 //! Random numbers for all that is drawn here, from the workspace's one generator: a number is a function of its
 //! address.
 
-use vitrine_tensor::random::philox;
+use vitrine_tensor::random::{normal_pair, philox, unit};
 
 use crate::transform::SampleAddress;
 
@@ -63,7 +63,7 @@ impl Stream {
 
     /// A number from 0 to below 1, with 53 random bits.
     pub(crate) fn uniform(&mut self) -> f64 {
-        (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+        unit(self.next_u64())
     }
 
     /// A number between two.
@@ -76,10 +76,9 @@ impl Stream {
         self.uniform() < probability
     }
 
-    /// A number from the standard normal distribution (Box and Muller 1958).
+    /// A number from the standard normal distribution.
     pub(crate) fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
+        normal_pair([self.uniform(), self.uniform()])[0]
     }
 
     /// Brings elements into an order that is as likely as any other (Fisher and Yates).

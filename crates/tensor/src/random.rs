@@ -34,6 +34,18 @@ pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
+/// A number uniform in [0, 1) of the upper 53 of 64 random bits.
+pub fn unit(bits: u64) -> f64 {
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// Two independent numbers from the standard normal distribution of two uniform in [0, 1) (Box and Muller, 1958).
+pub fn normal_pair(uniform: [f64; 2]) -> [f64; 2] {
+    let radius = (-2.0 * (1.0 - uniform[0]).ln()).sqrt();
+    let angle = std::f64::consts::TAU * uniform[1];
+    [radius * angle.cos(), radius * angle.sin()]
+}
+
 impl StreamKey {
     /// The 64 random words of elements `64·block … 64·block + 63`.
     ///
@@ -83,19 +95,15 @@ impl StreamKey {
         let mut words = (0..).flat_map(move |block| self.block(block)).map(u64::from);
         std::iter::from_fn(move || {
             let bits = (words.next()? << 32) | words.next()?;
-            Some((bits >> 11) as f64 / (1u64 << 53) as f64)
+            Some(unit(bits))
         })
     }
 
-    /// Numbers without end, from the standard normal distribution (Box and Muller, 1958).
+    /// Numbers without end, from the standard normal distribution.
     pub fn normal(self) -> impl Iterator<Item = f64> {
         let mut uniform = self.uniform();
         let pairs = std::iter::from_fn(move || Some([uniform.next()?, uniform.next()?]));
-        pairs.flat_map(|pair| {
-            let radius = (-2.0 * (1.0 - pair[0]).ln()).sqrt();
-            let angle = std::f64::consts::TAU * pair[1];
-            [radius * angle.cos(), radius * angle.sin()]
-        })
+        pairs.flat_map(normal_pair)
     }
 }
 

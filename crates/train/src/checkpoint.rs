@@ -186,7 +186,8 @@ fn write_files(
     write_json(&new.join(POSITION), position)
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+/// Writes a value as a JSON file, whole or not at all.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|source| CheckpointError::Position { path: path.to_owned(), source })?;
     Ok(write_atomic(path, text.as_bytes())?)

@@ -53,15 +53,6 @@ pub struct Judgement {
     pub figures: Evaluation,
 }
 
-impl Judgement {
-    /// Writes the file.
-    pub fn write(&self, path: &Path) -> Result<(), MetricsError> {
-        let encoded = |source| MetricsError::Encode { epoch: self.epoch, source };
-        let text = serde_json::to_string_pretty(self).map_err(encoded)?;
-        Ok(write_atomic(path, text.as_bytes())?)
-    }
-}
-
 /// The best of some epochs by [`EpochMetrics::better_than`].
 pub fn best_epoch(epochs: &[EpochMetrics]) -> Option<&EpochMetrics> {
     epochs.iter().reduce(|best, epoch| if epoch.better_than(best) { epoch } else { best })

@@ -308,7 +308,7 @@ impl Trainer {
             return Err(TrainError::NotFiniteOutput { what: "loss" });
         }
         let judgement = Judgement { epoch: best.epoch, figures };
-        judgement.write(&self.folder.join(TEST))?;
+        checkpoint::write_json(&self.folder.join(TEST), &judgement)?;
         let total_epochs = self.training.run.epochs as u64;
         let event = Event::Judged { judgement: &judgement, total_epochs };
         self.report.take(event)?;

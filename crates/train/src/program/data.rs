@@ -115,10 +115,14 @@ pub fn run(arguments: DataArguments) -> Result<ExitCode> {
 
 fn look(samples: &dyn Samples, index: usize) -> Seen {
     let mut image = Image::default();
-    let read = samples.read(index, &mut image);
-    let (name, kind) = match samples.file(index) {
-        Ok(Some((name, bytes))) => (name, Image::kind(&bytes)),
-        _ => (format!("{} {index}", samples.name()), None),
+    let own_name = format!("{} {index}", samples.name());
+    let (name, kind, read) = match samples.file(index) {
+        Ok(Some((name, bytes))) => {
+            let read = image.decode(&name, &bytes, MAX_PIXELS);
+            (name, Image::kind(&bytes), read)
+        }
+        Ok(None) => (own_name, None, samples.read(index, &mut image)),
+        Err(error) => (own_name, None, Err(error)),
     };
     let colors = if image.shape[0] == 1 { "grey" } else { "colour" };
     let kind = kind.unwrap_or_else(|| colors.to_owned());
