@@ -103,12 +103,16 @@ fn senseless_values_are_named_with_what_is_allowed() {
 
 #[test]
 fn keys_that_contradict_each_other_are_named_together() {
-    let cases: [(&[&str], &[&str]); 17] = [
+    let cases: [(&[&str], &[&str]); 18] = [
         (&["model.heads=7"], &["`model.heads = 7`", "must divide `model.width = 512`"]),
         (&["model.patch_size=15"], &["`model.patch_size = 15`", "`model.image_size = 96`"]),
         (&["model.image_size=[96,100]"], &["`model.patch_size = 16`", "[96, 100]"]),
         (&["model.image_size=4096", "model.patch_size=1"], &["16777216 patches", "at most 65536"]),
         (&["model.classes=11"], &["`model.classes = 11`", "\"fashion-mnist\"` has 10 classes"]),
+        (
+            &["data.classes=[\"Coat\", \"Bag\"]", "model.classes=10"],
+            &["`model.classes = 10`", "`data.classes` names 2 classes"],
+        ),
         (
             &["optimizer.kind=adamw", "optimizer.momentum=0.9"],
             &["`optimizer.momentum = 0.9`", "\"adamw\"", "leave it at 0", "\"sgd\""],

@@ -37,7 +37,10 @@ impl DataRecipe {
         match self.known_classes() {
             Some(known) if known.len() != classes => {
                 let name = self.dataset.as_deref().unwrap_or_default();
-                let reason = format!("`data.dataset = {name:?}` has {} classes", known.len());
+                let reason = match &self.classes {
+                    Some(_) => format!("`data.classes` names {} classes", known.len()),
+                    None => format!("`data.dataset = {name:?}` has {} classes", known.len()),
+                };
                 conflict("model.classes", classes, reason)
             }
             _ => Ok(()),
