@@ -1,7 +1,7 @@
 //! Every misuse has its typed error, and none changes what was recorded or a parameter's gradient.
 
 use vitrine_autodiff::{CustomOp, Error, Gradients, Result, Tape, Var};
-use vitrine_tensor::{DType, Device, Epilogue, Error as TensorError, Tensor, Windows};
+use vitrine_tensor::{DType, Device, Epilogue, Error as TensorError, Rotation, Tensor, Windows};
 
 fn tensor(values: &[f64]) -> Tensor {
     Tensor::from_slice(values, &[values.len()], &Device::cpu()).unwrap()
@@ -135,6 +135,8 @@ fn errors_of_operations_name_the_operation_and_record_nothing() {
         x.add(&y),
         x.matmul(&y),
         x.linear(&y, &Epilogue::default()),
+        x.embed_tokens(&[&y], None, None),
+        x.rotate(&Rotation { cos: tensor(&[1.0]), sin: tensor(&[0.0]), heads: 1 }),
         x.layer_norm(&y, &y, 1e-5),
         x.sum_axis(1),
         x.mean_axis(4),

@@ -1,7 +1,7 @@
 //! Gradients of parameters are added to the caller's buffer, over uses, over backwards, and nowhere else.
 
 use vitrine_autodiff::Tape;
-use vitrine_tensor::{Device, Epilogue, Tensor};
+use vitrine_tensor::{DType, Device, Epilogue, StreamKey, Tensor};
 
 fn tensor(values: &[f64], shape: &[usize]) -> Tensor {
     Tensor::from_slice(values, shape, &Device::cpu()).unwrap()
@@ -47,7 +47,7 @@ fn values() -> Tensor {
 
 #[test]
 fn gradients_accumulate_over_backwards_and_stay_within_their_views() {
-    let zeros = || Tensor::zeros(&[FLAT], vitrine_tensor::DType::F64, &Device::cpu()).unwrap();
+    let zeros = || Tensor::zeros(&[FLAT], DType::F64, &Device::cpu()).unwrap();
     let once = zeros();
     run(&Tape::new(), &values(), &once);
     let once = once.to_vec::<f64>().unwrap();
@@ -89,5 +89,40 @@ fn a_parameter_that_is_the_result_gets_its_gradient() {
         let w = tape.parameter(tensor(&[2.0], scalar), grad.clone()).unwrap();
         tape.backward(&w).unwrap();
         assert_eq!(grad.to_scalar().unwrap(), 1.5);
+    }
+}
+
+/// Prefix tokens and positions that are computed with in `bf16`, with buffers in `f32`.
+#[test]
+fn gradients_of_tokens_are_summed_over_the_batch_and_not_rounded() {
+    let normal = |stream, shape: &[usize]| {
+        let key = StreamKey { seed: 4, step: 0, stream };
+        let values: Vec<f64> = key.normal().take(shape.iter().product()).collect();
+        tensor(&values, shape).to_dtype(DType::BF16).unwrap()
+    };
+    for positioned in [Some(7), Some(4), None] {
+        let tape = Tape::new();
+        let parameter = |stream, tokens| {
+            let value = normal(stream, &[1, tokens, 5]);
+            let grad = Tensor::zeros(value.shape(), DType::F32, value.device()).unwrap();
+            (tape.parameter(value, grad.clone()).unwrap(), grad)
+        };
+        let (class, registers) = (parameter(1, 1), parameter(2, 2));
+        let positions = positioned.map(|tokens| parameter(3, tokens));
+        let patches = tape.variable(normal(4, &[3, 4, 5]));
+        let prefix = [&class.0, &registers.0];
+        let y = patches.embed_tokens(&prefix, positions.as_ref().map(|p| &p.0), None).unwrap();
+        let dy = normal(5, &[3, 7, 5]);
+        let gradients = tape.backward_from(&y, dy.clone()).unwrap();
+        let part = dy.narrow(1, 3, 4).unwrap().to_f64_vec().unwrap();
+        assert_eq!(gradients.get(&patches).unwrap().to_f64_vec().unwrap(), part);
+        let sums = dy.to_dtype(DType::F32).unwrap().sum_axis(0).unwrap();
+        let mut expected = vec![(class.1, 0), (registers.1, 1)];
+        expected.extend(positions.map(|(_, grad)| (grad.clone(), 7 - grad.shape()[1])));
+        for (grad, first) in expected {
+            let sums = sums.narrow(0, first, grad.shape()[1]).unwrap().to_vec::<f32>().unwrap();
+            assert_eq!(grad.to_vec::<f32>().unwrap(), sums, "{positioned:?}, from token {first}");
+            assert!(sums.iter().any(|sum| sum.to_bits() << 16 != 0), "sums that bf16 can hold");
+        }
     }
 }

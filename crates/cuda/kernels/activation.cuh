@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-enum Activation : uint32_t { NONE = 0, GELU_ERF = 1, GELU_TANH = 2, RELU = 3 };
+enum Activation : uint32_t { NONE = 0, GELU_ERF = 1, GELU_TANH = 2, RELU = 3, SILU = 4 };
 
 // Beyond this, the tanh form is x or 0 to the last bit, and its polynomial has not overflowed yet.
 constexpr float GELU_TANH_LIMIT = 50.0f;
@@ -30,6 +30,13 @@ __device__ inline float2 activation_at(float x, uint32_t activation) {
             return make_float2(0.5f * x * (1.0f + t), 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * slope);
         }
         case RELU: return make_float2(x <= 0.0f ? 0.0f : x, x <= 0.0f ? 0.0f : 1.0f);
+        case SILU: {
+            // By e^-|x|, which does not overflow, and in which neither side cancels.
+            float e = expf(-fabsf(x));
+            float upper = 1.0f / (1.0f + e);
+            float sigmoid = x < 0.0f ? e * upper : upper;
+            return make_float2(x * sigmoid, sigmoid + x * (e * upper * upper));
+        }
         default: return make_float2(x, 1.0f);
     }
 }

@@ -38,7 +38,7 @@ mod tensor;
 
 pub use backend::{
     Activation, AdamWStep, Attention, AttentionInputs, AttentionOutput, Backend, Binary, Epilogue,
-    ParameterGroup, SgdStep, Windows,
+    ParameterGroup, Rotation, SgdStep, Windows,
 };
 pub use cpu::CpuBackend;
 pub use device::Device;

@@ -112,7 +112,7 @@ fn shapes_that_an_operation_does_not_take() {
     let labels = of(DType::I64, &[2]);
     refused(zeros(&[2]).cross_entropy(&labels, 0.0), "cross_entropy", &[2]);
     refused(zeros(&[2, 0]).cross_entropy(&labels, 0.0), "cross_entropy", &[2, 0]);
-    refused(zeros(&[3]).embed_tokens(None, &a, None), "embed_tokens", &[3]);
+    refused(zeros(&[3]).embed_tokens(&[], Some(&a), None), "embed_tokens", &[3]);
     let d = zeros(&[1]);
     refused(zeros(&[]).layer_norm(&d, &d, 1e-5), "layer_norm", &[]);
     let columns = zeros(&[3, 2]).transpose(0, 1).unwrap();
@@ -196,15 +196,37 @@ fn attention_checks_its_inputs() {
 fn tokens_that_do_not_fit() {
     let patches = zeros(&[2, 4, 8]);
     let (class, positions) = (zeros(&[1, 1, 8]), zeros(&[1, 5, 8]));
-    assert!(patches.embed_tokens(Some(&class), &positions, None).is_ok());
-    mismatch(patches.embed_tokens(None, &positions, None), "embed_tokens", &[1, 5, 8], &[1, 4, 8]);
-    let wrong = zeros(&[1, 1, 7]);
-    mismatch(
-        patches.embed_tokens(Some(&wrong), &positions, None),
-        "embed_tokens",
-        &[1, 1, 7],
-        &[1, 1, 8],
-    );
+    let embed = |prefix: &[&Tensor], positions| patches.embed_tokens(prefix, positions, None);
+    assert!(embed(&[&class], Some(&positions)).is_ok());
+    mismatch(embed(&[], Some(&positions)), "embed_tokens", &[1, 5, 8], &[1, 4, 8]);
+    mismatch(embed(&[&class, &class], Some(&positions)), "embed_tokens", &[1, 5, 8], &[1, 6, 8]);
+    for wrong in [&[1, 1, 7][..], &[2, 1, 8], &[8], &[1, 1, 1, 8]] {
+        let expected = [1, wrong.get(1).copied().unwrap_or(1), 8];
+        mismatch(embed(&[&class, &zeros(wrong)], None), "embed_tokens", wrong, &expected);
+    }
+    let wide = of(DType::F64, &[1, 1, 8]);
+    error(embed(&[&class, &wide], None), &["embed_tokens", "f32", "f64"]);
+}
+
+#[test]
+fn rotations_that_do_not_fit() {
+    let rotate = |x: &[usize], cos: &[usize], sin: &[usize], heads| {
+        let rotation = Rotation { cos: zeros(cos), sin: zeros(sin), heads };
+        zeros(x).rotate(&rotation, false)
+    };
+    assert!(rotate(&[2, 5, 12], &[4, 2], &[4, 2], 3).is_ok());
+    mismatch(rotate(&[2, 5, 12], &[4, 2], &[4, 1], 3), "rotate", &[4, 1], &[4, 2]);
+    for cos in [[6, 2], [4, 4], [4, 0]] {
+        mismatch(rotate(&[2, 5, 12], &cos, &cos, 0), "rotate", &[2, 5, 12], &cos);
+    }
+    argument(rotate(&[2, 5, 12], &[4, 2], &[4, 2], 4), "rotate", "heads", "4");
+    error(rotate(&[5, 12], &[4, 2], &[4, 2], 1), &["rotate", "[5, 12]"]);
+    error(rotate(&[2, 5, 12], &[8], &[8], 1), &["rotate", "[8]"]);
+    let (wide, angles) = (of(DType::F64, &[2, 5, 12]), zeros(&[4, 2]));
+    let rotation = Rotation { cos: angles.clone(), sin: angles, heads: 1 };
+    error(wide.rotate(&rotation, true), &["rotate", "f32", "f64"]);
+    assert!(of(DType::BF16, &[2, 5, 12]).rotate(&rotation, true).is_ok());
+    error(of(DType::U8, &[2, 5, 12]).rotate(&rotation, true), &["rotate", "u8"]);
 }
 
 #[test]
@@ -349,7 +371,7 @@ fn arguments_that_make_no_sense() {
         argument(x.dropout(dropout), "dropout", "dropout probability", shown);
         let epilogue = Epilogue { dropout: Some(dropout), ..Default::default() };
         argument(x.linear(&x, &epilogue), "linear", "dropout probability", shown);
-        let tokens = zeros(&[1, 2, 2]).embed_tokens(None, &zeros(&[1, 2, 2]), Some(dropout));
+        let tokens = zeros(&[1, 2, 2]).embed_tokens(&[], None, Some(dropout));
         argument(tokens, "embed_tokens", "dropout probability", shown);
         let qkv = zeros(&[1, 1, 2]);
         let inputs = AttentionInputs { query: &qkv, key: &qkv, value: &qkv };

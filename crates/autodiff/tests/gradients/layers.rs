@@ -1,7 +1,7 @@
 //! Cases of activations, dropout, layer norm, softmax, cross-entropy, tokens, and operations of one's own.
 
 use vitrine_autodiff::Var;
-use vitrine_tensor::Dropout;
+use vitrine_tensor::{Dropout, Rotation};
 
 use crate::check::{Case, PassThrough, ProductAndCube, case, integers, normal};
 use crate::linear::{ACTIVATIONS, mask};
@@ -40,6 +40,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(layer_norm());
     cases.extend(cross_entropy());
     cases.extend(tokens());
+    cases.extend(rotations());
     cases.extend([
         case("custom", "product and cube", &[&[3, 5], &[3, 5]], |x| {
             Var::custom(ProductAndCube, &[&x[0], &x[1]])
@@ -113,12 +114,29 @@ fn tokens() -> Vec<Case> {
             let name = format!("batch {batch}, dropout {}", dropout.is_some());
             let shapes: [&[usize]; 3] = [&[batch, 4, 5], &[1, 5, 5], &[1, 1, 5]];
             cases.push(case("embed_tokens", format!("{name}, class"), &shapes, move |x| {
-                x[0].embed_tokens(Some(&x[2]), &x[1], dropout)
+                x[0].embed_tokens(&[&x[2]], Some(&x[1]), dropout)
             }));
             let shapes: [&[usize]; 2] = [&[batch, 4, 5], &[1, 4, 5]];
             cases.push(case("embed_tokens", name, &shapes, move |x| {
-                x[0].embed_tokens(None, &x[1], dropout)
+                x[0].embed_tokens(&[], Some(&x[1]), dropout)
             }));
+            let name = format!("batch {batch}, dropout {}, registers", dropout.is_some());
+            let shapes: [&[usize]; 4] = [&[batch, 4, 5], &[1, 1, 5], &[1, 3, 5], &[1, 8, 5]];
+            cases.push(case("embed_tokens", name.clone(), &shapes, move |x| {
+                x[0].embed_tokens(&[&x[1], &x[2]], Some(&x[3]), dropout)
+            }));
+            let shapes: [&[usize]; 4] = [&[batch, 4, 5], &[1, 1, 5], &[1, 3, 5], &[1, 4, 5]];
+            let bare = format!("{name} without positions");
+            cases.push(case("embed_tokens", bare, &shapes, move |x| {
+                x[0].embed_tokens(&[&x[1], &x[2]], Some(&x[3]), dropout)
+            }));
+            let shapes: [&[usize]; 3] = [&[batch, 4, 5], &[1, 1, 5], &[1, 3, 5]];
+            cases.push(case(
+                "embed_tokens",
+                format!("{name}, no positions at all"),
+                &shapes,
+                move |x| x[0].embed_tokens(&[&x[1], &x[2]], None, dropout),
+            ));
         }
     }
     cases.extend([
@@ -128,19 +146,44 @@ fn tokens() -> Vec<Case> {
             &[&[2, 1, 5], &[1, 1, 5], &[1, 1, 5]],
             |x| {
                 let none = x[0].narrow(1, 0, 0)?;
-                none.embed_tokens(Some(&x[1]), &x[2], None)?.add(&x[0])
+                none.embed_tokens(&[&x[1]], Some(&x[2]), None)?.add(&x[0])
             },
         ),
         case("embed_tokens", "patches are the positions", &[&[1, 4, 5]], |x| {
-            x[0].embed_tokens(None, &x[0], None)
+            x[0].embed_tokens(&[], Some(&x[0]), None)
         }),
         case("embed_tokens", "the class is a position", &[&[2, 3, 5], &[1, 4, 5]], |x| {
-            x[0].embed_tokens(Some(&x[1].narrow(1, 2, 1)?), &x[1], None)
+            x[0].embed_tokens(&[&x[1].narrow(1, 2, 1)?], Some(&x[1]), None)
         }),
         case("embed_tokens", "patches used again after", &[&[2, 3, 5], &[1, 3, 5]], |x| {
-            let tokens = x[0].embed_tokens(None, &x[1], None)?;
+            let tokens = x[0].embed_tokens(&[], Some(&x[1]), None)?;
             tokens.add(&x[0])?.mul(&x[1])
+        }),
+        case("embed_tokens", "one variable as two prefixes", &[&[2, 3, 5], &[1, 2, 5]], |x| {
+            x[0].embed_tokens(&[&x[1], &x[1]], None, None)
+        }),
+        case("embed_tokens", "nothing to add, and dropout alone", &[&[2, 3, 5]], |x| {
+            x[0].embed_tokens(&[], None, None)?.embed_tokens(&[], None, Some(mask(12)))
         }),
     ]);
     cases
+}
+
+/// Any numbers will do for cosines and sines.
+fn rotation(heads: usize) -> Rotation {
+    Rotation { cos: normal(20, &[3, 2]), sin: normal(21, &[3, 2]), heads }
+}
+
+fn rotations() -> Vec<Case> {
+    vec![
+        case("rotate", "queries and keys, a token in front", &[&[2, 4, 12]], |x| {
+            x[0].rotate(&rotation(2))
+        }),
+        case("rotate", "all", &[&[1, 3, 8]], |x| x[0].rotate(&rotation(2))),
+        case("rotate", "nothing", &[&[2, 4, 8]], |x| x[0].rotate(&rotation(0))),
+        case("rotate", "transposed, used again after", &[&[2, 4, 4]], |x| {
+            let x = x[0].permute(&[0, 2, 1])?;
+            x.rotate(&rotation(1))?.mul(&x)
+        }),
+    ]
 }

@@ -4,8 +4,8 @@ use vitrine_tensor::{Activation, Dropout, Epilogue, StreamKey};
 
 use crate::check::{Case, case};
 
-pub const ACTIVATIONS: [Activation; 3] =
-    [Activation::GeluErf, Activation::GeluTanh, Activation::Relu];
+pub const ACTIVATIONS: [Activation; 4] =
+    [Activation::GeluErf, Activation::GeluTanh, Activation::Relu, Activation::Silu];
 
 pub fn mask(stream: u32) -> Dropout {
     Dropout::new(0.3, StreamKey { seed: 3, step: 11, stream })

@@ -40,7 +40,7 @@ fn wire(seed: u64, x: &[Var]) -> Result<Var> {
             9 => Var::concat(&[&a, &b], 1)?.narrow(1, 2, 4)?,
             10 => a
                 .reshape(&[1, 3, 4])?
-                .embed_tokens(None, &b.reshape(&[1, 3, 4])?, None)?
+                .embed_tokens(&[], Some(&b.reshape(&[1, 3, 4])?), None)?
                 .reshape(&SHAPE)?,
             _ => a
                 .layer_norm(&b.sum_axis(0)?, &weight.narrow(0, 0, 1)?.reshape(&[4])?, 0.1)?

@@ -104,6 +104,7 @@ simd! {
             Activation::GeluErf => apply(values, |v| Activation::GeluErf.at(v).0),
             Activation::GeluTanh => apply(values, |v| Activation::GeluTanh.at(v).0),
             Activation::Relu => apply(values, |v| Activation::Relu.at(v).0),
+            Activation::Silu => apply(values, |v| Activation::Silu.at(v).0),
         }
     }
 }
@@ -123,6 +124,7 @@ simd! {
             Activation::GeluErf => both(values, derivative, |v| Activation::GeluErf.at(v)),
             Activation::GeluTanh => both(values, derivative, |v| Activation::GeluTanh.at(v)),
             Activation::Relu => both(values, derivative, |v| Activation::Relu.at(v)),
+            Activation::Silu => both(values, derivative, |v| Activation::Silu.at(v)),
         }
     }
 }
@@ -140,6 +142,7 @@ simd! {
             Activation::GeluErf => map(x, y, |v| Activation::GeluErf.at(v).0),
             Activation::GeluTanh => map(x, y, |v| Activation::GeluTanh.at(v).0),
             Activation::Relu => map(x, y, |v| Activation::Relu.at(v).0),
+            Activation::Silu => map(x, y, |v| Activation::Silu.at(v).0),
         }
     }
 }
@@ -157,6 +160,7 @@ simd! {
             Activation::GeluErf => chain(x, dy, dx, |v| Activation::GeluErf.at(v).1),
             Activation::GeluTanh => chain(x, dy, dx, |v| Activation::GeluTanh.at(v).1),
             Activation::Relu => chain(x, dy, dx, |v| Activation::Relu.at(v).1),
+            Activation::Silu => chain(x, dy, dx, |v| Activation::Silu.at(v).1),
         }
     }
 }

@@ -193,6 +193,13 @@ impl Activation {
                 let off = x <= A::zero();
                 (if off { A::zero() } else { x }, if off { A::zero() } else { A::one() })
             }
+            Self::Silu => {
+                // By e^-|x|, which does not overflow, and in which neither side cancels.
+                let e = (-x.abs()).exponential();
+                let upper = A::one() / (A::one() + e);
+                let sigmoid = if x < A::zero() { e * upper } else { upper };
+                (x * sigmoid, sigmoid + x * (e * upper * upper))
+            }
         }
     }
 }
@@ -274,13 +281,16 @@ mod tests {
 
     #[test]
     fn activations_have_finite_derivatives_far_out() {
-        for activation in [Activation::GeluErf, Activation::GeluTanh, Activation::Relu] {
-            for x in [60.0, 1e15, 1e30] {
+        use Activation::{GeluErf, GeluTanh, Relu, Silu};
+        for activation in [GeluErf, GeluTanh, Relu, Silu] {
+            for x in [100.0, 1e15, 1e30] {
                 assert_eq!(activation.at(x), (x, 1.0f32));
                 assert_eq!(activation.at(-x), (0.0, 0.0));
             }
         }
-        assert!(Activation::GeluTanh.at(f32::NAN).1.is_nan());
+        assert!(GeluTanh.at(f32::NAN).1.is_nan());
+        assert_eq!(Silu.at(f32::INFINITY).0, f32::INFINITY);
+        assert!(Silu.at(f32::NEG_INFINITY).0.is_nan());
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub enum Activation {
     GeluTanh,
     /// `max(x, 0)`.
     Relu,
+    /// `x·σ(x) = x/(1 + e⁻ˣ)` (Elfwing et al. 2018). As in PyTorch, NaN at −∞, and its derivative at ±∞.
+    Silu,
 }
 
 /// Activation functions and dropout.

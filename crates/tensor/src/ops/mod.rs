@@ -17,7 +17,7 @@ pub use activation::{Activation, Activations};
 pub use arithmetic::{Arithmetic, Binary};
 pub use attention::{Attention, AttentionGrads, AttentionInputs, AttentionOutput, Attentions};
 pub use convolution::{Convolutions, Windows};
-pub use embedding::Embeddings;
+pub use embedding::{Embeddings, Rotation};
 pub use linear::{Epilogue, Products};
 pub use losses::Losses;
 pub use movement::Movement;

@@ -39,7 +39,7 @@ pub mod reference {
         0.5 + density(x) * sum
     }
 
-    /// `activation(x)` of one number.
+    /// `activation(x)` of one number. Where a formula has `∞·0` it stands: GELU and SiLU are NaN at −∞, as in PyTorch.
     pub fn value(activation: Activation, x: f64) -> f64 {
         match activation {
             Activation::GeluErf => x * distribution(x),
@@ -48,6 +48,7 @@ pub mod reference {
             }
             Activation::Relu if x <= 0.0 => 0.0,
             Activation::Relu => x,
+            Activation::Silu => x / (1.0 + (-x).exp()),
         }
     }
 
@@ -63,6 +64,10 @@ pub mod reference {
             }
             Activation::Relu if x <= 0.0 => 0.0,
             Activation::Relu => 1.0,
+            Activation::Silu => {
+                let sigmoid = 1.0 / (1.0 + (-x).exp());
+                sigmoid * (1.0 + x * (1.0 - sigmoid))
+            }
         }
     }
 
@@ -82,7 +87,8 @@ pub mod reference {
     }
 }
 
-const ACTIVATIONS: [Activation; 3] = [Activation::GeluErf, Activation::GeluTanh, Activation::Relu];
+const ACTIVATIONS: [Activation; 4] =
+    [Activation::GeluErf, Activation::GeluTanh, Activation::Relu, Activation::Silu];
 
 const SHAPES: [&[usize]; 7] = [&[], &[1], &[0, 4], &[7, 9], &[3, 5, 7], &[700, 37], &[2, 17_000]];
 

@@ -168,7 +168,7 @@ const fn options(
     Options { bias, activation, dropout, residual }
 }
 
-const OPTIONS: [Options; 7] = [
+const OPTIONS: [Options; 8] = [
     options(false, None, false, false),
     options(true, None, false, false),
     options(true, Some(Activation::GeluErf), false, false),
@@ -176,6 +176,7 @@ const OPTIONS: [Options; 7] = [
     options(false, Some(Activation::Relu), false, true),
     options(true, None, true, true),
     options(true, Some(Activation::GeluErf), true, true),
+    options(true, Some(Activation::Silu), true, false),
 ];
 
 const LAYOUTS: [(Layout, Layout); 3] = [
