@@ -48,11 +48,13 @@ pub enum CropMode {
     Squash,
     /// Its shorter side is resized, and the middle is cut out.
     Center,
+    /// Its longer side is resized, and a border of the mean is put around it.
+    Border,
 }
 
 impl CropMode {
     /// The names in files and on the command line.
-    pub const NAMES: &[&str] = &["squash", "center"];
+    pub const NAMES: &[&str] = &["squash", "center", "border"];
 }
 
 impl Preprocessing {
@@ -101,23 +103,50 @@ impl Preprocessing {
             // The whole side of torchvision's `Resize`, rounded down; that of timm's `ResizeKeepRatio` to the nearest.
             CropMode::Center if tall == wide && height <= width => (tall, tall * width / height),
             CropMode::Center if tall == wide => (tall * height / width, tall),
-            CropMode::Center => {
+            mode => {
                 let (y, x) = (height as f64 / tall as f64, width as f64 / wide as f64);
-                let side = |side: usize| (side as f64 / y.min(x)).round_ties_even() as usize;
+                let ratio = if mode == CropMode::Border { y.max(x) } else { y.min(x) };
+                let side = |side: usize| ((side as f64 / ratio).round_ties_even() as usize).max(1);
                 (side(height), side(width))
             }
         };
+        let (height, width) = (to_height.min(size.0), to_width.min(size.1));
         // Python's `round`, which torchvision's `CenterCrop` uses.
         let middle = |spare: usize| (spare as f64 / 2.0).round_ties_even() as usize;
-        let (top, left) = (middle(size.0 - to_height), middle(size.1 - to_width));
-        (size, Rect { top, left, height: to_height, width: to_width })
+        let (top, left) = (middle(size.0 - height), middle(size.1 - width));
+        (size, Rect { top, left, height, width })
     }
 
     /// Gives a picture the input's size.
     pub(crate) fn resize(&self, image: &mut Image, scratch: &mut Scratch) -> Result<(), DataError> {
         let [_, height, width] = image.shape;
         let (to, part) = self.resized((height, width));
-        scratch.resize(image, Rect::whole((height, width)), to, part, self.interpolation)
+        scratch.resize(image, Rect::whole((height, width)), to, part, self.interpolation)?;
+        if image.shape[1..] != self.input_size[1..] {
+            self.pad(image, scratch);
+        }
+        Ok(())
+    }
+
+    /// Puts a border of the mean around a picture that is smaller than the input.
+    fn pad(&self, image: &mut Image, scratch: &mut Scratch) {
+        let ([channels, height, width], fill) = (image.shape, self.mean_bytes());
+        let (to_height, to_width) = self.size();
+        // A grey picture's border has the colour of the mean.
+        let planes = if channels == 1 { fill.len() } else { channels };
+        let (top, left) = ((to_height - height) / 2, (to_width - width) / 2);
+        scratch.other.clear();
+        for (plane, &fill) in fill.iter().enumerate().take(planes) {
+            let start = scratch.other.len();
+            scratch.other.resize(start + to_height * to_width, fill);
+            let rows = image.pixels[plane % channels * height * width..].chunks_exact(width);
+            let to = scratch.other[start..].chunks_exact_mut(to_width).skip(top);
+            for (row, to) in rows.take(height).zip(to) {
+                to[left..left + width].copy_from_slice(row);
+            }
+        }
+        scratch.exchange(image, (to_height, to_width));
+        image.shape[0] = planes;
     }
 
     /// The mean of each channel in bytes: what fills the gaps that a turn leaves.

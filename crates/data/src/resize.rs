@@ -43,6 +43,24 @@ impl Interpolation {
         }
     }
 
+    /// What an output position on an axis is made of, where `from` positions become `to`: the first input position, and
+    /// in `weights` those of it and the ones after it, which add up to 1 (Pillow's `precompute_coeffs`).
+    pub fn taps(self, position: usize, from: usize, to: usize, weights: &mut Vec<f64>) -> usize {
+        let scale = from as f64 / to as f64;
+        let stretch = scale.max(1.0);
+        let support = self.support() * stretch;
+        let center = (position as f64 + 0.5) * scale;
+        let first = (center - support + 0.5).max(0.0) as usize;
+        let last = ((center + support + 0.5) as usize).min(from);
+        weights.clear();
+        // Multiplying by the reciprocal, not dividing, rounds as Pillow does.
+        let weight = |i| self.weight((i as f64 - center + 0.5) * (1.0 / stretch));
+        weights.extend((first..last).map(weight));
+        let total: f64 = weights.iter().sum();
+        weights.iter_mut().for_each(|weight| *weight /= total);
+        first
+    }
+
     /// The filter's value `x` pixels from its centre.
     pub(crate) fn weight(self, x: f64) -> f64 {
         const A: f64 = -0.5;
@@ -177,25 +195,15 @@ pub(crate) fn check_size(setting: &'static str, size: (usize, usize)) -> Result<
 }
 
 impl Axis {
-    /// Pillow's `precompute_coeffs` for so many output positions from `skip` on, with the weights in fixed point.
+    /// The taps of so many output positions from `skip` on, with the weights in fixed point.
     fn new(from: usize, to: usize, skip: usize, length: usize, filter: Interpolation) -> Self {
-        let scale = from as f64 / to as f64;
-        let stretch = scale.max(1.0);
-        let support = filter.support() * stretch;
         let mut axis = Self { taps: Vec::with_capacity(length), weights: Vec::new() };
         let mut exact = Vec::new();
         for position in skip..skip + length {
-            let center = (position as f64 + 0.5) * scale;
-            let first = (center - support + 0.5).max(0.0) as usize;
-            let last = ((center + support + 0.5) as usize).min(from);
-            exact.clear();
-            // Multiplying by the reciprocal, not dividing, rounds as Pillow does.
-            let weight = |i| filter.weight((i as f64 - center + 0.5) * (1.0 / stretch));
-            exact.extend((first..last).map(weight));
-            let total: f64 = exact.iter().sum();
+            let first = filter.taps(position, from, to, &mut exact);
             let start = axis.weights.len();
             let one = f64::from(1u32 << PRECISION_BITS);
-            axis.weights.extend(exact.iter().map(|w| (w / total * one).round() as i32));
+            axis.weights.extend(exact.iter().map(|weight| (weight * one).round() as i32));
             axis.taps.push(Taps { first, start, end: axis.weights.len() });
         }
         axis

@@ -1,10 +1,8 @@
 //! A pre-norm transformer block.
 
 use vitrine_autodiff::Var;
-use vitrine_nn::{
-    AttentionConfig, LayerNorm, Mlp, MlpConfig, MultiHeadAttention, Pass, Result, Scope, recompute,
-};
-use vitrine_tensor::Tensor;
+use vitrine_nn::{LayerNorm, LayerScale, Mlp, MultiHeadAttention, Pass, Result, Scope, recompute};
+use vitrine_tensor::{Rotation, Tensor};
 
 use crate::config::VitConfig;
 
@@ -17,63 +15,80 @@ pub enum Tokens {
     First,
 }
 
-/// `x = x + attention(norm1(x))`, `x = x + mlp(norm2(x))` (Dosovitskiy et al. 2021, equations 2 and 3).
+/// `x = x + attention(norm1(x))`, `x = x + mlp(norm2(x))` (Dosovitskiy et al. 2021, equations 2 and 3); with
+/// LayerScale, each branch has its factors.
 #[derive(Clone, Debug)]
 pub struct Block {
     norm1: LayerNorm,
     attention: MultiHeadAttention,
+    scale1: Option<LayerScale>,
     norm2: LayerNorm,
     mlp: Mlp,
+    scale2: Option<LayerScale>,
 }
 
 impl Block {
-    /// Declares `norm1`, `attn`, `norm2` and `mlp`.
+    /// Declares `norm1`, `attn`, `ls1`, `norm2`, `mlp` and `ls2`.
     pub fn new(scope: &mut Scope<'_>, config: &VitConfig) -> Result<Self> {
-        let (weight, bias) = (config.weight_init(), config.bias_init());
-        let attention = AttentionConfig {
-            width: config.width,
-            heads: config.heads,
-            attention_dropout: config.attention_dropout,
-            projection_dropout: 0.0,
-            weight: weight.clone(),
-            qkv_bias: config.qkv_bias.then(|| bias.clone()),
-            projection_bias: config.projection_bias.then(|| bias.clone()),
+        let VitConfig { width, layer_norm_eps, init_values, .. } = *config;
+        let norm = |scope: &mut Scope<'_>, name| {
+            LayerNorm::new(&mut scope.scope(name), width, layer_norm_eps)
         };
-        let mlp = MlpConfig {
-            width: config.width,
-            hidden: config.mlp_width,
-            activation: config.activation(),
-            dropout: config.dropout,
-            weight,
-            bias,
+        let scale = |scope: &mut Scope<'_>, name| {
+            init_values.map(|initial| LayerScale::new(&mut scope.scope(name), width, initial))
         };
         Ok(Self {
-            norm1: LayerNorm::new(&mut scope.scope("norm1"), config.width, config.layer_norm_eps),
-            attention: MultiHeadAttention::new(&mut scope.scope("attn"), &attention)?,
-            norm2: LayerNorm::new(&mut scope.scope("norm2"), config.width, config.layer_norm_eps),
-            mlp: Mlp::new(&mut scope.scope("mlp"), &mlp)?,
+            norm1: norm(scope, "norm1"),
+            attention: MultiHeadAttention::new(&mut scope.scope("attn"), &config.attention())?,
+            scale1: scale(scope, "ls1"),
+            norm2: norm(scope, "norm2"),
+            mlp: Mlp::new(&mut scope.scope("mlp"), &config.mlp())?,
+            scale2: scale(scope, "ls2"),
         })
     }
 
     /// `[B, N, D]` to `[B, N, D]`, or to `[B, 1, D]` for the first token. If it `recomputes`, nothing but `x` is kept
     /// for backward.
-    pub fn run(&self, pass: &Pass<'_>, x: &Var, tokens: Tokens, recomputes: bool) -> Result<Var> {
+    pub fn run(
+        &self,
+        pass: &Pass<'_>,
+        x: &Var,
+        rotation: Option<&Rotation>,
+        tokens: Tokens,
+        recomputes: bool,
+    ) -> Result<Var> {
         if recomputes {
-            let block = self.clone();
-            return recompute(pass, x, move |pass, x| block.run(pass, x, tokens, false));
+            let (block, rotation) = (self.clone(), rotation.cloned());
+            return recompute(pass, x, move |pass, x| {
+                block.run(pass, x, rotation.as_ref(), tokens, false)
+            });
         }
         match tokens {
-            Tokens::All => self.forward(pass, x, None),
+            Tokens::All => self.forward(pass, x, None, rotation),
             Tokens::First => self.forward_first(pass, x),
         }
     }
 
-    /// `[B, N, D]` to `[B, N, D]`; keys at and past `valid_lens [B]` get no weight.
-    pub fn forward(&self, pass: &Pass<'_>, x: &Var, valid_lens: Option<&Tensor>) -> Result<Var> {
+    /// Whether the first token alone can be computed for less (see [`MultiHeadAttention::forward_first`]).
+    pub fn has_forward_first(&self) -> bool {
+        self.attention.has_forward_first()
+    }
+
+    /// `[B, N, D]` to `[B, N, D]`; keys at and past `valid_lens [B]` get no weight; queries and keys are turned by
+    /// `rotation`.
+    pub fn forward(
+        &self,
+        pass: &Pass<'_>,
+        x: &Var,
+        valid_lens: Option<&Tensor>,
+        rotation: Option<&Rotation>,
+    ) -> Result<Var> {
         let normed = self.norm1.forward(pass, x)?;
-        let x = self.attention.forward(pass, &normed, valid_lens, Some(x))?;
+        let x = scaled(pass, self.scale1, x, |residual| {
+            self.attention.forward(pass, &normed, valid_lens, rotation, residual)
+        })?;
         let normed = self.norm2.forward(pass, &x)?;
-        self.mlp.forward(pass, &normed, Some(&x))
+        scaled(pass, self.scale2, &x, |residual| self.mlp.forward(pass, &normed, residual))
     }
 
     /// As [`Block::forward`] for the first token alone: `[B, N, D]` to `[B, 1, D]`, with the values, gradients and
@@ -82,8 +97,25 @@ impl Block {
         let tokens = x.shape().get(1).copied().unwrap_or(0);
         let normed = self.norm1.forward(pass, x)?;
         let first = x.narrow(1, 0, 1)?;
-        let x = self.attention.forward_first(pass, &normed, 1, Some(&first))?;
+        let x = scaled(pass, self.scale1, &first, |residual| {
+            self.attention.forward_first(pass, &normed, 1, residual)
+        })?;
         let normed = self.norm2.forward(pass, &x)?;
-        self.mlp.forward_part(pass, &normed, Some(&x), Some(tokens))
+        scaled(pass, self.scale2, &x, |residual| {
+            self.mlp.forward_part(pass, &normed, residual, Some(tokens))
+        })
+    }
+}
+
+/// `x + branch`, where the branch adds `x` itself, or `x + scale · branch`.
+fn scaled(
+    pass: &Pass<'_>,
+    scale: Option<LayerScale>,
+    x: &Var,
+    branch: impl FnOnce(Option<&Var>) -> Result<Var>,
+) -> Result<Var> {
+    match scale {
+        None => branch(Some(x)),
+        Some(scale) => scale.forward(pass, &branch(None)?, x),
     }
 }

@@ -23,10 +23,14 @@
 
 mod block;
 mod config;
+mod dialect;
+mod lora;
+pub mod published;
 mod registry;
 mod vision_transformer;
 
 pub use block::{Block, Tokens};
-pub use config::{Gelu, Initialisation, Pool, VitConfig};
-pub use registry::{FAMILY, ModelConfig, keys, preset, preset_names};
+pub use config::{Gelu, Initialisation, MOST_PATCHES, Pool, PosEmbed, RopeType, VitConfig};
+pub use dialect::{Dialect, Group};
+pub use registry::{FAMILY, ModelConfig, is_preset_key, keys, preset, preset_names};
 pub use vision_transformer::VisionTransformer;

@@ -65,6 +65,13 @@ pub fn preset_names() -> Vec<&'static str> {
     presets().keys().map(String::as_str).collect()
 }
 
+/// Whether a preset decides this key of `[model]`: it does not keep what another one said of it. Channels belong to the
+/// data, also where a preset's mean needs so many.
+pub fn is_preset_key(leaf: &str) -> bool {
+    let decides = |keys: &Value| keys.as_table().is_some_and(|keys| keys.contains_key(leaf));
+    leaf != "channels" && presets().values().any(decides)
+}
+
 /// The keys of `[model]` that a preset stands for, its family among them; `None` if there is no such preset.
 pub fn preset(name: &str) -> Option<&'static Table> {
     presets().get(name)?.as_table()

@@ -1,13 +1,15 @@
 //! Multi-head self-attention with fused projections.
 
 use vitrine_autodiff::{SelfAttention, Var};
-use vitrine_tensor::{Epilogue, Tensor};
+use vitrine_tensor::{Epilogue, Rotation, Tensor};
 
 use crate::dropout::Dropout;
 use crate::error::{Error, Result};
 use crate::init::Init;
+use crate::layer_norm::LayerNorm;
 use crate::linear::Linear;
-use crate::parameters::Scope;
+use crate::lora::{Lora, LoraConfig};
+use crate::parameters::{ParameterId, Scope};
 use crate::pass::Pass;
 
 /// Sizes and options of a [`MultiHeadAttention`].
@@ -25,8 +27,33 @@ pub struct AttentionConfig {
     pub weight: Init,
     /// For the bias of queries, keys and values; `None`: without.
     pub qkv_bias: Option<Init>,
+    /// Whether keys have a bias, where queries and values have one. Without, those two are parameters apart.
+    pub key_bias: bool,
+    /// The ε of a layer norm over each head's queries and keys (Henry et al. 2020; Dehghani et al. 2023, section 2);
+    /// `None`: without.
+    pub qk_norm: Option<f64>,
+    /// What is added to queries and values when the rest is frozen; `None`: nothing.
+    pub lora: Option<LoraConfig>,
     /// For the bias of the output projection; `None`: without.
     pub projection_bias: Option<Init>,
+}
+
+impl AttentionConfig {
+    /// Without dropout, norms and LoRA; with PyTorch's first values for weights and biases.
+    pub fn new(width: usize, heads: usize) -> Self {
+        Self {
+            width,
+            heads,
+            attention_dropout: 0.0,
+            projection_dropout: 0.0,
+            weight: Init::TORCH,
+            qkv_bias: Some(Init::TORCH),
+            key_bias: true,
+            qk_norm: None,
+            lora: None,
+            projection_bias: Some(Init::TORCH),
+        }
+    }
 }
 
 /// Queries, keys and values from one product, scaled dot-product attention, output projection (Vaswani et al. 2017,
@@ -34,6 +61,11 @@ pub struct AttentionConfig {
 #[derive(Clone, Copy, Debug)]
 pub struct MultiHeadAttention {
     qkv: Linear,
+    /// Those of queries and values, where keys have none.
+    biases: Option<[ParameterId; 2]>,
+    /// Those of queries and keys.
+    norms: Option<[LayerNorm; 2]>,
+    lora: Option<Lora>,
     projection: Linear,
     heads: usize,
     width: usize,
@@ -42,7 +74,8 @@ pub struct MultiHeadAttention {
 }
 
 impl MultiHeadAttention {
-    /// Declares `qkv.weight [3D, D]`, `proj.weight [D, D]`, and the biases asked for.
+    /// Declares `qkv.weight [3D, D]`, `proj.weight [D, D]`, and what is asked for: `qkv.bias [3D]` (or `q_bias [D]` and
+    /// `v_bias [D]`), `q_norm` and `k_norm`, `proj.bias [D]`, `lora`.
     pub fn new(scope: &mut Scope<'_>, config: &AttentionConfig) -> Result<Self> {
         let AttentionConfig { width, heads, ref weight, .. } = *config;
         if heads == 0 || !width.is_multiple_of(heads) {
@@ -55,13 +88,33 @@ impl MultiHeadAttention {
         }
         let (qkv_bias, projection_bias) =
             (config.qkv_bias.as_ref(), config.projection_bias.as_ref());
+        let fused = qkv_bias.filter(|_| config.key_bias);
+        let mut bias = |name, init: &Init| scope.vector(name, &[width], init, width);
+        let biases = qkv_bias
+            .filter(|_| !config.key_bias)
+            .map(|init| ["q_bias", "v_bias"].map(|name| bias(name, init)));
         let mut qkv = scope.scope("qkv");
-        let qkv = Linear::new(&mut qkv, width, 3 * width, weight, qkv_bias)?;
+        let qkv = Linear::new(&mut qkv, width, 3 * width, weight, fused)?;
+        let mut norm =
+            |name, epsilon| LayerNorm::new(&mut scope.scope(name), width / heads, epsilon);
+        let norms =
+            config.qk_norm.map(|epsilon| ["q_norm", "k_norm"].map(|name| norm(name, epsilon)));
+        let lora = config.lora.map(|config| Lora::new(&mut scope.scope("lora"), width, config));
         let mut projection = scope.scope("proj");
         let projection = Linear::new(&mut projection, width, width, weight, projection_bias)?;
         let weight_dropout = Dropout::new(scope, config.attention_dropout)?;
         let projection_dropout = Dropout::new(scope, config.projection_dropout)?;
-        Ok(Self { qkv, projection, heads, width, weight_dropout, projection_dropout })
+        Ok(Self {
+            qkv,
+            biases,
+            norms,
+            lora,
+            projection,
+            heads,
+            width,
+            weight_dropout,
+            projection_dropout,
+        })
     }
 
     fn options(&self, pass: &Pass<'_>, valid_lens: Option<&Tensor>) -> SelfAttention {
@@ -72,23 +125,69 @@ impl MultiHeadAttention {
         }
     }
 
-    /// `[B, N, D]` to `[B, N, D]`; keys at and past `valid_lens [B]` get no weight; `residual` is added.
+    /// Queries, keys and values side by side: `[B, N, D]` to `[B, N, 3D]`.
+    fn queries_keys_values(
+        &self,
+        pass: &Pass<'_>,
+        x: &Var,
+        rotation: Option<&Rotation>,
+    ) -> Result<Var> {
+        let width = self.width;
+        let bias = match self.biases {
+            None => None,
+            Some([query, value]) => {
+                let [query, value] = [pass.parameter(query)?, pass.parameter(value)?];
+                let like = query.value();
+                let key = Tensor::zeros(&[width], like.dtype(), like.device())?;
+                Some(Var::concat(&[&query, &pass.constant(key), &value], 0)?)
+            }
+        };
+        let added = self.lora.as_ref().map(|lora| lora.forward(pass, x)).transpose()?;
+        let epilogue =
+            Epilogue { bias: bias.as_ref(), residual: added.as_ref(), ..Default::default() };
+        let mut qkv = self.qkv.forward_with(pass, x, &epilogue)?;
+        if let Some([query_norm, key_norm]) = &self.norms {
+            let shape = qkv.shape().to_vec();
+            let heads = [shape[0], shape[1], self.heads, width / self.heads];
+            let normed = |part: usize, norm: &LayerNorm| -> Result<Var> {
+                let by_head = qkv.narrow(2, part * width, width)?.reshape(&heads)?;
+                Ok(norm.forward(pass, &by_head)?.reshape(&[shape[0], shape[1], width])?)
+            };
+            let (query, key) = (normed(0, query_norm)?, normed(1, key_norm)?);
+            qkv = Var::concat(&[&query, &key, &qkv.narrow(2, 2 * width, width)?], 2)?;
+        }
+        match rotation {
+            Some(rotation) => Ok(qkv.rotate(rotation)?),
+            None => Ok(qkv),
+        }
+    }
+
+    /// `[B, N, D]` to `[B, N, D]`; keys at and past `valid_lens [B]` get no weight; queries and keys (2H heads) are
+    /// turned by `rotation`; `residual` is added.
     pub fn forward(
         &self,
         pass: &Pass<'_>,
         x: &Var,
         valid_lens: Option<&Tensor>,
+        rotation: Option<&Rotation>,
         residual: Option<&Var>,
     ) -> Result<Var> {
-        let qkv = self.qkv.forward(pass, x)?;
+        let qkv = self.queries_keys_values(pass, x, rotation)?;
         let mixed = qkv.self_attention(&self.options(pass, valid_lens))?;
         let dropout = pass.mask(&self.projection_dropout);
         let epilogue = Epilogue { dropout, residual, ..Default::default() };
         self.projection.forward_with(pass, &mixed, &epilogue)
     }
 
+    /// Whether [`MultiHeadAttention::forward_first`] gives what the full run does: nothing comes between the one
+    /// product and the attention.
+    pub fn has_forward_first(&self) -> bool {
+        self.biases.is_none() && self.norms.is_none() && self.lora.is_none()
+    }
+
     /// As [`MultiHeadAttention::forward`] for the queries of the first `queries` tokens alone: `[B, N, D]` to
-    /// `[B, queries, D]`, with the masks of the full run.
+    /// `[B, queries, D]`, with the masks of the full run, where there is [one](MultiHeadAttention::has_forward_first)
+    /// and no rotation.
     ///
     /// Neither keys nor values are computed. A head's scores are `(x·wₖᵀ)·q = x·(wₖᵀ·q)`, and what it reads is
     /// `p·(x·wᵥᵀ) = (p·x)·wᵥᵀ`: with few queries, it is the query that is taken to the tokens, and the mean of the
@@ -109,7 +208,7 @@ impl MultiHeadAttention {
         };
         let depth = width / heads;
         let first = x.narrow(1, 0, queries)?;
-        let query = self.qkv.forward_rows(pass, &first, 0, width)?;
+        let query = self.qkv.forward_rows(pass, &first, 0, width, None)?;
         let query = query.scale(1.0 / (depth as f64).sqrt())?;
         let shapes: [&[usize]; 2] = [&[heads, depth, width], &[heads, 1, depth]];
         let (key_weight, _) = self.qkv.rows(pass, width, shapes)?;

@@ -34,11 +34,14 @@
 //!   are in `vitrine-models`.
 
 mod attention;
+mod attention_pool;
 mod dropout;
 mod error;
 mod init;
 mod layer_norm;
+mod layer_scale;
 mod linear;
+mod lora;
 mod mlp;
 mod model;
 mod optimizer;
@@ -50,13 +53,16 @@ pub mod schedule;
 pub mod settings;
 
 pub use attention::{AttentionConfig, MultiHeadAttention};
+pub use attention_pool::AttentionPool;
 pub use dropout::Dropout;
 pub use error::{Error, Result};
 pub use init::Init;
 pub use layer_norm::LayerNorm;
+pub use layer_scale::LayerScale;
 pub use linear::Linear;
-pub use mlp::{Mlp, MlpConfig};
-pub use model::{InputSpec, Model, Output};
+pub use lora::{Lora, LoraConfig};
+pub use mlp::{Mlp, MlpConfig, MlpLayer};
+pub use model::{Headed, InputSpec, Model, Output};
 pub use optimizer::{AdamW, Optimizer, Sgd, clip_grad_norm};
 pub use parameters::{BufferId, ParameterBuilder, ParameterId, ParameterInfo, Parameters, Scope};
 pub use pass::Pass;

@@ -1,7 +1,7 @@
 //! The linear layer.
 
 use vitrine_autodiff::Var;
-use vitrine_tensor::Epilogue;
+use vitrine_tensor::{Activation, Epilogue};
 
 use crate::error::Result;
 use crate::init::Init;
@@ -35,8 +35,8 @@ impl Linear {
         self.forward_with(pass, x, &Epilogue::default())
     }
 
-    /// `[.., in]` to `[.., out]`, with what follows fused in: the bias is the layer's own, whatever the epilogue says;
-    /// the mask comes from [`Pass::mask`].
+    /// `[.., in]` to `[.., out]`, with what follows fused in: the bias is the layer's own, if it has one; the mask
+    /// comes from [`Pass::mask`].
     pub fn forward_with(
         &self,
         pass: &Pass<'_>,
@@ -45,20 +45,22 @@ impl Linear {
     ) -> Result<Var> {
         let weight = pass.parameter(self.weight)?;
         let bias = self.bias.map(|id| pass.parameter(id)).transpose()?;
-        Ok(x.linear(&weight, &Epilogue { bias: bias.as_ref(), ..*epilogue })?)
+        Ok(x.linear(&weight, &Epilogue { bias: bias.as_ref().or(epilogue.bias), ..*epilogue })?)
     }
 
-    /// As [`Linear::forward`] for the outputs `first..first + count` alone: a part of fused layers.
+    /// As [`Linear::forward`] for the outputs `first..first + count` alone, a part of fused layers, with an activation
+    /// after it.
     pub fn forward_rows(
         &self,
         pass: &Pass<'_>,
         x: &Var,
         first: usize,
         count: usize,
+        activation: Option<Activation>,
     ) -> Result<Var> {
         let inputs = x.shape().last().copied().unwrap_or(0);
         let (weight, bias) = self.rows(pass, first, [&[count, inputs], &[count]])?;
-        Ok(x.linear(&weight, &Epilogue { bias: bias.as_ref(), ..Default::default() })?)
+        Ok(x.linear(&weight, &Epilogue { bias: bias.as_ref(), activation, ..Default::default() })?)
     }
 
     /// Weight `[count, in]` and bias `[count]` of the outputs `first..first + count`, under these shapes.

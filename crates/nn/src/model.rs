@@ -56,4 +56,28 @@ pub trait Model: Send + Sync {
 
     /// What decides its shape and options: section `[model]` in the folder of a run, which a resumed run compares.
     fn settings(&self) -> Result<Table>;
+
+    /// The model as features and a head, if it can be run in these two parts.
+    fn headed(&self) -> Option<&dyn Headed> {
+        None
+    }
+
+    /// What the names of the parameters that tell the classes apart begin with.
+    fn head(&self) -> &'static [&'static str] {
+        &["head."]
+    }
+
+    /// The layer that a parameter counts to, from 0 at the images on: what its learning rate decays by.
+    fn layer(&self, _parameter: &str) -> usize {
+        0
+    }
+}
+
+/// A model whose head can be run apart from the rest.
+pub trait Headed {
+    /// Images `[B, C, H, W]` to what the head reads, `[B, F]`.
+    fn features(&self, pass: &Pass<'_>, images: &Var) -> Result<Var>;
+
+    /// Features `[B, F]` to logits.
+    fn classify(&self, pass: &Pass<'_>, features: &Var) -> Result<Output>;
 }

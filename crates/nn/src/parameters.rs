@@ -84,6 +84,13 @@ impl ParameterBuilder {
         Scope { builder: self, prefix: name.to_owned() }
     }
 
+    /// Names and shapes of what was declared, parameters first, then buffers.
+    pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        let parameters = self.infos.iter().map(|info| (info.name.as_str(), info.shape.as_slice()));
+        parameters
+            .chain(self.buffers.iter().map(|info| (info.name.as_str(), info.shape.as_slice())))
+    }
+
     /// Allocates the buffers and draws the values. An error if two parameters have one name.
     pub fn build(mut self, dtype: DType, device: &Device) -> Result<Parameters> {
         let (seed, draws) = (self.seed, std::mem::take(&mut self.draws));

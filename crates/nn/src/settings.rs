@@ -136,7 +136,9 @@ impl Kind {
             Self::Choice(names) => one_of(names),
             Self::Name(names) => one_of(&names()),
             Self::Text(words, _) => words.into(),
-            Self::Texts => "a list of different names, such as [\"cat\", \"dog\"]".into(),
+            Self::Texts => {
+                "a list of different names, such as [\"cat\", \"dog\"] or cat,dog".into()
+            }
             Self::Size(high) => {
                 format!("a whole number from 1 to {high}, or a pair [height, width] of such")
             }
@@ -169,9 +171,13 @@ impl Kind {
             Self::Name(names) => named(&|name| names().contains(&name)),
             Self::Text(_, accepts) => named(&accepts),
             Self::Texts => {
-                let list = value.as_array()?;
-                let new = |(i, text): (usize, &Value)| text.is_str() && !list[..i].contains(text);
-                !list.is_empty() && list.iter().enumerate().all(new)
+                let named = value.as_str().map(|text| text.split(',').map(Value::from).collect());
+                let list: Vec<Value> = named.or_else(|| value.as_array().cloned())?;
+                let new = |(i, text): (usize, &Value)| {
+                    text.as_str().is_some_and(|text| !text.is_empty()) && !list[..i].contains(text)
+                };
+                let allowed = !list.is_empty() && list.iter().enumerate().all(new);
+                return allowed.then_some(Value::Array(list));
             }
             Self::Size(high) => match value {
                 Value::Array(pair) => {
@@ -261,12 +267,8 @@ const LONGEST_VALUE: usize = 60;
 impl SettingError {
     /// A value that is not allowed.
     pub fn value(origin: &str, key: &str, value: impl ToString, allowed: String) -> Self {
-        let mut value = value.to_string();
-        if let Some((end, _)) = value.char_indices().nth(LONGEST_VALUE) {
-            value.truncate(end);
-            value.push('…');
-        }
-        Self::Value { origin: origin.into(), key: key.into(), value, allowed }
+        let value = shown(&value.to_string(), LONGEST_VALUE);
+        Self::Value { origin: origin.into(), key: shown(key, LONGEST_VALUE), value, allowed }
     }
 
     /// Settings that TOML does not take, or that it does not hold.
@@ -276,8 +278,26 @@ impl SettingError {
 
     /// Two keys that contradict each other.
     pub fn conflict(key: &'static str, value: impl ToString, reason: String) -> Self {
-        Self::Conflict { key, value: value.to_string(), reason }
+        Self::Conflict { key, value: shown(&value.to_string(), LONGEST_VALUE), reason }
     }
+}
+
+/// Somebody's text as it may stand in a message: cut after so many characters, and without those that a terminal
+/// obeys, such as line ends, escapes and changes of the direction of writing.
+pub fn shown(text: &str, longest: usize) -> String {
+    let obeyed = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown = String::new();
+    for (i, c) in text.chars().enumerate() {
+        match c {
+            _ if i == longest => return shown + "…",
+            c if obeyed(c) => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
 }
 
 /// What follows a name that nobody knows.

@@ -2,7 +2,7 @@
 
 use vitrine_autodiff::Error as AutodiffError;
 use vitrine_nn::{
-    Activation, AdamW, AttentionConfig, Dropout, Error, Init, LayerNorm, Linear, Mlp, MlpConfig,
+    AdamW, AttentionConfig, Dropout, Error, Init, LayerNorm, Linear, Mlp, MlpConfig,
     MultiHeadAttention, ParameterBuilder, Parameters, Pass, PatchEmbedding, Result, Sgd,
     clip_grad_norm,
 };
@@ -27,13 +27,11 @@ fn build(builder: ParameterBuilder) -> Parameters {
 
 fn attention(width: usize, heads: usize, dropouts: [f64; 2]) -> AttentionConfig {
     AttentionConfig {
-        width,
-        heads,
         attention_dropout: dropouts[0],
         projection_dropout: dropouts[1],
-        weight: Init::TORCH,
         qkv_bias: None,
         projection_bias: None,
+        ..AttentionConfig::new(width, heads)
     }
 }
 
@@ -58,14 +56,7 @@ fn a_dropout_probability_is_at_least_0_and_below_1() {
     for p in NO_PROBABILITIES {
         let mut builder = ParameterBuilder::new(0);
         let mut scope = builder.scope("x");
-        let mlp = MlpConfig {
-            width: 2,
-            hidden: 2,
-            activation: Activation::Relu,
-            dropout: p,
-            weight: Init::TORCH,
-            bias: Init::TORCH,
-        };
+        let mlp = MlpConfig { dropout: p, ..MlpConfig::new(2, 2) };
         for (layer, what, message) in [
             config(Dropout::new(&mut scope, p)),
             config(Mlp::new(&mut scope.scope("mlp"), &mlp)),
@@ -144,18 +135,19 @@ fn inputs_of_a_wrong_width_type_or_rank_are_refused() {
         linear.forward(&pass, &constant(&[2, 3])),
         linear.forward(&pass, &constant(&[])),
         linear.forward(&pass, &double),
-        linear.forward_rows(&pass, &constant(&[2, 4]), 2, 2),
+        linear.forward_rows(&pass, &constant(&[2, 4]), 2, 2, None),
         norm.forward(&pass, &constant(&[2, 5])),
         norm.forward(&pass, &constant(&[])),
         norm.forward(&pass, &double),
         negative.forward(&pass, &constant(&[2, 4])),
-        attention.forward(&pass, &constant(&[2, 4]), None, None),
-        attention.forward(&pass, &constant(&[2, 3, 5]), None, None),
-        attention.forward(&pass, &tokens, None, Some(&constant(&[2, 3, 5]))),
+        attention.forward(&pass, &constant(&[2, 4]), None, None, None),
+        attention.forward(&pass, &constant(&[2, 3, 5]), None, None, None),
+        attention.forward(&pass, &tokens, None, None, Some(&constant(&[2, 3, 5]))),
         attention.forward_first(&pass, &tokens, 4, None),
         attention.forward_first(&pass, &constant(&[4]), 1, None),
     ];
-    results.extend(wrong_lens.iter().map(|l| attention.forward(&pass, &tokens, Some(l), None)));
+    results
+        .extend(wrong_lens.iter().map(|l| attention.forward(&pass, &tokens, Some(l), None, None)));
     for (i, result) in results.into_iter().enumerate() {
         let error = result.expect_err(&format!("call {i} should have been refused"));
         let known = matches!(error, Error::Tensor(_) | Error::Autodiff(AutodiffError::Tensor(_)));

@@ -3,8 +3,8 @@
 
 use vitrine_autodiff::Var;
 use vitrine_nn::{
-    Activation, AttentionConfig, Init, Mlp, MlpConfig, MultiHeadAttention, ParameterBuilder,
-    Parameters, Pass, Result,
+    AttentionConfig, Init, Mlp, MlpConfig, MultiHeadAttention, ParameterBuilder, Parameters, Pass,
+    Result,
 };
 use vitrine_tensor::{DType, Device, StreamKey, Tensor};
 
@@ -60,13 +60,12 @@ fn assert_close(what: &str, short: &[Vec<f64>], full: &[Vec<f64>]) {
 fn attention(dropout: f64, bias: bool) -> (Parameters, MultiHeadAttention) {
     let bias = bias.then_some(Init::Normal { std: 0.3 });
     let config = AttentionConfig {
-        width: WIDTH,
-        heads: 3,
         attention_dropout: dropout,
         projection_dropout: dropout,
         weight: Init::Normal { std: 0.7 },
         qkv_bias: bias.clone(),
         projection_bias: bias,
+        ..AttentionConfig::new(WIDTH, 3)
     };
     let mut builder = ParameterBuilder::new(1);
     let layer = MultiHeadAttention::new(&mut builder.scope("attn"), &config).unwrap();
@@ -81,7 +80,7 @@ fn attention_of_the_first_queries_equals_the_first_rows_of_all() {
             for first in [1, 2, TOKENS] {
                 for training in [true, false] {
                     let full = run(&parameters, training, first, |pass, x, residual| {
-                        layer.forward(pass, x, None, Some(residual))
+                        layer.forward(pass, x, None, None, Some(residual))
                     });
                     let short = run(&parameters, training, first, |pass, x, residual| {
                         let residual = residual.narrow(1, 0, first)?;
@@ -98,12 +97,10 @@ fn attention_of_the_first_queries_equals_the_first_rows_of_all() {
 
 fn mlp(dropout: f64) -> (Parameters, Mlp) {
     let config = MlpConfig {
-        width: WIDTH,
-        hidden: 11,
-        activation: Activation::GeluErf,
         dropout,
         weight: Init::Normal { std: 0.5 },
         bias: Init::Normal { std: 0.5 },
+        ..MlpConfig::new(WIDTH, 11)
     };
     let mut builder = ParameterBuilder::new(1);
     let layer = Mlp::new(&mut builder.scope("mlp"), &config).unwrap();
@@ -149,8 +146,8 @@ fn dropout_acts_on_the_branch_and_not_on_the_residual() {
     let pass = Pass::training(&parameters, 11, 4);
     let x = pass.constant(normal(0, &[BATCH, TOKENS, WIDTH]));
     let residual = normal(1, &[BATCH, TOKENS, WIDTH]);
-    let y = layer.forward(&pass, &x, None, Some(&pass.constant(residual.clone()))).unwrap();
-    let branch = layer.forward(&pass, &x, None, None).unwrap();
+    let y = layer.forward(&pass, &x, None, None, Some(&pass.constant(residual.clone()))).unwrap();
+    let branch = layer.forward(&pass, &x, None, None, None).unwrap();
     let values = [y.value(), &residual, branch.value()].map(|t| t.to_vec::<f64>().unwrap());
     let [y, residual, branch] = values;
     assert!(branch.contains(&0.0) && branch.iter().any(|&v| v != 0.0));
@@ -166,7 +163,7 @@ fn keys_past_the_valid_length_change_nothing() {
     let input = normal(0, &[BATCH, TOKENS, WIDTH]);
     let run = |input: Tensor| {
         let pass = Pass::inference(&parameters);
-        let y = layer.forward(&pass, &pass.constant(input), Some(&lens), None).unwrap();
+        let y = layer.forward(&pass, &pass.constant(input), Some(&lens), None, None).unwrap();
         y.into_value()
     };
     let before = run(input.clone());

@@ -98,7 +98,7 @@ fn a_layer_of_another_model_is_an_error() {
         let x = pass.constant(Tensor::zeros(&[1, 3], DType::F64, &Device::cpu()).unwrap());
         let error = layer.forward(&pass, &x).unwrap_err();
         assert_eq!(error, Error::ForeignParameter { index: 1 });
-        let error = layer.forward_rows(&pass, &x, 0, 1).unwrap_err();
+        let error = layer.forward_rows(&pass, &x, 0, 1, None).unwrap_err();
         assert_eq!(error, Error::ForeignParameter { index: 1 });
     }
 }
@@ -139,7 +139,7 @@ fn rows_of_a_parameter_get_their_part_of_the_gradient() {
         let pass = Pass::training(&parameters, 0, 0);
         let x = pass.constant(x.clone());
         let y = match rows {
-            true => layer.forward_rows(&pass, &x, 2, 3).unwrap(),
+            true => layer.forward_rows(&pass, &x, 2, 3, None).unwrap(),
             false => layer.forward(&pass, &x).unwrap().narrow(1, 2, 3).unwrap(),
         };
         pass.backward(&y.mul(&y).unwrap().sum().unwrap()).unwrap();

@@ -51,14 +51,9 @@ fn mlp(dtype: DType) {
             Some("tanh") => Activation::GeluTanh,
             other => panic!("GELU {other:?}"),
         };
-        let config = MlpConfig {
-            width: last(&golden, &format!("{case}.input")),
-            hidden: last(&golden, &format!("{case}.param.fc1.bias")),
-            activation,
-            dropout: 0.0,
-            weight: Init::TORCH,
-            bias: Init::TORCH,
-        };
+        let width = last(&golden, &format!("{case}.input"));
+        let hidden = last(&golden, &format!("{case}.param.fc1.bias"));
+        let config = MlpConfig { activation, ..MlpConfig::new(width, hidden) };
         let layer = |b: &mut ParameterBuilder| Mlp::new(&mut b.scope("mlp"), &config).unwrap();
         check(&golden, case, layer, "mlp.", |mlp, pass, x| mlp.forward(pass, x, None));
     }
@@ -70,14 +65,11 @@ fn attention(dtype: DType) {
     for (case, description) in golden.cases() {
         let flag = |key: &str| description[key].as_bool().unwrap();
         let bias = flag("bias").then_some(Init::TORCH);
+        let width = last(&golden, &format!("{case}.input"));
         let config = AttentionConfig {
-            width: last(&golden, &format!("{case}.input")),
-            heads: number(description, "heads"),
-            attention_dropout: 0.0,
-            projection_dropout: 0.0,
-            weight: Init::TORCH,
             qkv_bias: bias.clone(),
             projection_bias: bias,
+            ..AttentionConfig::new(width, number(description, "heads"))
         };
         let lens = flag("valid_lens").then(|| golden.tensor(&format!("{case}.valid_lens")));
         with_lens += usize::from(lens.is_some());
@@ -85,7 +77,7 @@ fn attention(dtype: DType) {
             MultiHeadAttention::new(&mut b.scope("attn"), &config).unwrap()
         };
         check(&golden, case, layer, "attn.", |attention, pass, x| {
-            attention.forward(pass, x, lens.as_ref(), None)
+            attention.forward(pass, x, lens.as_ref(), None, None)
         });
     }
     assert_eq!(with_lens, 2);

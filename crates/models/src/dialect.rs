@@ -1,0 +1,175 @@
+//! Whose names a file of weights has. The names are data (`dialects/names.toml`); here is how they are read. Files are
+//! the trainer's business.
+
+use std::collections::HashSet;
+use std::sync::OnceLock;
+
+use toml::Value;
+use vitrine_nn::Table;
+
+/// A library's names for parameters, in one of their forms.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dialect {
+    /// What the table of its names is called.
+    pub name: String,
+    prefixes: Vec<String>,
+    ignored: Vec<String>,
+    /// Whether a name that has no row is the same there.
+    same: bool,
+    /// Patterns, ours and theirs.
+    names: Vec<(String, String)>,
+}
+
+/// Tensors that hold the same numbers, joined along the first axis of each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Our names.
+    pub ours: Vec<String>,
+    /// Theirs; none if the dialect has no name for it.
+    pub theirs: Vec<String>,
+}
+
+/// What stands for the number of a block, and for the last part of a name.
+const HOLES: [char; 2] = ['#', '*'];
+
+impl Dialect {
+    /// All of them.
+    pub fn all() -> &'static [Self] {
+        static ALL: OnceLock<Vec<Dialect>> = OnceLock::new();
+        ALL.get_or_init(|| {
+            let tables: Table =
+                include_str!("../dialects/names.toml").parse().expect("a test reads all dialects");
+            let mut all: Vec<Self> = Vec::new();
+            for (name, table) in tables {
+                let base = table.get("base").and_then(Value::as_str);
+                let base = base.and_then(|base| all.iter().find(|known| known.name == base));
+                all.push(Self::read(&name, &table, base.cloned()));
+            }
+            all
+        })
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        Self::all().iter().find(|dialect| dialect.name == name)
+    }
+
+    fn read(name: &str, table: &Value, base: Option<Self>) -> Self {
+        let list = |key: &str| -> Vec<String> {
+            let texts = table.get(key).and_then(Value::as_array).into_iter().flatten();
+            texts.filter_map(|text| text.as_str().map(str::to_owned)).collect()
+        };
+        let mut dialect = base.unwrap_or_else(|| Self {
+            name: String::new(),
+            prefixes: list("prefixes"),
+            ignored: list("ignored"),
+            same: table.get("same").is_some(),
+            names: Vec::new(),
+        });
+        dialect.name = name.to_owned();
+        for (ours, theirs) in table.get("names").and_then(Value::as_table).into_iter().flatten() {
+            let theirs = theirs.as_str().unwrap_or_default().to_owned();
+            match dialect.names.iter_mut().find(|(known, _)| known == ours) {
+                Some(row) => row.1 = theirs,
+                None => dialect.names.push((ours.clone(), theirs)),
+            }
+        }
+        dialect
+    }
+
+    /// All of our names in groups, in their order, with a prefix before theirs.
+    pub fn groups(&self, names: &[&str], prefix: &str) -> Vec<Group> {
+        let all: HashSet<&str> = names.iter().copied().collect();
+        let mut done: HashSet<String> = HashSet::new();
+        let mut groups = Vec::new();
+        for name in names {
+            if done.contains(*name) {
+                continue;
+            }
+            let row = self.names.iter().find_map(|(ours, theirs)| {
+                let found = matched(ours.split(" + ").next()?, name)?;
+                let ours: Vec<String> =
+                    ours.split(" + ").map(|name| filled(name, &found)).collect();
+                // A row of what this model does not have is another model's.
+                ours.iter().all(|name| all.contains(name.as_str())).then(|| Group {
+                    ours,
+                    theirs: theirs
+                        .split(" + ")
+                        .map(|name| prefixed(&filled(name, &found), prefix))
+                        .collect(),
+                })
+            });
+            let group = row.unwrap_or_else(|| Group {
+                ours: vec![(*name).to_owned()],
+                theirs: self.same.then(|| format!("{prefix}{name}")).into_iter().collect(),
+            });
+            done.extend(group.ours.iter().cloned());
+            groups.push(group);
+        }
+        groups
+    }
+
+    /// What the weights of a classifier's head are called, in all of them.
+    pub fn head_weights() -> impl Iterator<Item = String> {
+        ["head", "head_dist"].into_iter().flat_map(|head| {
+            let weight = format!("{head}.weight");
+            Self::all().iter().flat_map(move |dialect| {
+                let weight = weight.clone();
+                dialect.prefixes.iter().flat_map(move |prefix| {
+                    dialect.groups(&[&weight], prefix).into_iter().flat_map(|group| group.theirs)
+                })
+            })
+        })
+    }
+
+    /// Whether a tensor of theirs has no meaning for a classifier of pictures.
+    pub fn ignores(&self, theirs: &str, prefix: &str) -> bool {
+        self.ignored.iter().any(|start| theirs.starts_with(&prefixed(start, prefix)))
+    }
+
+    /// The dialect and prefix in which most of our names are among theirs.
+    pub fn detect(names: &[&str], theirs: &HashSet<&str>) -> (&'static Self, &'static str) {
+        let forms = Self::all()
+            .iter()
+            .flat_map(|dialect| dialect.prefixes.iter().map(move |prefix| (dialect, prefix)));
+        let known = |(dialect, prefix): &(&'static Self, &'static String)| {
+            let groups = dialect.groups(names, prefix);
+            groups
+                .iter()
+                .flat_map(|group| &group.theirs)
+                .filter(|name| theirs.contains(name.as_str()))
+                .count()
+        };
+        // The first of equals.
+        let best = forms.rev().max_by_key(known).expect("there are dialects");
+        (best.0, best.1)
+    }
+}
+
+/// What stands in the holes of a pattern that a name fits.
+fn matched<'a>(pattern: &str, name: &'a str) -> Option<Vec<(char, &'a str)>> {
+    let Some(at) = pattern.find(HOLES) else {
+        return (pattern == name).then(Vec::new);
+    };
+    let rest = name.strip_prefix(&pattern[..at])?;
+    let hole = pattern[at..].chars().next()?;
+    let pattern = &pattern[at + 1..];
+    let end = match hole {
+        '#' => rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()),
+        _ => ["weight", "bias"].iter().find(|word| rest.starts_with(*word))?.len(),
+    };
+    let mut found = matched(pattern, &rest[end..])?;
+    found.push((hole, &rest[..end]));
+    (end > 0).then_some(found)
+}
+
+fn filled(pattern: &str, found: &[(char, &str)]) -> String {
+    found.iter().fold(pattern.to_owned(), |name, (hole, text)| name.replace(*hole, text))
+}
+
+fn prefixed(name: &str, prefix: &str) -> String {
+    match name.strip_prefix('/') {
+        Some(outside) => outside.to_owned(),
+        None => format!("{prefix}{name}"),
+    }
+}
