@@ -15,8 +15,7 @@ fn mixer(scope: &mut Scope<'_>, width: usize) -> Result<Mixer> {
     let (init, dropout, activation) = (Init::TORCH, 0.1, Activation::Relu);
     let stem = PatchEmbedding::new(scope, (16, 16), (4, 4), 1, width, &init, &init)?;
     let mut mlp = |name, width| {
-        let (hidden, weight, bias) = (64, init.clone(), init.clone());
-        let config = MlpConfig { width, hidden, activation, dropout, weight, bias };
+        let config = MlpConfig { activation, dropout, ..MlpConfig::new(width, 64) };
         Mlp::new(&mut scope.scope(name), &config)
     };
     let mlps = [mlp("mlp_tokens", stem.patches())?, mlp("mlp_channels", width)?];

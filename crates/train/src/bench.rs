@@ -14,6 +14,7 @@ use vitrine_tensor::{StreamKey, Tensor};
 
 use crate::build;
 use crate::error::{Result, TrainError};
+use crate::groups;
 use crate::objective::{DeviceBatch, Objective};
 use crate::recipe::{Recipe, Training};
 
@@ -83,7 +84,7 @@ impl Bench {
 
     /// Makes up a batch: uniform noise, labels 0, 1, 2, …
     pub fn new(
-        (model, parameters): (Box<dyn Model>, Parameters),
+        (model, mut parameters): (Box<dyn Model>, Parameters),
         objective: Box<dyn Objective>,
         training: &Training,
         work: Work,
@@ -98,6 +99,7 @@ impl Bench {
             batch.images.extend(noise.uniform().take(pixels).map(|value| value as f32));
             batch.labels.push(label as i64);
         }
+        groups::group(training, model.as_ref(), &mut parameters)?;
         let (optimizer, training) = (build::optimizer(training)?, training.clone());
         Ok(Self { work, model, parameters, objective, optimizer, batch, training, steps_done: 0 })
     }

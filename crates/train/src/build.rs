@@ -14,10 +14,10 @@ use vitrine_nn::settings::SettingError;
 use vitrine_nn::{AdamW, InputSpec, Model, Optimizer, ParameterBuilder, Parameters, Sgd};
 use vitrine_tensor::{DType, Device};
 
-use crate::checkpoint;
 use crate::error::{Result, TrainError};
 use crate::objective::Objective;
 use crate::recipe::{self, DataRecipe, OptimizerKind, Precision, Recipe, ScheduleKind, Training};
+use crate::weights;
 
 /// The images of a run.
 #[derive(Clone)]
@@ -265,12 +265,13 @@ pub fn model(recipe: &Recipe) -> Result<(Box<dyn Model>, Parameters)> {
     Ok((model, computed(&recipe.training, parameters)?))
 }
 
-/// The model with weights from a checkpoint's folder or a file; none are drawn.
+/// The model with weights from a folder or a file, whosever names they have; none are drawn.
 pub fn model_with_weights(recipe: &Recipe, weights: &Path) -> Result<(Box<dyn Model>, Parameters)> {
     let mut builder = ParameterBuilder::new(recipe.training.run.seed);
     let model = recipe.model.build(&mut builder)?;
+    weights::check(weights, Some(&recipe.model), &builder, false)?;
     let parameters = builder.allocate(DType::F32, &device(recipe.training.run.device)?)?;
-    checkpoint::load_weights(weights, &parameters)?;
+    weights::load(weights, Some(&recipe.model), &parameters, false)?;
     Ok((model, computed(&recipe.training, parameters)?))
 }
 

@@ -4,23 +4,22 @@
 //! `weights.safetensors` has parameters and buffers under timm's names; `optimizer.safetensors` the optimizer's
 //! buffers, flat, in the parameters' order; `trainer.json` the [`Position`]; `config.json` the [`Description`].
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, Metadata, TensorView};
+use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use vitrine_data::Preprocessing;
+use vitrine_nn::settings::shown;
 use vitrine_nn::{Optimizer, Parameters};
-use vitrine_tensor::{DType, Tensor};
 
 use crate::atomic::{AtomicWriteError, sync_folder, write_atomic};
+use crate::description::{DESCRIPTION, Description};
+use crate::weights::{WEIGHTS, Weights, named, shapes, write};
 
-const WEIGHTS: &str = "weights.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const POSITION: &str = "trainer.json";
-const DESCRIPTION: &str = "config.json";
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, Error)]
@@ -34,13 +33,35 @@ pub enum CheckpointError {
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// There is none.
-    #[error("there is no checkpoint in {}", path.display())]
+    #[error("cannot read the weights {}: there is no checkpoint, and no model.safetensors", path.display())]
     Missing { path: PathBuf },
+    /// A file of PyTorch's.
+    #[error(
+        "{} is a pickle of PyTorch's, which may run any program when it is read. Convert it where you trust it:\n  \
+         python3 -c 'import sys, torch; from safetensors.torch import save_file; \
+         d = torch.load(sys.argv[1], \"cpu\", weights_only=True); d = d.get(\"state_dict\", d.get(\"model\", d)); \
+         save_file({{k: v.contiguous() for k, v in d.items()}}, sys.argv[2])' {} model.safetensors",
+        told(path),
+        quoted(path)
+    )]
+    Pickle { path: PathBuf },
+    /// The weights are in several files.
+    #[error(
+        "{} says that the weights are in several files, which are not read; save them in one \
+         (`save_pretrained(…, max_shard_size=\"100GB\")`)", path.display()
+    )]
+    Split { path: PathBuf },
+    /// Weights could not be fetched from a Hub.
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubError),
+    /// A setting in a file beside the weights.
+    #[error(transparent)]
+    Setting(#[from] vitrine_nn::settings::SettingError),
     /// A file is truncated or no safetensors file.
-    #[error("{} is truncated or no safetensors file: {message}", path.display())]
+    #[error("{} is truncated or no safetensors file: {}", path.display(), shown(message, LONGEST))]
     Format { path: PathBuf, message: String },
     /// The position's or the description's file is damaged.
-    #[error("{} is damaged: {source}", path.display())]
+    #[error("{} is damaged: {}", path.display(), shown(&source.to_string(), LONGEST))]
     Position { path: PathBuf, source: serde_json::Error },
     /// The file is of another model.
     #[error("{} is of another model: {difference}", path.display())]
@@ -69,6 +90,19 @@ pub enum CheckpointError {
 
 type Result<T, E = CheckpointError> = std::result::Result<T, E>;
 
+/// What others say of a file is cut in a message.
+const LONGEST: usize = 500;
+
+/// A path that somebody else may have chosen.
+fn told(path: &Path) -> String {
+    shown(&path.display().to_string(), usize::MAX)
+}
+
+/// The same for a shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", told(path).replace('\'', r"'\''"))
+}
+
 /// Where a run is: together with seed and recipe, all that decides how it goes on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,39 +123,6 @@ pub struct Position {
     /// What tells the validation data from others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_data: Option<String>,
-}
-
-/// What a reader of the weights needs beside them, in the fields of timm's `config.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Description {
-    /// Classes K.
-    pub num_classes: usize,
-    /// What each class is called, if that is known.
-    #[serde(default)]
-    pub label_names: Vec<String>,
-    /// What becomes of a picture.
-    pub pretrained_cfg: Preprocessing,
-}
-
-impl Description {
-    /// Reads the one beside weights, which are a checkpoint's folder or a file; `None` if there is none.
-    pub fn beside(weights: &Path) -> Result<Option<Self>> {
-        let path = match weights.is_file() {
-            true => weights.with_file_name(DESCRIPTION),
-            false => whole(weights).join(DESCRIPTION),
-        };
-        match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            text => {
-                let damaged = |source| CheckpointError::Position { path: path.clone(), source };
-                let text = text.map_err(io_error("read", &path))?;
-                let config: serde_json::Value = serde_json::from_str(&text).map_err(damaged)?;
-                // Others write files of this name, too.
-                let ours = config.get("pretrained_cfg").is_some();
-                ours.then(|| serde_json::from_value(config)).transpose().map_err(damaged)
-            }
-        }
-    }
 }
 
 /// What an epoch's figures are made from.
@@ -181,7 +182,8 @@ fn write_files(
     fs::create_dir_all(new).map_err(io_error("create", new))?;
     write_weights(&new.join(WEIGHTS), parameters)?;
     let state = optimizer.state(parameters)?;
-    write_tensors(&new.join(OPTIMIZER), state.into_iter().map(|(name, t)| (name.to_owned(), t)))?;
+    let state = state.into_iter().map(|(name, tensor)| (name.to_owned(), tensor));
+    write(&new.join(OPTIMIZER), state, Dtype::F32)?;
     write_json(&new.join(DESCRIPTION), description)?;
     write_json(&new.join(POSITION), position)
 }
@@ -204,7 +206,7 @@ fn recover(folder: &Path) -> Result<()> {
 }
 
 /// Where the whole checkpoint of this name is: under another name if a save was interrupted between its renames.
-fn whole(folder: &Path) -> PathBuf {
+pub(crate) fn whole(folder: &Path) -> PathBuf {
     let (new, old) = siblings(folder);
     match (folder.exists(), old.exists(), new.exists()) {
         // The old folder was moved away, so the new one is whole.
@@ -236,7 +238,19 @@ fn sync_parent(folder: &Path) -> Result<()> {
     }
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {
+/// A file that can be read to its end, which pipes and devices have none of.
+pub(crate) fn regular(path: &Path) -> io::Result<fs::File> {
+    match fs::metadata(path)? {
+        about if about.is_file() => fs::File::open(path),
+        about if about.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        _ => Err(io::Error::other("it is no regular file")),
+    }
+}
+
+pub(crate) fn io_error(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> CheckpointError {
     let path = path.to_owned();
     move |source| CheckpointError::Io { action, path, source }
 }
@@ -268,201 +282,17 @@ pub fn load(
     let state: Vec<_> = state.into_iter().map(|(name, t)| (name.to_owned(), t)).collect();
     let mut files =
         [Weights::open(&folder.join(WEIGHTS))?, Weights::open(&folder.join(OPTIMIZER))?];
-    for (file, tensors) in files.iter().zip([&weights, &state]) {
-        file.check(tensors, false)?;
-    }
-    for (file, tensors) in files.iter_mut().zip([&weights, &state]) {
-        file.read_into(tensors)?;
+    let tensors = [&weights, &state];
+    let plan = |i: usize| files[i].plan(&shapes(tensors[i]), None, false);
+    let plans = [plan(0)?, plan(1)?];
+    for (i, file) in files.iter_mut().enumerate() {
+        file.read(&plans[i], tensors[i])?;
     }
     optimizer.set_steps(position.steps);
     Ok(position)
 }
 
-/// Reads weights alone: from a checkpoint's folder, or from a safetensors file with timm's names. A file of another
-/// model changes nothing; where a number is not finite, a part of the values may be read by then.
-pub fn load_weights(path: &Path, parameters: &Parameters) -> Result<()> {
-    let (mut weights, tensors) = (open_weights(path)?, named(parameters)?);
-    weights.check(&tensors, false)?;
-    weights.read_into(&tensors)
-}
-
-/// What the names of a classifier's head begin with.
-const HEAD: &str = "head.";
-
-/// Reads weights to begin a training with. If their head tells another number of classes apart, it is left out: the
-/// model's own keeps its values, and the number is given.
-pub fn begin_with(path: &Path, parameters: &Parameters) -> Result<Option<usize>> {
-    let (mut weights, mut tensors) = (open_weights(path)?, named(parameters)?);
-    let heads = tensors.iter().filter(|(name, _)| name.starts_with(HEAD));
-    let classes = heads.clone().find_map(|(name, tensor)| {
-        let (found, ours) =
-            (weights.head.info(name)?.shape.split_first()?, tensor.shape().split_first()?);
-        (found.0 != ours.0 && found.1 == ours.1).then_some(*found.0)
-    });
-    if classes.is_some() {
-        tensors.retain(|(name, _)| !name.starts_with(HEAD));
-    }
-    weights.check(&tensors, classes.is_some())?;
-    weights.read_into(&tensors)?;
-    Ok(classes)
-}
-
-fn open_weights(path: &Path) -> Result<Weights> {
-    // Nothing is moved here: the run may be under way, and in the middle of a save.
-    let file = if path.is_file() { path.to_owned() } else { whole(path).join(WEIGHTS) };
-    if !file.exists() {
-        return Err(CheckpointError::Missing { path: path.to_owned() });
-    }
-    Weights::open(&file)
-}
-
-/// Parameters and buffers by name.
-fn named(parameters: &Parameters) -> Result<Vec<(String, Tensor)>> {
-    let named = parameters.named_values();
-    named.map(|(name, value)| Ok((name.to_owned(), value?))).collect()
-}
-
-/// Writes the parameters under timm's names. A number that is not finite is an error.
+/// Writes the parameters under their own names. A number that is not finite is an error.
 pub fn write_weights(path: &Path, parameters: &Parameters) -> Result<()> {
-    write_tensors(path, named(parameters)?.into_iter())
-}
-
-fn write_tensors(path: &Path, named: impl Iterator<Item = (String, Tensor)>) -> Result<()> {
-    let mut data = Vec::new();
-    for (name, tensor) in named {
-        let values: Vec<f32> = tensor.to_dtype(DType::F32)?.to_vec()?;
-        if !values.iter().all(|v| v.is_finite()) {
-            return Err(CheckpointError::NotFinite { path: path.to_owned(), name });
-        }
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        data.push((name, tensor.shape().to_vec(), bytes));
-    }
-    let format = |e: safetensors::SafeTensorError| CheckpointError::Format {
-        path: path.to_owned(),
-        message: e.to_string(),
-    };
-    let mut views = Vec::with_capacity(data.len());
-    for (name, shape, bytes) in &data {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(format)?;
-        views.push((name.as_str(), view));
-    }
-    let bytes = safetensors::serialize(views, None).map_err(format)?;
-    Ok(write_atomic(path, &bytes)?)
-}
-
-/// A safetensors file whose head was read. Its tensors are read one by one: in memory there is one more at the most.
-struct Weights {
-    path: PathBuf,
-    file: File,
-    /// Where the tensors begin.
-    start: u64,
-    head: Metadata,
-}
-
-/// Biases that a Vision Transformer may do without, and what gives it them.
-const BIASES: [(&str, &str); 2] =
-    [("attn.qkv.bias", "model.qkv_bias"), ("attn.proj.bias", "model.projection_bias")];
-
-/// No head is longer: safetensors has the same limit.
-const LONGEST_HEAD: u64 = 100_000_000;
-
-impl Weights {
-    fn open(path: &Path) -> Result<Self> {
-        let io = io_error("read", path);
-        let format = |message: &dyn std::fmt::Display| CheckpointError::Format {
-            path: path.to_owned(),
-            message: message.to_string(),
-        };
-        let read = || -> io::Result<(File, u64, Vec<u8>)> {
-            let mut file = File::open(path)?;
-            let length = file.metadata()?.len();
-            let (mut size, mut head) = ([0; 8], Vec::new());
-            if length >= 8 {
-                file.read_exact(&mut size)?;
-            }
-            let size = u64::from_le_bytes(size).min(LONGEST_HEAD);
-            (&mut file).take(size).read_to_end(&mut head)?;
-            Ok((file, length, head))
-        };
-        let (file, length, bytes) = read().map_err(io)?;
-        let head: Metadata = serde_json::from_slice(&bytes).map_err(|error| format(&error))?;
-        let start = 8 + bytes.len() as u64;
-        let end = start + head.data_len() as u64;
-        if end != length {
-            let message = format!("its tensors end at byte {end}, the file at {length}");
-            return Err(format(&message));
-        }
-        Ok(Self { path: path.to_owned(), file, start, head })
-    }
-
-    fn other(&self, difference: String) -> CheckpointError {
-        CheckpointError::OtherModel { path: self.path.clone(), difference }
-    }
-
-    /// Whether the file has these tensors, all and no more, in their shapes, as floats; perhaps a head beside them.
-    fn check(&self, tensors: &[(String, Tensor)], and_head: bool) -> Result<()> {
-        for (name, tensor) in tensors {
-            let Some(info) = self.head.info(name) else {
-                return Err(self.other(format!("`{name}` is missing from the file")));
-            };
-            if info.shape != tensor.shape() {
-                return Err(self.other(format!(
-                    "`{name}` has the shape {:?} in the file, {:?} in the model",
-                    info.shape,
-                    tensor.shape()
-                )));
-            }
-            if !matches!(info.dtype, Dtype::F64 | Dtype::F32 | Dtype::BF16 | Dtype::F16) {
-                let dtype = info.dtype;
-                return Err(self.other(format!("`{name}` is of type {dtype:?}, not a float")));
-            }
-        }
-        let known = |name: &String| {
-            (and_head && name.starts_with(HEAD)) || tensors.iter().any(|(known, _)| known == name)
-        };
-        match self.head.offset_keys().into_iter().find(|name| !known(name)) {
-            None => Ok(()),
-            Some(extra) => {
-                let key = BIASES.iter().find(|(end, _)| extra.ends_with(end));
-                let hint = key
-                    .map_or(String::new(), |(_, key)| format!("; --set {key}=true gives it one"));
-                Err(self.other(format!("the model has no `{extra}`{hint}")))
-            }
-        }
-    }
-
-    /// Copies the values of tensors that were checked, all finite.
-    fn read_into(&mut self, tensors: &[(String, Tensor)]) -> Result<()> {
-        // One memory for all: fresh pages for each tensor would take as long as reading it.
-        let (mut bytes, mut values) = (Vec::new(), Vec::<f32>::new());
-        for (name, tensor) in tensors {
-            let info = self.head.info(name).expect("it was checked");
-            let ((from, to), dtype) = (info.data_offsets, info.dtype);
-            bytes.resize(to - from, 0);
-            let at = SeekFrom::Start(self.start + from as u64);
-            let read = self.file.seek(at).and_then(|_| self.file.read_exact(&mut bytes));
-            read.map_err(io_error("read", &self.path))?;
-            values.clear();
-            match dtype {
-                Dtype::BF16 => values.extend(
-                    chunks(&bytes).map(|b| vitrine_tensor::bf16::from_le_bytes(b).to_f32()),
-                ),
-                Dtype::F16 => {
-                    values.extend(chunks(&bytes).map(|b| half::f16::from_le_bytes(b).to_f32()));
-                }
-                Dtype::F64 => values.extend(chunks(&bytes).map(|b| f64::from_le_bytes(b) as f32)),
-                _ => values.extend(chunks(&bytes).map(f32::from_le_bytes)),
-            }
-            if !values.iter().all(|v| v.is_finite()) {
-                let (path, name) = (self.path.clone(), name.clone());
-                return Err(CheckpointError::NotFinite { path, name });
-            }
-            tensor.copy_from_slice_(&values)?;
-        }
-        Ok(())
-    }
-}
-
-fn chunks<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
-    bytes.as_chunks::<N>().0.iter().copied()
+    write(path, named(parameters)?.into_iter(), Dtype::F32)
 }

@@ -7,9 +7,10 @@ use vitrine_data::{Preprocessing, decode_image, load_image};
 use vitrine_nn::{Model, Parameters, Pass};
 use vitrine_tensor::Tensor;
 
+use crate::build;
+use crate::description::Description;
 use crate::error::{Result, TrainError};
 use crate::recipe::Recipe;
-use crate::{build, checkpoint};
 
 /// A trained model that classifies pictures.
 ///
@@ -46,22 +47,16 @@ pub struct Guess {
 }
 
 impl Classifier {
-    /// The recipe's model with weights from a checkpoint's folder or a safetensors file with timm's names.
+    /// The recipe's model with weights from a folder or a safetensors file, whosever names they have.
     ///
     /// Classes bear the names beside the weights; else those of the recipe's data set, or their numbers if the model
     /// has another number of classes.
     pub fn load(recipe: &Recipe, weights: &Path) -> Result<Self> {
         let (model, parameters) = build::model_with_weights(recipe, weights)?;
-        let beside = checkpoint::Description::beside(weights)?.map(|about| about.label_names);
-        let classes = model.input().classes;
-        let fits = |names: &Vec<String>| names.len() == classes;
-        let published = || recipe.training.data.known_classes().filter(fits);
-        let class_names = beside.filter(fits).or_else(published);
-        let class_names =
-            class_names.unwrap_or_else(|| (0..classes).map(|label| label.to_string()).collect());
-        let data = &recipe.training.data;
-        let preprocessing = build::preprocessing(data, &model.input());
-        Ok(Self { model, parameters, preprocessing, max_pixels: data.max_pixels, class_names })
+        let about = Description::of(recipe, weights)?;
+        let (class_names, preprocessing) = (about.label_names, about.pretrained_cfg);
+        let max_pixels = recipe.training.data.max_pixels;
+        Ok(Self { model, parameters, preprocessing, max_pixels, class_names })
     }
 
     /// Classifies an image file; all classes, the likeliest first.

@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -16,16 +17,22 @@ use vitrine_tensor::Tensor;
 
 use crate::atomic::{AtomicWriteError, write_atomic};
 use crate::build::{self, Parts};
-use crate::checkpoint::{self, Description, Position, Sums};
+use crate::checkpoint::{self, Position, Sums};
+use crate::description::Description;
 use crate::error::{Result, TrainError};
 use crate::evaluate::{count_correct, evaluate};
 use crate::metrics::{EpochMetrics, Judgement, MetricsLog};
 use crate::objective::{DeviceBatch, Objective};
+use crate::probe::{self, Probe};
 use crate::recipe::{Training, document_text};
 use crate::report::ReportPage;
 use crate::resumed::{compare, recorded};
 use crate::sink::{Event, LEARNING_RATE, Sink, TRAIN_LOSS};
 use crate::steps::StepLog;
+use crate::weights;
+use crate::{export, groups};
+
+mod finish;
 
 pub use crate::resumed::resumed_recipe;
 
@@ -44,7 +51,7 @@ pub struct Trainer {
     folder: PathBuf,
     /// Nobody else writes to the folder while it is held.
     _lock: File,
-    model: Box<dyn Model>,
+    model: Arc<dyn Model>,
     parameters: Parameters,
     objective: Box<dyn Objective>,
     optimizer: Box<dyn Optimizer>,
@@ -61,7 +68,7 @@ pub struct Trainer {
     /// What was not read back from the device yet.
     pending: Vec<PendingBatch>,
     /// What is said when the run goes on.
-    notice: Option<String>,
+    notices: Vec<String>,
     judgement: Option<Judgement>,
 }
 
@@ -85,6 +92,8 @@ const MOST_PENDING: usize = 32;
 pub const LAST: &str = "last";
 /// The folder of the checkpoint with the best validation accuracy, in a run's folder.
 pub const BEST: &str = "best";
+/// The folder of the weights with the best validation accuracy in timm's form, in the folder of a run that is done.
+pub const MODEL: &str = "model";
 /// The resolved recipe, in a run's folder.
 pub const CONFIG: &str = "config.toml";
 /// The figures of each epoch, in a run's folder.
@@ -110,14 +119,14 @@ impl Trainer {
             let name = optimizer.name().to_owned();
             Ok((document, metrics, Position { optimizer: name, ..Position::default() }))
         })?;
-        if let Some(weights) = &training.run.initial_weights
-            && let Some(found) = checkpoint::begin_with(Path::new(weights), &trainer.parameters)?
-        {
-            let ours = trainer.model.input().classes;
-            trainer.notice = Some(format!(
-                "the weights tell {found} classes apart, the data has {ours}: the head begins anew"
-            ));
+        if let Some(name) = &training.run.initial_weights {
+            let (weights, parameters) = (weights::find(name, |_| {})?, &trainer.parameters);
+            let known = export::known(trainer.model.as_ref())?;
+            let adapted = weights::load(&weights, known.as_ref(), parameters, true)?;
+            let anew = adapted.new_head.map(|why| format!("{why}: the head begins anew"));
+            trainer.notices.extend(anew.into_iter().chain(adapted.notices));
         }
+        trainer.keep_features()?;
         trainer.save_last(&mut ())?;
         // Last, for it is what makes the folder a run's: from here on there is a checkpoint to go on from.
         trainer.write_config()?;
@@ -150,7 +159,8 @@ impl Trainer {
                 // Not before: lines past the position are dropped from the file.
                 Ok((document, MetricsLog::resume(folder.join(METRICS), done)?, position))
             })?;
-        trainer.notice = trainer.stretched(&before);
+        trainer.notices.extend(trainer.stretched(&before));
+        trainer.keep_features()?;
         trainer.write_config()?;
         Ok(trainer)
     }
@@ -186,7 +196,8 @@ impl Trainer {
     ) -> Result<Self> {
         let Parts { model, parameters, data, objective } = parts;
         training.validate()?;
-        let parameters = build::computed(training, parameters)?;
+        let mut parameters = build::computed(training, parameters)?;
+        groups::group(training, model.as_ref(), &mut parameters)?;
         let mut optimizer = build::optimizer(training)?;
         let input = model.input();
         training.data.check_classes(input.classes)?;
@@ -198,7 +209,7 @@ impl Trainer {
         let lock = lock(folder)?;
         let settings = model.settings()?;
         let title = format!("{} on {}", name(&settings), train.dataset().name());
-        let document = training.document(settings, objective.settings()?)?;
+        let document = training.document(settings.clone(), objective.settings()?)?;
         let (document, metrics, mut position) = begin(document, &parameters, optimizer.as_mut())?;
         for (part, loader, known) in [
             ("training", &train, &mut position.train_data),
@@ -210,6 +221,7 @@ impl Trainer {
             }
         }
         let description = Description {
+            model: settings,
             num_classes: input.classes,
             label_names: train.dataset().class_names().to_vec(),
             pretrained_cfg: build::preprocessing(&training.data, &input),
@@ -232,7 +244,7 @@ impl Trainer {
                 config: document_text(&document),
                 about,
             },
-            model,
+            model: model.into(),
             parameters,
             objective,
             optimizer,
@@ -245,7 +257,7 @@ impl Trainer {
             description,
             position,
             pending: Vec::new(),
-            notice: None,
+            notices: Vec::new(),
             judgement: None,
         })
     }
@@ -274,7 +286,7 @@ impl Trainer {
     /// `sink` is told the figures, beside the files in the run's folder.
     pub fn run(&mut self, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<Outcome> {
         let total = self.training.run.epochs as u64;
-        if let Some(text) = self.notice.take() {
+        for text in std::mem::take(&mut self.notices) {
             sink.take(Event::Message(&text))?;
         }
         while self.position.epochs < total {
@@ -284,37 +296,28 @@ impl Trainer {
                 return Ok(Outcome::Interrupted);
             }
         }
-        if self.judge(sink, stop)?.is_break() {
+        if self.finish(sink, stop)?.is_break() {
             return Ok(Outcome::Interrupted);
         }
         let last = self.metrics.epochs().last().copied();
         last.map(Outcome::Finished).ok_or_else(|| TrainError::NoRun { path: self.folder.clone() })
     }
 
-    /// The figures of the best epoch's weights on the test part, once all epochs are done.
-    fn judge(&mut self, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<ControlFlow<()>> {
-        let (Some(test), Some(best)) = (&self.test, self.metrics.best()) else {
-            return Ok(ControlFlow::Continue(()));
+    /// Where nothing but the head changes, what it reads is computed once.
+    fn keep_features(&mut self) -> Result<()> {
+        let Some(headed) = probe::keeps(&self.training, self.model.as_ref(), &self.parameters)
+        else {
+            return Ok(());
         };
-        let going = |_| match stop.load(Ordering::Relaxed) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        };
-        checkpoint::load_weights(&self.folder.join(BEST), &self.parameters)?;
-        let figures = evaluate(self.model.as_ref(), &self.parameters, test, going)?;
-        checkpoint::load_weights(&self.folder.join(LAST), &self.parameters)?;
-        let Some(figures) = figures else { return Ok(ControlFlow::Break(())) };
-        if !figures.loss.is_finite() {
-            return Err(TrainError::NotFiniteOutput { what: "loss" });
-        }
-        let judgement = Judgement { epoch: best.epoch, figures };
-        checkpoint::write_json(&self.folder.join(TEST), &judgement)?;
-        let total_epochs = self.training.run.epochs as u64;
-        let event = Event::Judged { judgement: &judgement, total_epochs };
-        self.report.take(event)?;
-        sink.take(event)?;
-        self.judgement = Some(judgement);
-        Ok(ControlFlow::Continue(()))
+        let images = self.train.dataset().len() + self.val.dataset().len();
+        self.notices
+            .push(format!("nothing but the head changes: features of {images} images are kept"));
+        let loader = |loader: &Loader| probe::loader(headed, &self.parameters, loader);
+        let (train, val) = (loader(&self.train)?, loader(&self.val)?);
+        let test = self.test.as_ref().map(loader).transpose()?;
+        self.model = Arc::new(Probe::new(self.model.clone(), train.image_shape()[0]));
+        (self.train, self.val, self.test) = (train, val, test);
+        Ok(())
     }
 
     /// The figures on the test part, if it was read.

@@ -13,8 +13,8 @@ use std::time::Duration;
 use support::{
     Traces, assert_same, finish, one_step, open, small, small_images, traces, whole_run,
 };
-use vitrine_train::trainer::{BEST, CONFIG, LAST, Outcome};
-use vitrine_train::{TrainError, build, checkpoint};
+use vitrine_train::trainer::{BEST, CONFIG, LAST, MODEL, Outcome};
+use vitrine_train::{TrainError, build, weights};
 
 /// Names the folder to the test program when it runs itself as the victim.
 const FOLDER: &str = "VITRINE_TEST_KILL_FOLDER";
@@ -226,7 +226,7 @@ fn each_state_that_a_save_goes_through_resumes() {
         // A reader finds the same weights, and moves nothing: the run may be under way.
         let (_, parameters) = build::model(&small(&SHORT)).unwrap();
         let listing = names(run);
-        checkpoint::load_weights(&run.join(LAST), &parameters).unwrap();
+        weights::load(&run.join(LAST), None, &parameters, false).unwrap();
         assert_eq!(names(run), listing, "{name}");
         let trainer = open(run, &small_images(61, 20), &[]).unwrap();
         assert_eq!(trainer.position().steps, steps, "{name}");
@@ -235,7 +235,8 @@ fn each_state_that_a_save_goes_through_resumes() {
 
         finish(trainer).unwrap();
         assert_same(&traces(run), &expected, name);
-        let files = [".lock", BEST, CONFIG, LAST, "metrics.jsonl", "report.html", "steps.jsonl"];
+        let files =
+            [".lock", BEST, CONFIG, LAST, "metrics.jsonl", MODEL, "report.html", "steps.jsonl"];
         assert_eq!(names(run), files, "{name}");
     }
 }

@@ -13,7 +13,7 @@ use vitrine_program::{
     Ended, picture, text, tiny, tiny_recipe, tiny_run, tiny_weights, vitrine, vitrine_with,
 };
 use vitrine_tensor::Tensor;
-use vitrine_train::{build, checkpoint};
+use vitrine_train::{build, checkpoint, weights};
 
 /// Weights whose head is 0 but for its bias: every picture gets these logits.
 fn weights_with_logits(folder: &Path, logits: &[f32; 10]) -> std::path::PathBuf {
@@ -198,7 +198,7 @@ fn weights_of_every_float_type_are_read() {
         });
         safetensors::serialize_to_file(views, None, &path).unwrap();
         parameters.values().fill_(9.0).unwrap();
-        checkpoint::load_weights(&path, &parameters).unwrap();
+        weights::load(&path, None, &parameters, false).unwrap();
         for info in parameters.infos() {
             let values = parameters.value(parameters.find(&info.name).unwrap()).unwrap();
             let expected: Vec<f32> = (0..values.elements()).map(quarter).collect();
@@ -220,13 +220,16 @@ fn weights_that_are_of_no_use_are_refused() {
     predict_with(&missing).failed(&[text(&missing), "cannot read the weights"]);
 
     let other = tiny_weights(folder.path(), &["model.width=32"]);
-    predict_with(&other).failed(&[text(&other), "another model", "`cls_token`", "[1, 1, 32]"]);
+    predict_with(&other).failed(&[
+        text(&other),
+        "another model",
+        "cls_token ([1, 1, 32] in the file",
+    ]);
     let deeper = tiny_weights(folder.path(), &["model.depth=2"]);
-    predict_with(&deeper).failed(&[text(&deeper), "another model", "`blocks.1."]);
+    predict_with(&deeper).failed(&[text(&deeper), "another model", "blocks.1."]);
 
     let biased = tiny_weights(folder.path(), &["model.projection_bias=true"]);
-    let mended =
-        "the model has no `blocks.0.attn.proj.bias`; --set model.projection_bias=true gives it one";
+    let mended = "unknown to the model: blocks.0.attn.proj.bias; --set model.projection_bias=true gives it one";
     predict_with(&biased).failed(&[text(&biased), mended]);
 
     let weights = tiny_weights(folder.path(), &[]);

@@ -8,7 +8,7 @@ use std::process::Command;
 use support::{assert_same, data, left_out, open, position, run_batches, tiny, traces, train};
 use vitrine_train::atomic::AtomicWriteError;
 use vitrine_train::trainer::{LAST, Trainer, resumed_recipe};
-use vitrine_train::{TrainError, build, checkpoint};
+use vitrine_train::{TrainError, build, weights};
 
 /// Names a read-only folder that holds a stopped run, `run`, to the part of the test that works in it.
 const FOLDER: &str = "VITRINE_TEST_READ_ONLY_FOLDER";
@@ -42,7 +42,7 @@ fn runs_in_a_read_only_folder() {
     assert!(e.to_string().contains("choose a folder that you may write to"), "{e}");
 
     let (_, parameters) = build::model(&tiny(&[])).unwrap();
-    checkpoint::load_weights(&run.join(LAST), &parameters).unwrap();
+    weights::load(&run.join(LAST), None, &parameters, false).unwrap();
 }
 
 #[test]

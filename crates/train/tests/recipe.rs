@@ -143,6 +143,8 @@ fn flags_and_set_reach_the_same_keys() {
         ("--limit-train", "12800"),
         ("--limit-val", "2000"),
         ("--data", "/my/pictures"),
+        ("--layer-decay", "0.75"),
+        ("--freeze", "patch_embed,blocks.*.norm1"),
     ];
     for (flag, text) in flags {
         overrides.flag(flag, text).unwrap();
@@ -163,6 +165,8 @@ fn flags_and_set_reach_the_same_keys() {
                 "data.limit_train=12800",
                 "data.limit_val=2000",
                 "data.dir=/my/pictures",
+                "optimizer.layer_decay=0.75",
+                "optimizer.freeze=[\"patch_embed\", \"blocks.*.norm1\"]",
             ],
         )
     );
@@ -207,10 +211,17 @@ fn values_on_the_command_line_take_their_keys_type() {
 fn every_preset_makes_a_valid_recipe() {
     for preset in preset_names() {
         let recipe = with("d2l", &[&format!("model.preset={preset}")]);
-        // A preset leaves channels and classes to the data: Fashion-MNIST's here.
-        assert_eq!((recipe.model.classes(), vit(&recipe).channels), (10, 1));
+        // A preset leaves classes to the data, and channels, if its mean is the same for all: Fashion-MNIST's here.
+        let channels = vit(&recipe).mean.len();
+        assert_eq!((recipe.model.classes(), vit(&recipe).channels), (10, channels));
         assert_eq!(Some(vit(&recipe)), VitConfig::preset(preset));
     }
+    // One that is named over another leaves nothing of it, but keeps the channels.
+    let over = vit(&with("finetune", &["model.preset=vit_base_patch16_224"]));
+    assert_eq!(
+        over,
+        VitConfig { channels: 3, ..VitConfig::preset("vit_base_patch16_224").unwrap() }
+    );
     let base = vit(&with("d2l", &["model.preset=vit-b-32"]));
     assert_eq!((base.width, base.depth, base.heads, base.mlp_width), (768, 12, 12, 3072));
     assert_eq!((base.patch_size, base.image_size), ((32, 32), (224, 224)));

@@ -52,7 +52,7 @@ fn senseless_values_are_named_with_what_is_allowed() {
         ("model.embedding_dropout=2", "a number from 0 to below 1"),
         ("model.qkv_bias=1", "true or false"),
         ("model.qkv_bias=yes", "true or false"),
-        ("model.pool=max", "\"class-token\" or \"mean\""),
+        ("model.pool=max", "\"class-token\", \"mean\""),
         ("model.gelu=relu", "\"erf\" or \"tanh\""),
         ("model.layer_norm_eps=0", "a number over 0"),
         ("model.init=xavier", "\"torch\" or \"flax\""),

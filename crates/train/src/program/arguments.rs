@@ -7,6 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand,
 use vitrine_data::Source;
 use vitrine_train::bench::Work;
 use vitrine_train::build::Part;
+use vitrine_train::export::Form;
 use vitrine_train::recipe::{Overrides, RecipeError, builtin_names, keys};
 
 /// Trains vision transformers.
@@ -25,6 +26,8 @@ pub enum Command {
     Eval(EvalArguments),
     /// Classifies image files.
     Predict(PredictArguments),
+    /// Writes a model's weights in the form of timm, transformers or torchvision.
+    Convert(ConvertArguments),
     /// Times train steps or forward passes on made-up images.
     Bench(BenchArguments),
     /// Tells what images a folder has: classes, sizes, kinds, broken ones and duplicates; or finds a data set.
@@ -35,9 +38,10 @@ pub enum Command {
 pub struct TrainArguments {
     #[command(flatten)]
     pub recipe: RecipeArguments,
-    /// A safetensors file with timm's names to begin with; without it: initial values are drawn.
-    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
-    pub weights: Option<PathBuf>,
+    /// Weights to begin with: a safetensors file, a folder of timm's or transformers', or hf-hub:ORG/NAME; without it:
+    /// initial values are drawn.
+    #[arg(long, value_name = "WEIGHTS", conflicts_with = "resume")]
+    pub weights: Option<String>,
     /// Folder for the run; without it: a new one in runs/.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
@@ -71,6 +75,32 @@ pub struct PredictArguments {
     /// Prints one JSON object for each image, each on its line.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ConvertArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Whose form.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Form::Timm)]
+    pub to: Form,
+    /// Folder for the weights.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Number type of the weights that are written.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = NumberType::F32)]
+    pub dtype: NumberType,
+}
+
+/// Number types of files.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum NumberType {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats of IEEE 754, up to 65,504.
+    F16,
+    /// bfloat16.
+    Bf16,
 }
 
 #[derive(Args)]
@@ -152,9 +182,10 @@ pub struct ModelSource {
     /// Folder of a training run: its recipe and its weights.
     #[arg(long, value_name = "DIR", conflicts_with = "recipe")]
     pub run: Option<PathBuf>,
-    /// A safetensors file with timm's names; the recipe says which model it is for.
-    #[arg(long, value_name = "FILE")]
-    pub weights: Option<PathBuf>,
+    /// Weights of timm, transformers or torchvision: a safetensors file, a folder, or hf-hub:ORG/NAME. config.json
+    /// beside them says which model they are for, else the recipe.
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: Option<String>,
 }
 
 /// A checkpoint of a run.

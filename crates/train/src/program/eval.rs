@@ -11,7 +11,7 @@ use serde::Serialize;
 use vitrine_data::{Samples, Subset};
 use vitrine_train::TrainError;
 use vitrine_train::build::{self, Part};
-use vitrine_train::checkpoint::Description;
+use vitrine_train::description::Description;
 use vitrine_train::evaluate::{Evaluation, evaluate};
 use vitrine_train::threads::with_threads;
 

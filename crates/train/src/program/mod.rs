@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod convert;
 mod data;
 mod eval;
 mod model;
@@ -21,6 +22,7 @@ pub fn main() -> ExitCode {
         Command::Train(arguments) => train::run(arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
+        Command::Convert(arguments) => convert::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Data(arguments) => data::run(arguments),
     };

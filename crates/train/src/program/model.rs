@@ -2,20 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use vitrine_train::TrainError;
-use vitrine_train::checkpoint::Description;
+use vitrine_train::description::Description;
 use vitrine_train::recipe::Recipe;
 use vitrine_train::trainer::{BEST, CONFIG, LAST};
+use vitrine_train::weights;
 
 use super::arguments::{Checkpoint, ModelArguments, RecipeArguments};
+use super::tell;
 
 /// The recipe of a trained model, and its file of weights or its checkpoint's folder.
 pub fn resolve(arguments: &ModelArguments) -> Result<(Recipe, PathBuf)> {
     let mut overrides = arguments.recipe.overrides()?;
     let weights = match &arguments.source.run {
         Some(folder) => checkpoint_of_run(folder, arguments.checkpoint),
-        None => arguments.source.weights.clone().unwrap_or_default(),
+        None => weights::find(arguments.source.weights.as_deref().unwrap_or_default(), tell)?,
     };
     // What is wrong with a folder of data is said when it is read.
     let _ = RecipeArguments::detect(&mut overrides);
@@ -23,8 +25,14 @@ pub fn resolve(arguments: &ModelArguments) -> Result<(Recipe, PathBuf)> {
     if overrides.get("data.dir").is_some() && overrides.get("data.holdout").is_none() {
         overrides.set("data.holdout=0")?;
     }
-    if let Some(about) = Description::beside(&weights)? {
-        overrides.describe(&about)?;
+    let classes = match arguments.source.run {
+        None => weights::classes(&weights)?,
+        Some(_) => None,
+    };
+    match (Description::beside(&weights)?, classes) {
+        (Some(about), _) => drop(overrides.describe(&about, true)?),
+        (None, Some(classes)) => drop(overrides.head_has(classes)),
+        (None, None) => {}
     }
     if let Some(folder) = &arguments.source.run {
         let config = folder.join(CONFIG);
@@ -33,7 +41,6 @@ pub fn resolve(arguments: &ModelArguments) -> Result<(Recipe, PathBuf)> {
         }
         return Ok((Recipe::load_file(&config, &overrides)?, weights));
     }
-    weights.metadata().with_context(|| format!("cannot read the weights {}", weights.display()))?;
     Ok((Recipe::load(arguments.recipe.source("d2l"), &overrides)?, weights))
 }
 

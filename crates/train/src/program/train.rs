@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{self, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -12,13 +12,15 @@ use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use vitrine_data::Source;
+use vitrine_nn::ParameterBuilder;
 use vitrine_train::TrainError;
 use vitrine_train::build::{self, Datasets, Parts};
-use vitrine_train::checkpoint::Description;
+use vitrine_train::description::Description;
 use vitrine_train::progress::Progress;
 use vitrine_train::recipe::Recipe;
 use vitrine_train::threads::with_threads;
 use vitrine_train::trainer::{self, CONFIG, Outcome, Trainer, resumed_recipe};
+use vitrine_train::weights;
 
 use super::arguments::{RecipeArguments, TrainArguments};
 use super::{message, print, tell, warn_of};
@@ -30,16 +32,20 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
         None => RecipeArguments::detect(&mut overrides)?,
         Some(_) => None,
     };
-    if let Some(file) = &arguments.weights {
-        file.metadata().with_context(|| format!("cannot read the weights {}", file.display()))?;
-        let path = path::absolute(file)?;
-        let name = path
-            .to_str()
+    let mut initial = None;
+    if let Some(name) = &arguments.weights {
+        let found = weights::find(name, tell)?;
+        weights::locate(&found)?;
+        // What is no name on a Hub is found from anywhere.
+        let path = path::absolute(&found)?;
+        let name = if found == Path::new(name) { path.to_str() } else { Some(name.as_str()) };
+        let name = name
             .with_context(|| format!("the name of {} is not UTF-8; rename it", path.display()))?;
         overrides.set(&format!("run.initial_weights={name}"))?;
-        if let Some(about) = Description::beside(file)? {
-            overrides.describe_images(&about)?;
+        if let Some(about) = Description::beside(&found)? {
+            overrides.describe(&about, false)?;
         }
+        initial = Some(found);
     }
     let default = match detected {
         _ if arguments.weights.is_some() => "finetune",
@@ -60,6 +66,12 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
     if arguments.resume.is_none() {
         let classes = data.train.class_names().len();
         recipe.model = Recipe::load(source, overrides.classes_found(classes))?.model;
+    }
+    if let Some(found) = initial {
+        // Before a model of any size is drawn.
+        let mut declared = ParameterBuilder::new(0);
+        recipe.model.build(&mut declared)?;
+        weights::check(&found, Some(&recipe.model), &declared, true)?;
     }
     let training = &recipe.training;
     let (images, val_images) = (data.train.len(), data.val.len());

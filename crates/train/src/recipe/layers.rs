@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
+use vitrine_models::{FAMILY, is_preset_key};
 use vitrine_nn::settings::SettingError;
 
 use super::error::RecipeError;
@@ -101,18 +102,22 @@ fn flatten(table: Table, origin: &str) -> Result<Layer, RecipeError> {
 pub(super) fn merge(layers: Vec<Layer>) -> Table {
     let mut sections: Table =
         SECTIONS.iter().map(|name| ((*name).to_owned(), Value::Table(Table::new()))).collect();
-    let mut set = |name: &str, value| {
-        let (section, leaf) = name.split_once('.').unwrap_or(("", name));
-        if let Some(Value::Table(section)) = sections.get_mut(section) {
-            section.insert(leaf.into(), value);
-        }
-    };
     for layer in layers {
         let preset = layer.get("model.preset").and_then(Value::as_str);
-        for (leaf, value) in preset.and_then(vitrine_models::preset).into_iter().flatten() {
-            set(&format!("model.{leaf}"), value.clone());
+        let preset = preset.and_then(vitrine_models::preset);
+        // A model that is named leaves nothing of the one before.
+        if let Some(Value::Table(model)) = sections.get_mut("model")
+            && (preset.is_some() || layer.contains_key(FAMILY.name))
+        {
+            model.retain(|leaf, _| !is_preset_key(leaf));
+            model.extend(preset.cloned().into_iter().flatten());
         }
-        layer.into_iter().for_each(|(name, value)| set(name, value));
+        for (name, value) in layer {
+            let (section, leaf) = name.split_once('.').unwrap_or(("", name));
+            if let Some(Value::Table(section)) = sections.get_mut(section) {
+                section.insert(leaf.into(), value);
+            }
+        }
     }
     sections
 }

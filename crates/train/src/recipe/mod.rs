@@ -130,12 +130,12 @@ impl Recipe {
     }
 
     fn resolve(mut layers: Vec<layers::Layer>, overrides: &Overrides) -> Result<Self, RecipeError> {
-        layers.push(overrides.entries().iter().cloned().collect());
+        layers.extend([overrides.described.clone(), overrides.entries().iter().cloned().collect()]);
         let mut sections = layers::merge(layers);
         let mut model = take(&mut sections, "model");
         let data: DataRecipe = section(&mut sections.clone(), "data", DataRecipe::KEYS)?;
         // The recipe's data set is not that of weights with other classes.
-        let data = match overrides.described {
+        let data = match overrides.weights_classes {
             Some(classes)
                 if data.check_classes(classes).is_err()
                     && overrides.get("data.dataset").is_none() =>

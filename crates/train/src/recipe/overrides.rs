@@ -1,21 +1,27 @@
 //! Recipe keys set on the command line: `--set key=value` and flags such as `--epochs 5`.
 
 use toml::Value;
+use vitrine_data::Preprocessing;
 use vitrine_nn::settings::{Key, SettingError, table};
 
-use crate::checkpoint::Description;
+use crate::description::Description;
 
 use super::error::RecipeError;
+use super::layers::Layer;
 use super::sections::{find_key, keys};
 use super::suggest::nearest_key;
+
+const CLASSES: &str = "model.classes";
 
 /// Values that stand above the recipe's own. A later one wins over an earlier one.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     entries: Vec<(&'static str, Value)>,
     pub(super) classes: Option<usize>,
+    /// What lies beside the weights.
+    pub(super) described: Layer,
     /// The classes of the weights that were described.
-    pub(super) described: Option<usize>,
+    pub(super) weights_classes: Option<usize>,
 }
 
 impl Overrides {
@@ -54,40 +60,53 @@ impl Overrides {
         self
     }
 
-    /// Takes what lies beside a model's weights: it stands above the recipe's own keys, and beneath all other
-    /// overrides.
-    pub fn describe(&mut self, about: &Description) -> Result<&mut Self, SettingError> {
-        self.described = Some(about.num_classes);
-        self.beneath([("model.classes", Value::Integer(about.num_classes as i64))])?;
-        self.describe_images(about)
-    }
-
-    /// Takes from there what the model expects of images, and leaves the classes open.
-    pub fn describe_images(&mut self, about: &Description) -> Result<&mut Self, SettingError> {
-        let mut config = table(&about.pretrained_cfg)?;
-        let [channels, height, width] = about.pretrained_cfg.input_size.map(|n| n as i64);
+    /// Takes what lies beside a model's weights, with its classes if `classes`: it stands above the recipe's own
+    /// keys, and beneath all other overrides. A model that is described leaves nothing of the recipe's.
+    pub fn describe(
+        &mut self,
+        about: &Description,
+        classes: bool,
+    ) -> Result<&mut Self, SettingError> {
+        let images = &about.pretrained_cfg;
+        // The size is stated below, whatever it is.
+        let mut config = table(&Preprocessing { input_size: [0; 3], ..images.clone() })?;
+        let [channels, height, width] =
+            images.input_size.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
         config.insert("channels".into(), channels.into());
         config.insert("image_size".into(), vec![height, width].into());
+        if self.get("model.channels").and_then(Value::as_integer) == Some(1) {
+            // As timm does: one number for all.
+            for (leaf, numbers) in [("mean", &images.mean), ("std", &images.std)] {
+                let mean = numbers.iter().sum::<f64>() / numbers.len().max(1) as f64;
+                config.insert(leaf.into(), mean.into());
+            }
+        }
         let section = |leaf: &str| {
             if find_key(&format!("model.{leaf}")).is_some() { "model" } else { "data" }
         };
-        let named =
+        let model =
+            about.model.iter().map(|(leaf, value)| (format!("model.{leaf}"), value.clone()));
+        let images =
             config.into_iter().map(|(leaf, value)| (format!("{}.{leaf}", section(&leaf)), value));
-        self.beneath(named)
+        let mut stated: Vec<_> = model.chain(images).collect();
+        stated.retain(|(name, _)| name != CLASSES);
+        if classes {
+            self.head_has(about.num_classes);
+        }
+        for (name, value) in stated {
+            if let Some(key) = find_key(&name) {
+                let value = key.check(&value, "config.json beside the weights")?;
+                self.described.insert(key.name, value);
+            }
+        }
+        Ok(self)
     }
 
-    fn beneath(
-        &mut self,
-        stated: impl IntoIterator<Item = (impl AsRef<str>, Value)>,
-    ) -> Result<&mut Self, SettingError> {
-        let known =
-            stated.into_iter().filter_map(|(name, value)| Some((find_key(name.as_ref())?, value)));
-        let check = |(key, value): (&'static Key, Value)| {
-            Ok((key.name, key.check(&value, "config.json beside the weights")?))
-        };
-        let entries: Vec<_> = known.map(check).collect::<Result<_, SettingError>>()?;
-        self.entries.splice(0..0, entries);
-        Ok(self)
+    /// States how many classes the weights tell apart, above the recipe's own key.
+    pub fn head_has(&mut self, classes: usize) -> &mut Self {
+        self.weights_classes = Some(classes);
+        self.described.insert(CLASSES, Value::Integer(i64::try_from(classes).unwrap_or(i64::MAX)));
+        self
     }
 
     /// What this key is overridden with.

@@ -176,6 +176,12 @@ settings! {
         eps: f64 = Number(Range::Open(0.0, 1.0)), Toml("1e-8"), also ["epsilon"];
         /// longest gradient norm that is let through; 0 for no clipping
         clip_norm: f64 = Number(Range::Closed(0.0, 1e9)), Toml("0.0"), also ["grad_clip", "clip_grad", "max_norm"];
+        /// factor of the learning rate from each layer to the one before it
+        layer_decay: f64 = Number(Range::Above(0.0, 1.0)), Toml("1.0"), flag "--layer-decay";
+        /// factor of the learning rate of the head
+        head_rate_scale: f64 = Number(Range::Closed(0.0, 1e6)), Toml("1.0"), also ["head_lr_scale"];
+        /// names of parameters that stay as they are, with * for anything; "backbone" for all but the head
+        freeze: Option<Vec<String>> = Texts, Open, flag "--freeze", also ["frozen"];
         /// batches whose gradients make one step
         accumulation: usize = Integer(1, 1_000_000), Toml("1"), also ["grad_accum", "accumulate"];
     }

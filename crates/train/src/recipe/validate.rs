@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use vitrine_data::Source;
+use vitrine_data::augment::RandomCrop;
 use vitrine_nn::settings::{Fallback, SettingError, check};
 
 use super::sections::{
@@ -55,6 +56,16 @@ impl DataRecipe {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl AugmentRecipe {
+    /// Whether training images are what evaluation sees.
+    pub(crate) fn is_off(&self) -> bool {
+        let Self { crop, hflip, vflip, color_jitter, hue, auto_augment, reprob, .. } = self;
+        *crop == RandomCrop::None
+            && [hflip, vflip, color_jitter, hue, reprob].iter().all(|&&share| share == 0.0)
+            && auto_augment == "none"
     }
 }
 

@@ -1,0 +1,71 @@
+//! What is done once, after the last epoch: the best epoch's weights in timm's form, and its figures on the test part.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use safetensors::Dtype;
+
+use super::{BEST, LAST, MODEL, TEST, Trainer};
+use crate::error::{Result, TrainError};
+use crate::evaluate::evaluate;
+use crate::export::{self, Form};
+use crate::metrics::{EpochMetrics, Judgement};
+use crate::sink::{Event, Sink};
+use crate::{checkpoint, weights};
+
+impl Trainer {
+    /// Once all epochs are done, what there is to do with the best epoch's weights.
+    pub(super) fn finish(
+        &mut self,
+        sink: &mut dyn Sink,
+        stop: &AtomicBool,
+    ) -> Result<ControlFlow<()>> {
+        let Some(best) = self.metrics.best().copied() else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        weights::load(&self.folder.join(BEST), None, &self.parameters, false)?;
+        let flow = self.export(sink).and_then(|()| self.judge(&best, sink, stop));
+        weights::load(&self.folder.join(LAST), None, &self.parameters, false)?;
+        flow
+    }
+
+    /// The weights in timm's form, where timm has such a model.
+    fn export(&self, sink: &mut dyn Sink) -> Result<()> {
+        let Some(known) = export::known(self.model.as_ref())? else { return Ok(()) };
+        let (folder, about) = (self.folder.join(MODEL), &self.description);
+        match export::write(&folder, Form::Timm, &known, &self.parameters, about, Dtype::F32) {
+            Err(TrainError::Setting(error)) => {
+                let text = format!("no folder {} was written: {error}", folder.display());
+                sink.take(Event::Message(&text))
+            }
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// The figures on the test part.
+    fn judge(
+        &mut self,
+        best: &EpochMetrics,
+        sink: &mut dyn Sink,
+        stop: &AtomicBool,
+    ) -> Result<ControlFlow<()>> {
+        let Some(test) = &self.test else { return Ok(ControlFlow::Continue(())) };
+        let going = |_| match stop.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        let figures = evaluate(self.model.as_ref(), &self.parameters, test, going)?;
+        let Some(figures) = figures else { return Ok(ControlFlow::Break(())) };
+        if !figures.loss.is_finite() {
+            return Err(TrainError::NotFiniteOutput { what: "loss" });
+        }
+        let judgement = Judgement { epoch: best.epoch, figures };
+        checkpoint::write_json(&self.folder.join(TEST), &judgement)?;
+        let total_epochs = self.training.run.epochs as u64;
+        let event = Event::Judged { judgement: &judgement, total_epochs };
+        self.report.take(event)?;
+        sink.take(event)?;
+        self.judgement = Some(judgement);
+        Ok(ControlFlow::Continue(()))
+    }
+}
