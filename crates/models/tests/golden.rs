@@ -5,7 +5,7 @@ use vitrine_autodiff::Var;
 use vitrine_models::{Gelu, Pool, VisionTransformer, VitConfig};
 use vitrine_nn::{Model, Optimizer, ParameterBuilder, Parameters, Pass, Sgd};
 use vitrine_tensor::{DType, Device, Tensor};
-use vitrine_testkit::golden::GoldenFile;
+use vitrine_testkit::golden::{GoldenFile, relative_error};
 
 struct Golden(GoldenFile);
 
@@ -149,14 +149,6 @@ fn class_token_vit_equals_pytorch() {
 fn mean_pooled_rectangular_vit_with_biases_equals_pytorch() {
     check("vit_bias_mean", DType::F32, true);
     check("vit_bias_mean", DType::F64, true);
-}
-
-/// `‖found − expected‖ / ‖expected‖`
-fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let difference = norm(&mut found.iter().zip(expected).map(|(f, e)| f - e));
-    difference / norm(&mut expected.iter().copied())
 }
 
 /// In `bf16` each number is rounded to 8 bits (a relative error of 2⁻⁹ at the most). Over the dozen operations between

@@ -6,7 +6,7 @@ use vitrine_autodiff::Var;
 use vitrine_models::ModelConfig;
 use vitrine_nn::{Model, Output, ParameterBuilder, Parameters, Pass, Table};
 use vitrine_tensor::{DType, Device, Tensor};
-use vitrine_testkit::golden::GoldenFile;
+use vitrine_testkit::golden::{GoldenFile, relative_error};
 
 const FILES: [&str; 8] = [
     "vit_dinov2",
@@ -101,14 +101,6 @@ fn every_option_equals_timm() {
         check(file, DType::F64, 2e-7, 2e-7);
         check(file, DType::F32, 2e-6, 1e-5);
     }
-}
-
-/// `‖found − expected‖ / ‖expected‖`
-fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let difference = norm(&mut found.iter().zip(expected).map(|(f, e)| f - e));
-    difference / norm(&mut expected.iter().copied())
 }
 
 /// Weights and gradients stay `f32`; what lies between is rounded to 8 bits a dozen times. Logits are held to the

@@ -50,3 +50,14 @@ fn words<T, const N: usize>(data: &[u8], from: impl Fn([u8; N]) -> T) -> Vec<T> 
     let (words, []) = data.as_chunks() else { panic!("a part of a number") };
     words.iter().map(|&word| from(word)).collect()
 }
+
+/// `‖found − expected‖ / ‖expected‖`
+///
+/// # Panics
+/// If they are not equally many.
+pub fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = norm(&mut found.iter().zip(expected).map(|(f, e)| f - e));
+    difference / norm(&mut expected.iter().copied())
+}

@@ -71,9 +71,7 @@ impl Description {
         let label_names = names.iter().map(|name| label(name)).collect();
         Ok(Some(Self { model, num_classes, label_names, pretrained_cfg }))
     }
-}
 
-impl Description {
     /// That of a recipe's model with weights: classes bear the names beside the weights; else those of the recipe's
     /// data set, or their numbers if the model has another number of classes.
     pub fn of(recipe: &Recipe, weights: &Path) -> Result<Self> {
@@ -140,42 +138,46 @@ fn input_size(model: &Table) -> [usize; 3] {
     [channels, height, width]
 }
 
+/// The value of a key of a file, if it is of this type.
+fn read<T: DeserializeOwned>(
+    (file, config): (&str, &Value),
+    key: &str,
+    default: T,
+    allowed: &str,
+) -> Result<T> {
+    match config.get(key) {
+        None | Some(Value::Null) => Ok(default),
+        Some(value) => serde_json::from_value(value.clone())
+            .map_err(|_| SettingError::value(file, key, value, allowed.to_owned()).into()),
+    }
+}
+
+/// As [`read`], for a number a channel.
+fn numbers(file: (&str, &Value), key: &str, default: [f64; 3]) -> Result<Vec<f64>> {
+    read(file, key, default.to_vec(), "a list of numbers")
+}
+
 /// timm's `pretrained_cfg`, with timm's defaults for what it does not have.
 fn timm(config: &Value, model: &Table) -> Result<Preprocessing> {
-    /// The value of a key, if it is of this type.
-    fn read<T: DeserializeOwned>(
-        config: &Value,
-        key: &str,
-        default: T,
-        allowed: &str,
-    ) -> Result<T> {
-        match config.get(key) {
-            None | Some(Value::Null) => Ok(default),
-            Some(value) => serde_json::from_value(value.clone()).map_err(|_| {
-                SettingError::value(DESCRIPTION, key, value, allowed.to_owned()).into()
-            }),
-        }
-    }
-    let numbers = |key, default: [f64; 3]| read(config, key, default.to_vec(), "a list of numbers");
+    let file = (DESCRIPTION, config);
     let names = |names: &[&str]| format!("one of {}", names.join(", "));
     let (filters, modes) = (names(Interpolation::NAMES), names(CropMode::NAMES));
-    let crop_pct = read(config, "crop_pct", 0.0, "a number")?;
+    let crop_pct = read(file, "crop_pct", 0.0, "a number")?;
     Ok(Preprocessing {
         input_size: input_size(model),
-        interpolation: read(config, "interpolation", Interpolation::Bicubic, &filters)?,
+        interpolation: read(file, "interpolation", Interpolation::Bicubic, &filters)?,
         crop_pct: if crop_pct == 0.0 { 0.875 } else { crop_pct },
-        crop_mode: read(config, "crop_mode", CropMode::Center, &modes)?,
-        mean: numbers("mean", IMAGENET_MEAN)?,
-        std: numbers("std", IMAGENET_STD)?,
+        crop_mode: read(file, "crop_mode", CropMode::Center, &modes)?,
+        mean: numbers(file, "mean", IMAGENET_MEAN)?,
+        std: numbers(file, "std", IMAGENET_STD)?,
     })
 }
 
 /// transformers' `preprocessor_config.json`, with the defaults of its class.
 fn transformers(processor: &Value, config: &Value, model: &Table) -> Result<Preprocessing> {
-    let origin = PREPROCESSOR;
     let refused = |key: &str, allowed: &str| {
         let value = processor.get(key).unwrap_or(&Value::Null);
-        SettingError::value(origin, key, value, allowed.to_owned())
+        SettingError::value(PREPROCESSOR, key, value, allowed.to_owned())
     };
     let kind = ["image_processor_type", "feature_extractor_type"]
         .iter()
@@ -192,17 +194,7 @@ fn transformers(processor: &Value, config: &Value, model: &Table) -> Result<Prep
     let [_, height, width] = input_size(model);
     let flag =
         |key: &str, default: bool| processor.get(key).and_then(Value::as_bool).unwrap_or(default);
-    let numbers = |key: &str, default: [f64; 3]| -> Result<Vec<f64>> {
-        match processor.get(key) {
-            None | Some(Value::Null) => Ok(default.to_vec()),
-            Some(Value::Array(list)) => list
-                .iter()
-                .map(Value::as_f64)
-                .collect::<Option<_>>()
-                .ok_or_else(|| refused(key, "a list of numbers").into()),
-            Some(_) => Err(refused(key, "a list of numbers").into()),
-        }
-    };
+    let file = (PREPROCESSOR, processor);
     if !flag("do_resize", true) || !flag("do_rescale", true) {
         let key = if flag("do_resize", true) { "do_rescale" } else { "do_resize" };
         return Err(refused(key, "true").into());
@@ -259,7 +251,7 @@ fn transformers(processor: &Value, config: &Value, model: &Table) -> Result<Prep
         interpolation,
         crop_pct,
         crop_mode,
-        mean: if plain { mean.to_vec() } else { numbers("image_mean", mean)? },
-        std: if plain { std.to_vec() } else { numbers("image_std", std)? },
+        mean: if plain { mean.to_vec() } else { numbers(file, "image_mean", mean)? },
+        std: if plain { std.to_vec() } else { numbers(file, "image_std", std)? },
     })
 }

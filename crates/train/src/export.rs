@@ -7,7 +7,7 @@ pub use safetensors::Dtype;
 use serde_json::{Value, json};
 use vitrine_data::{CropMode, Interpolation, Preprocessing};
 use vitrine_models::published::{timm, transformers};
-use vitrine_models::{Dialect, Gelu, ModelConfig};
+use vitrine_models::{Dialect, Gelu, ModelConfig, RopeType};
 use vitrine_nn::settings::SettingError;
 use vitrine_nn::{Model, Parameters};
 use vitrine_tensor::Tensor;
@@ -52,10 +52,9 @@ pub fn write(
             let mut config = timm::write(vit)?;
             config["label_names"] = json!(about.label_names);
             config["pretrained_cfg"] = pretrained_cfg(about, vit.distilled)?;
-            let names = if config["model_args"].get("use_rot_pos_emb").is_some() {
-                "timm-eva"
-            } else {
-                "timm"
+            let names = match vit.rope_type {
+                RopeType::Off => "timm",
+                RopeType::DinoV3 => "timm-eva",
             };
             (Some(config), names, "", None)
         }

@@ -31,6 +31,18 @@ pub fn read(config: &Value) -> Result<Option<Published>, SettingError> {
     }
 }
 
+/// Section `[model]` for a configuration, without what is no business of the one who wrote the weights, and without
+/// what is said of pictures in another place.
+fn section(config: VitConfig) -> Result<Table, SettingError> {
+    let mut model = ModelConfig::Vit(config).table()?;
+    for open in
+        ["classes", "last_block_saving", "recompute", "lora_rank", "lora_alpha", "mean", "std"]
+    {
+        model.remove(open);
+    }
+    Ok(model)
+}
+
 /// Where a value was given.
 const ORIGIN: &str = "config.json beside the weights";
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use vitrine_nn::settings::SettingError;
 use vitrine_nn::{MlpLayer, Table};
 
-use super::{Published, check, convert, unsupported};
+use super::{Published, check, convert, section, unsupported};
 use crate::config::{Gelu, PosEmbed, RopeType, VitConfig};
 use crate::registry::ModelConfig;
 
@@ -102,14 +102,11 @@ pub(super) fn read(config: &Value) -> Result<Published, SettingError> {
     let Some(ModelConfig::Vit(known)) =
         ModelConfig::preset(preset).filter(|_| preset.contains('_'))
     else {
-        let allowed = "one of timm's names among the presets in docs/recipes.md";
+        let allowed = "one of timm's names among the presets in docs/weights.md";
         return Err(unsupported("architecture", architecture, allowed));
     };
-    let mut model = ModelConfig::Vit(known.clone()).table()?;
-    for open in ["channels", "classes", "last_block_saving", "recompute", "lora_rank", "lora_alpha"]
-    {
-        model.remove(open);
-    }
+    let mut model = section(known.clone())?;
+    model.remove("channels");
     if known.rope_type == RopeType::DinoV3 {
         model.insert("key_bias".into(), false.into());
     }

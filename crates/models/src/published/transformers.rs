@@ -4,9 +4,8 @@ use serde_json::{Map, Value, json};
 use vitrine_nn::MlpLayer;
 use vitrine_nn::settings::SettingError;
 
-use super::{Published, check, timm, unsupported};
+use super::{Published, check, section, timm, unsupported};
 use crate::config::{Gelu, Pool, PosEmbed, RopeType, VitConfig};
-use crate::registry::ModelConfig;
 
 /// What holds where a file says nothing: type, width, heads, hidden units (0: four times the width), epsilon, side of a
 /// patch, activation.
@@ -165,12 +164,7 @@ pub(super) fn read(config: &Value) -> Result<Published, SettingError> {
     let names = config.get("id2label").map_or(Vec::new(), timm::label_names);
     let classes = config.get("id2label").and_then(Value::as_object).map_or(0, Map::len);
     let classes = if classes == 0 { 2 } else { classes };
-    let mut model = ModelConfig::Vit(model).table()?;
-    for open in
-        ["classes", "last_block_saving", "recompute", "lora_rank", "lora_alpha", "mean", "std"]
-    {
-        model.remove(open);
-    }
+    let model = section(model)?;
     Ok(Published { model, classes: has_head.then_some(classes), label_names: names })
 }
 

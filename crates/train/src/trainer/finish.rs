@@ -38,7 +38,7 @@ impl Trainer {
                 let text = format!("no folder {} was written: {error}", folder.display());
                 sink.take(Event::Message(&text))
             }
-            other => other.map(|_| ()),
+            other => other,
         }
     }
 
