@@ -28,36 +28,29 @@ fn as_matrix(w: &Tensor) -> Result<Tensor> {
     w.reshape(&[w.shape()[0], w.shape()[1..].iter().product()])
 }
 
-/// Images `[B, O, H', W']` seen as `[B, M, O]`.
-fn as_rows(images: &Tensor) -> Result<Tensor> {
-    let &[batch, channels, height, width] = images.shape() else {
-        unreachable!("`ops` gives images")
-    };
-    images.reshape(&[batch, channels, height * width])?.transpose(1, 2)
+/// Results `[B, H', W', O]` as rows `[B, M, O]`.
+fn as_rows(y: &Tensor) -> Result<Tensor> {
+    let &[batch, height, width, outputs] = y.shape() else { unreachable!("`ops` gives images") };
+    y.reshape(&[batch, height * width, outputs])
 }
 
-/// `dy` as dense rows `[B, M, O]`.
-fn rows_of<B: Convolutions + ?Sized>(backend: &B, dy: &Tensor) -> Result<Tensor> {
-    let rows = as_rows(dy)?;
-    let dense = between(backend, rows.shape(), dy)?;
-    backend.copy(&rows, &dense)?;
-    Ok(dense)
-}
-
-/// The windows of `x` `[B, M, C·p·q]`, for rows `[B, M, ..]` and a weight's matrix.
+/// The windows `[B, M, C·p·q]` of x `[B, H, W, C]`, for rows `[B, M, ..]` and a weight's matrix.
 fn unfolded<B: Convolutions + ?Sized>(
     backend: &B,
     x: &Tensor,
     windows: &Windows,
     [rows, matrix]: [&Tensor; 2],
 ) -> Result<Tensor> {
+    let channels_first = x.permute(&[0, 3, 1, 2])?;
+    let images = between(backend, channels_first.shape(), x)?;
+    backend.copy(&channels_first, &images)?;
     let shape = [rows.shape()[0], rows.shape()[1], matrix.shape()[1]];
     let unfolded = between(backend, &shape, x)?;
-    backend.unfold(x, windows, &unfolded)?;
+    backend.unfold(&images, windows, &unfolded)?;
     Ok(unfolded)
 }
 
-/// [`Convolutions::convolution`] as a linear layer on the windows, whose result is transposed.
+/// [`Convolutions::convolution`] as a linear layer on the windows.
 pub fn convolution<B: Convolutions + ?Sized>(
     backend: &B,
     x: &Tensor,
@@ -66,11 +59,9 @@ pub fn convolution<B: Convolutions + ?Sized>(
     windows: &Windows,
     y: &Tensor,
 ) -> Result<()> {
-    let (rows, w) = (as_rows(y)?, as_matrix(w)?);
-    let x = unfolded(backend, x, windows, [&rows, &w])?;
-    let dense = between(backend, rows.shape(), y)?;
-    backend.linear(&x, &w, &Epilogue { bias, ..Epilogue::default() }, None, &dense)?;
-    backend.copy(&dense, &rows)
+    let (y, w) = (as_rows(y)?, as_matrix(w)?);
+    let x = unfolded(backend, x, windows, [&y, &w])?;
+    backend.linear(&x, &w, &Epilogue { bias, ..Epilogue::default() }, None, &y)
 }
 
 /// [`Convolutions::convolution_grad_input`]: the gradient of the windows, folded.
@@ -81,10 +72,13 @@ pub fn convolution_grad_input<B: Convolutions + ?Sized>(
     windows: &Windows,
     dx: &Tensor,
 ) -> Result<()> {
-    let (dy, w) = (rows_of(backend, dy)?, as_matrix(w)?);
+    let (dy, w) = (as_rows(dy)?, as_matrix(w)?);
     let unfolded = between(backend, &[dy.shape()[0], dy.shape()[1], w.shape()[1]], dx)?;
     backend.linear_grad_input(&dy, &w, &unfolded)?;
-    backend.fold(&unfolded, windows, dx)
+    let channels_first = dx.permute(&[0, 3, 1, 2])?;
+    let images = between(backend, channels_first.shape(), dx)?;
+    backend.fold(&unfolded, windows, &images)?;
+    backend.copy(&images.permute(&[0, 2, 3, 1])?, dx)
 }
 
 /// [`Convolutions::convolution_grad_weight`] as that of a linear layer on the windows.
@@ -96,7 +90,7 @@ pub fn convolution_grad_weight<B: Convolutions + ?Sized>(
     dw: &Tensor,
     db: Option<&Tensor>,
 ) -> Result<()> {
-    let (dy, dw) = (rows_of(backend, dy)?, as_matrix(dw)?);
+    let (dy, dw) = (as_rows(dy)?, as_matrix(dw)?);
     let x = unfolded(backend, x, windows, [&dy, &dw])?;
     backend.linear_grad_weight(&dy, &x, &dw, db)
 }

@@ -234,6 +234,7 @@ fn windows_that_do_not_fit() {
     let images = zeros(&[2, 1, 6, 6]);
     let windows = |kernel, stride, padding| Windows { kernel, stride, padding };
     let whole = windows((3, 3), (3, 3), (0, 0));
+    let pixels = zeros(&[2, 6, 6, 1]);
     for wrong in [
         windows((0, 3), (1, 1), (0, 0)),
         windows((3, 3), (1, 0), (0, 0)),
@@ -243,7 +244,7 @@ fn windows_that_do_not_fit() {
         assert_eq!(wrong.count(6, 6), None);
         argument(images.unfold(&wrong), "unfold", "windows", "[2, 1, 6, 6]");
         argument(images.fold(&wrong, &[2, 1, 6, 6]), "fold", "windows", &format!("{wrong:?}"));
-        argument(images.convolution(&images, None, &wrong), "convolution", "windows", "kernel");
+        argument(pixels.convolution(&images, None, &wrong), "convolution", "windows", "kernel");
     }
     assert_eq!(windows((3, 4), (2, 3), (1, 0)).count(6, 6), Some((3, 1)));
     error(zeros(&[6, 6]).unfold(&whole), &["unfold", "[6, 6]", "[B, C, H, W]"]);
@@ -252,18 +253,18 @@ fn windows_that_do_not_fit() {
     let overlapping = windows((3, 3), (1, 3), (0, 0));
     error(of(DType::U8, &[2, 8, 9]).fold(&overlapping, &[2, 1, 6, 6]), &["fold", "u8"]);
 
-    let (weight, dy) = (zeros(&[5, 1, 3, 3]), zeros(&[2, 5, 2, 2]));
+    let (weight, dy) = (zeros(&[5, 1, 3, 3]), zeros(&[2, 2, 2, 5]));
     let wide = zeros(&[5, 1, 3, 4]);
-    mismatch(images.convolution(&wide, None, &whole), "convolution", &[5, 1, 3, 4], &[5, 1, 3, 3]);
+    mismatch(pixels.convolution(&wide, None, &whole), "convolution", &[5, 1, 3, 4], &[5, 1, 3, 3]);
     let (two, five) = (zeros(&[2]), zeros(&[5]));
-    mismatch(images.convolution(&weight, Some(&two), &whole), "convolution", &[2], &[5]);
-    let wrong = zeros(&[2, 5, 2, 3]);
-    let grad = wrong.convolution_grad_input(&weight, &whole, images.shape());
-    mismatch(grad, "convolution_grad_input", &[2, 5, 2, 3], &[2, 5, 2, 2]);
-    let add = |dw: &Tensor, db: &Tensor| dy.convolution_grad_weight_(&images, &whole, dw, Some(db));
+    mismatch(pixels.convolution(&weight, Some(&two), &whole), "convolution", &[2], &[5]);
+    let wrong = zeros(&[2, 2, 3, 5]);
+    let grad = wrong.convolution_grad_input(&weight, &whole, pixels.shape());
+    mismatch(grad, "convolution_grad_input", &[2, 2, 3, 5], &[2, 2, 2, 5]);
+    let add = |dw: &Tensor, db: &Tensor| dy.convolution_grad_weight_(&pixels, &whole, dw, Some(db));
     mismatch(add(&wide, &five), "convolution_grad_weight", &[5, 1, 3, 4], &[5, 1, 3, 3]);
     mismatch(add(&weight, &two), "convolution_grad_weight", &[2], &[5]);
-    let error = error(add(&weight, &images.narrow(0, 0, 1).unwrap()), &["shares memory"]);
+    let error = error(add(&weight, &pixels.narrow(0, 0, 1).unwrap()), &["shares memory"]);
     assert!(matches!(error, Error::Aliased { .. }), "{error:?}");
 }
 

@@ -15,7 +15,7 @@ impl Var {
         })
     }
 
-    /// `[B, C, H, W]` to `[B, O, H', W']` with a weight `[O, C, p, q]` and a bias `[O]`; see
+    /// `[B, H, W, C]` to `[B, H', W', O]` with a weight `[O, C, p, q]` and a bias `[O]`; see
     /// [`vitrine_tensor::Tensor::convolution`].
     pub fn convolution(
         &self,
@@ -34,10 +34,9 @@ impl Var {
             if let Some(dw) = flow.accumulator(inputs[1], w.shape(), &w)? {
                 dy.convolution_grad_weight_(&x, &windows, &dw, db.as_ref())?;
             } else if let Some(db) = db {
-                let [batch, outputs] = [dy.shape()[0], dy.shape()[1]];
-                let pixels = dy.shape()[2] * dy.shape()[3];
-                let sums = dy.reshape(&[batch, outputs, pixels])?.sum_axis(2)?.sum_axis(0)?;
-                db.add_scaled_(&sums, 1.0)?;
+                let outputs = dy.shape()[3];
+                let pixels = dy.shape()[..3].iter().product();
+                db.add_scaled_(&dy.reshape(&[pixels, outputs])?.sum_axis(0)?, 1.0)?;
             }
             flow.add_with(inputs[0], || dy.convolution_grad_input(&w, &windows, x.shape()))
         })

@@ -18,7 +18,7 @@ pub fn cases() -> Vec<Case> {
         let name = format!("{windows:?}");
         cases.push(case("unfold", name.clone(), &[&[2, 3, 4, 6]], move |x| x[0].unfold(&windows)));
         let (p, q) = windows.kernel;
-        let shapes: [&[usize]; 3] = [&[2, 3, 4, 6], &[5, 3, p, q], &[5]];
+        let shapes: [&[usize]; 3] = [&[2, 4, 6, 3], &[5, 3, p, q], &[5]];
         cases.push(case("convolution", format!("{name}, bias"), &shapes, move |x| {
             x[0].convolution(&x[1], Some(&x[2]), &windows)
         }));
@@ -29,7 +29,7 @@ pub fn cases() -> Vec<Case> {
     cases.push(case("unfold", "transposed images", &[&[2, 1, 2, 3]], |x| {
         x[0].permute(&[0, 1, 3, 2])?.unfold(&Windows::patches((1, 1)))
     }));
-    cases.push(case("convolution", "of a picture with itself", &[&[2, 2, 3, 3]], |x| {
+    cases.push(case("convolution", "of a picture with itself", &[&[3, 3, 3, 3]], |x| {
         let windows = Windows { kernel: (3, 3), stride: (1, 1), padding: (1, 1) };
         x[0].convolution(&x[0], None, &windows)
     }));

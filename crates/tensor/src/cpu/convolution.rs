@@ -1,134 +1,266 @@
-//! Windows of images: cutting them out, and adding them up again. Work is split by rows of windows or of pixels.
+//! Convolution of images `[B, H, W, C]` and its gradients: products whose one operand is the windows, which are packed
+//! straight from the images. An image of windows is never in memory.
 
 use super::CpuBackend;
-use super::arithmetic::store;
-use super::dispatch::{with_element, with_float};
-use super::memory::{read, write};
-use super::number::Number;
-use super::parallel::{each, try_each};
+use super::dispatch::{with_float, with_sum};
+use super::linear::{Weight, compute, forward, grad_bias, grad_weight};
+use super::memory::{lock, read, write};
+use super::number::{Acc, Number};
+use super::parallel::each;
+use super::product::{BlockGrid, Matrix, product};
 use super::scratch::with_scratch;
-use crate::backend::{Convolutions, Windows};
-use crate::dtype::Element;
+use super::windows::{self, WindowRows};
+use crate::backend::{Convolutions, Epilogue, Windows};
 use crate::{Result, Tensor};
 
-/// How images are cut into windows.
-struct Cut<'a> {
-    windows: &'a Windows,
-    channels: usize,
-    height: usize,
-    width: usize,
-    /// Windows below each other.
-    rows: usize,
-    /// For each of the windows side by side, the pixels of a row that lie in it: the first one's number, its place in
-    /// the window's row, and how many there are.
-    runs: Vec<(usize, usize, usize)>,
+/// Values of windows and of a result's gradient that are multiplied together for a weight's gradient: their packed
+/// forms stay in the cache that the threads share.
+const TOGETHER: usize = 1 << 20;
+
+/// The extents of a weight `[O, C, p, q]`: O, C and p·q.
+type Extents = [usize; 3];
+
+fn extents(w: &Tensor) -> Extents {
+    let &[outputs, channels, p, q] = w.shape() else { unreachable!("`ops` gives [O, C, p, q]") };
+    [outputs, channels, p * q]
 }
 
-impl<'a> Cut<'a> {
-    fn new(windows: &'a Windows, images: &[usize]) -> Self {
-        let &[_, channels, height, width] = images else { unreachable!("`ops` gives images") };
-        let (rows, columns) = windows.count(height, width).expect("`ops` admits windows that fit");
-        let run = |column: usize| {
-            let (start, before) = (column * windows.stride.1, windows.padding.1);
-            let inside = before.saturating_sub(start).min(windows.kernel.1);
-            let first = (start + inside).saturating_sub(before).min(width);
-            let end = (start + windows.kernel.1).saturating_sub(before).min(width);
-            (first, inside, end.saturating_sub(first))
-        };
-        Self { windows, channels, height, width, rows, runs: (0..columns).map(run).collect() }
-    }
+/// Whether windows are the pixels, one by one.
+fn are_pixels(windows: &Windows) -> bool {
+    *windows == Windows::patches((1, 1))
+}
 
-    /// Elements of a window.
-    fn size(&self) -> usize {
-        self.channels * self.windows.kernel.0 * self.windows.kernel.1
+/// Runs `work` on a weight `[O, C, p·q]` as `[O, p·q, C]`.
+fn with_channels_last<T: Number>(
+    w: &[T],
+    [outputs, channels, taps]: Extents,
+    work: impl FnOnce(&[T]) -> Result<()>,
+) -> Result<()> {
+    if taps == 1 || channels == 1 {
+        return work(w);
     }
-
-    fn unfold<T: Element>(&self, images: &[T], to: &mut [T]) {
-        if to.is_empty() {
-            return;
-        }
-        let ((p, q), size) = (self.windows.kernel, self.size());
-        let padded = self.windows.padding != (0, 0);
-        each(to.chunks_mut(self.runs.len() * size).enumerate(), |(number, to)| {
-            let (image, row) = (number / self.rows, number % self.rows);
-            if padded {
-                to.fill(T::default());
-            }
-            for (channel, y) in (0..self.channels).flat_map(|c| (0..p).map(move |y| (c, y))) {
-                let pixel = (row * self.windows.stride.0 + y).checked_sub(self.windows.padding.0);
-                let Some(pixel) = pixel.filter(|&pixel| pixel < self.height) else { continue };
-                let line = (image * self.channels + channel) * self.height + pixel;
-                let line = &images[line * self.width..][..self.width];
-                let windows = to.chunks_exact_mut(size).zip(&self.runs);
-                for (window, &(first, inside, len)) in windows {
-                    window[(channel * p + y) * q + inside..][..len]
-                        .copy_from_slice(&line[first..first + len]);
+    with_scratch(outputs * channels * taps, |turned: &mut [T]| {
+        let size = channels * taps;
+        each(turned.chunks_mut(size.max(1)).zip(w.chunks(size.max(1))), |(to, from)| {
+            for (tap, to) in to.chunks_exact_mut(channels).enumerate() {
+                for (to, from) in to.iter_mut().zip(from.chunks_exact(taps)) {
+                    *to = from[tap];
                 }
             }
         });
-    }
+        work(turned)
+    })
+}
 
-    /// Calls `each` for every run of a row of pixels that lies in a window, in a fixed order: its first pixel, and what
-    /// the window holds there.
-    fn for_each_run<T>(&self, from: &[T], line: usize, mut each: impl FnMut(usize, &[T])) {
-        let ((p, q), size) = (self.windows.kernel, self.size());
-        let (image, channel) =
-            (line / self.height / self.channels, line / self.height % self.channels);
-        let y = line % self.height + self.windows.padding.0;
-        let first = (y + 1).saturating_sub(p).div_ceil(self.windows.stride.0);
-        for row in first..self.rows.min(y / self.windows.stride.0 + 1) {
-            let start = (image * self.rows + row) * self.runs.len() * size;
-            let start = start + (channel * p + y - row * self.windows.stride.0) * q;
-            for (column, &(pixel, inside, len)) in self.runs.iter().enumerate() {
-                each(pixel, &from[start + column * size + inside..][..len]);
+/// `dw [O, C, p·q] += sums [O, p·q, C]`
+fn add_channels_last<S: Number>(dw: &mut [S], sums: &[S::Acc], [_, channels, taps]: Extents) {
+    let size = (channels * taps).max(1);
+    each(dw.chunks_mut(size).zip(sums.chunks(size)), |(to, from)| {
+        for (channel, to) in to.chunks_exact_mut(taps).enumerate() {
+            for (to, from) in to.iter_mut().zip(from.chunks_exact(channels)) {
+                *to = S::narrow(to.widen() + from[channel]);
             }
         }
-    }
+    });
+}
 
-    /// For windows that are apart.
-    fn paste<T: Element>(&self, from: &[T], images: &mut [T]) {
-        each(images.chunks_mut(self.width.max(1)).enumerate(), |(line, to)| {
-            to.fill(T::default());
-            self.for_each_run(from, line, |first, run| {
-                to[first..first + run.len()].copy_from_slice(run);
-            });
-        });
-    }
+/// Pixels of a gradient for images that are the sums of one kind of windows of the result's gradient: those that lie
+/// `stride` apart, where a stride leaves out the same rows and columns of the kernel.
+struct Phase {
+    /// The first such pixel.
+    first: [usize; 2],
+    /// Windows of the result's gradient, one for each such pixel.
+    rows: WindowRows,
+    /// The kernel's rows and columns that meet there, in the windows' order: last first.
+    taps: [Vec<usize>; 2],
+}
 
-    /// For windows that overlap.
-    fn add_up<T: Number>(&self, from: &[T], images: &mut [T]) -> Result<()> {
-        try_each(images.chunks_mut(self.width.max(1)).enumerate(), |(line, to)| {
-            with_scratch(self.width, |sums: &mut [T::Acc]| {
-                sums.fill(num_traits::Zero::zero());
-                self.for_each_run(from, line, |first, run| {
-                    for (sum, value) in sums[first..].iter_mut().zip(run) {
-                        *sum = *sum + value.widen();
+/// All phases of images `[B, H, W, C]`, for a result's gradient of a shape `[B, H', W', O]`.
+fn phases(windows: &Windows, images: &[usize], dy: &[usize]) -> Vec<Phase> {
+    // Along an axis: pixel a + s·n gets from result n + (a + padding − i)/s, by kernel row i, which s must divide.
+    let along = |stride: usize, kernel: usize, padding: usize, extent: usize| {
+        (0..stride.min(extent)).map(move |first| {
+            let start = (first + padding) % stride;
+            let taps: Vec<usize> = (start..kernel).step_by(stride).rev().collect();
+            let origin = match taps.first() {
+                Some(&last) => (first + padding) as isize - last as isize,
+                None => 0,
+            };
+            (first, taps, origin / stride as isize, (extent - first).div_ceil(stride))
+        })
+    };
+    let Windows { kernel, stride, padding } = *windows;
+    let down = along(stride.0, kernel.0, padding.0, images[1]);
+    down.flat_map(|down| {
+        along(stride.1, kernel.1, padding.1, images[2]).map(move |across| {
+            let rows = WindowRows {
+                image: [dy[1], dy[2], dy[3]],
+                kernel: [down.1.len(), across.1.len()],
+                stride: [1, 1],
+                origin: [down.2, across.2],
+                grid: [down.3, across.3],
+            };
+            let taps = [down.1.clone(), across.1];
+            Phase { first: [down.0, across.0], rows, taps }
+        })
+    })
+    .collect()
+}
+
+/// `dx` for windows that are not the pixels.
+fn grad_input<T: Number>(
+    dy: &[T],
+    w: &[T],
+    [outputs, channels, size]: Extents,
+    windows: &Windows,
+    phases: &[Phase],
+    images: &[usize],
+    dx: &mut [T],
+) -> Result<()> {
+    let whole = phases.len() == 1;
+    for phase in phases {
+        let [down, across] = &phase.taps;
+        let inner = down.len() * across.len() * outputs;
+        let taps: Vec<usize> =
+            down.iter().flat_map(|i| across.iter().map(move |j| i * windows.kernel.1 + j)).collect();
+        let [rows, columns] = phase.rows.grid;
+        let pixels = images[0] * rows * columns;
+        with_scratch(inner * channels, |turned: &mut [T]| {
+            let per_tap = (outputs * channels).max(1);
+            for (&tap, to) in taps.iter().zip(turned.chunks_exact_mut(per_tap)) {
+                let to = to.chunks_mut(channels).zip(w.chunks(channels * size));
+                each(to, |(to, from)| {
+                    for (to, from) in to.iter_mut().zip(from.chunks_exact(size)) {
+                        *to = from[tap];
                     }
                 });
-                store(sums, to);
+            }
+            let w = Matrix::row_major(turned, inner, channels);
+            let dy = match inner {
+                0 => Matrix::row_major(&[], pixels, 0),
+                _ => Matrix::windows(dy, images[0], &phase.rows),
+            };
+            let grid = BlockGrid::new::<T>(pixels, channels);
+            let into = |dx: &mut [T]| {
+                product(dy, w.into(), &grid, grid.cut(dx), |dx, block| compute(&block, dx, |_, _| ()))
+            };
+            if whole {
+                return into(dx);
+            }
+            with_scratch(pixels * channels, |part: &mut [T]| {
+                into(part)?;
+                // Row by row of the images.
+                let lines = dx.chunks_mut((images[2] * channels).max(1)).enumerate();
+                each(lines, |(line, to)| {
+                    let (image, y) = (line / images[1], line % images[1]);
+                    if y % windows.stride.0 == phase.first[0] {
+                        let row = (image * rows + y / windows.stride.0) * columns * channels;
+                        let from = part[row..][..columns * channels].chunks_exact(channels);
+                        let to = to.chunks_exact_mut(channels).skip(phase.first[1]);
+                        for (to, from) in to.step_by(windows.stride.1).zip(from) {
+                            to.copy_from_slice(from);
+                        }
+                    }
+                });
                 Ok(())
             })
-        })
+        })?;
     }
+    Ok(())
 }
 
 impl Convolutions for CpuBackend {
     fn unfold(&self, images: &Tensor, windows: &Windows, to: &Tensor) -> Result<()> {
-        let cut = Cut::new(windows, images.shape());
-        with_element!(images.dtype(), T => cut.unfold::<T>(&read(images), &mut write(to)));
+        windows::unfold(images, windows, to);
         Ok(())
     }
 
     fn fold(&self, from: &Tensor, windows: &Windows, images: &Tensor) -> Result<()> {
-        let cut = Cut::new(windows, images.shape());
-        match windows.are_apart() {
-            true => with_element!(images.dtype(), T => {
-                cut.paste::<T>(&read(from), &mut write(images));
-            }),
-            false => with_float!(images.dtype(), T => {
-                cut.add_up::<T>(&read(from), &mut write(images))?;
-            }),
-        }
+        windows::fold(from, windows, images)
+    }
+
+    fn convolution(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        bias: Option<&Tensor>,
+        windows: &Windows,
+        y: &Tensor,
+    ) -> Result<()> {
+        let (rows, extents) = (WindowRows::new(windows, x.shape()), extents(w));
+        with_float!(y.dtype(), T => {
+            let (x, bias) = (read::<T>(x), bias.map(read::<T>));
+            with_channels_last::<T>(&read(w), extents, |w| {
+                let [outputs, channels, taps] = extents;
+                let inputs = channels * taps;
+                let epilogue = Epilogue { bias: bias.as_deref(), ..Epilogue::default() };
+                let x = match are_pixels(windows) {
+                    true => Matrix::row_major(&x, y.rows(), inputs),
+                    false => Matrix::windows(&x, y.shape()[0], &rows),
+                };
+                let weight = Weight { values: w, outputs, inputs, packed: None };
+                forward::<T>(x, &weight, &epilogue, 1, None, &mut write(y))
+            })
+        })
+    }
+
+    fn convolution_grad_input(
+        &self,
+        dy: &Tensor,
+        w: &Tensor,
+        windows: &Windows,
+        dx: &Tensor,
+    ) -> Result<()> {
+        let phases = phases(windows, dx.shape(), dy.shape());
+        with_float!(dx.dtype(), T => {
+            let (dy, w_values) = (read::<T>(dy), read::<T>(w));
+            grad_input::<T>(
+                &dy, &w_values, extents(w), windows, &phases, dx.shape(), &mut write(dx),
+            )
+        })
+    }
+
+    fn convolution_grad_weight(
+        &self,
+        dy: &Tensor,
+        x: &Tensor,
+        windows: &Windows,
+        dw: &Tensor,
+        db: Option<&Tensor>,
+    ) -> Result<()> {
+        let rows = WindowRows::new(windows, x.shape());
+        let extents = extents(dw);
+        let [outputs, channels, taps] = extents;
+        let (inputs, pixels) = (channels * taps, rows.grid[0] * rows.grid[1]);
+        let images: usize = (TOGETHER / (pixels * inputs.min(outputs)).max(1)).max(1);
+        with_float!(dy.dtype(), T => {
+            with_sum!(dw.dtype(), T, S => {
+                let (from, mut dw) = lock::<T, S>(&[dy, x], &[dw]);
+                with_scratch(outputs * inputs, |sums: &mut [Acc<T>]| {
+                    sums.fill(num_traits::Zero::zero());
+                    let [height, width, _] = rows.image;
+                    let (image, result) = (height * width * channels, pixels * outputs);
+                    for first in (0..x.shape()[0]).step_by(images) {
+                        let images = images.min(x.shape()[0] - first);
+                        let dy = &from[0][first * result..][..images * result];
+                        let x = &from[1][first * image..][..images * image];
+                        let x = match are_pixels(windows) {
+                            true => Matrix::row_major(x, images * pixels, inputs),
+                            false => Matrix::windows(x, images, &rows),
+                        };
+                        grad_weight::<T, Acc<T>>(dy, x, sums, outputs)?;
+                    }
+                    add_channels_last::<S>(&mut dw[0], sums, extents);
+                    Ok(())
+                })?;
+            });
+            if let Some(db) = db {
+                with_sum!(db.dtype(), T, S => {
+                    let (dy, mut db) = lock::<T, S>(&[dy], &[db]);
+                    grad_bias(&dy[0], &mut db[0]);
+                });
+            }
+        });
         Ok(())
     }
 }

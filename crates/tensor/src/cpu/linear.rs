@@ -26,11 +26,11 @@ simd! {
 }
 
 /// A weight `[outputs, inputs]`, and what [`pack_weight`] made of it, if that is at hand.
-struct Weight<'a, T> {
-    values: &'a [T],
-    outputs: usize,
-    inputs: usize,
-    packed: Option<&'a [u8]>,
+pub(super) struct Weight<'a, T> {
+    pub(super) values: &'a [T],
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
+    pub(super) packed: Option<&'a [u8]>,
 }
 
 /// Packs a weight for [`forward`], into an old buffer if there is one; `None` without memory for it.
@@ -48,8 +48,8 @@ fn pack_weight<T: Number>(
 }
 
 /// `y = epilogue(x·wᵀ)`
-fn forward<T: Number>(
-    x: &[T],
+pub(super) fn forward<T: Number>(
+    x: Matrix<'_, T>,
     w: &Weight<'_, T>,
     epilogue: &Epilogue<'_, [T]>,
     rows_per_sample: usize,
@@ -60,14 +60,12 @@ fn forward<T: Number>(
         return Ok(());
     }
     let (outputs, inputs) = (w.outputs, w.inputs);
-    let rows = y.len() / outputs;
-    let x = Matrix::row_major(x, rows, inputs);
     let packed = w.packed.map(|bytes| {
         let len = packed_len::<T>(inputs, outputs) * size_of::<T::Acc>();
         bytemuck::cast_slice(&bytes[..len])
     });
     let w = Right { matrix: Matrix::row_major(w.values, outputs, inputs).transposed(), packed };
-    let grid = BlockGrid::new::<T>(rows, outputs);
+    let grid = BlockGrid::new::<T>(y.len() / outputs, outputs);
     let mut derivatives = derivative.map(|derivative| grid.cut(derivative).into_iter());
     let parts = grid.cut(y).into_iter().map(|y| (y, derivatives.as_mut().and_then(Iterator::next)));
     product(x, w, &grid, parts, |(y, mut derivative), block| {
@@ -81,7 +79,7 @@ fn forward<T: Number>(
 }
 
 /// Computes a block where it goes, and finishes each of its rows while it is in cache.
-fn compute<T: Number>(
+pub(super) fn compute<T: Number>(
     block: &ResultBlock<'_, T>,
     to: MatrixMut<'_, T>,
     mut finish: impl FnMut(usize, &mut [T::Acc]),
@@ -165,19 +163,18 @@ fn grad_input<T: Number>(
     })
 }
 
-/// `dw += dyᵀ·x`
-fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
+/// `dw += dyᵀ·x`, for a matrix x of a row for each of dy's.
+pub(super) fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
     dy: &[T],
-    x: &[T],
+    x: Matrix<'_, T>,
     dw: &mut [S],
     outputs: usize,
-    inputs: usize,
 ) -> Result<()> {
     if dw.is_empty() {
         return Ok(());
     }
-    let rows = dy.len() / outputs;
-    let (dy, x) = (Matrix::row_major(dy, rows, outputs), Matrix::row_major(x, rows, inputs));
+    let inputs = dw.len() / outputs;
+    let dy = Matrix::row_major(dy, dy.len() / outputs, outputs);
     if inputs <= outputs {
         let grid = BlockGrid::new::<T>(outputs, inputs);
         return product(dy.transposed(), x.into(), &grid, grid.cut(dw), |dw, block| {
@@ -234,7 +231,7 @@ simd! {
 }
 
 /// `db += Σ dy` over the rows.
-fn grad_bias<T: Number, S: Number<Acc = T::Acc>>(dy: &[T], db: &mut [S]) {
+pub(super) fn grad_bias<T: Number, S: Number<Acc = T::Acc>>(dy: &[T], db: &mut [S]) {
     let sums = sum_rows(dy, db.len());
     accumulate(db, &sums);
 }
@@ -302,7 +299,8 @@ impl Products for CpuBackend {
             let packed = packed.as_deref().map(Buffer::bytes);
             let weight = Weight { values: &w, outputs, inputs, packed };
             let derivative = derivative.as_deref_mut();
-            forward(&x, &weight, &epilogue, rows_per_sample(y), derivative, &mut write(y))
+            let x = Matrix::row_major(&x, y.rows(), inputs);
+            forward(x, &weight, &epilogue, rows_per_sample(y), derivative, &mut write(y))
         })
     }
 
@@ -336,10 +334,12 @@ impl Products for CpuBackend {
         db: Option<&Tensor>,
     ) -> Result<()> {
         let &[outputs, inputs] = dw.shape() else { unreachable!("`ops` gives a matrix") };
+        let rows = dy.elements() / outputs.max(1);
         with_float!(dy.dtype(), T => {
             with_sum!(dw.dtype(), T, S => {
                 let (from, mut dw) = lock::<T, S>(&[dy, x], &[dw]);
-                grad_weight(&from[0], &from[1], &mut dw[0], outputs, inputs)?;
+                let x = Matrix::row_major(&from[1], rows, inputs);
+                grad_weight(&from[0], x, &mut dw[0], outputs)?;
             });
             if let Some(db) = db {
                 with_sum!(db.dtype(), T, S => {

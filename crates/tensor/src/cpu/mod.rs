@@ -21,6 +21,7 @@ mod product;
 mod scratch;
 mod transpose;
 mod weights;
+mod windows;
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
-//! Windows of images: cutting them out and adding them up again; and convolution, which is that with a product.
+//! Windows of images: cutting them out and adding them up again, of images `[B, C, H, W]` as they are read; and
+//! convolution, which is that with a product, of images `[B, H, W, C]`: with a pixel's channels side by side, most of a
+//! window lies in memory as it is multiplied.
 
 use super::{expect_shape, expect_sum, expect_writable, same_float};
 use crate::backend::{Movement, Products};
@@ -42,14 +44,15 @@ impl Windows {
         self.stride.0 >= self.kernel.0 && self.stride.1 >= self.kernel.1
     }
 
-    /// The windows' rows and columns, and the images' batch and channels.
-    fn of_images(&self, op: &'static str, images: &[usize]) -> Result<[usize; 4]> {
-        let &[batch, channels, height, width] = images else {
-            let rule = "images must be [B, C, H, W]";
-            return Err(Error::Shape { op, shape: images.to_vec(), rule });
-        };
+    /// The windows' rows and columns in images of a height and a width.
+    pub(super) fn of_images(
+        &self,
+        op: &'static str,
+        images: &[usize],
+        [height, width]: [usize; 2],
+    ) -> Result<(usize, usize)> {
         match self.count(height, width) {
-            Some((rows, columns)) => Ok([batch, channels, rows, columns]),
+            Some(grid) => Ok(grid),
             None => Err(Error::Argument {
                 op,
                 name: "windows",
@@ -61,17 +64,25 @@ impl Windows {
 
     /// `[B, M, C·p·q]`
     fn unfolded(&self, op: &'static str, images: &[usize]) -> Result<Shape> {
-        let [batch, channels, rows, columns] = self.of_images(op, images)?;
+        let &[batch, channels, height, width] = images else {
+            let rule = "images must be [B, C, H, W]";
+            return Err(Error::Shape { op, shape: images.to_vec(), rule });
+        };
+        let (rows, columns) = self.of_images(op, images, [height, width])?;
         Shape::new(&[batch, rows * columns, channels * self.kernel.0 * self.kernel.1])
     }
 
-    /// `[B, O, H', W']` for a weight `[O, C, p, q]`.
+    /// `[B, H', W', O]` for images `[B, H, W, C]` and a weight `[O, C, p, q]`.
     fn convolved(&self, op: &'static str, images: &[usize], weight: &Tensor) -> Result<Shape> {
-        let [batch, channels, rows, columns] = self.of_images(op, images)?;
+        let &[batch, height, width, channels] = images else {
+            let rule = "images must be [B, H, W, C]";
+            return Err(Error::Shape { op, shape: images.to_vec(), rule });
+        };
+        let (rows, columns) = self.of_images(op, images, [height, width])?;
         let outputs = weight.shape().first().copied().unwrap_or(0);
         let expected = [outputs, channels, self.kernel.0, self.kernel.1];
         expect_shape(op, weight, &expected, "the weight must be [O, C, p, q], p and q the kernel")?;
-        Shape::new(&[batch, outputs, rows, columns])
+        Shape::new(&[batch, rows, columns, outputs])
     }
 }
 
@@ -83,7 +94,7 @@ pub trait Convolutions: Products + Movement {
     /// Adds up `from [B, M, C·p·q]` in `images [B, C, H, W]`: the gradient of `unfold`. Pixels in no window get 0. Of
     /// any element type where windows are apart, else of floats.
     fn fold(&self, from: &Tensor, windows: &Windows, images: &Tensor) -> Result<()>;
-    /// `y [B, O, H', W']`: x `[B, C, H, W]`, w `[O, C, p, q]`, bias `[O]`.
+    /// `y [B, H', W', O]`: x `[B, H, W, C]`, w `[O, C, p, q]`, bias `[O]`.
     fn convolution(
         &self,
         x: &Tensor,
@@ -94,7 +105,7 @@ pub trait Convolutions: Products + Movement {
     ) -> Result<()> {
         composed::convolution(self, x, w, bias, windows, y)
     }
-    /// `dx [B, C, H, W]` for `dy [B, O, H', W']`.
+    /// `dx [B, H, W, C]` for `dy [B, H', W', O]`.
     fn convolution_grad_input(
         &self,
         dy: &Tensor,
@@ -141,8 +152,9 @@ impl Tensor {
         Ok(out)
     }
 
-    /// `y[b, o, i, j] = bias[o] + Σ w[o] · window (i, j) of x[b]`: x `[B, C, H, W]`, weight `[O, C, p, q]` with the
-    /// windows' kernel, bias `[O]`, y `[B, O, H', W']`. As PyTorch's `torch.nn.functional.conv2d`.
+    /// `y[b, i, j, o] = bias[o] + Σ w[o] · window (i, j) of x[b]`: x `[B, H, W, C]`, weight `[O, C, p, q]` with the
+    /// windows' kernel, bias `[O]`, y `[B, H', W', O]`. As PyTorch's `torch.nn.functional.conv2d`, whose images are
+    /// `[B, C, H, W]`.
     pub fn convolution(
         &self,
         weight: &Self,
@@ -165,7 +177,7 @@ impl Tensor {
     }
 
     /// The gradient of [`Tensor::convolution`] for its input, of the shape `images`, with `self` as
-    /// `dy [B, O, H', W']`.
+    /// `dy [B, H', W', O]`.
     pub fn convolution_grad_input(
         &self,
         weight: &Self,
@@ -183,7 +195,7 @@ impl Tensor {
     }
 
     /// The gradients of [`Tensor::convolution`] for weight and bias are added to `dw` and `db`, with `self` as
-    /// `dy [B, O, H', W']`. Either may have the accumulator's type, `f32` for `bf16`.
+    /// `dy [B, H', W', O]`. Either may have the accumulator's type, `f32` for `bf16`.
     pub fn convolution_grad_weight_(
         &self,
         x: &Self,

@@ -68,8 +68,8 @@ pub mod reference {
         images
     }
 
-    /// Calls `each` for every product of a convolution: the places of its result in `[B, O, H', W']`, of the weight in
-    /// `[O, C, p, q]`, and of the pixel.
+    /// Calls `each` for every product of a convolution: the places of its result in `[B, H', W', O]`, of the weight in
+    /// `[O, C, p, q]`, and of the pixel in images `[B, H, W, C]`.
     fn for_each_product(
         windows: &Windows,
         images: &[usize],
@@ -77,22 +77,23 @@ pub mod reference {
         mut each: impl FnMut([usize; 4], [usize; 4], [usize; 4]),
     ) {
         let (p, q) = windows.kernel;
-        let (_, columns) = windows.count(images[2], images[3]).expect("the windows fit");
-        for_each_element(windows, images, |[b, m, e], pixel| {
+        let (_, columns) = windows.count(images[1], images[2]).expect("the windows fit");
+        let channels_first = [images[0], images[3], images[1], images[2]];
+        for_each_element(windows, &channels_first, |[b, m, e], [_, c, y, x]| {
             for o in 0..outputs {
                 let weight = [o, e / (p * q), e / q % p, e % q];
-                each([b, o, m / columns, m % columns], weight, pixel);
+                each([b, m / columns, m % columns, o], weight, [b, y, x, c]);
             }
         });
     }
 
-    /// x `[B, C, H, W]`, w `[O, C, p, q]`, bias `[O]` to `[B, O, H', W']`.
+    /// x `[B, H, W, C]`, w `[O, C, p, q]`, bias `[O]` to `[B, H', W', O]`.
     pub fn convolution(x: &Array, w: &Array, bias: Option<&Array>, windows: &Windows) -> Sum {
         let (shape, outputs) = (x.shape(), w.shape()[0]);
-        let (rows, columns) = windows.count(shape[2], shape[3]).expect("the windows fit");
-        let mut y = Sum::zeros(&[shape[0], outputs, rows, columns]);
+        let (rows, columns) = windows.count(shape[1], shape[2]).expect("the windows fit");
+        let mut y = Sum::zeros(&[shape[0], rows, columns, outputs]);
         for (index, value) in y.value.indexed_iter_mut() {
-            *value = bias.map_or(0.0, |bias| bias[[index[1]]]);
+            *value = bias.map_or(0.0, |bias| bias[[index[3]]]);
         }
         y.terms = y.value.mapv(f64::abs);
         for_each_product(windows, shape, outputs, |to, weight, pixel| {
@@ -133,8 +134,8 @@ pub mod reference {
             dw.terms[weight.as_slice()] += term.abs();
         });
         for (index, value) in dy.indexed_iter() {
-            db.value[[index[1]]] += value;
-            db.terms[[index[1]]] += value.abs();
+            db.value[[index[3]]] += value;
+            db.terms[[index[3]]] += value.abs();
         }
         [dw, db]
     }
@@ -226,7 +227,7 @@ fn fold(s: &Setup, shape: [usize; 4], windows: Windows, layout: Layout) -> Resul
     }])
 }
 
-/// A convolution with its gradients.
+/// A convolution with its gradients, of images whose shape is given as `[B, C, H, W]`.
 fn all(
     name: String,
     shape: [usize; 4],
@@ -235,8 +236,9 @@ fn all(
     [first, second]: [Layout; 2],
 ) -> [Case; 3] {
     let (rows, columns) = windows.count(shape[2], shape[3]).expect("the windows fit");
-    let y_shape = [shape[0], outputs, rows, columns];
-    let w_shape = [outputs, shape[1], windows.kernel.0, windows.kernel.1];
+    let y_shape = [shape[0], rows, columns, outputs];
+    let shape = [shape[0], shape[2], shape[3], shape[1]];
+    let w_shape = [outputs, shape[3], windows.kernel.0, windows.kernel.1];
     let forward = move |s: &Setup| {
         let (x, w) = (s.laid_out(1, &shape, first)?, s.laid_out(2, &w_shape, second)?);
         let bias = s.laid_out(3, &[outputs], second)?;
@@ -341,7 +343,7 @@ mod tests {
 
     #[test]
     fn gradients_are_those_of_central_differences() {
-        let (x, w, bias) = (random(1, &[2, 2, 4, 3]), random(2, &[3, 2, 3, 2]), random(3, &[3]));
+        let (x, w, bias) = (random(1, &[2, 4, 3, 2]), random(2, &[3, 2, 3, 2]), random(3, &[3]));
         let dy = random(4, convolution(&x, &w, None, &WINDOWS).value.shape());
         let f = |v: &[Array]| (convolution(&v[0], &v[1], Some(&v[2]), &WINDOWS).value * &dy).sum();
         let dx = convolution_grad_input(&dy, &w, &WINDOWS, x.shape()).value;
@@ -365,6 +367,7 @@ mod tests {
         let expected = [[0.0, 1.0, 0.0, 4.0], [2.0, 3.0, 5.0, 6.0]];
         assert_eq!(flat(&unfold(&x, &windows)), expected.as_flattened());
         let weight = array(&[1, 1, 2, 2], vec![1.0, 10.0, 100.0, 1000.0]);
+        let x = array(&[1, 2, 3, 1], flat(&x).to_vec());
         let y = convolution(&x, &weight, None, &windows).value;
         assert_eq!(flat(&y), [4010.0, 6532.0]);
     }

@@ -4,7 +4,13 @@ use std::any::TypeId;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// A matrix inside a slice. Rows and columns may lie any distance apart.
+use crate::dtype::Element;
+use crate::simd::{Near, prefetch};
+
+use super::super::windows::WindowRows;
+
+/// A matrix inside a slice. Rows and columns may lie any distance apart. Or the windows of images, each a row, which
+/// are found there and never written out.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a, T> {
     data: &'a [T],
@@ -12,9 +18,10 @@ pub(crate) struct Matrix<'a, T> {
     pub(super) columns: usize,
     pub(super) row_stride: usize,
     pub(super) column_stride: usize,
+    windows: Option<&'a WindowRows>,
 }
 
-impl<'a, T: Copy> Matrix<'a, T> {
+impl<'a, T: Element> Matrix<'a, T> {
     /// A matrix in `data`, whose element (i, j) is at `i·row_stride + j·column_stride`.
     pub(crate) fn new(
         data: &'a [T],
@@ -23,7 +30,14 @@ impl<'a, T: Copy> Matrix<'a, T> {
     ) -> Self {
         let last = rows.saturating_sub(1) * row_stride + columns.saturating_sub(1) * column_stride;
         assert!(rows == 0 || columns == 0 || last < data.len(), "a matrix lies inside its data");
-        Self { data, rows, columns, row_stride, column_stride }
+        Self { data, rows, columns, row_stride, column_stride, windows: None }
+    }
+
+    /// The windows of images `[B, H, W, C]` as a matrix `[B·H'·W', p·q·C]`.
+    pub(crate) fn windows(data: &'a [T], images: usize, windows: &'a WindowRows) -> Self {
+        let [rows, columns] = windows.extents(images);
+        // As if the windows were far apart, so that no stride but that of their elements is 1.
+        Self { data, rows, columns, row_stride: 2, column_stride: 1, windows: Some(windows) }
     }
 
     /// A dense matrix in row-major order.
@@ -42,15 +56,24 @@ impl<'a, T: Copy> Matrix<'a, T> {
         }
     }
 
-    /// What the data hold from an element on: the rest of its row, if columns are dense, and more.
+    /// What the data hold from an element on: the rest of its row, if columns are dense, and more. Not for windows.
     #[inline(always)]
     pub(super) fn tail(&self, row: usize, column: usize) -> &'a [T] {
         &self.data[row * self.row_stride + column * self.column_stride..]
     }
 
-    /// `len` elements of row `row` from column `first` on: where they are, if side by side, else copied to `buffer`.
+    /// Tells the caches that `len` elements from there on will be read, if they lie side by side.
     #[inline(always)]
-    pub(super) fn row<'b>(
+    pub(super) fn comes(&self, [row, column]: [usize; 2], len: usize, near: Near) {
+        if self.column_stride == 1 && self.windows.is_none() {
+            prefetch(&self.data[row * self.row_stride + column..][..len], near);
+        }
+    }
+
+    /// `len` elements of row `row` from column `first` on: where they are, if side by side, else copied to `buffer`.
+    /// What follows them has any content.
+    #[inline(always)]
+    pub(super) fn run<'b>(
         &self,
         row: usize,
         first: usize,
@@ -60,14 +83,28 @@ impl<'a, T: Copy> Matrix<'a, T> {
     where
         'a: 'b,
     {
+        if let Some(windows) = self.windows {
+            assert!(self.column_stride == 1, "windows are read one by one");
+            windows.copy(self.data, row, first, &mut buffer[..len]);
+            return buffer;
+        }
         let start = row * self.row_stride + first * self.column_stride;
         if self.column_stride == 1 {
-            return &self.data[start..start + len];
+            return &self.data[start..];
         }
         for (i, to) in buffer[..len].iter_mut().enumerate() {
             *to = self.data[start + i * self.column_stride];
         }
-        &buffer[..len]
+        buffer
+    }
+
+    /// As [`Matrix::run`], without what follows.
+    #[inline(always)]
+    pub(super) fn row<'b>(&self, row: usize, first: usize, len: usize, buffer: &'b mut [T]) -> &'b [T]
+    where
+        'a: 'b,
+    {
+        &self.run(row, first, len, buffer)[..len]
     }
 }
 

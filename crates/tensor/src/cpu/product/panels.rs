@@ -9,7 +9,7 @@ use super::super::transpose::SIDE;
 use super::matrix::Matrix;
 use super::micro_kernel::MicroKernel;
 use crate::simd;
-use crate::simd::{Near, prefetch};
+use crate::simd::Near;
 
 /// Words of the inner axis that are multiplied at a time: a panel of either operand stays in the first-level cache.
 pub(super) const DEPTH: usize = 256;
@@ -70,8 +70,8 @@ pub(super) fn left<T: Number>(
     }
     let mut buffer = [T::default(); 2 * DEPTH];
     for (row, to) in rows.clone().zip(to.chunks_exact_mut(ROW_STRIDE)) {
-        if row + AHEAD < rows.end && a.column_stride == 1 {
-            prefetch(&a.tail(row + AHEAD, inner.start)[..inner.len()], Near::First);
+        if row + AHEAD < rows.end {
+            a.comes([row + AHEAD, inner.start], inner.len(), Near::First);
         }
         let values = a.row(row, inner.start, inner.len(), &mut buffer);
         pack_along::<T>(values, kernel.pairs, to);
@@ -80,7 +80,7 @@ pub(super) fn left<T: Number>(
 
 /// Asks for the `i`-th of `n` shares of what [`left`] reads: the part of the inner axis that comes next, while this one
 /// is multiplied.
-pub(super) fn left_comes<T: Copy>(
+pub(super) fn left_comes<T: Number>(
     a: Matrix<'_, T>,
     rows: Range<usize>,
     inner: Range<usize>,
@@ -90,10 +90,10 @@ pub(super) fn left_comes<T: Copy>(
         true => (a.transposed(), inner, rows),
         false => (a, rows, inner),
     };
-    if from.column_stride == 1 && !run.is_empty() {
+    if !run.is_empty() {
         let share = |i: usize| outer.start + outer.len() * i / n;
         for row in share(i)..share(i + 1) {
-            prefetch(&from.tail(row, run.start)[..run.len()], Near::Second);
+            from.comes([row, run.start], run.len(), Near::Second);
         }
     }
 }
@@ -200,16 +200,20 @@ fn pack_across<T: Number>(
     to: &mut [T::Acc],
 ) {
     let step = if panels.pairs { 2 } else { 1 };
+    let mut buffers = [[T::default(); 2 * DEPTH + RUN]; 2];
+    let [first_buffer, second_buffer] = &mut buffers;
     for (word, k) in inner.clone().step_by(step).enumerate() {
         for ahead in (k + AHEAD..inner.end).take(step) {
-            prefetch(&from.tail(ahead, columns.start)[..columns.len()], Near::First);
+            from.comes([ahead, columns.start], columns.len(), Near::First);
         }
-        let (first, count) = (from.tail(k, columns.start), columns.len());
+        let count = columns.len();
+        let first = from.run(k, columns.start, count, first_buffer);
         let to = &mut to[word * panels.width..];
         if !panels.pairs {
             spread_values(first, count, panels, to);
         } else if k + 1 < inner.end {
-            spread_pairs([first, from.tail(k + 1, columns.start)], count, panels, to);
+            let second = from.run(k + 1, columns.start, count, second_buffer);
+            spread_pairs([first, second], count, panels, to);
         } else {
             let zeros = vec![T::default(); count];
             spread_pairs([first, &zeros], count, panels, to);
