@@ -43,7 +43,9 @@ pub trait Backend:
     + Activations
     + Products
     + Convolutions
+    + Poolings
     + Norms
+    + BatchNorms
     + Attentions
     + Losses
     + Embeddings

@@ -37,8 +37,8 @@ pub mod simd;
 mod tensor;
 
 pub use backend::{
-    Activation, AdamWStep, Attention, AttentionInputs, AttentionOutput, Backend, Binary, Epilogue,
-    ParameterGroup, Rotation, SgdStep, Windows,
+    Activation, AdamWStep, Attention, AttentionInputs, AttentionOutput, Backend, BatchNorm, Binary,
+    Epilogue, ParameterGroup, Rotation, SgdStep, Windows,
 };
 pub use cpu::CpuBackend;
 pub use device::Device;

@@ -1,4 +1,4 @@
-//! Windows of images, and convolution.
+//! Windows of images, convolution, and max pooling.
 
 use vitrine_tensor::Windows;
 
@@ -39,6 +39,16 @@ impl Var {
                 db.add_scaled_(&dy.reshape(&[pixels, outputs])?.sum_axis(0)?, 1.0)?;
             }
             flow.add_with(inputs[0], || dy.convolution_grad_input(&w, &windows, x.shape()))
+        })
+    }
+
+    /// The largest of each window of images `[B, H, W, C]`, `[B, H', W', C]`; see
+    /// [`vitrine_tensor::Tensor::max_pool`]. Saves where in each window it was.
+    pub fn max_pool(&self, windows: &Windows) -> Result<Self> {
+        let (value, places) = self.value().max_pool(windows)?;
+        let (windows, images) = (*windows, self.shape().to_vec());
+        Self::record("max_pool", value, &[self], &[], move |dy, inputs, flow| {
+            flow.add(inputs[0], dy.max_pool_grad(&places, &windows, &images)?)
         })
     }
 }

@@ -26,6 +26,12 @@ pub fn cases() -> Vec<Case> {
             x[0].convolution(&x[1], None, &windows)
         }));
     }
+    for windows in &WINDOWS[..3] {
+        let windows = *windows;
+        cases.push(case("max_pool", format!("{windows:?}"), &[&[2, 4, 6, 3]], move |x| {
+            x[0].max_pool(&windows)
+        }));
+    }
     cases.push(case("unfold", "transposed images", &[&[2, 1, 2, 3]], |x| {
         x[0].permute(&[0, 1, 3, 2])?.unfold(&Windows::patches((1, 1)))
     }));

@@ -1,7 +1,7 @@
-//! Cases of activations, dropout, layer norm, softmax, cross-entropy, tokens, and operations of one's own.
+//! Cases of activations, dropout, norms, softmax, cross-entropy, tokens, and operations of one's own.
 
 use vitrine_autodiff::Var;
-use vitrine_tensor::{Dropout, Rotation};
+use vitrine_tensor::{Activation, BatchNorm, Device, Dropout, Rotation, Tensor};
 
 use crate::check::{Case, PassThrough, ProductAndCube, case, integers, normal};
 use crate::linear::{ACTIVATIONS, mask};
@@ -38,6 +38,7 @@ pub fn cases() -> Vec<Case> {
         }),
     ]);
     cases.extend(layer_norm());
+    cases.extend(batch_norm());
     cases.extend(cross_entropy());
     cases.extend(tokens());
     cases.extend(rotations());
@@ -79,6 +80,35 @@ fn layer_norm() -> Vec<Case> {
         }),
         case("layer_norm", "x is the shift", &[&[7], &[7]], |x| {
             x[0].layer_norm(&x[1], &x[0], 1e-5)
+        }),
+    ]
+}
+
+fn batch_norm() -> Vec<Case> {
+    let norm = |x: &[Var], residual: Option<usize>, activation| {
+        let residual = residual.map(|input| &x[input]);
+        let norm = BatchNorm { scale: &x[1], shift: &x[2], epsilon: 1e-2, residual, activation };
+        x[0].batch_norm(None, &norm).map(|(y, _)| y)
+    };
+    let (silu, shapes): (_, [&[usize]; 4]) =
+        (Some(Activation::Silu), [&[3, 2, 5], &[5], &[5], &[3, 2, 5]]);
+    vec![
+        case("batch_norm", "alone", &shapes[..3], move |x| norm(x, None, None)),
+        case("batch_norm", "activation", &shapes[..3], move |x| norm(x, None, silu)),
+        case("batch_norm", "residual", &shapes, move |x| norm(x, Some(3), None)),
+        case("batch_norm", "all", &shapes, move |x| norm(x, Some(3), silu)),
+        case("batch_norm", "x is the residual", &shapes[..3], move |x| norm(x, Some(0), silu)),
+        case("batch_norm", "one variable as scale and shift", &shapes[..2], move |x| {
+            norm(&[x[0].clone(), x[1].clone(), x[1].clone()], None, silu)
+        }),
+        case("batch_norm", "fixed statistics", &shapes, move |x| {
+            let values = [0.1, -0.2, 0.3, -0.4, 0.5, 1.0, 2.0, 0.3, 0.4, 0.5];
+            let statistics = Tensor::from_slice(&values, &[2, 5], &Device::cpu())?;
+            let residual = Some(&x[3]);
+            let activation = silu;
+            let norm =
+                BatchNorm { scale: &x[1], shift: &x[2], epsilon: 1e-2, residual, activation };
+            Ok(x[0].batch_norm(Some(&statistics), &norm)?.0)
         }),
     ]
 }

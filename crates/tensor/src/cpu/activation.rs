@@ -119,7 +119,7 @@ fn apply<A: Real>(values: &mut [A], f: impl Fn(A) -> A) {
 
 simd! {
     /// As [`activate_row`], with the derivative at each element.
-    fn activate_both<A: Real>(values: &mut [A], derivative: &mut [A], activation: Activation) {
+    pub(crate) fn activate_both<A: Real>(values: &mut [A], derivative: &mut [A], activation: Activation) {
         match activation {
             Activation::GeluErf => both(values, derivative, |v| Activation::GeluErf.at(v)),
             Activation::GeluTanh => both(values, derivative, |v| Activation::GeluTanh.at(v)),

@@ -121,8 +121,10 @@ fn grad_input<T: Number>(
     for phase in phases {
         let [down, across] = &phase.taps;
         let inner = down.len() * across.len() * outputs;
-        let taps: Vec<usize> =
-            down.iter().flat_map(|i| across.iter().map(move |j| i * windows.kernel.1 + j)).collect();
+        let taps: Vec<usize> = down
+            .iter()
+            .flat_map(|i| across.iter().map(move |j| i * windows.kernel.1 + j))
+            .collect();
         let [rows, columns] = phase.rows.grid;
         let pixels = images[0] * rows * columns;
         with_scratch(inner * channels, |turned: &mut [T]| {
@@ -142,7 +144,9 @@ fn grad_input<T: Number>(
             };
             let grid = BlockGrid::new::<T>(pixels, channels);
             let into = |dx: &mut [T]| {
-                product(dy, w.into(), &grid, grid.cut(dx), |dx, block| compute(&block, dx, |_, _| ()))
+                product(dy, w.into(), &grid, grid.cut(dx), |dx, block| {
+                    compute(&block, dx, |_, _| ())
+                })
             };
             if whole {
                 return into(dx);

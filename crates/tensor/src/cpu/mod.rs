@@ -5,6 +5,7 @@
 mod activation;
 mod arithmetic;
 mod attention;
+mod batch_norm;
 mod buffer;
 mod convolution;
 mod dispatch;
@@ -17,6 +18,7 @@ mod norms;
 mod number;
 mod optimizers;
 mod parallel;
+mod pooling;
 mod product;
 mod scratch;
 mod transpose;

@@ -5,6 +5,7 @@
 mod activation;
 mod arithmetic;
 mod attention;
+mod batch_norm;
 mod convolution;
 mod embedding;
 mod linear;
@@ -12,10 +13,12 @@ mod losses;
 mod movement;
 mod norms;
 mod optimizers;
+mod pooling;
 
 pub use activation::{Activation, Activations};
 pub use arithmetic::{Arithmetic, Binary};
 pub use attention::{Attention, AttentionGrads, AttentionInputs, AttentionOutput, Attentions};
+pub use batch_norm::{BatchNorm, BatchNormGrads, BatchNorms};
 pub use convolution::{Convolutions, Windows};
 pub use embedding::{Embeddings, Rotation};
 pub use linear::{Epilogue, Products};
@@ -23,6 +26,7 @@ pub use losses::Losses;
 pub use movement::Movement;
 pub use norms::{LayerNormGrads, Norms};
 pub use optimizers::{AdamWStep, Optimizers, ParameterGroup, SgdStep};
+pub use pooling::Poolings;
 
 use crate::error::{Error, Result};
 use crate::{Device, Tensor};

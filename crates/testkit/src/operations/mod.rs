@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod arithmetic;
 pub mod attention;
+pub mod batch_norm;
 pub mod convolution;
 pub mod embedding;
 pub mod linear;
@@ -12,6 +13,7 @@ pub mod losses;
 pub mod movement;
 pub mod norms;
 pub mod optimizers;
+pub mod pooling;
 
 use vitrine_tensor::Dropout;
 
@@ -33,15 +35,17 @@ macro_rules! topics {
     };
 }
 
-pub(crate) const TOPICS: [Topic; 10] = topics![
+pub(crate) const TOPICS: [Topic; 12] = topics![
     movement,
     arithmetic,
     linear,
     activation,
     norms,
+    batch_norm,
     attention,
     losses,
     convolution,
+    pooling,
     embedding,
     optimizers
 ];

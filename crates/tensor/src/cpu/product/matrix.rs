@@ -100,7 +100,13 @@ impl<'a, T: Element> Matrix<'a, T> {
 
     /// As [`Matrix::run`], without what follows.
     #[inline(always)]
-    pub(super) fn row<'b>(&self, row: usize, first: usize, len: usize, buffer: &'b mut [T]) -> &'b [T]
+    pub(super) fn row<'b>(
+        &self,
+        row: usize,
+        first: usize,
+        len: usize,
+        buffer: &'b mut [T],
+    ) -> &'b [T]
     where
         'a: 'b,
     {
