@@ -3,6 +3,7 @@
 use vitrine_nn::settings::{self, Fallback, Kind, Range, SettingError, size};
 use vitrine_nn::{Activation, AttentionConfig, Init, InputSpec, LoraConfig, MlpConfig, MlpLayer};
 
+use crate::images;
 use crate::registry::{self, ModelConfig};
 
 vitrine_nn::choices! {
@@ -152,6 +153,7 @@ impl VitConfig {
     pub fn preset(name: &str) -> Option<Self> {
         match ModelConfig::preset(name)? {
             ModelConfig::Vit(config) => Some(config),
+            _ => None,
         }
     }
 
@@ -196,24 +198,12 @@ impl VitConfig {
             );
             return conflict("model.patch_size", patch_text, reason);
         }
-        for (key, numbers) in [("model.mean", &self.mean), ("model.std", &self.std)] {
-            if numbers.len() != 1 && numbers.len() != self.channels {
-                let reason = format!(
-                    "it must be one number, or one for each of `model.channels = {}`",
-                    self.channels
-                );
-                return conflict(key, format!("{numbers:?}"), reason);
-            }
-        }
-        Ok(())
+        images::check(self.channels, &self.mean, &self.std)
     }
 
     /// What the model takes, and how many classes it tells apart.
     pub fn input(&self) -> InputSpec {
-        let Self { channels, image_size: size, classes, ref mean, ref std, .. } = *self;
-        // One number stands for all channels.
-        let each = |numbers: &[f64]| numbers.iter().copied().cycle().take(channels).collect();
-        InputSpec { channels, size, mean: each(mean), std: each(std), classes }
+        images::spec(self.image_size, self.channels, &self.mean, &self.std, self.classes)
     }
 
     /// The number of patches M of an image.

@@ -24,13 +24,16 @@
 mod block;
 mod config;
 mod dialect;
+mod images;
 mod lora;
 pub mod published;
 mod registry;
+mod resnet;
 mod vision_transformer;
 
 pub use block::{Block, Tokens};
 pub use config::{Gelu, Initialisation, MOST_PATCHES, Pool, PosEmbed, RopeType, VitConfig};
 pub use dialect::{Dialect, Group};
 pub use registry::{FAMILY, ModelConfig, is_preset_key, keys, preset, preset_names};
+pub use resnet::{ConvolutionInit, ResNet, ResNetConfig, ResidualBlock};
 pub use vision_transformer::VisionTransformer;

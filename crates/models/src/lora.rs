@@ -10,7 +10,9 @@ impl ModelConfig {
     /// The same function of pictures without LoRA, and with a bias of the attention's projection, all zeros where there
     /// was none; if `qkv_bias`, with those of queries, keys and values as well.
     pub fn plain(&self, parameters: &Parameters, qkv_bias: bool) -> Result<(Self, Parameters)> {
-        let Self::Vit(config) = self;
+        let Self::Vit(config) = self else {
+            return Ok((self.clone(), parameters.clone()));
+        };
         let plain = VitConfig {
             lora_rank: 0,
             projection_bias: true,

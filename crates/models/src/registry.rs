@@ -6,27 +6,68 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 use toml::Value;
 use vitrine_nn::settings::{self, Fallback, Key, Kind, SettingError};
-use vitrine_nn::{Model, ParameterBuilder, Result, Table};
+use vitrine_nn::{InputSpec, Model, ParameterBuilder, Result, Table};
 
 use crate::config::VitConfig;
+use crate::resnet::{ResNet, ResNetConfig};
 use crate::vision_transformer::VisionTransformer;
 
-/// The configuration of a model of any family: section `[model]` of a recipe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "family", rename_all = "kebab-case")]
-pub enum ModelConfig {
-    /// A Vision Transformer.
-    Vit(VitConfig),
+/// Declares [`ModelConfig`] and what it asks of each family.
+macro_rules! families {
+    ($($name:literal: $(#[doc = $doc:literal])* $Family:ident($Config:ty) builds $Model:ty;)*) => {
+        /// The configuration of a model of any family: section `[model]` of a recipe.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "family")]
+        pub enum ModelConfig {
+            $($(#[doc = $doc])* #[serde(rename = $name)] $Family($Config)),*
+        }
+
+        /// Each family's name, keys and presets.
+        const FAMILIES: &[(&str, &[Key], &str)] =
+            &[$(($name, <$Config>::KEYS, include_str!(concat!("../presets/", $name, ".toml")))),*];
+
+        impl ModelConfig {
+            /// Checks every key alone and all of them together.
+            pub fn validate(&self) -> Result<(), SettingError> {
+                match self { $(Self::$Family(config) => config.validate()),* }
+            }
+
+            /// The number of classes.
+            pub fn classes(&self) -> usize {
+                match self { $(Self::$Family(config) => config.classes),* }
+            }
+
+            /// What the model takes.
+            pub fn input(&self) -> InputSpec {
+                match self { $(Self::$Family(config) => config.input()),* }
+            }
+
+            /// The same model for another number of classes.
+            pub fn with_classes(mut self, classes: usize) -> Self {
+                match &mut self { $(Self::$Family(config) => config.classes = classes),* }
+                self
+            }
+
+            /// Declares the model's parameters.
+            pub fn build(&self, builder: &mut ParameterBuilder) -> Result<Box<dyn Model>> {
+                let scope = &mut builder.scope("");
+                Ok(match self { $(Self::$Family(config) => Box::new(<$Model>::new(scope, config)?)),* })
+            }
+        }
+    };
 }
 
-/// Each family's name, keys and presets.
-const FAMILIES: [(&str, &[Key], &str); 1] =
-    [("vit", VitConfig::KEYS, include_str!("../presets/vit.toml"))];
+families! {
+    "vit": /// A Vision Transformer.
+        Vit(VitConfig) builds VisionTransformer;
+    "resnet": /// A residual network.
+        Resnet(ResNetConfig) builds ResNet;
+}
 
 /// The key that names the family.
 pub const FAMILY: Key = Key {
     name: "model.family",
-    kind: Kind::Name(|| FAMILIES.map(|(name, ..)| name).to_vec()),
+    kind: Kind::Name(|| FAMILIES.iter().map(|(name, ..)| *name).collect()),
     default: Fallback::Toml("\"vit\""),
     flag: None,
     about: "the family of models; the other keys of this section are its",
@@ -43,7 +84,7 @@ fn presets() -> &'static Table {
     static PRESETS: OnceLock<Table> = OnceLock::new();
     PRESETS.get_or_init(|| {
         let mut all = Table::new();
-        for (family, _, text) in FAMILIES {
+        for &(family, _, text) in FAMILIES {
             let table: Table = text.parse().expect("a test reads all presets");
             for (name, keys) in table {
                 let mut keys: Table = keys.try_into().expect("a test reads all presets");
@@ -102,35 +143,5 @@ impl ModelConfig {
     /// The section's table.
     pub fn table(&self) -> Result<Table, SettingError> {
         settings::table(self)
-    }
-
-    /// Checks every key alone and all of them together.
-    pub fn validate(&self) -> Result<(), SettingError> {
-        match self {
-            Self::Vit(config) => config.validate(),
-        }
-    }
-
-    /// The number of classes.
-    pub fn classes(&self) -> usize {
-        match self {
-            Self::Vit(config) => config.classes,
-        }
-    }
-
-    /// The same model for another number of classes.
-    pub fn with_classes(mut self, classes: usize) -> Self {
-        match &mut self {
-            Self::Vit(config) => config.classes = classes,
-        }
-        self
-    }
-
-    /// Declares the model's parameters.
-    pub fn build(&self, builder: &mut ParameterBuilder) -> Result<Box<dyn Model>> {
-        let scope = &mut builder.scope("");
-        Ok(match self {
-            Self::Vit(config) => Box::new(VisionTransformer::new(scope, config)?),
-        })
     }
 }

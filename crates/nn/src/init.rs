@@ -34,6 +34,8 @@ pub enum Init {
     LecunNormal,
     /// U(−b, b) with `b = √(6/(fan_in + fan_out))` (Glorot and Bengio 2010, equation 16).
     XavierUniform,
+    /// N(0, 2/fan_out) (He et al. 2015, section 2.2, for the way back): what torchvision and timm give convolutions.
+    KaimingNormal,
     /// Rows (or columns, the fewer) orthonormal, times `gain` (Saxe et al. 2014). Needs the feature `linalg`.
     Orthogonal {
         /// The factor.
@@ -59,7 +61,8 @@ impl Init {
         fan_in: usize,
         key: StreamKey,
     ) -> Result<Box<dyn Iterator<Item = f64>>> {
-        let fan_out = shape.first().copied().unwrap_or(1);
+        // A convolution's output reaches as many others as its kernel has pixels.
+        let fan_out = shape.first().copied().unwrap_or(1) * shape.iter().skip(2).product::<usize>();
         let uniform = |bound: f64| Box::new(key.uniform().map(move |u| bound * (2.0 * u - 1.0)));
         // What falls outside ±2σ is drawn anew.
         let truncated =
@@ -72,6 +75,10 @@ impl Init {
             Self::TruncatedNormal { std } => truncated(std),
             Self::LecunNormal => truncated((1.0 / fan).sqrt() / TRUNCATED_STD),
             Self::XavierUniform => uniform((6.0 / (fan + fan_out as f64)).sqrt()),
+            Self::KaimingNormal => {
+                let std = (2.0 / fan_out.max(1) as f64).sqrt();
+                Box::new(key.normal().map(move |z| std * z))
+            }
             Self::Orthogonal { gain } => Box::new(orthogonal(shape, key, gain)?.into_iter()),
         })
     }

@@ -35,6 +35,8 @@
 
 mod attention;
 mod attention_pool;
+mod batch_norm;
+mod convolution;
 mod dropout;
 mod error;
 mod init;
@@ -54,6 +56,8 @@ pub mod settings;
 
 pub use attention::{AttentionConfig, MultiHeadAttention};
 pub use attention_pool::AttentionPool;
+pub use batch_norm::BatchNorm;
+pub use convolution::Convolution;
 pub use dropout::Dropout;
 pub use error::{Error, Result};
 pub use init::Init;
@@ -69,4 +73,4 @@ pub use pass::Pass;
 pub use patch_embedding::PatchEmbedding;
 pub use recompute::recompute;
 pub use toml::Table;
-pub use vitrine_tensor::{Activation, Epilogue, ParameterGroup};
+pub use vitrine_tensor::{Activation, Epilogue, ParameterGroup, Windows};

@@ -96,8 +96,7 @@ impl<'a> Pass<'a> {
         value: Tensor,
         grad: impl FnOnce() -> Result<Tensor>,
     ) -> Result<Var> {
-        let frozen = self.parameters.info(id)?.group.frozen;
-        Ok(match self.tape.is_recording() && !frozen {
+        Ok(match self.tape.is_recording() && !self.is_frozen(id)? {
             true => self.tape.parameter(value, grad()?)?,
             false => self.tape.constant(value),
         })
@@ -119,6 +118,11 @@ impl<'a> Pass<'a> {
     /// Whether this is training.
     pub fn is_training(&self) -> bool {
         self.masks.is_some()
+    }
+
+    /// Whether a parameter gets no gradient: its layer stays as it is.
+    pub fn is_frozen(&self, id: ParameterId) -> Result<bool> {
+        Ok(self.parameters.info(id)?.group.frozen)
     }
 
     /// Sets a buffer in training; nothing happens in inference, nor where a part is run again for its gradient.

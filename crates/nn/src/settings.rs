@@ -60,6 +60,8 @@ pub enum Fallback {
 pub enum Kind {
     /// A whole number from the first to the second, both included.
     Integer(i64, i64),
+    /// A list of such.
+    Integers(i64, i64),
     /// A number in a range.
     Number(Range),
     /// One number for all channels of an image, or a list with one for each.
@@ -129,6 +131,7 @@ impl Kind {
     pub fn allowed(self) -> String {
         match self {
             Self::Integer(low, high) => format!("a whole number from {low} to {high}"),
+            Self::Integers(low, high) => format!("a list of whole numbers from {low} to {high}"),
             Self::Number(range) => range.words(),
             Self::Channels(range) => format!("{}, or a list of such, one a channel", range.words()),
             Self::Pair(range) => format!("[low, high], each {}", range.words()),
@@ -154,6 +157,9 @@ impl Kind {
         let named = |accepts: &dyn Fn(&str) -> bool| value.as_str().is_some_and(accepts);
         let allowed = match self {
             Self::Integer(low, high) => whole(value, low, high),
+            Self::Integers(low, high) => value.as_array().is_some_and(|list| {
+                !list.is_empty() && list.iter().all(|number| whole(number, low, high))
+            }),
             Self::Number(range) => return range.accept(value),
             Self::Channels(range) => {
                 let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toml::Table;
 use vitrine_data::{CropMode, Interpolation, Preprocessing};
-use vitrine_models::{ModelConfig, published};
+use vitrine_models::published;
 use vitrine_nn::settings::{SettingError, shown};
 
 use crate::build;
@@ -76,15 +76,15 @@ impl Description {
     /// data set, or their numbers if the model has another number of classes.
     pub fn of(recipe: &Recipe, weights: &Path) -> Result<Self> {
         let beside = Self::beside(weights)?.map(|about| about.label_names);
-        let (data, ModelConfig::Vit(vit)) = (&recipe.training.data, &recipe.model);
-        let fits = |names: &Vec<String>| names.len() == vit.classes;
+        let (data, classes) = (&recipe.training.data, recipe.model.classes());
+        let fits = |names: &Vec<String>| names.len() == classes;
         let names = beside.filter(fits).or_else(|| data.known_classes().filter(fits));
-        let numbers = || (0..vit.classes).map(|label| label.to_string()).collect();
+        let numbers = || (0..classes).map(|label| label.to_string()).collect();
         Ok(Self {
             model: recipe.model.table()?,
-            num_classes: vit.classes,
+            num_classes: classes,
             label_names: names.unwrap_or_else(numbers),
-            pretrained_cfg: build::preprocessing(data, &vit.input()),
+            pretrained_cfg: build::preprocessing(data, &recipe.model.input()),
         })
     }
 }

@@ -46,7 +46,10 @@ pub fn write(
     dtype: Dtype,
 ) -> Result<()> {
     let (model, parameters) = model.plain(parameters, form == Form::Torchvision)?;
-    let ModelConfig::Vit(vit) = &model;
+    let ModelConfig::Vit(vit) = &model else {
+        let reason = "only Vision Transformers are written".to_owned();
+        return Err(SettingError::conflict("model.family", "resnet", reason).into());
+    };
     let (config, names, prefix, processor) = match form {
         Form::Timm => {
             let mut config = timm::write(vit)?;
@@ -97,7 +100,7 @@ fn renamed(
 ) -> Result<Vec<(String, Tensor)>> {
     let named = weights::named(parameters)?;
     let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
-    let ModelConfig::Vit(vit) = model;
+    let ModelConfig::Vit(vit) = model else { return Ok(named) };
     let mut tensors = Vec::new();
     for group in dialect.groups(&names, prefix) {
         let of = |ours: &String| {

@@ -17,6 +17,7 @@ pub(crate) struct Grids {
 impl Grids {
     pub(crate) fn of(model: &ModelConfig) -> Option<Self> {
         match model {
+            ModelConfig::Resnet(_) => None,
             ModelConfig::Vit(config) => Some(Self {
                 prefix: config.prefix_positions(),
                 to: config.grid(),

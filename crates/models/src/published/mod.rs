@@ -61,7 +61,9 @@ fn convert(key: &str, value: &Value) -> Result<toml::Value, SettingError> {
 fn check(config: &VitConfig, written: &Value, form: &str) -> Result<(), SettingError> {
     let mut model = read(written)?.map(|published| published.model).unwrap_or_default();
     model.insert("classes".into(), (config.classes as i64).into());
-    let ModelConfig::Vit(found) = ModelConfig::read(model, form)?;
+    let ModelConfig::Vit(found) = ModelConfig::read(model, form)? else {
+        return Err(unsupported("family", written, "vit"));
+    };
     let [ours, theirs] = [config, &found].map(|config| settings::table(&decisive(config)));
     let (ours, theirs) = (ours?, theirs?);
     match VitConfig::KEYS.iter().find(|key| ours.get(key.leaf()) != theirs.get(key.leaf())) {

@@ -44,11 +44,12 @@ pub use sections::{
 use crate::objective::CrossEntropy;
 
 /// The recipes that come with the program: names, and texts as they stand in their files.
-const BUILTIN: [(&str, &str); 4] = [
+const BUILTIN: [(&str, &str); 5] = [
     ("d2l", include_str!("../../recipes/d2l.toml")),
     ("d2l-jax", include_str!("../../recipes/d2l-jax.toml")),
     ("scratch-small", include_str!("../../recipes/scratch-small.toml")),
     ("finetune", include_str!("../../recipes/finetune.toml")),
+    ("resnet18", include_str!("../../recipes/resnet18.toml")),
 ];
 
 /// Names of the built-in recipes.
