@@ -52,6 +52,8 @@ vitrine_nn::settings! {
         classes: usize = Integer(2, 1_000_000), Toml("10"), also ["num_classes", "n_classes"];
         /// the form of the residual blocks
         block: ResidualBlock = Choice(ResidualBlock::NAMES), Required;
+        /// channels of the stem and of the first stage's 3×3 convolutions
+        width: usize = Integer(1, 4096), Toml("64"), also ["stem_width", "base_width"];
         /// blocks of each stage; a stage has twice the channels of the one before, and half its height and width
         layers: Vec<usize> = Integers(1, 1024), Required, also ["depths", "num_layers"];
         /// biases of the convolutions
@@ -70,9 +72,6 @@ vitrine_nn::settings! {
         recompute: bool = Bool, Toml("false"), also ["activation_checkpointing"];
     }
 }
-
-/// Channels of the first stage.
-const CHANNELS: usize = 64;
 
 impl ResNetConfig {
     /// Checks every key alone and all of them together.
@@ -203,15 +202,15 @@ impl ResNet {
     pub fn new(scope: &mut Scope<'_>, config: &ResNetConfig) -> Result<Self> {
         config.validate()?;
         let stem = (
-            config.convolution(scope, "conv1", [config.channels, CHANNELS], 7, 2),
-            config.norm(scope, "bn1", CHANNELS, 1.0),
+            config.convolution(scope, "conv1", [config.channels, config.width], 7, 2),
+            config.norm(scope, "bn1", config.width, 1.0),
         );
-        let (mut blocks, mut names, mut channels) = (Vec::new(), Vec::new(), CHANNELS);
+        let (mut blocks, mut names, mut channels) = (Vec::new(), Vec::new(), config.width);
         for (stage, &count) in config.layers.iter().enumerate() {
             for i in 0..count {
                 let name = format!("layer{}.{i}", stage + 1);
                 let stride = if stage > 0 && i == 0 { 2 } else { 1 };
-                let inner = CHANNELS << stage;
+                let inner = config.width << stage;
                 blocks.push(Block::new(&mut scope.scope(&name), config, channels, inner, stride));
                 names.push(name + ".");
                 channels = inner * config.expansion();

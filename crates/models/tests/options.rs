@@ -1,14 +1,15 @@
-//! Each option of a Vision Transformer against timm: logits, loss and every gradient of a reduced model
-//! (`crates/testkit/golden/make_models.py` made the files), and how timm groups its parameters.
+//! Each option of a Vision Transformer and each other family against timm, torchvision and authors' own code: logits,
+//! loss and every gradient of a reduced model (`crates/testkit/golden/make_models.py` and `make_families.py` made the
+//! files), batch norm over some steps, and how timm groups its parameters.
 
 use serde_json::Value;
 use vitrine_autodiff::Var;
 use vitrine_models::ModelConfig;
-use vitrine_nn::{Model, Output, ParameterBuilder, Parameters, Pass, Table};
+use vitrine_nn::{Model, Optimizer, Output, ParameterBuilder, Parameters, Pass, Sgd, Table};
 use vitrine_tensor::{DType, Device, Tensor};
 use vitrine_testkit::golden::{GoldenFile, relative_error};
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 11] = [
     "vit_dinov2",
     "vit_dinov3",
     "vit_dinov3_qkvb_swiglu",
@@ -17,6 +18,9 @@ const FILES: [&str; 8] = [
     "vit_qk_norm",
     "vit_gap",
     "deit_distilled",
+    "resnet_basic",
+    "resnet_bottleneck",
+    "resnet_textbook",
 ];
 
 fn config(model: &Value) -> ModelConfig {
@@ -87,8 +91,9 @@ fn check(file: &str, dtype: DType, tolerance: f64, grad_tolerance: f64) {
         assert_ne!(grad.dtype(), DType::BF16);
         let expected = format!("grad.{name}");
         if golden.values(&expected).iter().all(|&g| g == 0.0) {
-            // One vector added to all keys changes nothing.
-            assert!(name.ends_with("k_norm.bias"), "{name}");
+            // One vector added to all keys changes nothing, nor does what the norm that follows takes away again.
+            let idle = ["k_norm.bias", "conv1.bias", "conv2.bias"];
+            assert!(idle.iter().any(|ending| name.ends_with(ending)), "{name}");
             continue;
         }
         close(&format!("the gradient of {name}"), &grad, &expected, grad_tolerance);
@@ -99,13 +104,15 @@ fn check(file: &str, dtype: DType, tolerance: f64, grad_tolerance: f64) {
 fn every_option_equals_timm() {
     for file in FILES {
         check(file, DType::F64, 2e-7, 2e-7);
-        check(file, DType::F32, 2e-6, 1e-5);
+        // Batch norm over a few dozen values multiplies rounding: PyTorch's own f32 is off by 1.1e-5.
+        check(file, DType::F32, 2e-6, if file.starts_with("resnet") { 4e-5 } else { 1e-5 });
     }
 }
 
 /// Weights and gradients stay `f32`; what lies between is rounded to 8 bits a dozen times. Logits are held to the
 /// tolerance of one operation, all gradients together to twice as much: PyTorch's autocast, which keeps the sums of
-/// residuals in `f32`, is off by 1.7e-2 in `vit_swiglu_packed`.
+/// residuals in `f32`, is off by 1.7e-2 in `vit_swiglu_packed`. Where there is ReLU, values near 0 fall to its other side
+/// when they are rounded, and their gradients come and go: autocast is off by 0.02 to 0.22 in the residual networks, too.
 #[test]
 fn every_option_in_bf16() {
     for file in FILES {
@@ -134,7 +141,8 @@ fn every_option_in_bf16() {
             expected.extend(golden.values(&format!("grad.{name}")));
         }
         let off = relative_error(&found, &expected);
-        assert!(off < 3.2e-2, "{file}: the gradients are off by {off:.1e}");
+        let allowed = if file.starts_with("resnet") { 0.4 } else { 3.2e-2 };
+        assert!(off < allowed, "{file}: the gradients are off by {off:.1e}");
         assert!(off > 1e-4, "{file} is not computed in bf16");
     }
 }
@@ -144,16 +152,44 @@ fn recomputed_blocks_give_the_same_bits() {
     for file in FILES {
         let golden = GoldenFile::open(file);
         let run = |recompute: bool| {
-            let ModelConfig::Vit(config) = config(&golden.config["model"]);
-            let config = ModelConfig::Vit(vitrine_models::VitConfig { recompute, ..config });
-            let (model, parameters) = load(&golden, &config, DType::F32);
+            let mut stated = golden.config["model"].clone();
+            stated["recompute"] = recompute.into();
+            let (model, parameters) = load(&golden, &config(&stated), DType::F32);
             let pass = Pass::training(&parameters, 0, 0);
             let output = forward(&golden, model.as_ref(), &pass, DType::F32);
             let loss = output.prediction().unwrap().cross_entropy(&golden.tensor("labels"), 0.0);
             pass.backward(&loss.unwrap()).unwrap();
-            parameters.grads().unwrap().to_vec::<f32>().unwrap()
+            let buffers = parameters.named_values().skip(parameters.infos().len());
+            let buffers: Vec<_> =
+                buffers.map(|(_, value)| value.unwrap().to_vec::<f32>().unwrap()).collect();
+            (parameters.grads().unwrap().to_vec::<f32>().unwrap(), buffers)
         };
         assert_eq!(run(true), run(false), "{file}");
+    }
+}
+
+#[test]
+fn batch_norm_keeps_torchvisions_statistics() {
+    for file in FILES.into_iter().filter(|file| file.starts_with("resnet")) {
+        let golden = GoldenFile::open(file);
+        let (model, parameters) = load(&golden, &config(&golden.config["model"]), DType::F64);
+        let labels = golden.tensor("labels");
+        let mut optimizer = Sgd::new(0.0, false, 0.0).unwrap();
+        for step in 0..golden.config["steps"].as_u64().unwrap() {
+            let pass = Pass::training(&parameters, 0, step);
+            let logits = forward(&golden, model.as_ref(), &pass, DType::F64).logits;
+            parameters.zero_grads().unwrap();
+            pass.backward(&logits.cross_entropy(&labels, 0.0).unwrap()).unwrap();
+            optimizer.step(&parameters, golden.config["rate"].as_f64().unwrap()).unwrap();
+        }
+        for (name, value) in parameters.named_values().skip(parameters.infos().len()) {
+            let off = difference(&value.unwrap(), &golden.values(&format!("after.{name}")));
+            assert!(off < 2e-7, "{file}: {name} is off by {off:.1e}");
+        }
+        let pass = Pass::inference(&parameters);
+        let logits = forward(&golden, model.as_ref(), &pass, DType::F64).logits;
+        let off = difference(logits.value(), &golden.values("evaluated"));
+        assert!(off < 2e-7, "{file}: the evaluated logits are off by {off:.1e}");
     }
 }
 

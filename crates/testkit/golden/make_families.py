@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""Makes the golden files of the models around the Vision Transformer beside this script, small: ResNet.
+
+Run as `make.py` is, which says how the numbers are made (float32 in, float64 inside, rounded once):
+
+    target/golden/bin/python crates/testkit/golden/make_families.py            # writes the files
+    target/golden/bin/python crates/testkit/golden/make_families.py --check    # only compares them, byte for byte
+
+No parameter and no buffer keeps its initial value. Each file has logits, loss and gradients of a model in training,
+with all dropout 0; where there is batch norm, also its statistics after three steps of SGD on the same batch, and what
+the model then answers in evaluation.
+"""
+
+import dataclasses
+from typing import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from make import Random, main, rounded, safetensors_file, with_prefix
+
+STEPS, RATE = 3, 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    make: Callable[[], nn.Module]
+    ours: dict  # our configuration
+    image_size: tuple[int, int]
+    channels: int = 3
+    classes: int = 5
+    batch: int = 4
+    zero: tuple[str, ...] = ()  # endings of parameters whose gradient is zero but for rounding
+
+    def config(self) -> dict:
+        common = {
+            "image_size": self.image_size, "channels": self.channels, "mean": [0.0], "std": [1.0],
+            "classes": self.classes,
+        }
+        return common | self.ours
+
+
+def draw(name: str, value: Tensor, random: Random) -> Tensor:
+    """A parameter or buffer, none at its trivial value."""
+    shape = value.shape
+    if name.endswith("running_var"):
+        return random.uniform(*shape, low=0.5, high=2.0)
+    if len(shape) > 1:
+        fan_in = value[0].numel()
+        return random.normal(*shape, std=(2 / fan_in) ** 0.5)
+    is_scale = name.endswith("weight")
+    return random.normal(*shape, mean=float(is_scale), std=0.3)
+
+
+def case_file(name: str, case: Case, seed: int) -> bytes:
+    random = Random(seed)
+    state = case.make().state_dict()
+    given = {key: draw(key, value, random) for key, value in state.items() if value.is_floating_point()}
+    images = random.uniform(case.batch, case.channels, *case.image_size)
+    labels = random.labels(case.batch, case.classes)
+
+    def compute(dtype):
+        model = case.make().to(dtype).train()
+        model.load_state_dict({key: given.get(key, value) for key, value in state.items()})
+        names, values = zip(*model.named_parameters())
+        x = images.to(dtype)
+        results = {}
+        for step in range(STEPS):
+            logits = model(x)
+            loss = F.cross_entropy(logits, labels)
+            grads = torch.autograd.grad(loss, values)
+            if step == 0:
+                results = {"logits": logits.detach(), "loss": loss.detach()}
+                results |= with_prefix("grad", dict(zip(names, grads)))
+            with torch.no_grad():
+                for value, grad in zip(values, grads):
+                    value -= RATE * grad
+        buffers = {key: value for key, value in model.named_buffers() if value.is_floating_point()}
+        if buffers:
+            results |= with_prefix("after", {key: value.clone() for key, value in buffers.items()})
+            results["evaluated"] = model.eval()(x).detach()
+        return results
+
+    zero = tuple(f"grad.{key}" for key in given if key.endswith(case.zero)) if case.zero else ()
+    results = rounded(compute, name, zero)
+    parameters = [key for key, _ in case.make().named_parameters()]
+    tensors = with_prefix("param", given) | {"input": images, "labels": labels} | results
+    config = {"model": case.config(), "parameters": parameters, "steps": STEPS, "rate": RATE}
+    return safetensors_file(config, tensors)
+
+
+# --- ResNet --------------------------------------------------------------------------------------------------------
+
+
+class SmallResNet(ResNet):
+    """torchvision's with fewer stages and channels."""
+
+    def __init__(self, block, layers: list[int], width: int, channels: int, classes: int):
+        nn.Module.__init__(self)
+        self._norm_layer = nn.BatchNorm2d
+        self.inplanes, self.dilation, self.groups, self.base_width = width, 1, 1, 64
+        self.conv1 = nn.Conv2d(channels, width, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU()
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        stages = [
+            self._make_layer(block, width << i, count, stride=1 if i == 0 else 2) for i, count in enumerate(layers)
+        ]
+        for i, stage in enumerate(stages):
+            self.add_module(f"layer{i + 1}", stage)
+        self.stages = len(stages)
+        self.fc = nn.Linear(self.inplanes, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        for i in range(self.stages):
+            x = getattr(self, f"layer{i + 1}")(x)
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+def textbook_resnet() -> nn.Module:
+    """As the textbook has it: biases in the convolutions, and no norm on the shortcuts."""
+    model = SmallResNet(BasicBlock, [1, 2], 4, 1, 5)
+    for module in model.modules():
+        if isinstance(module, BasicBlock) and module.downsample is not None:
+            del module.downsample[1]
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.bias = nn.Parameter(torch.zeros(module.out_channels))
+    return model
+
+
+def resnet(block: str, layers: list[int], width: int, **more) -> dict:
+    common = {"family": "resnet", "block": block, "layers": layers, "width": width, "recompute": False}
+    rest = {"zero_init_last": True, "batch_norm_eps": 1e-5, "batch_norm_momentum": 0.1, "init": "kaiming"}
+    return common | rest | {"conv_bias": False, "downsample_norm": True} | more
+
+
+CASES = {
+    "resnet_basic": Case(
+        lambda: SmallResNet(BasicBlock, [2, 1], 4, 3, 5),
+        resnet("basic", [2, 1], 4),
+        image_size=(26, 21),
+    ),
+    "resnet_bottleneck": Case(
+        lambda: SmallResNet(Bottleneck, [1, 1], 3, 3, 5),
+        resnet("bottleneck", [1, 1], 3),
+        image_size=(20, 24),
+    ),
+    "resnet_textbook": Case(
+        textbook_resnet,
+        resnet("basic", [1, 2], 4, conv_bias=True, downsample_norm=False, init="xavier"),
+        image_size=(24, 24),
+        channels=1,
+        # What is added to all of a channel is taken away again by its norm.
+        zero=("conv1.bias", "conv2.bias"),
+    ),
+}
+
+FILES = {
+    f"{name}.safetensors": lambda name=name, case=case, seed=seed: case_file(name, case, seed)
+    for seed, (name, case) in enumerate(CASES.items(), start=200)
+}
+
+if __name__ == "__main__":
+    raise SystemExit(main(FILES))
