@@ -80,7 +80,7 @@ fn attention(group: &mut Group<'_>, config: &VitConfig) -> Result<()> {
     let [query, key, value] = AttentionInputs::packed(&qkv)?;
     let inputs = AttentionInputs { query: &query, key: &key, value: &value };
     let dropout = Some(mask(1, config.attention_dropout));
-    let options = Attention { heads: config.heads, valid_lens: None, dropout };
+    let options = Attention { heads: config.heads, valid_lens: None, bias: None, dropout };
     let output = inputs.attend(&options)?;
     let dy = normal(2, output.y.shape())?;
     let moved = [&qkv, &output.y, &output.log_sums];

@@ -121,6 +121,7 @@ impl MultiHeadAttention {
         SelfAttention {
             heads: self.heads,
             valid_lens: valid_lens.cloned(),
+            bias: None,
             dropout: pass.mask(&self.weight_dropout),
         }
     }

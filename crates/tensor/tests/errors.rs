@@ -143,7 +143,7 @@ fn layer_norm_checks_its_vectors() {
 #[test]
 fn attention_checks_its_inputs() {
     let (q, k) = (zeros(&[2, 5, 6]), zeros(&[2, 4, 6]));
-    let plain = Attention { heads: 2, valid_lens: None, dropout: None };
+    let plain = Attention { heads: 2, valid_lens: None, bias: None, dropout: None };
     let attend = |query: &Tensor, key: &Tensor, value: &Tensor, attention: &Attention<'_>| {
         AttentionInputs { query, key, value }.attend(attention)
     };
@@ -376,7 +376,8 @@ fn arguments_that_make_no_sense() {
         argument(tokens, "embed_tokens", "dropout probability", shown);
         let qkv = zeros(&[1, 1, 2]);
         let inputs = AttentionInputs { query: &qkv, key: &qkv, value: &qkv };
-        let attention = Attention { heads: 1, valid_lens: None, dropout: Some(dropout) };
+        let attention =
+            Attention { heads: 1, valid_lens: None, bias: None, dropout: Some(dropout) };
         argument(inputs.attend(&attention), "attention", "dropout probability", shown);
     }
     let no_probabilities =

@@ -21,7 +21,7 @@ fn step(device: &Device, parameters: &Tensor, grads: &Tensor, number: u64) -> Re
     let qkv = normed.linear(&weight(parameters, 1)?, &Epilogue::default())?;
     let [query, key, value] = AttentionInputs::packed(&qkv)?;
     let inputs = AttentionInputs { query: &query, key: &key, value: &value };
-    let attention = Attention { heads: 4, valid_lens: None, dropout: Some(dropout) };
+    let attention = Attention { heads: 4, valid_lens: None, bias: None, dropout: Some(dropout) };
     let output = inputs.attend(&attention)?;
     let epilogue = Epilogue { activation: Some(Activation::GeluErf), ..Default::default() };
     let (y, derivative) = output.y.linear_with_derivative(&weight(parameters, 1)?, &epilogue)?;

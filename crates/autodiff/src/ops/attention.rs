@@ -12,13 +12,16 @@ pub struct SelfAttention {
     pub heads: usize,
     /// `[B]` of `i64`: keys at and past this position get no weight.
     pub valid_lens: Option<Tensor>,
+    /// `[G, H, Q, K]`, where G divides B: added to the scores, to those of image b the part b mod G.
+    pub bias: Option<Var>,
     /// Dropout on the attention weights.
     pub dropout: Option<Dropout>,
 }
 
 impl SelfAttention {
-    fn options(&self) -> Attention<'_> {
-        Attention { heads: self.heads, valid_lens: self.valid_lens.as_ref(), dropout: self.dropout }
+    fn with<'a>(&'a self, bias: Option<&'a Tensor>) -> Attention<'a> {
+        let (valid_lens, dropout) = (self.valid_lens.as_ref(), self.dropout);
+        Attention { heads: self.heads, valid_lens, bias, dropout }
     }
 }
 
@@ -52,20 +55,27 @@ fn attend(
     [query, key, value]: [Tensor; 3],
     options: &SelfAttention,
 ) -> Result<Var> {
-    let output =
-        AttentionInputs { query: &query, key: &key, value: &value }.attend(&options.options())?;
-    let (options, packed) = (options.clone(), inputs.len() == 1);
+    let bias = options.bias.as_ref().map(|bias| bias.value().contiguous()).transpose()?;
+    let output = AttentionInputs { query: &query, key: &key, value: &value }
+        .attend(&options.with(bias.as_ref()))?;
+    let packed = inputs.len() == 1;
     // Queries, keys and values are views of what they came from.
-    let saved = [&query, &key, &value, &output.y, &output.log_sums].map(Tensor::clone);
-    Var::record(
-        "attention",
-        output.y.clone(),
-        inputs,
-        &saved.each_ref(),
-        move |dy, inputs, flow| {
-            let views = AttentionInputs { query: &query, key: &key, value: &value };
-            let grads = views.attend_grad(&options.options(), &output, &dy, packed)?;
-            inputs.iter().zip(grads).try_for_each(|(&input, grad)| flow.add(input, grad))
-        },
-    )
+    let mut saved = vec![&query, &key, &value, &output.y, &output.log_sums];
+    saved.extend(&bias);
+    let saved: Vec<Tensor> = saved.into_iter().cloned().collect();
+    let saved: Vec<&Tensor> = saved.iter().collect();
+    let all: Vec<&Var> = inputs.iter().copied().chain(&options.bias).collect();
+    // Without the variable: what the tape holds must not hold the tape.
+    let options = SelfAttention { bias: None, ..options.clone() };
+    Var::record("attention", output.y.clone(), &all, &saved, move |dy, inputs, flow| {
+        let views = AttentionInputs { query: &query, key: &key, value: &value };
+        let options = options.with(bias.as_ref());
+        let mut grads = views.attend_grad(&options, &output, &dy, packed)?;
+        if let Some(bias) = &bias
+            && let Some(last) = grads.pop()
+        {
+            grads.push(last.to_dtype(bias.dtype())?);
+        }
+        inputs.iter().zip(grads).try_for_each(|(&input, grad)| flow.add(input, grad))
+    })
 }

@@ -7,7 +7,7 @@ use crate::check::{Case, case, integers};
 use crate::linear::mask;
 
 fn options(heads: usize, lens: Option<&[i64]>, dropout: Option<Dropout>) -> SelfAttention {
-    SelfAttention { heads, valid_lens: lens.map(integers), dropout }
+    SelfAttention { heads, valid_lens: lens.map(integers), bias: None, dropout }
 }
 
 pub fn cases() -> Vec<Case> {
@@ -43,6 +43,13 @@ pub fn cases() -> Vec<Case> {
     // More queries than a block of them holds.
     let long = options(2, Some(&[67]), Some(mask(21)));
     cases.push(case("attention", "67 tokens", &[&[1, 67, 6]], move |x| x[0].self_attention(&long)));
+    for groups in [1, 2, 4] {
+        let shapes: [&[usize]; 2] = [&[4, 5, 18], &[groups, 3, 5, 5]];
+        cases.push(case("attention", format!("{groups} biases"), &shapes, |x| {
+            let bias = Some(x[1].clone());
+            x[0].self_attention(&SelfAttention { bias, ..options(3, None, Some(mask(23))) })
+        }));
+    }
     let shared = options(2, None, Some(mask(22)));
     cases.push(case(
         "attention",

@@ -140,7 +140,8 @@ pub fn cases() -> Vec<Case> {
 /// `w`: `qkv [12, 4]`, a projection `[4, 4]`, scale and shift of the norms.
 fn transformer_block(x: &Var, w: &[Var], block: u32) -> Result<Var> {
     let qkv = x.layer_norm(&w[2], &w[3], 1e-5)?.linear(&w[0], &Epilogue::default())?;
-    let attention = SelfAttention { heads: 2, dropout: Some(mask(40 + block)), valid_lens: None };
+    let attention =
+        SelfAttention { heads: 2, dropout: Some(mask(40 + block)), valid_lens: None, bias: None };
     let mixed = qkv.self_attention(&attention)?;
     let options = Epilogue { residual: Some(x), ..Default::default() };
     let x = mixed.linear(&w[1], &options)?;

@@ -11,6 +11,8 @@ pub struct Attention<'a> {
     pub heads: usize,
     /// `[B]` of `i64`: keys at and past this position get no weight. `None`: all count.
     pub valid_lens: Option<&'a Tensor>,
+    /// `[G, H, Q, K]`, dense, where G divides B: added to the scores, to those of image b the part b mod G.
+    pub bias: Option<&'a Tensor>,
     /// Dropout on the attention weights. Weight `(b, h, i, j)` has the index `((b·H + h)·max(Q, K) + i)·K + j`, so
     /// that a run over the first queries alone draws the masks of the full one.
     pub dropout: Option<Dropout>,
@@ -29,7 +31,16 @@ pub struct AttentionInputs<'a> {
 
 /// Where attention writes gradients.
 #[derive(Clone, Copy)]
-pub enum AttentionGrads<'a> {
+pub struct AttentionGrads<'a> {
+    /// Those of queries, keys and values.
+    pub inputs: InputGrads<'a>,
+    /// `[B, H, Q, K]`, of the accumulator's type, if there is a bias: those of the scores, bias included.
+    pub scores: Option<&'a Tensor>,
+}
+
+/// Where attention writes the gradients of queries, keys and values.
+#[derive(Clone, Copy)]
+pub enum InputGrads<'a> {
     /// One tensor `[B, N, 3D]`: queries, keys, values side by side.
     Packed(&'a Tensor),
     /// Queries `[B, Q, D]`, and keys beside values `[B, K, 2D]`.
@@ -79,7 +90,7 @@ impl AttentionInputs<'_> {
         ])
     }
 
-    /// `softmax(q·kᵀ/√d)·v` for each head, `d` being a head's width D/H.
+    /// `softmax(q·kᵀ/√d + bias)·v` for each head, `d` being a head's width D/H.
     pub fn attend(&self, attention: &Attention<'_>) -> Result<AttentionOutput> {
         const OP: &str = "attention";
         let device = check(OP, self, attention)?;
@@ -94,7 +105,8 @@ impl AttentionInputs<'_> {
     }
 
     /// The gradients of [`AttentionInputs::attend`] for `dy [B, Q, D]`, side by side: `[B, N, 3D]` if `packed` (as
-    /// many queries as keys), else one tensor for the queries `[B, Q, D]` and one for keys and values `[B, K, 2D]`.
+    /// many queries as keys), else one tensor for the queries `[B, Q, D]` and one for keys and values `[B, K, 2D]`; and,
+    /// last, that of the bias `[G, H, Q, K]`, in the accumulator's type, if there is one.
     pub fn attend_grad(
         &self,
         attention: &Attention<'_>,
@@ -115,19 +127,31 @@ impl AttentionInputs<'_> {
         expect_accumulator(OP, log_sums, self.query)?;
         let dtype = self.query.dtype();
         let make = |dims: [usize; 3]| Tensor::uninitialised(Shape::new(&dims)?, dtype, device);
-        let made = if packed {
+        let mut made = if packed {
             expect_shape(OP, self.key, self.query.shape(), "packed: as many queries as keys")?;
             vec![make([batch, keys, 3 * width])?]
         } else {
             vec![make([batch, queries, width])?, make([batch, keys, 2 * width])?]
         };
-        let grads = match made.as_slice() {
-            [qkv] => AttentionGrads::Packed(qkv),
-            [q, kv] => AttentionGrads::Split(q, kv),
+        let inputs = match made.as_slice() {
+            [qkv] => InputGrads::Packed(qkv),
+            [q, kv] => InputGrads::Split(q, kv),
             _ => unreachable!("one or two tensors were made above"),
         };
         let (y, log_sums, dy) = (output.y.contiguous()?, log_sums.contiguous()?, dy.contiguous()?);
+        let scores = [batch, attention.heads, queries, keys];
+        let dscores = attention.bias.map(|bias| {
+            let dscores = Tensor::uninitialised(Shape::new(&scores)?, dtype.accumulator(), device);
+            Ok::<_, Error>((bias.shape()[0], dscores?))
+        });
+        let dscores = dscores.transpose()?;
+        let grads = AttentionGrads { inputs, scores: dscores.as_ref().map(|(_, dscores)| dscores) };
         device.backend().attention_grad(self, attention, &y, &log_sums, &dy, &grads)?;
+        if let Some((groups, dscores)) = dscores {
+            let [_, heads, queries, keys] = scores;
+            let shape = [batch / groups.max(1), groups, heads, queries, keys];
+            made.push(dscores.reshape(&shape)?.sum_axis(0)?);
+        }
         Ok(made)
     }
 }
@@ -176,6 +200,16 @@ fn check<'a>(
         });
     }
     check_dropout(op, attention.dropout.as_ref())?;
+    if let Some(bias) = attention.bias {
+        same_float(op, query, &[bias])?;
+        let groups = bias.shape().first().copied().unwrap_or(0);
+        let expected = [groups, attention.heads, query.shape()[1], key.shape()[1]];
+        expect_shape(op, bias, &expected, "the bias must be [G, H, Q, K]")?;
+        if groups == 0 || !batch.is_multiple_of(groups) || !bias.is_contiguous() {
+            return Err(bias
+                .shape_error(op, "the bias' first axis must divide the batch, and all be dense"));
+        }
+    }
     if let Some(lens) = attention.valid_lens {
         same_device(op, query, &[lens])?;
         if lens.dtype() != DType::I64 {

@@ -17,7 +17,9 @@ mod pooling;
 
 pub use activation::{Activation, Activations};
 pub use arithmetic::{Arithmetic, Binary};
-pub use attention::{Attention, AttentionGrads, AttentionInputs, AttentionOutput, Attentions};
+pub use attention::{
+    Attention, AttentionGrads, AttentionInputs, AttentionOutput, Attentions, InputGrads,
+};
 pub use batch_norm::{BatchNorm, BatchNormGrads, BatchNorms};
 pub use convolution::{Convolutions, Windows};
 pub use embedding::{Embeddings, Rotation};

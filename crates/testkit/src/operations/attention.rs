@@ -1,6 +1,6 @@
 //! Attention and its gradients: packed and apart, with `valid_lens` and dropout.
 
-use vitrine_tensor::backend::{AttentionGrads, Attentions};
+use vitrine_tensor::backend::{AttentionGrads, Attentions, InputGrads};
 use vitrine_tensor::{Attention, AttentionInputs, AttentionOutput, DType, Dropout, Result, Tensor};
 
 use super::mask;
@@ -8,7 +8,7 @@ use crate::case::Case;
 use crate::compare::Comparison;
 use crate::faulty::faults;
 use crate::inputs::{Input, Layout, Setup};
-use crate::reference::{Array, Sum, flat};
+use crate::reference::{Array, Sum, flat, zeros};
 use crate::sweep::{Axis, Reach, over, pick};
 
 /// What they mean, in plain `f64` loops.
@@ -25,6 +25,8 @@ pub mod reference {
         pub heads: usize,
         /// For each sequence, how many keys count. A negative length counts as 0, one beyond K as K.
         pub valid_lens: Option<&'a [i64]>,
+        /// `[G, H, Q, K]`: added to the scores of sequence b is part b mod G.
+        pub bias: Option<&'a Array>,
         /// Dropout on the weights.
         pub dropout: Option<&'a Dropout>,
     }
@@ -76,8 +78,11 @@ pub mod reference {
         let valid = attention.valid_lens.map_or(keys as i64, |lens| lens[b].clamp(0, keys as i64));
         let mut out = Weights { plain: Vec::new(), factor: Vec::new(), log_sums: Vec::new() };
         for (i, q) in q.iter().enumerate() {
+            let bias =
+                |j: usize| attention.bias.map_or(0.0, |bias| bias[[b % bias.shape()[0], h, i, j]]);
+            let keys_of = k[..valid as usize].iter().enumerate();
             let scores: Vec<f64> =
-                k[..valid as usize].iter().map(|k| dot(q, k) / (d as f64).sqrt()).collect();
+                keys_of.map(|(j, k)| dot(q, k) / (d as f64).sqrt() + bias(j)).collect();
             let (mut row, log_sum) = softmax::row(&scores);
             row.resize(keys, 0.0);
             let index = |j: usize| ((b * attention.heads + h) * queries.max(keys) + i) * keys + j;
@@ -112,7 +117,7 @@ pub mod reference {
         (y, log_sums)
     }
 
-    /// Gradients of queries, keys and values. `y` is the result that was saved (rounded to its element type).
+    /// Gradients of queries, keys and values, and of the scores `[B, H, Q, K]`. `y` is the result that was saved (rounded to its element type).
     pub fn attend_grad(
         q: &Array,
         k: &Array,
@@ -120,10 +125,11 @@ pub mod reference {
         attention: &Attention<'_>,
         y: &Array,
         dy: &Array,
-    ) -> [Sum; 3] {
+    ) -> ([Sum; 3], Sum) {
         let (batch, d) = (q.shape()[0], q.shape()[2] / attention.heads);
         let scale = 1.0 / (d as f64).sqrt();
         let mut grads = [q, k, v].map(|x| Sum::zeros(x.shape()));
+        let mut scores = Sum::zeros(&[batch, attention.heads, q.shape()[1], k.shape()[1]]);
         for b in 0..batch {
             for h in 0..attention.heads {
                 let [q, k, v, y, dy] = [q, k, v, y, dy].map(|x| head(x, b, h, d));
@@ -138,6 +144,8 @@ pub mod reference {
                         let dscore = plain * (factor * dot(&dy[i], &v[j]) - mean) * scale;
                         let terms =
                             plain * (factor * dot_terms(&dy[i], &v[j]) + mean_terms) * scale;
+                        scores.value[[b, h, i, j]] = dscore / scale;
+                        scores.terms[[b, h, i, j]] = terms / scale;
                         for c in 0..d {
                             dq[i][c] += dscore * k[j][c];
                             tq[i][c] += terms * k[j][c].abs();
@@ -154,7 +162,7 @@ pub mod reference {
                 }
             }
         }
-        grads
+        (grads, scores)
     }
 
     /// The roots of the sums of squared terms, for the result and the gradients of queries, keys and values.
@@ -229,6 +237,8 @@ struct Plan {
     extents: Extents,
     form: Form,
     valid_lens: Option<&'static [i64]>,
+    /// Whether there is a bias, one for every second sequence where that goes.
+    bias: bool,
     dropout: Option<Dropout>,
 }
 
@@ -260,10 +270,15 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (extents, form) in PLANS {
         for valid_lens in [None, Some([0, 1, 3, 1000, -4].as_slice()), Some(&[5, 70, 2, 0, 33])] {
-            for dropout in [None, Some(mask(0.3, 7))] {
-                let plan = Plan { extents, form, valid_lens, dropout };
+            for (dropout, bias) in [
+                (None, false),
+                (Some(mask(0.3, 7)), false),
+                (None, true),
+                (Some(mask(0.3, 7)), true),
+            ] {
+                let plan = Plan { extents, form, valid_lens, bias, dropout };
                 let name = format!(
-                    "{extents:?} {form:?}, valid_lens {valid_lens:?}, dropout {}",
+                    "{extents:?} {form:?}, valid_lens {valid_lens:?}, bias {bias}, dropout {}",
                     dropout.is_some()
                 );
                 cases.push(Case::new("attention", name.clone(), move |s| forward(s, &plan)));
@@ -271,7 +286,8 @@ pub(super) fn cases() -> Vec<Case> {
             }
         }
     }
-    let empty = |extents, form| Plan { extents, form, valid_lens: None, dropout: None };
+    let empty =
+        |extents, form| Plan { extents, form, valid_lens: None, bias: false, dropout: None };
     for (name, plan) in [
         ("no keys", empty([2, 3, 0, 4, 2], Form::Split)),
         ("no queries", empty([2, 0, 3, 4, 2], Form::Split)),
@@ -347,10 +363,11 @@ impl Plan {
         &self,
         dtype: DType,
         inputs: [&Array; 3],
+        bias: Option<&Input>,
         y: &Array,
         dy: &Array,
     ) -> reference::Spread {
-        let mut spread = reference::spread(inputs, &self.reference(), y, dy);
+        let mut spread = reference::spread(inputs, &self.reference(bias), y, dy);
         if dtype != DType::BF16 || self.extents[3] / self.heads() < ROUNDED_FROM {
             spread.y.fill(0.0);
             spread.grads.iter_mut().for_each(|grad| grad.fill(0.0));
@@ -358,10 +375,18 @@ impl Plan {
         spread
     }
 
-    fn reference(&self) -> reference::Attention<'_> {
+    fn bias(&self, s: &Setup) -> Result<Option<Input>> {
+        let [batch, queries, keys, _, heads] = self.extents;
+        let groups = if batch > 0 && batch.is_multiple_of(2) { batch / 2 } else { batch.max(1) };
+        let bias = self.bias.then(|| s.normal(9, &[groups, heads, queries, keys]));
+        bias.transpose()
+    }
+
+    fn reference<'a>(&'a self, bias: Option<&'a Input>) -> reference::Attention<'a> {
         reference::Attention {
             heads: self.heads(),
             valid_lens: self.valid_lens,
+            bias: bias.map(|bias| &bias.values),
             dropout: self.dropout.as_ref(),
         }
     }
@@ -370,12 +395,17 @@ impl Plan {
 fn forward(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
     let s = &plan.setup(s);
     let Operands { tensors: [query, key, value], values: [q, k, v] } = &operands(s, plan)?;
-    let lens = plan.lens(s)?;
-    let attention =
-        Attention { heads: plan.heads(), valid_lens: lens.as_ref(), dropout: plan.dropout };
+    let (lens, bias) = (plan.lens(s)?, plan.bias(s)?);
+    let attention = Attention {
+        heads: plan.heads(),
+        valid_lens: lens.as_ref(),
+        bias: bias.as_ref().map(|bias| &bias.tensor),
+        dropout: plan.dropout,
+    };
+    let reference = plan.reference(bias.as_ref());
     let output = AttentionInputs { query, key, value }.attend(&attention)?;
-    let (y, log_sums) = reference::attend(q, k, v, &plan.reference());
-    let spread = plan.spread(s.dtype, [q, k, v], &y, &y.mapv(|_| 0.0)).y;
+    let (y, log_sums) = reference::attend(q, k, v, &reference);
+    let spread = plan.spread(s.dtype, [q, k, v], bias.as_ref(), &y, &y.mapv(|_| 0.0)).y;
     Ok(vec![
         Comparison::new("y", &output.y, &y)?
             .loosened(s.dtype.accumulator(), &weighted(v, &y))
@@ -393,20 +423,25 @@ fn weighted(v: &Array, y: &Array) -> Array {
 fn gradient(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
     let s = &plan.setup(s);
     let Operands { tensors: [query, key, value], values: [q, k, v] } = &operands(s, plan)?;
-    let lens = plan.lens(s)?;
-    let attention =
-        Attention { heads: plan.heads(), valid_lens: lens.as_ref(), dropout: plan.dropout };
+    let (lens, bias) = (plan.lens(s)?, plan.bias(s)?);
+    let attention = Attention {
+        heads: plan.heads(),
+        valid_lens: lens.as_ref(),
+        bias: bias.as_ref().map(|bias| &bias.tensor),
+        dropout: plan.dropout,
+    };
+    let reference = plan.reference(bias.as_ref());
     // What forward saved is an input here: the reference's, rounded as it is stored.
-    let (y, log_sums) = reference::attend(q, k, v, &plan.reference());
+    let (y, log_sums) = reference::attend(q, k, v, &reference);
     let y = s.placed(&y, Layout::Dense)?;
     // As it is: the reference has no use for it.
     let accumulator = s.dtype.accumulator();
     let log_sums = s.unspoiled().placed_as(&log_sums, Layout::Dense, accumulator)?.tensor;
     let output = AttentionOutput { y: y.tensor, log_sums };
     let dy = s.laid_out(4, y.values.shape(), Layout::Transposed)?;
-    let [dq, dk, dv] = reference::attend_grad(q, k, v, &plan.reference(), &y.values, &dy.values);
+    let ([dq, dk, dv], scores) = reference::attend_grad(q, k, v, &reference, &y.values, &dy.values);
     let [q_spread, k_spread, v_spread] =
-        plan.spread(s.dtype, [q, k, v], &y.values, &dy.values).grads;
+        plan.spread(s.dtype, [q, k, v], bias.as_ref(), &y.values, &dy.values).grads;
     let inputs = AttentionInputs { query, key, value };
     let split = inputs.attend_grad(&attention, &output, &dy.tensor, false)?;
     let dkv = sums_beside(&[&dk, &dv]);
@@ -415,6 +450,18 @@ fn gradient(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
         Comparison::of_sum("dk and dv", &split[1], &dkv)?
             .loosened(s.dtype, &beside(&[&k_spread, &v_spread])),
     ];
+    if let Some(bias) = &bias {
+        let by_group = |scores: &Array| {
+            let mut sums = zeros(bias.values.shape());
+            for (b, scores) in scores.outer_iter().enumerate() {
+                let mut group = sums.index_axis_mut(ndarray::Axis(0), b % bias.values.shape()[0]);
+                group += &scores;
+            }
+            sums
+        };
+        let dbias = Sum { value: by_group(&scores.value), terms: by_group(&scores.terms) };
+        comparisons.push(Comparison::of_sum("dbias", &split[2], &dbias)?);
+    }
     if plan.form == Form::Packed {
         let packed = inputs.attend_grad(&attention, &output, &dy.tensor, true)?;
         let dqkv = sums_beside(&[&dq, &dk, &dv]);
@@ -452,6 +499,7 @@ pub(super) fn sweep(reach: Reach) -> Vec<Case> {
             extents: [1 + turn / 4 % 2, queries, keys, heads * head_width, heads],
             form,
             valid_lens: pick(turn, &LENGTHS),
+            bias: turn % 5 > 2,
             dropout: (turn % 7 < 3).then(|| mask(0.3, 7)),
         }
     };
@@ -468,9 +516,9 @@ pub(super) fn sweep(reach: Reach) -> Vec<Case> {
 
 /// What attention's gradient writes.
 fn of_attention<'a>(grads: &AttentionGrads<'a>) -> [Option<&'a Tensor>; 2] {
-    match *grads {
-        AttentionGrads::Packed(qkv) => [Some(qkv), None],
-        AttentionGrads::Split(q, kv) => [Some(q), Some(kv)],
+    match grads.inputs {
+        InputGrads::Packed(qkv) => [Some(qkv), None],
+        InputGrads::Split(q, kv) => [Some(q), Some(kv)],
     }
 }
 
@@ -482,7 +530,7 @@ faults! {
         attention_grad(
             inputs: &AttentionInputs<'_>, attention: &Attention<'_>, y: &Tensor, log_sums: &Tensor,
             dy: &Tensor, grads: &AttentionGrads<'_>
-        ) writes [of_attention(grads)[0], of_attention(grads)[1]];
+        ) writes [of_attention(grads)[0], of_attention(grads)[1], grads.scores];
     }
 }
 
@@ -500,13 +548,19 @@ mod tests {
         let inputs = [random(1, &[3, 4, 6]), random(2, &[3, 5, 6]), random(3, &[3, 5, 6])];
         let dy = random(4, &[3, 4, 6]);
         let mask = Dropout::new(0.3, key(5));
+        let bias = random(6, &[1, 2, 4, 5]);
         for dropout in [None, Some(&mask)] {
             for valid_lens in [None, Some([0, 2, 9].as_slice())] {
-                let attention = Attention { heads: 2, valid_lens, dropout };
-                let f = |v: &[Array]| (attend(&v[0], &v[1], &v[2], &attention).0 * &dy).sum();
-                let [q, k, v] = &inputs;
-                let y = attend(q, k, v, &attention).0;
-                let exact = attend_grad(q, k, v, &attention, &y, &dy).map(|sum| sum.value);
+                let mut inputs = inputs.to_vec();
+                inputs.push(bias.clone());
+                let of = |bias| Attention { heads: 2, valid_lens, bias: Some(bias), dropout };
+                let f = |v: &[Array]| (attend(&v[0], &v[1], &v[2], &of(&v[3])).0 * &dy).sum();
+                let [q, k, v, _] = &inputs[..] else { unreachable!() };
+                let y = attend(q, k, v, &of(&bias)).0;
+                let (exact, scores) = attend_grad(q, k, v, &of(&bias), &y, &dy);
+                let mut exact = exact.map(|sum| sum.value).to_vec();
+                let sum = scores.value.sum_axis(ndarray::Axis(0));
+                exact.push(array(bias.shape(), flat(&sum.into_dyn()).to_vec()));
                 compare(&central(f, &inputs), &exact).unwrap();
             }
         }

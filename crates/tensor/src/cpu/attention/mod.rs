@@ -18,7 +18,7 @@ use super::number::{Number, Real, sum_of};
 use super::parallel::try_each;
 use super::product::{MatrixMut, SLACK_COLUMNS, SLACK_ROWS, Small, cut};
 use super::scratch::with_scratch;
-use crate::backend::{Attention, AttentionGrads, AttentionInputs, Attentions};
+use crate::backend::{Attention, AttentionGrads, AttentionInputs, Attentions, InputGrads};
 use crate::simd;
 use crate::{Dropout, Result, Tensor};
 use words::Words;
@@ -35,12 +35,15 @@ pub(crate) struct Plan<'a> {
     /// Strides over images and tokens, of queries, keys and values.
     strides: [[usize; 2]; 3],
     valid_lens: Option<&'a [i64]>,
+    /// Images with a bias of their own, before the first one's is used again.
+    groups: usize,
     dropout: Option<Dropout>,
 }
 
 /// What the gradient starts from.
 pub(crate) struct Saved<'a, T: Number> {
     pub(crate) inputs: [&'a [T]; 3],
+    pub(crate) bias: Option<&'a [T]>,
     pub(crate) y: &'a [T],
     pub(crate) log_sums: &'a [T::Acc],
     pub(crate) dy: &'a [T],
@@ -60,6 +63,7 @@ impl<'a> Plan<'a> {
             head_width: inputs.query.shape()[2] / attention.heads,
             strides: [of(inputs.query), of(inputs.key), of(inputs.value)],
             valid_lens,
+            groups: attention.bias.map_or(1, |bias| bias.shape()[0]),
             dropout: attention.dropout,
         }
     }
@@ -92,6 +96,21 @@ impl<'a> Plan<'a> {
         (0..tokens).map(move |token| &from[start + token * over_tokens..][..width])
     }
 
+    /// Adds the bias of a query's scores, which are not scaled yet.
+    fn add_bias<T: Number>(
+        &self,
+        bias: Option<&[T]>,
+        [image, head]: [usize; 2],
+        query: usize,
+        scores: &mut [T::Acc],
+    ) {
+        if let Some(bias) = bias {
+            let row = ((image % self.groups) * self.heads + head) * self.queries + query;
+            let bias = &bias[row * self.keys..][..self.keys];
+            add_scaled_row(scores, bias, T::Acc::of(1.0) / self.scale::<T::Acc>());
+        }
+    }
+
     /// The dropout factors of `rows` query rows from `first` on, dense; none without dropout.
     fn factors<A: Real>(&self, [image, head]: [usize; 2], first: usize, factors: &mut [A]) {
         if let Some(dropout) = &self.dropout {
@@ -108,10 +127,11 @@ impl<'a> Plan<'a> {
         widths.map(|width| width.next_multiple_of(16))
     }
 
-    /// `y = dropout(softmax(q·kᵀ/√d))·v`, and the logarithms of the denominators.
+    /// `y = dropout(softmax(q·kᵀ/√d + bias))·v`, and the logarithms of the denominators.
     pub(crate) fn forward<T: Number>(
         &self,
         [q, k, v]: [&[T]; 3],
+        bias: Option<&[T]>,
         y: &mut [T],
         log_sums: &mut [T::Acc],
     ) -> Result<()> {
@@ -126,7 +146,7 @@ impl<'a> Plan<'a> {
         let [heads_of_y] = self.cut_heads(y, self.queries);
         let heads = heads_of_y.into_iter().zip(log_sums.chunks_mut(self.queries));
         try_each(heads.enumerate(), |(i, (y, log_sums))| {
-            self.forward_head([q, k, v], [i / self.heads, i % self.heads], y, log_sums)
+            self.forward_head([q, k, v], bias, [i / self.heads, i % self.heads], y, log_sums)
         })
     }
 
@@ -151,6 +171,7 @@ impl<'a> Plan<'a> {
     fn forward_head<T: Number>(
         &self,
         [q, k, v]: [&[T]; 3],
+        bias: Option<&[T]>,
         at: [usize; 2],
         mut y: MatrixMut<'_, T>,
         log_sums: &mut [T::Acc],
@@ -177,6 +198,7 @@ impl<'a> Plan<'a> {
                 let to = (&mut *scores, by_key);
                 words.multiply(queries, keys, [rows, d, self.keys], to, false);
                 for (i, row) in scores.chunks_exact_mut(by_key).take(rows).enumerate() {
+                    self.add_bias(bias, at, first + i, row);
                     log_sums[first + i] = masked_softmax(row, self.scale(), self.valid(at[0]));
                 }
                 let factors = &mut factors[..self.dropout.map_or(0, |_| rows * self.keys)];
@@ -199,11 +221,12 @@ impl<'a> Plan<'a> {
         &self,
         saved: &Saved<'_, T>,
         grads: &mut [T],
+        dscores: Option<&mut [T::Acc]>,
     ) -> Result<()> {
         if grads.is_empty() {
             return Ok(());
         }
-        self.grad(saved, self.cut_heads(grads, self.keys))
+        self.grad(saved, self.cut_heads(grads, self.keys), dscores)
     }
 
     /// Gradients of the queries in `[B, Q, D]`, of keys and values side by side in `[B, K, 2D]`.
@@ -212,6 +235,7 @@ impl<'a> Plan<'a> {
         saved: &Saved<'_, T>,
         query_grads: &mut [T],
         key_value_grads: &mut [T],
+        dscores: Option<&mut [T::Acc]>,
     ) -> Result<()> {
         if query_grads.is_empty() || key_value_grads.is_empty() {
             query_grads.fill(T::from_f64(0.0));
@@ -220,7 +244,7 @@ impl<'a> Plan<'a> {
         }
         let [dq] = self.cut_heads(query_grads, self.queries);
         let [dk, dv] = self.cut_heads(key_value_grads, self.keys);
-        self.grad(saved, [dq, dk, dv])
+        self.grad(saved, [dq, dk, dv], dscores)
     }
 
     /// Gradients of queries, keys and values, in heads of all images one after the other.
@@ -228,9 +252,15 @@ impl<'a> Plan<'a> {
         &self,
         saved: &Saved<'_, T>,
         [dq, dk, dv]: [Vec<MatrixMut<'_, T>>; 3],
+        dscores: Option<&mut [T::Acc]>,
     ) -> Result<()> {
-        try_each(dq.into_iter().zip(dk).zip(dv).enumerate(), |(i, ((dq, dk), dv))| {
-            self.grad_head(saved, [i / self.heads, i % self.heads], [dq, dk, dv])
+        let head = self.queries * self.keys;
+        let mut dscores = dscores.map(|dscores| dscores.chunks_mut(head));
+        let heads = dq.into_iter().zip(dk).zip(dv).enumerate().map(|(i, ((dq, dk), dv))| {
+            (i, [dq, dk, dv], dscores.as_mut().and_then(Iterator::next).unwrap_or_default())
+        });
+        try_each(heads.collect::<Vec<_>>(), |(i, grads, dscores)| {
+            self.grad_head(saved, [i / self.heads, i % self.heads], grads, dscores)
         })
     }
 
@@ -240,6 +270,7 @@ impl<'a> Plan<'a> {
         saved: &Saved<'_, T>,
         at: [usize; 2],
         grads: [MatrixMut<'_, T>; 3],
+        dscores: &mut [T::Acc],
     ) -> Result<()> {
         let (d, rows) = (self.head_width, self.queries.min(BLOCK));
         let [image, head] = at;
@@ -319,11 +350,18 @@ impl<'a> Plan<'a> {
                     let row_number = (image * self.heads + head) * self.queries + first + i;
                     let log_sum = saved.log_sums[row_number];
                     let weights = &mut weights[i * by_key..][..by_key];
+                    self.add_bias(saved.bias, at, first + i, weights);
                     masked_softmax_again(weights, self.scale(), self.valid(image), log_sum);
                     let y_and_dy = [saved.y, saved.dy].map(|values| dense_row(values, first + i));
                     let mask = mask.get(i * self.keys..).map_or(&[][..], |m| m);
                     let dweights = &mut dweights[i * by_key..][..self.keys];
                     score_grad::<T>(dweights, weights, mask, y_and_dy, self.scale());
+                    if !dscores.is_empty() {
+                        let to = &mut dscores[(first + i) * self.keys..][..self.keys];
+                        to.copy_from_slice(dweights);
+                        let unscaled = T::Acc::of(1.0) / self.scale::<T::Acc>();
+                        to.iter_mut().for_each(|to| *to = *to * unscaled);
+                    }
                 }
                 let extents = [self.keys, rows, d];
                 for (scores, vectors, to) in
@@ -354,6 +392,15 @@ fn rows_of<A>(values: &[A], first: usize, stride: usize) -> Small<'_, A> {
 /// Words that a matrix takes in a thread's buffers, with what [`Words::multiply`] reads past it.
 fn matrix(rows: usize, stride: usize) -> usize {
     (rows + SLACK_ROWS) * stride + SLACK_COLUMNS
+}
+
+simd! {
+    /// `scores += factor · bias`
+    fn add_scaled_row<T: Number>(scores: &mut [T::Acc], bias: &[T], factor: T::Acc) {
+        for (score, bias) in scores.iter_mut().zip(bias) {
+            *score = *score + bias.widen() * factor;
+        }
+    }
 }
 
 simd! {
@@ -422,8 +469,10 @@ impl Attentions for CpuBackend {
         with_float!(y.dtype(), T => {
             let (q, k, v) = (read::<T>(inputs.query), read(inputs.key), read(inputs.value));
             let lens = attention.valid_lens.map(read::<i64>);
+            let bias = attention.bias.map(read::<T>);
             let plan = Plan::new(inputs, attention, lens.as_deref());
-            plan.forward::<T>([&q, &k, &v], &mut write(y), &mut write(log_sums))
+            let (mut y, mut log_sums) = (write(y), write(log_sums));
+            plan.forward::<T>([&q, &k, &v], bias.as_deref(), &mut y, &mut log_sums)
         })
     }
 
@@ -440,16 +489,20 @@ impl Attentions for CpuBackend {
             let (q, k, v) = (read::<T>(inputs.query), read(inputs.key), read(inputs.value));
             let lens = attention.valid_lens.map(read::<i64>);
             let plan = Plan::new(inputs, attention, lens.as_deref());
+            let bias = attention.bias.map(read::<T>);
+            let mut dscores = grads.scores.map(write);
+            let dscores = dscores.as_deref_mut();
             let saved = Saved {
                 inputs: [&q, &k, &v],
+                bias: bias.as_deref(),
                 y: &read(y),
                 log_sums: &read(log_sums),
                 dy: &read(dy),
             };
-            match grads {
-                AttentionGrads::Packed(qkv) => plan.grad_packed::<T>(&saved, &mut write(qkv)),
-                AttentionGrads::Split(q, kv) => {
-                    plan.grad_split::<T>(&saved, &mut write(q), &mut write(kv))
+            match grads.inputs {
+                InputGrads::Packed(qkv) => plan.grad_packed::<T>(&saved, &mut write(qkv), dscores),
+                InputGrads::Split(q, kv) => {
+                    plan.grad_split::<T>(&saved, &mut write(q), &mut write(kv), dscores)
                 }
             }
         })
