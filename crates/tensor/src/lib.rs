@@ -38,7 +38,7 @@ mod tensor;
 
 pub use backend::{
     Activation, AdamWStep, Attention, AttentionInputs, AttentionOutput, Backend, BatchNorm, Binary,
-    Epilogue, ParameterGroup, Rotation, SgdStep, Windows,
+    Epilogue, ParameterGroup, Partition, Rotation, SgdStep, Windows,
 };
 pub use cpu::CpuBackend;
 pub use device::Device;

@@ -1,6 +1,6 @@
 //! Windows of images, convolution, and max pooling.
 
-use vitrine_tensor::Windows;
+use vitrine_tensor::{Partition, Windows};
 
 use crate::Var;
 use crate::error::Result;
@@ -12,6 +12,23 @@ impl Var {
         let (windows, images) = (*windows, self.shape().to_vec());
         Self::record("unfold", value, &[self], &[], move |dy, inputs, flow| {
             flow.add(inputs[0], dy.fold(&windows, &images)?)
+        })
+    }
+
+    /// Images `[B, H, W, C]` parted into windows `[B·M, p·q, C]`; see [`vitrine_tensor::Tensor::window_partition`].
+    pub fn window_partition(&self, partition: &Partition) -> Result<Self> {
+        let value = self.value().window_partition(partition)?;
+        let (partition, images) = (*partition, self.shape().to_vec());
+        Self::record("window_partition", value, &[self], &[], move |dy, inputs, flow| {
+            flow.add(inputs[0], dy.window_reverse(&partition, &images)?)
+        })
+    }
+
+    /// Windows `[B·M, p·q, C]` put together again to images `[B, H, W, C]`.
+    pub fn window_reverse(&self, partition: &Partition, images: &[usize]) -> Result<Self> {
+        let (value, partition) = (self.value().window_reverse(partition, images)?, *partition);
+        Self::record("window_reverse", value, &[self], &[], move |dy, inputs, flow| {
+            flow.add(inputs[0], dy.window_partition(&partition)?)
         })
     }
 

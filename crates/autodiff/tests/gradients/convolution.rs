@@ -1,6 +1,6 @@
 //! Cases of windows of images and of convolution.
 
-use vitrine_tensor::Windows;
+use vitrine_tensor::{Partition, Windows};
 
 use crate::check::{Case, case};
 
@@ -26,6 +26,13 @@ pub fn cases() -> Vec<Case> {
             x[0].convolution(&x[1], None, &windows)
         }));
     }
+    let partition = Partition { window: (2, 3), shift: (1, 2) };
+    cases.push(case("window_partition", "shifted", &[&[2, 4, 6, 3]], move |x| {
+        x[0].window_partition(&partition)
+    }));
+    cases.push(case("window_reverse", "shifted", &[&[8, 6, 3]], move |x| {
+        x[0].window_reverse(&partition, &[2, 4, 6, 3])
+    }));
     for windows in &WINDOWS[..3] {
         let windows = *windows;
         cases.push(case("max_pool", format!("{windows:?}"), &[&[2, 4, 6, 3]], move |x| {

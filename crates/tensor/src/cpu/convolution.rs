@@ -10,7 +10,7 @@ use super::parallel::each;
 use super::product::{BlockGrid, Matrix, product};
 use super::scratch::with_scratch;
 use super::windows::{self, WindowRows};
-use crate::backend::{Convolutions, Epilogue, Windows};
+use crate::backend::{Convolutions, Epilogue, Partition, Windows};
 use crate::{Result, Tensor};
 
 /// Values of windows and of a result's gradient that are multiplied together for a weight's gradient: their packed
@@ -181,6 +181,17 @@ impl Convolutions for CpuBackend {
 
     fn fold(&self, from: &Tensor, windows: &Windows, images: &Tensor) -> Result<()> {
         windows::fold(from, windows, images)
+    }
+
+    fn partition(
+        &self,
+        images: &Tensor,
+        windows: &Tensor,
+        partition: &Partition,
+        to_windows: bool,
+    ) -> Result<()> {
+        windows::partition(images, windows, partition, to_windows);
+        Ok(())
     }
 
     fn convolution(

@@ -7,7 +7,7 @@ use super::memory::{read, write};
 use super::number::Number;
 use super::parallel::{each, try_each};
 use super::scratch::with_scratch;
-use crate::backend::Windows;
+use crate::backend::{Partition, Windows};
 use crate::dtype::Element;
 use crate::{Result, Tensor};
 
@@ -130,6 +130,50 @@ pub(super) fn fold(from: &Tensor, windows: &Windows, images: &Tensor) -> Result<
         }),
     }
     Ok(())
+}
+
+/// Moves pixels between images and windows; see [`Convolutions::partition`](crate::backend::Convolutions::partition).
+pub(super) fn partition(images: &Tensor, windows: &Tensor, by: &Partition, to_windows: bool) {
+    let &[_, height, width, channels] = images.shape() else { unreachable!("`ops` gives images") };
+    let ((p, q), (down, right)) = (by.window, by.shift);
+    let (rows, columns, size) = (height / p, width / q, p * q * channels);
+    // The parts of a row of a window, which may go on at the left edge: the first pixel of the window's row and of the
+    // image's, and how many there are.
+    let parts = |column: usize| {
+        let start = (column * q + right) % width;
+        let len = q.min(width - start);
+        [(0, start, len), (len, 0, q - len)]
+    };
+    with_element!(images.dtype(), T => match to_windows {
+        true => {
+            let images = read::<T>(images);
+            each(write::<T>(windows).chunks_mut(size.max(1)).enumerate(), |(window, to)| {
+                let (image, row, column) =
+                    (window / columns / rows, window / columns % rows, window % columns);
+                for r in 0..p {
+                    let line = image * height + (row * p + r + down) % height;
+                    for (inside, x, len) in parts(column) {
+                        to[(r * q + inside) * channels..][..len * channels]
+                            .copy_from_slice(&images[(line * width + x) * channels..][..len * channels]);
+                    }
+                }
+            });
+        }
+        false => {
+            let windows = read::<T>(windows);
+            each(write::<T>(images).chunks_mut((width * channels).max(1)).enumerate(), |(line, to)| {
+                let (image, y) = (line / height, (line % height + height - down % height) % height);
+                for column in 0..columns {
+                    let window = (image * rows + y / p) * columns + column;
+                    for (inside, x, len) in parts(column) {
+                        let from = window * size + (y % p * q + inside) * channels;
+                        to[x * channels..][..len * channels]
+                            .copy_from_slice(&windows[from..][..len * channels]);
+                    }
+                }
+            });
+        }
+    });
 }
 
 /// Where the windows of images `[B, H, W, C]` lie: as rows of a matrix, in the order (B, H', W'), and in a row (p, q, C).

@@ -18,6 +18,26 @@ pub struct Windows {
     pub padding: (usize, usize),
 }
 
+impl Partition {
+    /// `[B·M, p·q, C]` for images `[B, H, W, C]`.
+    fn windows(&self, op: &'static str, images: &[usize]) -> Result<Shape> {
+        let (p, q) = self.window;
+        match *images {
+            [batch, height, width, channels]
+                if p > 0 && q > 0 && height.is_multiple_of(p) && width.is_multiple_of(q) =>
+            {
+                Shape::new(&[batch * (height / p) * (width / q), p * q, channels])
+            }
+            _ => Err(Error::Argument {
+                op,
+                name: "window",
+                value: format!("({p}, {q}) for images {images:?}"),
+                rule: "images must be [B, H, W, C], and the window divide their height and width",
+            }),
+        }
+    }
+}
+
 impl Windows {
     /// Windows side by side.
     pub fn patches(size: (usize, usize)) -> Self {
@@ -86,6 +106,16 @@ impl Windows {
     }
 }
 
+/// How images are parted into windows side by side, after they were turned: the first window begins at a pixel, and
+/// what goes past the lower or right edge goes on at the upper or left (Liu et al. 2021, "Swin Transformer", section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// The size of a window (p, q), which divides the images'.
+    pub window: (usize, usize),
+    /// Row and column of the pixel that the first window begins with.
+    pub shift: (usize, usize),
+}
+
 /// What works on windows of images. Convolutions that a backend does not fuse are products of unfolded images.
 pub trait Convolutions: Products + Movement {
     /// Cuts `images [B, C, H, W]` into `to [B, M, C·p·q]`, the windows row by row and a window's elements in the order
@@ -94,6 +124,15 @@ pub trait Convolutions: Products + Movement {
     /// Adds up `from [B, M, C·p·q]` in `images [B, C, H, W]`: the gradient of `unfold`. Pixels in no window get 0. Of
     /// any element type where windows are apart, else of floats.
     fn fold(&self, from: &Tensor, windows: &Windows, images: &Tensor) -> Result<()>;
+    /// Moves pixels between images `[B, H, W, C]` and the windows of a [`Partition`] `[B·M, p·q, C]`: out of the images
+    /// `to_windows`, else back. Of any element type.
+    fn partition(
+        &self,
+        images: &Tensor,
+        windows: &Tensor,
+        partition: &Partition,
+        to_windows: bool,
+    ) -> Result<()>;
     /// `y [B, H', W', O]`: x `[B, H, W, C]`, w `[O, C, p, q]`, bias `[O]`.
     fn convolution(
         &self,
@@ -149,6 +188,26 @@ impl Tensor {
         expect_shape(OP, self, &shape, "the windows must be those of the images, [B, M, C·p·q]")?;
         let out = Self::uninitialised(Shape::new(images)?, self.dtype(), self.device())?;
         self.device().backend().fold(&self.contiguous()?, windows, &out)?;
+        Ok(out)
+    }
+
+    /// Images `[B, H, W, C]` parted into windows `[B·M, p·q, C]`, row by row.
+    pub fn window_partition(&self, partition: &Partition) -> Result<Self> {
+        let (windows, device) =
+            (partition.windows("window_partition", self.shape())?, self.device());
+        let out = Self::uninitialised(windows, self.dtype(), device)?;
+        device.backend().partition(&self.contiguous()?, &out, partition, true)?;
+        Ok(out)
+    }
+
+    /// Windows `[B·M, p·q, C]` put together again to images `[B, H, W, C]`: the inverse of
+    /// [`Tensor::window_partition`], and its gradient.
+    pub fn window_reverse(&self, partition: &Partition, images: &[usize]) -> Result<Self> {
+        const OP: &str = "window_reverse";
+        let windows = partition.windows(OP, images)?;
+        expect_shape(OP, self, &windows, "the windows must be those of the images, [B·M, p·q, C]")?;
+        let out = Self::uninitialised(Shape::new(images)?, self.dtype(), self.device())?;
+        self.device().backend().partition(&out, &self.contiguous()?, partition, false)?;
         Ok(out)
     }
 

@@ -21,7 +21,7 @@ pub use attention::{
     Attention, AttentionGrads, AttentionInputs, AttentionOutput, Attentions, InputGrads,
 };
 pub use batch_norm::{BatchNorm, BatchNormGrads, BatchNorms};
-pub use convolution::{Convolutions, Windows};
+pub use convolution::{Convolutions, Partition, Windows};
 pub use embedding::{Embeddings, Rotation};
 pub use linear::{Epilogue, Products};
 pub use losses::Losses;

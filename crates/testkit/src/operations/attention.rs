@@ -553,11 +553,20 @@ mod tests {
             for valid_lens in [None, Some([0, 2, 9].as_slice())] {
                 let mut inputs = inputs.to_vec();
                 inputs.push(bias.clone());
-                let of = |bias| Attention { heads: 2, valid_lens, bias: Some(bias), dropout };
-                let f = |v: &[Array]| (attend(&v[0], &v[1], &v[2], &of(&v[3])).0 * &dy).sum();
+                fn of<'a>(
+                    bias: &'a Array,
+                    valid_lens: Option<&'a [i64]>,
+                    dropout: Option<&'a Dropout>,
+                ) -> Attention<'a> {
+                    Attention { heads: 2, valid_lens, bias: Some(bias), dropout }
+                }
+                let f = |v: &[Array]| {
+                    (attend(&v[0], &v[1], &v[2], &of(&v[3], valid_lens, dropout)).0 * &dy).sum()
+                };
+                let attention = of(&bias, valid_lens, dropout);
                 let [q, k, v, _] = &inputs[..] else { unreachable!() };
-                let y = attend(q, k, v, &of(&bias)).0;
-                let (exact, scores) = attend_grad(q, k, v, &of(&bias), &y, &dy);
+                let y = attend(q, k, v, &attention).0;
+                let (exact, scores) = attend_grad(q, k, v, &attention, &y, &dy);
                 let mut exact = exact.map(|sum| sum.value).to_vec();
                 let sum = scores.value.sum_axis(ndarray::Axis(0));
                 exact.push(array(bias.shape(), flat(&sum.into_dyn()).to_vec()));

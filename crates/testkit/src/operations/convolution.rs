@@ -1,7 +1,7 @@
 //! Windows of images, and convolution.
 
 use vitrine_tensor::backend::Convolutions;
-use vitrine_tensor::{DType, Result, Tensor, Windows};
+use vitrine_tensor::{DType, Partition, Result, Tensor, Windows};
 
 use crate::case::Case;
 use crate::compare::Comparison;
@@ -189,6 +189,20 @@ pub(super) fn cases() -> Vec<Case> {
             cases.extend(all(name, shape, outputs, windows, layouts));
         }
     }
+    for (shape, window, shift) in [
+        ([2, 4, 6, 3], (2, 3), (0, 0)),
+        ([2, 4, 6, 3], (2, 3), (1, 2)),
+        ([1, 7, 7, 65], (7, 7), (3, 3)),
+        ([3, 14, 21, 5], (7, 7), (3, 3)),
+        ([0, 2, 2, 1], (1, 1), (1, 1)),
+    ] {
+        for layout in Layout::ALL {
+            let name = format!("{shape:?} by {window:?}, {shift:?}, {layout:?}");
+            cases.push(Case::new("partition", name, move |s| {
+                partition(s, shape, Partition { window, shift }, layout)
+            }));
+        }
+    }
     cases.push(Case::new("unfold", "of bytes, and fold", |s| {
         let windows = windows((2, 2), (2, 3), (0, 1));
         let values = random(1, &[2, 3, 4, 6]).mapv(|v| (v.abs() * 60.0).floor().min(255.0));
@@ -305,6 +319,12 @@ pub(super) fn sweep(reach: Reach) -> Vec<Case> {
         let (shape, windows) = image(shape, turn);
         fold(s, shape, windows, pick(turn / 2, &Layout::ALL))
     }));
+    cases.extend(over(reach, "partition", &axes, move |s, [down, across, p, q], turn| {
+        let window = (1 + p % 5, q);
+        let shape = [1 + turn % 2, down * window.0, across * q, 1 + turn % 7];
+        let shift = (turn % window.0, turn / 2 % q);
+        partition(s, shape, Partition { window, shift }, pick(turn / 2, &Layout::ALL))
+    }));
     for (i, op) in CONVOLUTIONS.into_iter().enumerate() {
         cases.extend(over(reach, op, &axes, move |s, shape, turn| {
             let (shape, windows) = image(shape, turn);
@@ -316,8 +336,36 @@ pub(super) fn sweep(reach: Reach) -> Vec<Case> {
     cases
 }
 
+/// Window (i, j)'s pixel (r, c) is the image's pixel ((i·p + r + s) mod H, (j·q + c + t) mod W).
+fn partition(
+    s: &Setup,
+    shape: [usize; 4],
+    by: Partition,
+    layout: Layout,
+) -> Result<Vec<Comparison>> {
+    let (images, (p, q)) = (s.laid_out(1, &shape, layout)?, by.window);
+    let (rows, columns) = (shape[1] / p, shape[2] / q);
+    let mut expected = crate::reference::zeros(&[shape[0] * rows * columns, p * q, shape[3]]);
+    for (index, value) in expected.indexed_iter_mut() {
+        let (window, pixel) = (index[0], index[1]);
+        let y = window / columns % rows * p + pixel / q + by.shift.0;
+        let x = window % columns * q + pixel % q + by.shift.1;
+        let image = window / columns / rows;
+        *value = images.values[[image, y % shape[1], x % shape[2], index[2]]];
+    }
+    let found = images.tensor.window_partition(&by)?;
+    let windows = s.placed(&expected, layout)?;
+    let back = windows.tensor.window_reverse(&by, &shape)?;
+    Ok(vec![
+        Comparison::new("windows", &found, &expected)?.exact(),
+        Comparison::new("images", &back, &images.values)?.exact(),
+    ])
+}
+
 faults! {
     Convolutions {
+        partition(images: &Tensor, windows: &Tensor, partition: &Partition, to_windows: bool)
+            writes [Some(if to_windows { windows } else { images })];
         unfold(images: &Tensor, windows: &Windows, to: &Tensor) writes [Some(to)];
         fold(from: &Tensor, windows: &Windows, images: &Tensor) writes [Some(images)];
         convolution(
