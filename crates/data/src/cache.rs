@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::DataError;
-use crate::samples::{Image, Samples};
+use crate::samples::{Image, Labels, Samples};
 
 /// How many bytes of pictures may still be kept. Several datasets may share it.
 pub type CacheSpace = Arc<AtomicU64>;
@@ -25,20 +25,8 @@ impl<S: Samples> Cached<S> {
 }
 
 impl<S: Samples> Samples for Cached<S> {
-    fn name(&self) -> &str {
-        self.samples.name()
-    }
-
-    fn class_names(&self) -> &[String] {
-        self.samples.class_names()
-    }
-
-    fn len(&self) -> usize {
-        self.samples.len()
-    }
-
-    fn label(&self, index: usize) -> i64 {
-        self.samples.label(index)
+    fn labels(&self) -> &Labels {
+        self.samples.labels()
     }
 
     fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {

@@ -1,10 +1,7 @@
-//! The error type of this crate. What can be wrong inside an IDX file is in [`crate::idx`].
+//! The error type of this crate.
 
-use std::fmt;
 use std::io;
-use std::path::PathBuf;
-
-use crate::idx::IdxError;
+use std::path::{Path, PathBuf};
 
 /// Anything that can go wrong between a file on disk and a batch in memory.
 #[derive(Debug, thiserror::Error)]
@@ -44,18 +41,6 @@ pub enum DataError {
     )]
     Gzip { path: PathBuf, source: io::Error },
 
-    /// A file is not a well-formed IDX file.
-    #[error("{}: {source}", path.display())]
-    Idx { path: PathBuf, source: IdxError },
-
-    /// A well-formed IDX file holds another shape than the dataset's.
-    #[error(
-        "{}: holds an array of shape {actual:?}, but this file of the dataset has {expected:?}; \
-         is it a file of another dataset?",
-        path.display()
-    )]
-    WrongShape { path: PathBuf, expected: Vec<usize>, actual: Vec<usize> },
-
     /// A file has the right form but other contents than the published one.
     #[error(
         "{}: the MD5 of the {of} is {actual}, the published one is {expected}; \
@@ -84,8 +69,11 @@ pub enum DataError {
     Sample { dataset: String, index: usize, reason: String },
 
     /// A dataset is in none of the usual places and could not be fetched.
-    #[error("{0}")]
-    NotFound(Box<NotFound>),
+    #[error(
+        "{dataset} was not found and could not be fetched. Tried:\n  - {}\nWhat to do: {advice}",
+        attempts.join("\n  - ")
+    )]
+    NotFound { dataset: String, attempts: Vec<String>, advice: String },
 
     /// A setting of the loader or of a transform makes no sense.
     #[error("loader setting {setting}: {reason}")]
@@ -115,34 +103,12 @@ impl DataError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Io { action, path: path.into(), source }
     }
-}
 
-/// Where a dataset was looked for, what was found there, and what the user can do.
-#[derive(Debug)]
-pub struct NotFound {
-    /// The dataset's title.
-    pub dataset: String,
-    /// What was tried, in order.
-    pub attempts: Vec<Attempt>,
-    /// What the user can do about it.
-    pub advice: String,
-}
+    pub(crate) fn file(path: &Path, reason: impl Into<String>) -> Self {
+        Self::BadFile { path: path.to_owned(), reason: reason.into() }
+    }
 
-/// One place or one way that was tried.
-#[derive(Debug, Clone)]
-pub struct Attempt {
-    /// The folder, program or address.
-    pub place: String,
-    /// Why it gave nothing.
-    pub outcome: String,
-}
-
-impl fmt::Display for NotFound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} was not found and could not be fetched. Tried:", self.dataset)?;
-        for attempt in &self.attempts {
-            writeln!(f, "  - {}: {}", attempt.place, attempt.outcome)?;
-        }
-        write!(f, "What to do: {}", self.advice)
+    pub(crate) fn folder(path: &Path, reason: impl Into<String>) -> Self {
+        Self::BadFolder { path: path.to_owned(), reason: reason.into() }
     }
 }

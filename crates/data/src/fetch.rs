@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::error::Attempt;
 use crate::files;
 use crate::spec::{DatasetSpec, Origin};
 
@@ -29,33 +28,24 @@ impl FetchMethod {
         spec: &DatasetSpec,
         target: &Path,
         notify: &Notify,
-    ) -> Result<(), Vec<Attempt>> {
-        match self {
-            Self::Apt => {
-                let Some(package) = spec.debian_package else { return Err(Vec::new()) };
-                let place = format!("Debian package {package}");
-                notify(&format!("fetching {} from the {place}", spec.title));
-                let get = |staging: &Path| from_package(package, spec, staging);
-                staged(spec, target, get).map_err(|reason| vec![Attempt::new(place, reason)])
-            }
-            Self::Https => {
-                let mut failed = Vec::new();
-                for address in spec.origin.addresses() {
-                    notify(&format!("fetching {} from {address}", spec.title));
-                    match staged(spec, target, |staging| from_address(address, spec, staging)) {
-                        Ok(()) => return Ok(()),
-                        Err(reason) => failed.push(Attempt::new(*address, reason)),
-                    }
-                }
-                Err(failed)
+    ) -> Result<(), Vec<String>> {
+        let (kind, places) = match self {
+            Self::Apt => ("Debian package ", spec.debian_package.as_slice()),
+            Self::Https => ("", spec.origin.addresses()),
+        };
+        let mut failed = Vec::new();
+        for place in places {
+            notify(&format!("fetching {} from {kind}{place}", spec.title));
+            let get = |staging: &Path| match self {
+                Self::Apt => from_package(place, spec, staging),
+                Self::Https => from_address(place, spec, staging),
+            };
+            match staged(spec, target, get) {
+                Ok(()) => return Ok(()),
+                Err(reason) => failed.push(format!("{kind}{place}: {reason}")),
             }
         }
-    }
-}
-
-impl Attempt {
-    pub(crate) fn new(place: impl Into<String>, outcome: impl ToString) -> Self {
-        Self { place: place.into(), outcome: outcome.to_string() }
+        Err(failed)
     }
 }
 

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
 
-use crate::spec::{DatasetSpec, FileSpec, Form, PublishedMd5, Split};
-use crate::{DataError, Dataset, cifar, idx};
+use crate::samples::check_labels;
+use crate::spec::{DatasetSpec, FileSpec, Form, PublishedMd5, Split, SplitSpec};
+use crate::{DataError, Dataset, idx};
 
 /// The first bytes of a gzip file.
 pub(crate) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -22,7 +23,7 @@ pub(crate) fn read_split(
     let part = spec.split(split);
     let [_, height, width] = spec.image_shape;
     let (images, labels) = match (spec.form, part.files) {
-        (Form::Cifar { label_at }, _) => cifar::read(dir, spec, part, label_at)?,
+        (Form::Cifar { label_at }, _) => read_records(dir, spec, part, label_at)?,
         (Form::Idx { first_label, transposed }, [images, labels]) => {
             let (rows, columns) = if transposed { (width, height) } else { (height, width) };
             let mut images = read_array(dir, images, &[part.samples, rows, columns])?;
@@ -31,8 +32,7 @@ pub(crate) fn read_split(
             }
             let labels = read_array(dir, labels, &[part.samples])?;
             let first = i64::from(first_label);
-            let labels = labels.into_iter().map(|label| i64::from(label) - first).collect();
-            (images, labels)
+            (images, labels.into_iter().map(|label| i64::from(label) - first).collect())
         }
         (Form::Idx { .. }, _) => {
             let reason = "a part in IDX form has two files: images and labels".to_owned();
@@ -73,9 +73,9 @@ fn names(dir: &Path, file: &FileSpec) -> [PathBuf; 2] {
     [dir.join(file.name), dir.join(format!("{}.gz", file.name))]
 }
 
-/// Whether a folder holds a file, plain or with `.gz`.
-pub(crate) fn holds(dir: &Path, file: &FileSpec) -> bool {
-    names(dir, file).iter().any(|path| path.is_file())
+/// Whether a folder holds one of a dataset's files, plain or with `.gz`.
+pub(crate) fn holds_any(dir: &Path, spec: &DatasetSpec) -> bool {
+    spec.files().any(|file| names(dir, file).iter().any(|path| path.is_file()))
 }
 
 /// The path of a file in a folder, plain or with `.gz`.
@@ -105,23 +105,48 @@ fn read_array(dir: &Path, file: &FileSpec, expected: &[usize]) -> Result<Vec<u8>
     let header = 4 + 4 * expected.len();
     let length = header + expected.iter().product::<usize>();
     let (_, mut bytes) = checked(dir, file, length, |path, bytes| {
-        let path = path.to_owned();
-        match idx::parse(bytes) {
-            Err(source) => Err(DataError::Idx { path, source }),
-            Ok(array) if array.shape != expected => {
-                let expected = expected.to_vec();
-                Err(DataError::WrongShape { path, expected, actual: array.shape })
-            }
-            Ok(_) => Ok(()),
-        }
+        let actual = idx::parse(path, bytes)?.shape;
+        let reason = format!(
+            "holds an array of shape {actual:?}, but this file of the dataset has {expected:?}; \
+             is it a file of another dataset?"
+        );
+        (actual == expected).then_some(()).ok_or_else(|| DataError::file(path, reason))
     })?;
     bytes.drain(..header);
     Ok(bytes)
 }
 
+/// The images and labels of one part in files of records, after every check of these. The label is at a place in each
+/// record, and the image follows it.
+fn read_records(
+    dir: &Path,
+    spec: &DatasetSpec,
+    part: &SplitSpec,
+    label_at: usize,
+) -> Result<(Vec<u8>, Vec<i64>), DataError> {
+    let size = label_at + 1 + spec.image_shape.iter().product::<usize>();
+    let records = part.samples / part.files.len().max(1);
+    let expected = records * size;
+    let (mut images, mut labels) = (Vec::with_capacity(part.samples * size), Vec::new());
+    for file in part.files {
+        let (path, bytes) = checked(dir, file, expected, |path, bytes| {
+            let reason = format!("not {records} records of {size} bytes, which are {expected}");
+            (bytes.len() == expected).then_some(()).ok_or_else(|| DataError::file(path, reason))
+        })?;
+        let first = labels.len();
+        for record in bytes.chunks_exact(size) {
+            labels.push(i64::from(record[label_at]));
+            images.extend_from_slice(&record[label_at + 1..]);
+        }
+        let name = path.display().to_string();
+        check_labels(&name, spec.class_names.len(), &labels[first..])?;
+    }
+    Ok((images, labels))
+}
+
 /// The contents of a file of the dataset, after every check, and its path. `form` checks the form of contents that
 /// should have `length` bytes. Of contents that have more it sees one byte more.
-pub(crate) fn checked(
+fn checked(
     dir: &Path,
     file: &FileSpec,
     length: usize,
@@ -156,7 +181,7 @@ pub(crate) fn check_sum(
     same.then_some(()).ok_or(DataError::Checksum { path, of, expected, actual })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, DataError> {
     fs::read(path).map_err(|e| DataError::io("read", path, e))
 }
 

@@ -6,6 +6,11 @@
 //! bytes         the elements, row-major, exactly as many as the dimensions say
 //! ```
 
+use std::cmp::Ordering;
+use std::path::Path;
+
+use crate::DataError;
+
 /// A parsed IDX file of unsigned bytes, borrowing from the file's contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idx<'a> {
@@ -15,61 +20,35 @@ pub struct Idx<'a> {
     pub data: &'a [u8],
 }
 
-/// What can be wrong with an IDX file.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "the message says what each field is")]
-pub enum IdxError {
-    /// The file ends inside its header.
-    #[error("truncated IDX header: the file has {actual} bytes, its header needs {expected}")]
-    TruncatedHeader { expected: usize, actual: usize },
-    /// The first two bytes are not zero.
-    #[error(
-        "not an IDX file: it starts with {0:02x?}, an IDX file of bytes starts with [00, 00, 08]"
-    )]
-    Magic([u8; 4]),
-    /// The elements are not unsigned bytes.
-    #[error("IDX element type 0x{0:02x} is not supported, only 0x08 (unsigned byte) is")]
-    ElementType(u8),
-    /// The number of elements does not fit in memory.
-    #[error("IDX dimensions {0:?} are too large")]
-    TooLarge(Vec<usize>),
-    /// The elements are fewer than the header says.
-    #[error(
-        "truncated IDX file: the header promises {expected} bytes of data, the file has {actual}"
-    )]
-    Truncated { expected: usize, actual: usize },
-    /// Bytes follow the last element.
-    #[error("IDX file that goes on after the {expected} bytes of data that its header promises")]
-    TrailingData { expected: usize },
-}
-
-/// Parses an IDX file of unsigned bytes. Never panics, whatever the bytes are.
-pub fn parse(bytes: &[u8]) -> Result<Idx<'_>, IdxError> {
-    let Some((magic, rest)) = bytes.split_first_chunk::<4>() else {
-        return Err(IdxError::TruncatedHeader { expected: 4, actual: bytes.len() });
+/// Parses an IDX file of unsigned bytes. Never panics, whatever the bytes are. The path is for error messages.
+pub fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Idx<'a>, DataError> {
+    let bad = |reason| Err(DataError::BadFile { path: path.to_owned(), reason });
+    let cut_off = |header: usize| {
+        let length = bytes.len();
+        bad(format!("truncated IDX header: the file has {length} bytes, its header needs {header}"))
     };
+    let Some((magic, rest)) = bytes.split_first_chunk::<4>() else { return cut_off(4) };
     let [zero0, zero1, element, dims] = *magic;
-    if zero0 != 0 || zero1 != 0 {
-        return Err(IdxError::Magic(*magic));
+    if [zero0, zero1] != [0, 0] {
+        let right = "an IDX file of bytes starts with [00, 00, 08]";
+        return bad(format!("not an IDX file: it starts with {magic:02x?}, {right}"));
     }
     if element != 0x08 {
-        return Err(IdxError::ElementType(element));
+        return bad(format!(
+            "IDX element type 0x{element:02x} is not supported, only 0x08 (unsigned byte) is"
+        ));
     }
     let header = 4 * usize::from(dims);
-    let Some((sizes, data)) = rest.split_at_checked(header) else {
-        return Err(IdxError::TruncatedHeader { expected: 4 + header, actual: bytes.len() });
-    };
+    let Some((sizes, data)) = rest.split_at_checked(header) else { return cut_off(4 + header) };
     let (sizes, _) = sizes.as_chunks::<4>();
     let shape: Vec<usize> = sizes.iter().map(|&s| u32::from_be_bytes(s) as usize).collect();
     let Some(expected) = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) else {
-        return Err(IdxError::TooLarge(shape));
+        return bad(format!("IDX dimensions {shape:?} are too large"));
     };
-    if data.len() < expected {
-        return Err(IdxError::Truncated { expected, actual: data.len() });
+    let promise = format!("{expected} bytes of data that its header promises");
+    match data.len().cmp(&expected) {
+        Ordering::Less => bad(format!("truncated IDX file: {} of the {promise}", data.len())),
+        Ordering::Equal => Ok(Idx { shape, data }),
+        Ordering::Greater => bad(format!("IDX file that goes on after the {promise}")),
     }
-    if data.len() > expected {
-        return Err(IdxError::TrailingData { expected });
-    }
-    Ok(Idx { shape, data })
 }

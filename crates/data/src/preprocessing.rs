@@ -128,15 +128,14 @@ impl Preprocessing {
         Ok(())
     }
 
-    /// Puts a border of the mean around a picture that is smaller than the input.
+    /// Puts a border of the mean around a picture that is smaller than the input. That of a grey one has the mean's
+    /// colour.
     fn pad(&self, image: &mut Image, scratch: &mut Scratch) {
         let ([channels, height, width], fill) = (image.shape, self.mean_bytes());
         let (to_height, to_width) = self.size();
-        // A grey picture's border has the colour of the mean.
-        let planes = if channels == 1 { fill.len() } else { channels };
         let (top, left) = ((to_height - height) / 2, (to_width - width) / 2);
         scratch.other.clear();
-        for (plane, &fill) in fill.iter().enumerate().take(planes) {
+        for (plane, &fill) in fill.iter().enumerate() {
             let start = scratch.other.len();
             scratch.other.resize(start + to_height * to_width, fill);
             let rows = image.pixels[plane % channels * height * width..].chunks_exact(width);
@@ -146,7 +145,7 @@ impl Preprocessing {
             }
         }
         scratch.exchange(image, (to_height, to_width));
-        image.shape[0] = planes;
+        image.shape[0] = fill.len();
     }
 
     /// The mean of each channel in bytes: what fills the gaps that a turn leaves.
@@ -157,16 +156,15 @@ impl Preprocessing {
     /// Gives a picture the number of channels that the input has, or one of them for all that are equal.
     pub(crate) fn match_channels(&self, image: &mut Image) -> Result<(), DataError> {
         match (image.shape[0], self.input_size[0]) {
-            (1, _) => {}
-            (from, to) if from == to => {}
             (3, 1) => image.turn_grey(),
-            (from, to) => {
+            (from, to) if from != 1 && from != to => {
                 let reason = format!(
                     "a picture of {from} does not become one of {to}: the number stays the same, \
                      one is repeated, and three become one"
                 );
                 return Err(DataError::BadSetting { setting: "channels", reason });
             }
+            _ => {}
         }
         Ok(())
     }

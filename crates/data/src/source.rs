@@ -2,17 +2,17 @@
 //! and which part of it is for training, for choosing, and for the last judgement.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cache::{CacheSpace, Cached};
 use crate::catalog::DatasetName;
 use crate::error::DataError;
-use crate::folder::{Folder, entries, is_picture};
+use crate::folder::{entries, is_picture};
 use crate::locate::{self, Locator};
+use crate::picture::Pictures;
 use crate::samples::Samples;
-use crate::shards::{Shards, is_shard};
+use crate::shards::is_shard;
 use crate::spec::Split;
 
 /// Where pictures come from.
@@ -64,16 +64,6 @@ impl Source {
 
     /// Looks what a folder holds. `None` if it could be several datasets, whose files have the same names.
     pub fn detect(folder: &Path) -> Result<Option<Self>, DataError> {
-        let bad =
-            |reason: &str| Err(DataError::BadFolder { path: folder.into(), reason: reason.into() });
-        match fs::metadata(folder) {
-            Ok(found) if found.is_dir() => {}
-            Ok(_) => return bad("it is a file; name the folder that holds the pictures"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(DataError::MissingFolder { dir: folder.to_owned() });
-            }
-            Err(error) => return Err(DataError::io("read the folder", folder, error)),
-        }
         match locate::found_in(folder).as_slice() {
             [] => {}
             [name] => return Ok(Some(Self::Known(*name))),
@@ -88,15 +78,16 @@ impl Source {
         if Self::Shards.parts(folder)?.iter().any(|part| !part.is_empty()) {
             return Ok(Some(Self::Shards));
         }
-        match inner.iter().any(|path| is_picture(path)) {
-            true => bad(
-                "its pictures lie beside each other; put those of each class into a folder of the class's name",
-            ),
-            false => bad(
+        let reason = match inner.iter().any(|path| is_picture(path)) {
+            true => {
+                "its pictures lie beside each other; put those of each class into a folder of the class's name"
+            }
+            false => {
                 "it has no pictures in class folders (DIR/cat/1.jpg, or DIR/train/cat/1.jpg beside DIR/val), no tar \
-                 shards, and not the files of a dataset that is known",
-            ),
-        }
+                 shards, and not the files of a dataset that is known"
+            }
+        };
+        Err(DataError::folder(folder, reason))
     }
 
     /// Opens all parts. A dataset of one's own lies in the folder that the locator was told; pictures of more than
@@ -112,48 +103,39 @@ impl Source {
             let (train, test) = (load(Split::Train)?, Some(load(Split::Test)?));
             return Ok(Parts { train, val: None, test, passed_over: 0 });
         }
-        let Some(folder) = locator.explicit.as_ref().or(locator.variable.as_ref()) else {
+        let Some(folder) = &locator.explicit else {
             let reason = format!(
                 "data.dataset = {:?} is a folder of yours; name it with --data",
                 self.name()
             );
             return Err(DataError::BadSetting { setting: "data.dir", reason });
         };
-        if !folder.is_dir() {
-            Self::detect(folder)?;
-        }
         let title = fs::canonicalize(folder).unwrap_or_else(|_| folder.clone());
         let title = title.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let [train, val, test] = self.parts(folder)?;
         let mut passed_over = 0;
-        let mut open = |places: &[PathBuf],
-                        classes: Option<&[String]>|
-         -> Result<Arc<dyn Samples>, DataError> {
-            Ok(match (self, places) {
+        let mut open = |places: &[PathBuf], classes: Option<&[String]>| {
+            let pictures = match (self, places) {
                 (Self::Folder, [folder, ..]) => {
-                    let samples = Folder::open(folder, &title, classes, max_pixels)?;
-                    passed_over += samples.passed_over();
-                    Arc::new(Cached::new(samples, space.clone()))
+                    Pictures::in_folder(folder, &title, classes, max_pixels)?
                 }
-                _ => {
-                    let samples = Shards::open(places, &title, classes, max_pixels)?;
-                    passed_over += samples.passed_over();
-                    Arc::new(Cached::new(samples, space.clone()))
-                }
-            })
+                _ => Pictures::in_shards(places, &title, classes, max_pixels)?,
+            };
+            passed_over += pictures.passed_over;
+            Ok(Arc::new(Cached::new(pictures, space.clone())) as Arc<dyn Samples>)
         };
         let train = open(&train, None)?;
-        if train.class_names().len() < 2 {
-            let names = train.class_names();
+        let names = train.class_names();
+        if names.len() < 2 {
             let reason = format!(
                 "a classifier tells two classes or more apart, and here are {}: {names:?}",
                 names.len()
             );
-            return Err(DataError::BadFolder { path: folder.clone(), reason });
+            return Err(DataError::folder(folder, reason));
         }
         let mut other = |places: Vec<PathBuf>| match places.is_empty() {
             true => Ok(None),
-            false => open(&places, Some(train.class_names())).map(Some),
+            false => open(&places, Some(names)).map(Some),
         };
         let (val, test) = (other(val)?, other(test)?);
         Ok(Parts { train, val, test, passed_over })
@@ -161,7 +143,7 @@ impl Source {
 
     /// The folders, or the shards, of each part. Without a part for training, all is for training.
     fn parts(self, folder: &Path) -> Result<[Vec<PathBuf>; 3], DataError> {
-        let bad = |reason| DataError::BadFolder { path: folder.to_owned(), reason };
+        let bad = |reason: String| DataError::folder(folder, reason);
         let inner = entries(folder)?;
         let folders = inner.iter().filter(|path| path.is_dir());
         let mut parts =

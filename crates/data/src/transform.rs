@@ -61,10 +61,12 @@ impl Scratch {
         let [channels, height, width] = image.shape;
         from.check((height, width))?;
         let size = (from.height, from.width);
-        let prepared = self.resizers.iter().position(|r| r.is(size, to, part, interpolation));
-        let resizer = match prepared {
+        let wanted = |r: &Resizer| {
+            (r.from, r.to, r.part, r.interpolation) == (size, to, part, interpolation)
+        };
+        let resizer = match self.resizers.iter().position(wanted) {
             Some(place) => self.resizers.remove(place),
-            None => Resizer::of_part(size, to, part, interpolation)?,
+            None => Resizer::new(size, to, part, interpolation)?,
         };
         self.other.resize(channels * part.height * part.width, 0);
         let planes = image.pixels.chunks_exact(height * width);

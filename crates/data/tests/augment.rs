@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vitrine_data::augment::{Augmentation, EraseMode, RandomCrop};
 use vitrine_data::{
-    Batch, CropMode, DataError, Image, Interpolation, Loader, LoaderConfig, MAX_PIXELS,
+    Batch, CropMode, DataError, Image, Interpolation, Labels, Loader, LoaderConfig, MAX_PIXELS,
     Preprocessing, SampleAddress, Samples, Scratch, Transform,
 };
 
@@ -161,23 +161,11 @@ fn an_image_is_a_function_of_its_address() {
 }
 
 /// Pictures in turn.
-struct Own(Vec<Image>, Vec<String>);
+struct Own(Vec<Image>, Labels);
 
 impl Samples for Own {
-    fn name(&self) -> &str {
-        "own"
-    }
-
-    fn class_names(&self) -> &[String] {
+    fn labels(&self) -> &Labels {
         &self.1
-    }
-
-    fn len(&self) -> usize {
-        60
-    }
-
-    fn label(&self, index: usize) -> i64 {
-        index as i64 % 2
     }
 
     fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
@@ -188,7 +176,9 @@ impl Samples for Own {
 
 #[test]
 fn threads_and_a_later_start_do_not_matter() {
-    let samples = Arc::new(Own(pictures(), ["a", "b"].map(str::to_owned).to_vec()));
+    let class_names = ["a", "b"].map(str::to_owned).to_vec();
+    let labels = Labels::new("own", class_names, (0..60).map(|index| index % 2).collect());
+    let samples = Arc::new(Own(pictures(), labels.unwrap()));
     for channels in [1, 3] {
         let transform = Arc::new(all(channels, (24, 20)));
         let batches = |workers, epoch, start| -> Vec<Batch> {
