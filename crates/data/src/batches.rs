@@ -3,7 +3,6 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::iter::FusedIterator;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +10,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use crate::DataError;
 use crate::loader::{Batch, Loader, LoaderConfig, lock};
 use crate::samples::Image;
 use crate::transform::{SampleAddress, Scratch};
+use crate::{DataError, Result};
 
 /// All that the batches of an epoch depend on.
 pub(crate) struct EpochPlan {
@@ -26,36 +25,28 @@ pub(crate) struct EpochPlan {
 }
 
 /// A batch, or why there is none.
-type Made = Result<Batch, DataError>;
+type Made = Result<Batch>;
 
 /// The number of a batch that a worker makes, and where it hands it over.
 type Job = (usize, Sender<Made>);
 
 /// What a worker keeps from one picture to the next.
-#[derive(Default)]
-struct Workspace {
-    image: Image,
-    scratch: Scratch,
-}
+type Workspace = (Image, Scratch);
 
 impl EpochPlan {
     /// Makes one batch. A panic becomes an error. Gives `None` if `stop` is set before the batch is done.
     fn make(&self, index: usize, workspace: &mut Workspace) -> Option<Made> {
         // After a panic nothing reads what it may have left half done: the batch is lost, the workspace is not used
         // again.
-        catch_unwind(AssertUnwindSafe(|| self.fill(index, workspace).transpose())).unwrap_or_else(
-            |panic| {
-                let message = panic_message(panic.as_ref());
-                Some(Err(DataError::WorkerPanicked { epoch: self.epoch, batch: index, message }))
-            },
-        )
+        let made = catch_unwind(AssertUnwindSafe(|| self.fill(index, workspace)));
+        let panicked = |panic: Box<dyn Any + Send>| {
+            let message = panic_message(panic.as_ref());
+            Err(DataError::WorkerPanicked { epoch: self.epoch, batch: index, message })
+        };
+        made.unwrap_or_else(panicked).transpose()
     }
 
-    fn fill(
-        &self,
-        index: usize,
-        Workspace { image, scratch }: &mut Workspace,
-    ) -> Result<Option<Batch>, DataError> {
+    fn fill(&self, index: usize, (image, scratch): &mut Workspace) -> Result<Option<Batch>> {
         let Loader { transform, config, used, .. } = &self.loader;
         let first = index * config.batch_size;
         let samples = &self.order[first..self.order.len().min(first + config.batch_size)];
@@ -76,11 +67,11 @@ impl EpochPlan {
                 return Ok(None);
             }
             let Some(sample) = self.read(sample, image)? else { continue };
-            self.add_target(sample, &mut batch.labels, &mut batch.shares)?;
+            self.add_target(sample, &mut batch)?;
             let out = &mut batch.images[batch.samples.len() * pixels..][..pixels];
             let address = SampleAddress { seed: config.seed, epoch: self.epoch, sample };
             let written = transform.apply(address, image, scratch, out);
-            written.map_err(|error| self.fault(sample, error.to_string()))?;
+            written.map_err(|error| self.fault(sample, &error.to_string()))?;
             batch.samples.push(sample);
         }
         batch.images.truncate(batch.samples.len() * pixels);
@@ -89,12 +80,12 @@ impl EpochPlan {
     }
 
     /// Reads a sample's picture, or that of the one that comes in its place; gives which. `None` if none does.
-    fn read(&self, sample: usize, image: &mut Image) -> Result<Option<usize>, DataError> {
+    fn read(&self, sample: usize, image: &mut Image) -> Result<Option<usize>> {
         let Loader { dataset, config, broken, .. } = &self.loader;
         let tried = if config.shuffle { dataset.len() } else { 1 };
         for index in (0..tried).map(|i| (sample + i) % dataset.len()) {
             let Err(why) = dataset.read(index, image.cleared()) else {
-                image.check().map_err(|reason| self.fault(index, reason))?;
+                image.check().map_err(|reason| self.fault(index, &reason))?;
                 return Ok(Some(index));
             };
             let mut broken = lock(broken);
@@ -106,18 +97,13 @@ impl EpochPlan {
             }
         }
         match config.shuffle {
-            true => Err(self.fault(sample, "no picture can be read".to_owned())),
+            true => Err(self.fault(sample, "no picture can be read")),
             false => Ok(None),
         }
     }
 
-    /// Adds a sample's label and soft target, which is checked, to those of a batch.
-    fn add_target(
-        &self,
-        index: usize,
-        labels: &mut Vec<i64>,
-        shares: &mut Vec<f32>,
-    ) -> Result<(), DataError> {
+    /// Adds a sample's label and soft target, which is checked, to a batch.
+    fn add_target(&self, index: usize, Batch { labels, shares, .. }: &mut Batch) -> Result<()> {
         let dataset = &self.loader.dataset;
         labels.push(dataset.label(index));
         let (start, classes) = (shares.len(), dataset.class_names().len());
@@ -132,14 +118,14 @@ impl EpochPlan {
             return Ok(());
         }
         let reason = "soft targets are for all samples or for none, not negative, and add up to 1";
-        Err(self.fault(index, reason.to_owned()))
+        Err(self.fault(index, reason))
     }
 
-    fn fault(&self, index: usize, reason: String) -> DataError {
+    fn fault(&self, index: usize, reason: &str) -> DataError {
         let dataset = &self.loader.dataset;
         let reason = match dataset.file(index) {
             Ok(Some((file, _))) => format!("{file}: {reason}"),
-            _ => reason,
+            _ => reason.to_owned(),
         };
         DataError::Sample { dataset: dataset.name().to_owned(), index, reason }
     }
@@ -243,7 +229,7 @@ impl Batches {
 }
 
 impl Iterator for Batches {
-    type Item = Result<Batch, DataError>;
+    type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let index = self.rest.next()?;
@@ -261,14 +247,7 @@ impl Iterator for Batches {
         }
         Some(made)
     }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        // An error ends the iteration early.
-        (usize::from(!self.rest.is_empty()), Some(self.rest.len()))
-    }
 }
-
-impl FusedIterator for Batches {}
 
 impl Drop for Batches {
     fn drop(&mut self) {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::DataError;
+use crate::Result;
 use crate::samples::{Image, Labels, Samples};
 
 /// How many bytes of pictures may still be kept. Several datasets may share it.
@@ -29,7 +29,7 @@ impl<S: Samples> Samples for Cached<S> {
         self.samples.labels()
     }
 
-    fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
+    fn read(&self, index: usize, image: &mut Image) -> Result<()> {
         if let Some(kept) = self.kept[index].get() {
             image.pixels.clone_from(&kept.pixels);
             image.shape = kept.shape;
@@ -47,7 +47,7 @@ impl<S: Samples> Samples for Cached<S> {
         Ok(())
     }
 
-    fn file(&self, index: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+    fn file(&self, index: usize) -> Result<Option<(String, Vec<u8>)>> {
         self.samples.file(index)
     }
 

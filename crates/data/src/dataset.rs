@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::DataError;
 use crate::random::{Purpose, Stream};
 use crate::samples::{Image, Labels, Samples, pixels};
+use crate::{DataError, Result};
 
 /// Images of one size with their labels.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Dataset {
         labels: Vec<i64>,
         image_shape: [usize; 3],
         class_names: Vec<String>,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self> {
         let labels = Labels::new(name, class_names, labels)?;
         let (count, bytes) = (labels.labels.len(), images.len());
         let reason = match pixels(image_shape) {
@@ -51,21 +51,19 @@ impl Dataset {
         image_shape: [usize; 3],
         classes: usize,
         seed: u64,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self> {
         let [channels, height, width] = image_shape;
         let mut images = Vec::with_capacity(samples * channels * height * width);
+        let mut labels = Vec::with_capacity(samples);
         for sample in 0..samples {
             let mut noise = Stream::new(seed, Purpose::SyntheticImage, sample as u64);
             let class = sample % classes.max(1);
-            for _ in 0..channels {
-                for y in 0..height {
-                    let bright = y * classes / height == class;
-                    let base = if bright { 160 } else { 0 };
-                    images.extend((0..width).map(|_| base + (noise.next_u32() >> 26) as u8));
-                }
+            labels.push(class as i64);
+            for row in 0..channels * height {
+                let base = if row % height * classes / height == class { 160 } else { 0 };
+                images.extend((0..width).map(|_| base + (noise.next_u32() >> 26) as u8));
             }
         }
-        let labels = (0..samples).map(|sample| (sample % classes.max(1)) as i64).collect();
         let class_names = (0..classes).map(|class| format!("stripe {class}")).collect();
         Self::from_parts("synthetic", images, labels, image_shape, class_names)
     }
@@ -76,7 +74,7 @@ impl Samples for Dataset {
         &self.labels
     }
 
-    fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
+    fn read(&self, index: usize, image: &mut Image) -> Result<()> {
         let bytes: usize = self.image_shape.iter().product();
         image.pixels.clear();
         image.pixels.extend_from_slice(&self.images[index * bytes..(index + 1) * bytes]);

@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// What this crate's functions give.
+pub type Result<T, E = DataError> = std::result::Result<T, E>;
+
 /// Anything that can go wrong between a file on disk and a batch in memory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -13,10 +16,7 @@ pub enum DataError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
 
     /// A folder lacks one of a dataset's files.
-    #[error(
-        "{file} is missing: the folder {} holds neither {file} nor {file}.gz",
-        dir.display()
-    )]
+    #[error("{file} is missing: the folder {} holds neither {file} nor {file}.gz", dir.display())]
     MissingFile { dir: PathBuf, file: String },
 
     /// A folder that should hold a dataset is not there.
@@ -35,10 +35,7 @@ pub enum DataError {
     TooManyBroken { dataset: String, allowed: usize, broken: Vec<String> },
 
     /// The gzip stream of a file is cut short or damaged.
-    #[error(
-        "{}: the gzip data is truncated or damaged ({source}); fetch the file again",
-        path.display()
-    )]
+    #[error("{}: the gzip data is truncated or damaged ({source}); fetch the file again", path.display())]
     Gzip { path: PathBuf, source: io::Error },
 
     /// A file has the right form but other contents than the published one.
@@ -55,8 +52,7 @@ pub enum DataError {
 
     /// A sample's label is not the number of a class.
     #[error(
-        "{dataset}: sample {sample} has label {label}, but there are {classes} classes, numbered \
-         from 0"
+        "{dataset}: sample {sample} has label {label}, but there are {classes} classes, numbered from 0"
     )]
     LabelOutOfRange { dataset: String, sample: usize, label: i64, classes: usize },
 

@@ -8,9 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::files;
+use crate::folder::entries;
 use crate::spec::{DatasetSpec, Origin};
-
-type Notify = dyn Fn(&str) + Send + Sync;
 
 /// A way to fetch a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +26,7 @@ impl FetchMethod {
         self,
         spec: &DatasetSpec,
         target: &Path,
-        notify: &Notify,
+        notify: &dyn Fn(&str),
     ) -> Result<(), Vec<String>> {
         let (kind, places) = match self {
             Self::Apt => ("Debian package ", spec.debian_package.as_slice()),
@@ -64,8 +63,7 @@ fn staged(
 /// Downloads and unpacks a Debian package. If the machine has no package lists yet, fresh ones are fetched into the
 /// temporary folder, because the system's own need root.
 fn from_package(package: &str, spec: &DatasetSpec, staging: &Path) -> Result<PathBuf, String> {
-    let lists = staging.join("lists");
-    let cache = staging.join("cache");
+    let [lists, cache] = ["lists", "cache"].map(|name| staging.join(name));
     for dir in [lists.join("partial"), cache.join("archives/partial")] {
         fs::create_dir_all(&dir).map_err(|e| format!("cannot create {}: {e}", dir.display()))?;
     }
@@ -80,9 +78,9 @@ fn from_package(package: &str, spec: &DatasetSpec, staging: &Path) -> Result<Pat
             if first == second { second } else { format!("{first}; with fresh lists: {second}") }
         })?;
     }
-    let entries = fs::read_dir(staging).map_err(|e| format!("cannot list the download: {e}"))?;
-    let deb = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
+    let deb = entries(staging)
+        .map_err(|e| e.to_string())?
+        .into_iter()
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
         .ok_or("apt-get downloaded nothing")?;
     let unpacked = staging.join("unpacked");

@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::DataError;
 use crate::picture::{Pictures, Place};
+use crate::{DataError, Result};
 
 impl Pictures {
     /// Finds the pictures in a folder's class folders. These are the classes, in the order of their bytes, as
@@ -18,7 +18,7 @@ impl Pictures {
         name: &str,
         classes: Option<&[String]>,
         max_pixels: u64,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self> {
         let bad = |reason: String| DataError::folder(folder, reason);
         let mut found = Self { max_pixels, ..Self::default() };
         let inner = found.list(folder, None)?;
@@ -51,12 +51,12 @@ impl Pictures {
     }
 
     /// The pictures in a folder and in those within it.
-    fn walk(&mut self, folder: &Path, label: i64) -> Result<(), DataError> {
+    fn walk(&mut self, folder: &Path, label: i64) -> Result<()> {
         self.list(folder, Some(label))?.iter().try_for_each(|inner| self.walk(inner, label))
     }
 
     /// The folders in a folder. Its pictures get the label; without one, and of another kind, files are passed over.
-    fn list(&mut self, folder: &Path, label: Option<i64>) -> Result<Vec<PathBuf>, DataError> {
+    fn list(&mut self, folder: &Path, label: Option<i64>) -> Result<Vec<PathBuf>> {
         let mut inner = Vec::new();
         for path in entries(folder)? {
             let leads = || Some((path.canonicalize().ok()?, folder.canonicalize().ok()?));
@@ -87,7 +87,7 @@ pub(crate) fn is_picture(path: &Path) -> bool {
 }
 
 /// What is in a folder, in the order of bytes. What begins with a dot is nothing.
-pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => DataError::MissingFolder { dir: folder.to_owned() },
         io::ErrorKind::NotADirectory => {

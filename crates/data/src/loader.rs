@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::DataError;
 use crate::batches::{Batches, EpochPlan};
 use crate::preprocessing::Preprocessing;
 use crate::random::{Purpose, Stream};
 use crate::samples::Samples;
 use crate::transform::Transform;
+use crate::{DataError, Result};
 
 /// How a [`Loader`] makes batches.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,7 +83,7 @@ pub struct Loader {
 
 impl Loader {
     /// A loader that does the preprocessing and nothing else.
-    pub fn new(dataset: Arc<dyn Samples>, config: LoaderConfig) -> Result<Self, DataError> {
+    pub fn new(dataset: Arc<dyn Samples>, config: LoaderConfig) -> Result<Self> {
         let transform = Arc::new(config.preprocessing.clone());
         Self::with_transform(dataset, config, transform)
     }
@@ -93,24 +93,25 @@ impl Loader {
         dataset: Arc<dyn Samples>,
         config: LoaderConfig,
         transform: Arc<dyn Transform>,
-    ) -> Result<Self, DataError> {
-        let bad = |setting, reason| Err(DataError::BadSetting { setting, reason });
+    ) -> Result<Self> {
+        let bad = |setting, reason: &str| {
+            Err(DataError::BadSetting { setting, reason: reason.to_owned() })
+        };
         if dataset.is_empty() {
-            return bad("dataset", format!("{} has no samples", dataset.name()));
+            return bad("dataset", &format!("{} has no samples", dataset.name()));
         }
         if config.batch_size == 0 {
-            return bad("batch_size", "a batch needs at least one sample".to_owned());
+            return bad("batch_size", "a batch needs at least one sample");
         }
         if config.workers > 0 && config.prefetch == 0 {
             let reason = "workers need at least one batch of prefetch (or set workers to 0)";
-            return bad("prefetch", reason.to_owned());
+            return bad("prefetch", reason);
         }
         config.preprocessing.check()?;
-        let (actual, expected) = (transform.output_shape(), config.preprocessing.output_shape());
-        if actual != expected {
-            let reason =
-                format!("the transform gives {actual:?}, the settings ask for {expected:?}");
-            return bad("transform", reason);
+        let (gives, expected) = (transform.output_shape(), config.preprocessing.output_shape());
+        if gives != expected {
+            let reason = format!("it gives {gives:?}, the settings ask for {expected:?}");
+            return bad("transform", &reason);
         }
         Ok(Self { dataset, transform, config, used: Arc::default(), broken: Arc::default() })
     }

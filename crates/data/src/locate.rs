@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::catalog::DatasetName;
 use crate::fetch::FetchMethod;
 use crate::spec::{DatasetSpec, Origin, Split};
-use crate::{DataError, Dataset, files};
+use crate::{DataError, Dataset, Result, files};
 
 /// Finds datasets, and fetches them when they are nowhere.
 ///
@@ -66,20 +66,16 @@ impl Locator {
     }
 
     /// Loads one part of a dataset, fetching it first if need be.
-    pub fn load(&self, spec: &DatasetSpec, split: Split) -> Result<Dataset, DataError> {
+    pub fn load(&self, spec: &DatasetSpec, split: Split) -> Result<Dataset> {
         self.search(spec, |dir| files::read_split(dir, spec, split))
     }
 
     /// The folder with a dataset's files, all of them checked, fetching them first if need be.
-    pub fn locate(&self, spec: &DatasetSpec) -> Result<PathBuf, DataError> {
+    pub fn locate(&self, spec: &DatasetSpec) -> Result<PathBuf> {
         self.search(spec, |dir| files::verify(dir, spec).map(|()| dir.to_owned()))
     }
 
-    fn search<T>(
-        &self,
-        spec: &DatasetSpec,
-        open: impl Fn(&Path) -> Result<T, DataError>,
-    ) -> Result<T, DataError> {
+    fn search<T>(&self, spec: &DatasetSpec, open: impl Fn(&Path) -> Result<T>) -> Result<T> {
         if let Some(root) = &self.explicit {
             return open(&folder_in(root, spec));
         }
@@ -119,7 +115,7 @@ impl Locator {
     }
 
     /// One process at a time fetches a dataset. The lock goes with the process that holds it.
-    fn lock(&self, dir: &Path, spec: &DatasetSpec) -> Result<File, DataError> {
+    fn lock(&self, dir: &Path, spec: &DatasetSpec) -> Result<File> {
         let path = dir.join(".lock");
         let file = File::create(&path).map_err(|e| DataError::io("create", &path, e))?;
         // Where the file system knows no locks, two processes fetch the same files, each one atomically.

@@ -12,7 +12,7 @@ use crate::resize::MAX_SIDE;
 use crate::samples::{Image, Labels, Samples};
 use crate::shards::{Member, Shard};
 use crate::transform::{SampleAddress, Scratch, Transform};
-use crate::{DataError, files};
+use crate::{DataError, Result, files};
 
 /// Pictures in files of their own or in tar files, each read and decoded when it is asked for.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ pub(crate) enum Place {
 }
 
 impl Pictures {
-    fn load(&self, index: usize) -> Result<(String, Vec<u8>), DataError> {
+    fn load(&self, index: usize) -> Result<(String, Vec<u8>)> {
         match &self.places[index] {
             Place::File(path) => Ok((path.display().to_string(), files::read(path)?)),
             Place::Member(shard, member) => shard.load(member),
@@ -44,12 +44,12 @@ impl Samples for Pictures {
         &self.labels
     }
 
-    fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
+    fn read(&self, index: usize, image: &mut Image) -> Result<()> {
         let (name, bytes) = self.load(index)?;
         image.decode(&name, &bytes, self.max_pixels)
     }
 
-    fn file(&self, index: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+    fn file(&self, index: usize) -> Result<Option<(String, Vec<u8>)>> {
         self.load(index).map(Some)
     }
 }
@@ -58,11 +58,7 @@ impl Samples for Pictures {
 ///
 /// A grey picture becomes three equal channels if the model takes three, and a coloured one grey if it takes one. For
 /// the rest see [`Image::decode`].
-pub fn load_image(
-    path: &Path,
-    preprocessing: &Preprocessing,
-    max_pixels: u64,
-) -> Result<Vec<f32>, DataError> {
+pub fn load_image(path: &Path, preprocessing: &Preprocessing, max_pixels: u64) -> Result<Vec<f32>> {
     decode_image(&path.display().to_string(), &files::read(path)?, preprocessing, max_pixels)
 }
 
@@ -72,7 +68,7 @@ pub fn decode_image(
     bytes: &[u8],
     preprocessing: &Preprocessing,
     max_pixels: u64,
-) -> Result<Vec<f32>, DataError> {
+) -> Result<Vec<f32>> {
     preprocessing.check()?;
     let mut image = Image::default();
     image.decode(name, bytes, max_pixels)?;
@@ -90,7 +86,7 @@ impl Image {
     /// upright where its EXIF data say how, and laid on white where it is transparent. Of an animation it is the first
     /// frame. A picture of more than `max_pixels` is refused before it is decoded, and so is a JPEG that is cut short.
     /// `name` is for error messages.
-    pub fn decode(&mut self, name: &str, bytes: &[u8], max_pixels: u64) -> Result<(), DataError> {
+    pub fn decode(&mut self, name: &str, bytes: &[u8], max_pixels: u64) -> Result<()> {
         let failed = |source| DataError::Decode { name: name.to_owned(), source };
         let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
         let mut reader = reader.map_err(|error| failed(error.into()))?;
@@ -116,16 +112,16 @@ impl Image {
         let orientation = decoder.orientation().map_err(failed)?;
         let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
         image.apply_orientation(orientation);
-        let (height, width, color) =
-            (image.height() as usize, image.width() as usize, image.color());
+        let color = image.color();
+        let channels = if color.has_color() { 3 } else { 1 };
+        self.shape = [channels, image.height() as usize, image.width() as usize];
         self.pixels.clear();
-        match (color.has_color(), color.has_alpha()) {
-            (false, false) => self.pixels = image.into_luma8().into_raw(),
-            (false, true) => self.take_planes::<2>(&image.into_luma_alpha8(), 1),
-            (true, false) => self.take_planes::<3>(&image.into_rgb8(), 3),
-            (true, true) => self.take_planes::<4>(&image.into_rgba8(), 3),
+        match (channels, color.has_alpha()) {
+            (1, false) => self.pixels = image.into_luma8().into_raw(),
+            (1, true) => self.take_planes::<2>(&image.into_luma_alpha8(), channels),
+            (_, false) => self.take_planes::<3>(&image.into_rgb8(), channels),
+            (_, true) => self.take_planes::<4>(&image.into_rgba8(), channels),
         }
-        self.shape = [if color.has_color() { 3 } else { 1 }, height, width];
         Ok(())
     }
 

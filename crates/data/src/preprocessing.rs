@@ -4,10 +4,10 @@ use std::array;
 
 use serde::{Deserialize, Serialize};
 
-use crate::DataError;
 use crate::resize::{Interpolation, check_size};
 use crate::samples::{Image, Rect};
 use crate::transform::{SampleAddress, Scratch, Transform};
+use crate::{DataError, Result};
 
 /// What a model expects of a picture, and the [`Transform`] that does it and nothing else. Its form in a file is
 /// `pretrained_cfg` in timm's `config.json`, which lies beside a model's weights.
@@ -75,7 +75,7 @@ impl Preprocessing {
         (self.input_size[1], self.input_size[2])
     }
 
-    pub(crate) fn check(&self) -> Result<(), DataError> {
+    pub(crate) fn check(&self) -> Result<()> {
         check_size("image size", self.size())?;
         let Self { input_size: [channels, ..], crop_pct, mean, std, .. } = self;
         let each = |values: &[f64], least: f32| {
@@ -118,7 +118,7 @@ impl Preprocessing {
     }
 
     /// Gives a picture the input's size.
-    pub(crate) fn resize(&self, image: &mut Image, scratch: &mut Scratch) -> Result<(), DataError> {
+    pub(crate) fn resize(&self, image: &mut Image, scratch: &mut Scratch) -> Result<()> {
         let [_, height, width] = image.shape;
         let (to, part) = self.resized((height, width));
         scratch.resize(image, Rect::whole((height, width)), to, part, self.interpolation)?;
@@ -154,7 +154,7 @@ impl Preprocessing {
     }
 
     /// Gives a picture the number of channels that the input has, or one of them for all that are equal.
-    pub(crate) fn match_channels(&self, image: &mut Image) -> Result<(), DataError> {
+    pub(crate) fn match_channels(&self, image: &mut Image) -> Result<()> {
         match (image.shape[0], self.input_size[0]) {
             (3, 1) => image.turn_grey(),
             (from, to) if from != 1 && from != to => {
@@ -197,7 +197,7 @@ impl Transform for Preprocessing {
         image: &mut Image,
         scratch: &mut Scratch,
         out: &mut [f32],
-    ) -> Result<(), DataError> {
+    ) -> Result<()> {
         self.check()?;
         self.match_channels(image)?;
         self.resize(image, scratch)?;

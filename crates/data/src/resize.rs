@@ -10,8 +10,8 @@ use std::f64::consts::PI;
 use serde::{Deserialize, Serialize};
 use vitrine_tensor::simd;
 
-use crate::DataError;
 use crate::samples::Rect;
+use crate::{DataError, Result};
 
 const PRECISION_BITS: u32 = 22;
 pub(crate) const MAX_SIDE: usize = 65_535;
@@ -109,7 +109,7 @@ impl Resizer {
         to: (usize, usize),
         part: Rect,
         interpolation: Interpolation,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self> {
         check_size("source image size", from)?;
         check_size("image size", (part.height, part.width))?;
         part.check(to)?;
@@ -166,7 +166,7 @@ impl Resizer {
 }
 
 /// Refuses a size (height, width) that a resize cannot have.
-pub(crate) fn check_size(setting: &'static str, size: (usize, usize)) -> Result<(), DataError> {
+pub(crate) fn check_size(setting: &'static str, size: (usize, usize)) -> Result<()> {
     let sides = 1..=MAX_SIDE;
     if sides.contains(&size.0) && sides.contains(&size.1) {
         return Ok(());

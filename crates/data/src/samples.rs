@@ -2,7 +2,7 @@
 
 use md5::{Digest, Md5};
 
-use crate::{DataError, files};
+use crate::{DataError, Result, files};
 
 /// The title of a set of pictures, its classes, and the class of each picture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ impl Labels {
         name: impl Into<String>,
         class_names: Vec<String>,
         labels: Vec<i64>,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self> {
         let name = name.into();
         check_labels(&name, class_names.len(), &labels)?;
         Ok(Self { name, class_names, labels })
@@ -26,7 +26,7 @@ impl Labels {
 }
 
 /// Refuses labels of which one is not the number of a class.
-pub(crate) fn check_labels(dataset: &str, classes: usize, labels: &[i64]) -> Result<(), DataError> {
+pub(crate) fn check_labels(dataset: &str, classes: usize, labels: &[i64]) -> Result<()> {
     let wrong = labels.iter().position(|label| !(0..classes as i64).contains(label));
     wrong.map_or(Ok(()), |sample| {
         let (dataset, label) = (dataset.to_owned(), labels[sample]);
@@ -46,10 +46,10 @@ pub trait Samples: Send + Sync {
     /// refuses a picture without pixels, and one that does not fit its shape.
     ///
     /// [`DataError::Sample`] is the error for what has no error of its own.
-    fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError>;
+    fn read(&self, index: usize, image: &mut Image) -> Result<()>;
 
     /// The name and the contents of the file that a sample's picture is, where it is one.
-    fn file(&self, _index: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+    fn file(&self, _index: usize) -> Result<Option<(String, Vec<u8>)>> {
         Ok(None)
     }
 
@@ -171,7 +171,7 @@ impl Rect {
     }
 
     /// Refuses a part that is empty, or reaches out of a picture of this size (height, width).
-    pub(crate) fn check(self, size: (usize, usize)) -> Result<(), DataError> {
+    pub(crate) fn check(self, size: (usize, usize)) -> Result<()> {
         let within = |start: usize, length: usize, side: usize| {
             length > 0 && start.checked_add(length).is_some_and(|end| end <= side)
         };

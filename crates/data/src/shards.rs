@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex};
 
 use flate2::read::MultiGzDecoder;
 
-use crate::DataError;
 use crate::files::GZIP_MAGIC;
 use crate::folder::PICTURES;
 use crate::loader::lock;
 use crate::picture::{Pictures, Place};
 use crate::samples::Labels;
+use crate::{DataError, Result};
 
 /// A longer text is no label.
 const MAX_LABEL: u64 = 4096;
@@ -53,7 +53,7 @@ impl Pictures {
         name: &str,
         class_names: Option<&[String]>,
         max_pixels: u64,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self> {
         let mut found = Self { max_pixels, ..Self::default() };
         let mut members = Vec::new();
         let mut texts = Vec::new();
@@ -89,7 +89,7 @@ impl Pictures {
 }
 
 /// The pictures of a shard, their labels, and how many members are neither. Seeks over all else.
-fn list(path: &Path, file: &File) -> Result<(Vec<Member>, Vec<String>, usize), DataError> {
+fn list(path: &Path, file: &File) -> Result<(Vec<Member>, Vec<String>, usize)> {
     let failed = |e| DataError::io("read", path, e);
     let length = file.metadata().map_err(failed)?.len();
     let (mut pictures, mut labels, mut others) = (Vec::new(), HashMap::new(), 0);
@@ -147,7 +147,7 @@ fn list(path: &Path, file: &File) -> Result<(Vec<Member>, Vec<String>, usize), D
 
 impl Shard {
     /// The name and the contents of a member.
-    pub(crate) fn load(&self, member: &Member) -> Result<(String, Vec<u8>), DataError> {
+    pub(crate) fn load(&self, member: &Member) -> Result<(String, Vec<u8>)> {
         let read = |mut file: &File| {
             let mut bytes = vec![0; usize::try_from(member.size).map_err(io::Error::other)?];
             file.seek(SeekFrom::Start(member.offset))?;
@@ -178,7 +178,7 @@ fn bad(path: &Path, member: &[u8], fault: &str) -> DataError {
 }
 
 /// Decompresses a shard into a temporary file without a name.
-fn decompress(path: &Path, file: &File) -> Result<File, DataError> {
+fn decompress(path: &Path, file: &File) -> Result<File> {
     let failed = |e| {
         let (folder, advice) = (env::temp_dir(), "name a folder with more room in $TMPDIR");
         let place = folder.display();

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use crate::cache::{CacheSpace, Cached};
 use crate::catalog::DatasetName;
-use crate::error::DataError;
 use crate::folder::{entries, is_picture};
 use crate::locate::{self, Locator};
 use crate::picture::Pictures;
 use crate::samples::Samples;
 use crate::shards::is_shard;
 use crate::spec::Split;
+use crate::{DataError, Result};
 
 /// Where pictures come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Source {
     }
 
     /// Looks what a folder holds. `None` if it could be several datasets, whose files have the same names.
-    pub fn detect(folder: &Path) -> Result<Option<Self>, DataError> {
+    pub fn detect(folder: &Path) -> Result<Option<Self>> {
         match locate::found_in(folder).as_slice() {
             [] => {}
             [name] => return Ok(Some(Self::Known(*name))),
@@ -92,22 +92,16 @@ impl Source {
 
     /// Opens all parts. A dataset of one's own lies in the folder that the locator was told; pictures of more than
     /// `max_pixels` are refused when they are read, and others are kept while there is space.
-    pub fn open(
-        self,
-        locator: &Locator,
-        max_pixels: u64,
-        space: &CacheSpace,
-    ) -> Result<Parts, DataError> {
+    pub fn open(self, locator: &Locator, max_pixels: u64, space: &CacheSpace) -> Result<Parts> {
         if let Self::Known(name) = self {
             let load = |split| Ok(Arc::new(locator.load(name.spec(), split)?) as Arc<dyn Samples>);
             let (train, test) = (load(Split::Train)?, Some(load(Split::Test)?));
             return Ok(Parts { train, val: None, test, passed_over: 0 });
         }
         let Some(folder) = &locator.explicit else {
-            let reason = format!(
-                "data.dataset = {:?} is a folder of yours; name it with --data",
-                self.name()
-            );
+            let name = self.name();
+            let reason =
+                format!("data.dataset = {name:?} is a folder of yours; name it with --data");
             return Err(DataError::BadSetting { setting: "data.dir", reason });
         };
         let title = fs::canonicalize(folder).unwrap_or_else(|_| folder.clone());
@@ -127,10 +121,8 @@ impl Source {
         let train = open(&train, None)?;
         let names = train.class_names();
         if names.len() < 2 {
-            let reason = format!(
-                "a classifier tells two classes or more apart, and here are {}: {names:?}",
-                names.len()
-            );
+            let few = format!("here are {}: {names:?}", names.len());
+            let reason = format!("a classifier tells two classes or more apart, and {few}");
             return Err(DataError::folder(folder, reason));
         }
         let mut other = |places: Vec<PathBuf>| match places.is_empty() {
@@ -142,7 +134,7 @@ impl Source {
     }
 
     /// The folders, or the shards, of each part. Without a part for training, all is for training.
-    fn parts(self, folder: &Path) -> Result<[Vec<PathBuf>; 3], DataError> {
+    fn parts(self, folder: &Path) -> Result<[Vec<PathBuf>; 3]> {
         let bad = |reason: String| DataError::folder(folder, reason);
         let inner = entries(folder)?;
         let folders = inner.iter().filter(|path| path.is_dir());
@@ -156,16 +148,15 @@ impl Source {
             return Err(bad(format!("{both}; keep one")));
         }
         if split && self == Self::Shards {
+            // A part has one folder at the most.
             for part in &mut parts {
-                let mut shards = Vec::new();
-                for folder in part.iter() {
-                    shards.extend(entries(folder)?.into_iter().filter(|path| is_shard(path)));
+                if let [folder] = part.as_slice() {
+                    *part = shards_in(folder)?;
                 }
-                *part = shards;
             }
         } else if !split && self == Self::Shards {
             // Side by side, they may say in their names of what part they are: `train-00001.tar`.
-            let shards: Vec<_> = inner.into_iter().filter(|path| is_shard(path)).collect();
+            let shards = shards_in(folder)?;
             let tell = shards.iter().any(|path| says(path, PARTS[0]));
             parts = Default::default();
             for path in shards {
@@ -182,6 +173,10 @@ impl Source {
     }
 }
 
+fn shards_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    Ok(entries(folder)?.into_iter().filter(|path| is_shard(path)).collect())
+}
+
 /// Whether a folder is called one of these names, or a shard has one among the words of its name.
 fn says(path: &Path, names: &[&str]) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -190,7 +185,7 @@ fn says(path: &Path, names: &[&str]) -> bool {
 }
 
 /// Whether there is a picture in a folder, or in those within it.
-fn holds_picture(folder: &Path) -> Result<bool, DataError> {
+fn holds_picture(folder: &Path) -> Result<bool> {
     for path in entries(folder)? {
         if is_picture(&path) || (path.is_dir() && holds_picture(&path)?) {
             return Ok(true);

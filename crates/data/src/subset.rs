@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::DataError;
 use crate::random::{Purpose, Stream};
 use crate::samples::{Image, Labels, Samples};
+use crate::{DataError, Result};
 
 /// Some samples of another dataset, in an order of its own; perhaps with other numbers for the classes.
 pub struct Subset {
@@ -36,10 +36,7 @@ impl Subset {
     }
 
     /// The samples of these classes, which are numbered in this order.
-    pub fn classes(
-        samples: Arc<dyn Samples>,
-        classes: &[String],
-    ) -> Result<Arc<dyn Samples>, DataError> {
+    pub fn classes(samples: Arc<dyn Samples>, classes: &[String]) -> Result<Arc<dyn Samples>> {
         let bad = |reason| DataError::BadParts { dataset: samples.name().to_owned(), reason };
         let (known, names) = (samples.class_names(), samples.class_names().join(", "));
         let mut labels = vec![-1; known.len()];
@@ -65,7 +62,7 @@ impl Subset {
         samples: &Arc<dyn Samples>,
         holdout: f64,
         seed: u64,
-    ) -> Result<[Arc<dyn Samples>; 2], DataError> {
+    ) -> Result<[Arc<dyn Samples>; 2]> {
         let mut of_class = vec![Vec::new(); samples.class_names().len()];
         (0..samples.len()).for_each(|i| of_class[samples.label(i) as usize].push(i));
         let len = samples.len() as f64;
@@ -103,11 +100,11 @@ impl Samples for Subset {
         &self.labels
     }
 
-    fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
+    fn read(&self, index: usize, image: &mut Image) -> Result<()> {
         self.samples.read(self.indices[index], image)
     }
 
-    fn file(&self, index: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+    fn file(&self, index: usize) -> Result<Option<(String, Vec<u8>)>> {
         self.samples.file(self.indices[index])
     }
 

@@ -1,7 +1,7 @@
 //! What happens to a picture between the dataset and the batch. That of a model without augmentation is in
 //! [`crate::preprocessing`], the random ones are in [`crate::augment`].
 
-use crate::DataError;
+use crate::Result;
 use crate::resize::{Interpolation, Resizer};
 use crate::samples::{Image, Rect};
 
@@ -32,7 +32,7 @@ pub trait Transform: Send + Sync {
         image: &mut Image,
         scratch: &mut Scratch,
         out: &mut [f32],
-    ) -> Result<(), DataError>;
+    ) -> Result<()>;
 }
 
 /// A worker's working memory for transforms: with it little is allocated for each image, and resizes between the same
@@ -57,7 +57,7 @@ impl Scratch {
         to: (usize, usize),
         part: Rect,
         interpolation: Interpolation,
-    ) -> Result<(), DataError> {
+    ) -> Result<()> {
         let [channels, height, width] = image.shape;
         from.check((height, width))?;
         let size = (from.height, from.width);

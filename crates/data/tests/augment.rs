@@ -408,3 +408,22 @@ fn jitter_changes_brightness_by_no_more_than_it_says() {
         }
     }
 }
+
+/// What is drawn for one purpose tells nothing of what is drawn for another.
+#[test]
+fn a_flip_and_an_erasure_come_together_by_chance_alone() {
+    let image = picture([1, 8, 8], |_, y, x| if (y, x) == (0, 0) { 255 } else { 128 });
+    let transform = Augmentation { hflip: 0.5, reprob: 0.5, ..none(1, (8, 8)) };
+    let mut counts = [0; 4];
+    for out in drawn(&transform, &image, 4000) {
+        let (flipped, erased) = (byte(out[7]) == 255, out.contains(&0.0));
+        // The one corner that tells is erased itself, in some.
+        if byte(out[0]) == 255 || flipped {
+            counts[usize::from(flipped) + 2 * usize::from(erased)] += 1;
+        }
+    }
+    let (plain, both) = (counts[0] + counts[1], counts[2] + counts[3]);
+    assert_likely(plain, 4000, 0.5);
+    assert_likely(counts[1], plain, 0.5);
+    assert_likely(counts[3], both, 0.5);
+}

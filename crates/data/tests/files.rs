@@ -12,7 +12,6 @@ use idx_files::{
 };
 use proptest::prelude::*;
 use tempfile::tempdir;
-use vitrine_data::idx::{Idx, parse};
 use vitrine_data::{
     DataError, Dataset, DatasetName, DatasetSpec, Form, Image, Locator, PublishedMd5, Samples,
     Split,
@@ -323,35 +322,58 @@ fn parts_that_do_not_fit_are_refused() {
     assert!(matches!(error, DataError::LabelOutOfRange { sample: 1, label: -1, .. }), "{error:?}");
 }
 
+/// Loads the training part of `samples` pictures of this shape from two files.
+fn load_pictures(
+    samples: usize,
+    shape: [usize; 3],
+    images: &[u8],
+    labels: &[u8],
+) -> Result<Dataset, DataError> {
+    let files = [TRAIN_IMAGES, TRAIN_LABELS].map(|name| file(name, PublishedMd5::Unknown));
+    let train = part(samples, files.into());
+    let spec = DatasetSpec { image_shape: shape, train, ..spec() };
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join(TRAIN_IMAGES), images).unwrap();
+    fs::write(dir.path().join(TRAIN_LABELS), labels).unwrap();
+    explicit(dir.path()).load(&spec, Split::Train)
+}
+
 proptest! {
-    /// Whatever the bytes: no panic, and what is accepted fits its header.
+    /// Whatever the bytes: no panic, and an error that names the file.
     #[test]
-    fn the_parser_takes_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = parse(Path::new("-"), &bytes);
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let error = load_pictures(6, [1, 3, 2], &bytes, &idx(&[6], vec![0; 6])).unwrap_err();
+        prop_assert!(error.to_string().contains(TRAIN_IMAGES), "{}", error);
     }
 
-    /// The same for bytes that begin like an IDX file, with sizes small and huge.
+    /// The same for bytes that begin like an IDX file, with sizes small and huge; what is accepted fits its header.
     #[test]
-    fn the_parser_takes_any_header(
+    fn any_header_is_read_or_refused(
         dims in 0u8..6,
-        sizes in prop::collection::vec(prop_oneof![0u32..5, any::<u32>()], 0..6),
+        sizes in prop::collection::vec(prop_oneof![Just(1u32), 0u32..5, any::<u32>()], 0..6),
         data in prop::collection::vec(any::<u8>(), 0..100),
     ) {
         let mut bytes = vec![0, 0, 8, dims];
         bytes.extend(sizes.iter().flat_map(|size| size.to_be_bytes()));
         bytes.extend(&data);
-        if let Ok(Idx { shape, data }) = parse(Path::new("-"), &bytes) {
-            prop_assert_eq!(shape.iter().product::<usize>(), data.len());
-            prop_assert_eq!(4 + 4 * shape.len() + data.len(), bytes.len());
-        }
+        let right = bytes.len() == 4 + 3 * 4 + 1 && bytes[..16] == idx(&[1, 1, 1], vec![]);
+        let read = load_pictures(1, [1, 1, 1], &bytes, &idx(&[1], vec![0]));
+        prop_assert_eq!(read.is_ok(), right, "{:?}", read);
     }
 
     /// What is written is read back.
     #[test]
-    fn the_parser_reads_what_was_written(a in 0usize..6, b in 0usize..6, c in 0usize..6) {
-        let data: Vec<u8> = (0..a * b * c).map(|i| i as u8).collect();
-        let bytes = idx(&[a, b, c], data.clone());
-        let parsed = parse(Path::new("-"), &bytes).unwrap();
-        prop_assert_eq!(parsed, Idx { shape: vec![a, b, c], data: &data });
+    fn what_was_written_is_read(samples in 1usize..6, height in 1usize..6, width in 1usize..6) {
+        let size = height * width;
+        let data: Vec<u8> = (0..samples * size).map(|i| i as u8).collect();
+        let images = idx(&[samples, height, width], data.clone());
+        let labels = idx(&[samples], vec![1; samples]);
+        let read = load_pictures(samples, [1, height, width], &images, &labels).unwrap();
+        let mut image = Image::default();
+        for index in 0..samples {
+            read.read(index, &mut image).unwrap();
+            prop_assert_eq!(&image.pixels, &data[index * size..][..size]);
+            prop_assert_eq!((image.shape, read.label(index)), ([1, height, width], 1));
+        }
     }
 }

@@ -8,7 +8,7 @@ mod policy;
 
 use serde::{Deserialize, Serialize};
 
-use crate::DataError;
+use crate::Result;
 use crate::preprocessing::Preprocessing;
 use crate::random::{Purpose, Stream};
 use crate::samples::{Image, Rect};
@@ -124,14 +124,9 @@ impl Augmentation {
         }
         let first = operations.len();
         if self.color_jitter > 0.0 {
-            let mut factor =
-                || random.between((1.0 - self.color_jitter).max(0.0), 1.0 + self.color_jitter);
-            let (brightness, contrast, saturation) = (factor(), factor(), factor());
-            operations.extend([
-                Operation::Brightness(brightness),
-                Operation::Contrast(contrast),
-                Operation::Color(saturation),
-            ]);
+            let (low, high) = ((1.0 - self.color_jitter).max(0.0), 1.0 + self.color_jitter);
+            let kinds = [Operation::Brightness, Operation::Contrast, Operation::Color];
+            operations.extend(kinds.map(|kind| kind(random.between(low, high))));
         }
         if self.hue > 0.0 {
             operations.push(Operation::Hue(random.between(-self.hue, self.hue)));
@@ -189,7 +184,7 @@ impl Transform for Augmentation {
         image: &mut Image,
         scratch: &mut Scratch,
         out: &mut [f32],
-    ) -> Result<(), DataError> {
+    ) -> Result<()> {
         let preprocessing = &self.preprocessing;
         preprocessing.check()?;
         preprocessing.match_channels(image)?;

@@ -99,10 +99,7 @@ impl Operation {
                 each_value(image, |value| value & mask as u8);
             }
             Self::Solarize(from) => {
-                each_value(
-                    image,
-                    |value| if i32::from(value) < from { value } else { 255 - value },
-                );
+                each_value(image, |value| if i32::from(value) < from { value } else { 255 - value })
             }
             Self::SolarizeAdd(add) => each_value(image, |value| {
                 if value < 128 { (i32::from(value) + add).clamp(0, 255) as u8 } else { value }
