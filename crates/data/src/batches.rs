@@ -1,5 +1,4 @@
-//! One epoch on its way to the caller: the iterator, its worker threads, and the bound on how far ahead they are. Which
-//! samples are in which batch is settled in [`crate::loader`].
+//! One epoch on its way to the caller: the iterator, its worker threads, and the bound on how far ahead they are.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -36,8 +35,7 @@ type Workspace = (Image, Scratch);
 impl EpochPlan {
     /// Makes one batch. A panic becomes an error. Gives `None` if `stop` is set before the batch is done.
     fn make(&self, index: usize, workspace: &mut Workspace) -> Option<Made> {
-        // After a panic nothing reads what it may have left half done: the batch is lost, the workspace is not used
-        // again.
+        // What a panic may have left half done, nothing reads: neither batch nor workspace is used again.
         let made = catch_unwind(AssertUnwindSafe(|| self.fill(index, workspace)));
         let panicked = |panic: Box<dyn Any + Send>| {
             let message = panic_message(panic.as_ref());

@@ -16,10 +16,8 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Makes a dataset of its parts.
-    ///
-    /// `images` is `[N, C, H, W]` in row-major order, where N is the number of labels and `image_shape` is `[C, H, W]`.
-    /// A label is an index into `class_names`.
+    /// Makes a dataset of its parts. `images` is `[N, C, H, W]` in row-major order, where N is the number of labels and
+    /// `image_shape` is `[C, H, W]`. A label is an index into `class_names`.
     pub fn from_parts(
         name: impl Into<String>,
         images: Vec<u8>,
@@ -43,9 +41,7 @@ impl Dataset {
 
     /// Makes a dataset for tests: noise, with a bright stripe whose place tells the class. A model that learns at all
     /// learns it within a few steps. Labels run 0, 1, … `classes - 1`, 0, 1, … There should be no more classes than
-    /// rows of pixels.
-    ///
-    /// Sample `i` depends on `seed` and `i` only, so a longer dataset begins with a shorter one.
+    /// rows of pixels. Sample `i` depends on `seed` and `i` only, so a longer dataset begins with a shorter one.
     pub fn synthetic(
         samples: usize,
         image_shape: [usize; 3],

@@ -105,8 +105,8 @@ fn read_array(dir: &Path, file: &FileSpec, expected: &[usize]) -> Result<Vec<u8>
     Ok(bytes)
 }
 
-/// Says what is wrong if this is no IDX file of unsigned bytes in an array of this shape: two zeros, the element type 8,
-/// the number of dimensions, each of these as a big-endian `u32`, and the elements, row-major.
+/// Says what is wrong if this is no IDX file of unsigned bytes in an array of this shape: two zeros, the element type
+/// 8, the number of dimensions, each of these as a big-endian `u32`, and the elements, row-major.
 fn check_idx(bytes: &[u8], expected: &[usize]) -> Result<(), String> {
     let length = bytes.len();
     let cut_off = |header: usize| {

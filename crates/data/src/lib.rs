@@ -1,11 +1,7 @@
 //! Image datasets, transforms and a deterministic batch loader.
 //!
-//! This crate brings images from files into batches of `f32` on the host. It knows no model and no device; of
-//! `vitrine-tensor` it takes random numbers and vector instructions.
-//!
-//! # From a dataset to batches
-//!
-//! A [`Dataset`] is a set of labelled images in memory, as bytes. A [`Loader`] gives it out in batches: shuffled, and
+//! This crate brings images from files into batches of `f32` on the host. It knows no model and no device. A
+//! [`Dataset`] is a set of labelled images in memory, as bytes. A [`Loader`] gives it out in batches: shuffled, and
 //! with the [`Preprocessing`] that a model needs (channels, size, mean and standard deviation), `[B, C, H, W]`.
 //!
 //! ```
@@ -34,8 +30,7 @@
 //! # Real data
 //!
 //! [`DatasetName`] lists the datasets that Vitrine knows. A [`Locator`] finds their files, or fetches them into the
-//! user's cache folder; nothing needs root. Each time a file is read, its form is checked, and its MD5 where one is
-//! published. [`DatasetSpec`] describes such a dataset, in IDX files or in CIFAR's binary form.
+//! user's cache folder, and checks them. [`DatasetSpec`] describes such a dataset.
 //!
 //! ```no_run
 //! use vitrine_data::{DatasetName, Locator, Samples, Split};
@@ -49,7 +44,7 @@
 //! # A dataset of your own
 //!
 //! [`Samples`] is all that the loader knows of a dataset. Its pictures may come from anywhere, and differ in size and
-//! in channels; the workers read them. [`Image::decode`] is for pictures in files, [`Samples::shares`] for soft targets.
+//! in channels; workers read them. [`Image::decode`] is for pictures in files, [`Samples::shares`] for soft targets.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -107,12 +102,10 @@
 //! # What can be relied on
 //!
 //! - **A batch is a function of its address.** It depends on the dataset, the transform, the seed, the epoch and its
-//!   index; not on the number of workers, how far they are ahead, or where in the epoch the run began. A run that goes
-//!   on at batch `k` ([`Loader::epoch`]`(epoch, k)`) sees exactly the batches that were left.
+//!   index; not on the number of workers, how far they are ahead, or where in the epoch a run goes on.
 //! - **Resizing gives what Pillow gives**, and so torchvision's `Resize` on PIL images, to the byte and on every
 //!   machine. (Pillow 13 differs by one grey level where the height shrinks far more than the width.) See [`Resizer`].
-//! - **No failure is silent.** A damaged file, a label out of range, a panic in a worker: each is a [`DataError`] that
-//!   names the file or the sample.
+//! - **No failure is silent.** Each is a [`DataError`] that names the file or the sample, a panic in a worker too.
 //! - **Memory stays small.** Each worker holds one picture as bytes, in its own size; at most `prefetch` batches wait.
 //!
 //! A [`Transform`] of your own is told the [`SampleAddress`] (seed, epoch, sample), so that a random one can be a

@@ -66,10 +66,8 @@ pub struct Batch {
     pub index: usize,
 }
 
-/// Gives out a dataset in batches, epoch by epoch.
-///
-/// What is in a batch depends on the dataset, the transform, and the settings other than `workers` and `prefetch`: not
-/// on the number of threads, nor on their timing, nor on where in the epoch the caller starts.
+/// Gives out a dataset in batches, epoch by epoch. What is in a batch does not depend on `workers` and `prefetch`, nor
+/// on the timing of threads, nor on where in the epoch the caller starts.
 #[derive(Clone)]
 pub struct Loader {
     pub(crate) dataset: Arc<dyn Samples>,

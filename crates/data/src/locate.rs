@@ -12,11 +12,9 @@ use crate::{DataError, Dataset, Result, files};
 
 /// Finds datasets, and fetches them when they are nowhere.
 ///
-/// The order: the folder that the user named; else the user's cache folder; else `/usr/share/datasets`; else the dataset
-/// is fetched into the cache. A folder that the user named is the only one that is looked at: what is missing or wrong
-/// there is an error. In every other place a missing or damaged file means that the search goes on.
-///
-/// Wherever a file comes from, its form is checked each time it is read, and its MD5 where one is published.
+/// A folder that the user named is the only one that is looked at: what is missing or wrong there is an error. Else the
+/// order is the user's cache folder, `/usr/share/datasets`, and fetching into the cache; where a file is missing or
+/// damaged, the search goes on. Each time a file is read, its form is checked, and its MD5 where one is published.
 pub struct Locator {
     /// A folder that the user named, by `--data` or else in `$VITRINE_DATA`. It holds the files, or a folder that does:
     /// `<name>`, or that of the published archive.

@@ -153,8 +153,10 @@ impl Preprocessing {
         self.mean.iter().map(|mean| (mean * 255.0).round_ties_even() as u8).collect()
     }
 
-    /// Gives a picture the number of channels that the input has, or one of them for all that are equal.
+    /// Checks the settings, and gives a picture the number of channels that the input has, or one of them for all that
+    /// are equal.
     pub(crate) fn match_channels(&self, image: &mut Image) -> Result<()> {
+        self.check()?;
         match (image.shape[0], self.input_size[0]) {
             (3, 1) => image.turn_grey(),
             (from, to) if from != 1 && from != to => {
@@ -198,7 +200,6 @@ impl Transform for Preprocessing {
         scratch: &mut Scratch,
         out: &mut [f32],
     ) -> Result<()> {
-        self.check()?;
         self.match_channels(image)?;
         self.resize(image, scratch)?;
         self.normalise(image, out);

@@ -34,18 +34,15 @@ pub(crate) fn check_labels(dataset: &str, classes: usize, labels: &[i64]) -> Res
     })
 }
 
-/// A labelled set of pictures, wherever they come from. Workers share it.
-///
-/// What its methods give for an index is always the same. A set whose pictures are files reads and decodes them in
-/// [`read`](Self::read), which the loader's workers call.
+/// A labelled set of pictures, wherever they come from. Workers share it, and call [`read`](Self::read). What its
+/// methods give for an index is always the same.
 pub trait Samples: Send + Sync {
     /// The title, the classes, and the label of each sample.
     fn labels(&self) -> &Labels;
 
     /// Writes the picture of a sample, decoded, to `image`, whose memory is that of an earlier picture. The loader
-    /// refuses a picture without pixels, and one that does not fit its shape.
-    ///
-    /// [`DataError::Sample`] is the error for what has no error of its own.
+    /// refuses a picture without pixels, and one that does not fit its shape. [`DataError::Sample`] is the error for
+    /// what has no error of its own.
     fn read(&self, index: usize, image: &mut Image) -> Result<()>;
 
     /// The name and the contents of the file that a sample's picture is, where it is one.
@@ -54,9 +51,8 @@ pub trait Samples: Send + Sync {
     }
 
     /// Writes the soft target of a sample, if it has one: the shares of all classes, `[K]`, none negative, which add up
-    /// to one. `shares` comes with zeros. Gives whether it was written: for all samples, or for none.
-    ///
-    /// The label of such a sample is the class that counts as the right one.
+    /// to one. `shares` comes with zeros. Gives whether it was written: for all samples, or for none. The label of such
+    /// a sample is the class that counts as the right one.
     fn shares(&self, _index: usize, _shares: &mut [f32]) -> bool {
         false
     }

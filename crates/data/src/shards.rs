@@ -46,8 +46,7 @@ impl Pictures {
     /// all labels are numbers, the classes are called "0", "1" and so on; if all are names, they are numbered in the
     /// order of their bytes.
     ///
-    /// A `.tar.gz` is decompressed into the folder for temporary files (`$TMPDIR`), where it stays until this is
-    /// dropped.
+    /// A `.tar.gz` is decompressed into `$TMPDIR`, where it stays until this is dropped.
     pub fn in_shards(
         paths: &[PathBuf],
         name: &str,

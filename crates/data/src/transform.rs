@@ -5,8 +5,7 @@ use crate::Result;
 use crate::resize::{Interpolation, Resizer};
 use crate::samples::{Image, Rect};
 
-/// Which visit to which sample this is. A random transform takes its random numbers from here and from nowhere else, so
-/// that a batch does not depend on who makes it, or when.
+/// Which visit to which sample this is: where a random transform takes its random numbers from, and nowhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SampleAddress {
     /// The loader's seed.

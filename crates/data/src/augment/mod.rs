@@ -18,9 +18,7 @@ pub use operation::Operation;
 pub use policy::Policy;
 
 /// What timm does to a training picture, in its order: crop and resize, flips, the policy, colour jitter,
-/// normalisation, erasing. All but the last two work on bytes.
-///
-/// A grey picture stays one plane to the end. Random numbers are a function of (seed, epoch, sample).
+/// normalisation, erasing. All but the last two work on bytes. A grey picture stays one plane to the end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Augmentation {
     /// The model's input, and the filter of all resizes and turns.
@@ -186,7 +184,6 @@ impl Transform for Augmentation {
         out: &mut [f32],
     ) -> Result<()> {
         let preprocessing = &self.preprocessing;
-        preprocessing.check()?;
         preprocessing.match_channels(image)?;
         let (size, [_, height, width]) = (preprocessing.size(), image.shape);
         if self.crop == RandomCrop::Resized {
