@@ -16,7 +16,7 @@ use criterion::{
 use vitrine_benches::{BATCH, SEED, textbook};
 use vitrine_data::augment::{Augmentation, RandomCrop};
 use vitrine_data::{
-    DataError, Dataset, Folder, Interpolation, Loader, LoaderConfig, MAX_PIXELS, Preprocessing,
+    DataError, Dataset, Interpolation, Loader, LoaderConfig, MAX_PIXELS, Pictures, Preprocessing,
     Samples,
 };
 
@@ -63,7 +63,8 @@ fn loader(criterion: &mut Criterion) {
 
 fn pictures(criterion: &mut Criterion) {
     let Ok(folder) = env::var("VITRINE_PICTURES") else { return };
-    let folder = Arc::new(Folder::open(Path::new(&folder), "pictures", None, MAX_PIXELS).unwrap());
+    let folder =
+        Arc::new(Pictures::in_folder(Path::new(&folder), "pictures", None, MAX_PIXELS).unwrap());
     let preprocessing = Preprocessing {
         interpolation: Interpolation::Bicubic,
         ..Preprocessing::new(3, (224, 224))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use vitrine_data::{DataError, Dataset, Loader, LoaderConfig, Preprocessing};
+use vitrine_data::{DataError, Dataset, Loader, LoaderConfig, Preprocessing, Samples};
 
 fn main() -> Result<(), DataError> {
     let dataset = Arc::new(Dataset::synthetic(20_000, [1, 28, 28], 10, 0)?);
@@ -20,7 +20,7 @@ fn main() -> Result<(), DataError> {
                     loader.recycle(batch);
                 }
             }
-            let rate = loader.samples_per_epoch() as f64 / start.elapsed().as_secs_f64();
+            let rate = dataset.len() as f64 / start.elapsed().as_secs_f64();
             println!("workers {workers}, batches recycled: {recycle}: {rate:.0} images/s");
         }
     }

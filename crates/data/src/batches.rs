@@ -1,71 +1,58 @@
-//! One epoch on its way to the caller: the iterator, its worker threads, and the bound on how far ahead they are. Which
-//! samples are in which batch is settled in [`crate::loader`].
+//! One epoch on its way to the caller: the iterator, its worker threads, and the bound on how far ahead they are.
 
 use std::any::Any;
-use std::collections::BTreeMap;
-use std::io;
-use std::iter::FusedIterator;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use crate::DataError;
-use crate::loader::{Batch, Broken, UsedBatches};
-use crate::samples::{Image, Samples, check_label};
-use crate::transform::{SampleAddress, Scratch, Transform};
+use crate::loader::{Batch, Loader, LoaderConfig, lock};
+use crate::samples::Image;
+use crate::transform::{SampleAddress, Scratch};
+use crate::{DataError, Result};
 
-/// All that a batch depends on.
+/// All that the batches of an epoch depend on.
 pub(crate) struct EpochPlan {
-    pub(crate) dataset: Arc<dyn Samples>,
-    pub(crate) transform: Arc<dyn Transform>,
-    pub(crate) used: Arc<UsedBatches>,
-    pub(crate) broken: Arc<Broken>,
-    pub(crate) max_broken: usize,
-    pub(crate) shuffle: bool,
-    pub(crate) seed: u64,
-    pub(crate) batch_size: usize,
+    pub(crate) loader: Loader,
     pub(crate) order: Vec<usize>,
     pub(crate) epoch: u64,
+    /// Whether nobody wants them any more.
+    pub(crate) stop: AtomicBool,
 }
 
+/// A batch, or why there is none.
+type Made = Result<Batch>;
+
+/// The number of a batch that a worker makes, and where it hands it over.
+type Job = (usize, Sender<Made>);
+
 /// What a worker keeps from one picture to the next.
-#[derive(Default)]
-struct Workspace {
-    image: Image,
-    scratch: Scratch,
-}
+type Workspace = (Image, Scratch);
 
 impl EpochPlan {
     /// Makes one batch. A panic becomes an error. Gives `None` if `stop` is set before the batch is done.
-    fn make(
-        &self,
-        index: usize,
-        workspace: &mut Workspace,
-        stop: &AtomicBool,
-    ) -> Option<Result<Batch, DataError>> {
-        // After a panic nothing reads what it may have left half done: the batch is lost, the workspace is not used
-        // again.
-        catch_unwind(AssertUnwindSafe(|| self.fill(index, workspace, stop).transpose()))
-            .unwrap_or_else(|panic| {
-                let message = panic_message(panic.as_ref());
-                Some(Err(DataError::WorkerPanicked { epoch: self.epoch, batch: index, message }))
-            })
+    fn make(&self, index: usize, workspace: &mut Workspace) -> Option<Made> {
+        // What a panic may have left half done, nothing reads: neither batch nor workspace is used again.
+        let made = catch_unwind(AssertUnwindSafe(|| self.fill(index, workspace)));
+        let panicked = |panic: Box<dyn Any + Send>| {
+            let message = panic_message(panic.as_ref());
+            Err(DataError::WorkerPanicked { epoch: self.epoch, batch: index, message })
+        };
+        made.unwrap_or_else(panicked).transpose()
     }
 
-    fn fill(
-        &self,
-        index: usize,
-        Workspace { image, scratch }: &mut Workspace,
-        stop: &AtomicBool,
-    ) -> Result<Option<Batch>, DataError> {
-        let first = index * self.batch_size;
-        let samples = &self.order[first..self.order.len().min(first + self.batch_size)];
-        let [channels, height, width] = self.transform.output_shape();
+    fn fill(&self, index: usize, (image, scratch): &mut Workspace) -> Result<Option<Batch>> {
+        let Loader { transform, config, used, .. } = &self.loader;
+        let first = index * config.batch_size;
+        let samples = &self.order[first..self.order.len().min(first + config.batch_size)];
+        let [channels, height, width] = transform.output_shape();
         let pixels = channels * height * width;
 
-        let mut batch = self.used.take();
+        // With old contents, or empty.
+        let mut batch = lock(used).pop().unwrap_or_default();
         batch.images.resize(samples.len() * pixels, 0.0);
         batch.labels.clear();
         batch.shares.clear();
@@ -74,15 +61,15 @@ impl EpochPlan {
         batch.index = index;
 
         for &sample in samples {
-            if stop.load(Ordering::Relaxed) {
+            if self.stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
             let Some(sample) = self.read(sample, image)? else { continue };
-            self.add_target(sample, &mut batch.labels, &mut batch.shares)?;
+            self.add_target(sample, &mut batch)?;
             let out = &mut batch.images[batch.samples.len() * pixels..][..pixels];
-            let address = SampleAddress { seed: self.seed, epoch: self.epoch, sample };
-            let written = self.transform.apply(address, image, scratch, out);
-            written.map_err(|error| self.fault(sample, error.to_string()))?;
+            let address = SampleAddress { seed: config.seed, epoch: self.epoch, sample };
+            let written = transform.apply(address, image, scratch, out);
+            written.map_err(|error| self.fault(sample, &error.to_string()))?;
             batch.samples.push(sample);
         }
         batch.images.truncate(batch.samples.len() * pixels);
@@ -91,37 +78,35 @@ impl EpochPlan {
     }
 
     /// Reads a sample's picture, or that of the one that comes in its place; gives which. `None` if none does.
-    fn read(&self, sample: usize, image: &mut Image) -> Result<Option<usize>, DataError> {
-        let len = self.dataset.len();
-        let tried = if self.shuffle { len } else { 1 };
-        for index in (0..tried).map(|i| (sample + i) % len) {
-            match self.dataset.read(index, image.cleared()) {
-                Ok(()) => {
-                    image.check().map_err(|reason| self.fault(index, reason))?;
-                    return Ok(Some(index));
-                }
-                Err(why) => self.broken.add(self.dataset.name(), index, &why, self.max_broken)?,
+    fn read(&self, sample: usize, image: &mut Image) -> Result<Option<usize>> {
+        let Loader { dataset, config, broken, .. } = &self.loader;
+        let tried = if config.shuffle { dataset.len() } else { 1 };
+        for index in (0..tried).map(|i| (sample + i) % dataset.len()) {
+            let Err(why) = dataset.read(index, image.cleared()) else {
+                image.check().map_err(|reason| self.fault(index, &reason))?;
+                return Ok(Some(index));
+            };
+            let mut broken = lock(broken);
+            broken.insert(index, why.to_string());
+            if broken.len() > config.max_broken {
+                let (dataset, allowed) = (dataset.name().to_owned(), config.max_broken);
+                let broken = broken.values().cloned().collect();
+                return Err(DataError::TooManyBroken { dataset, allowed, broken });
             }
         }
-        match self.shuffle {
-            true => Err(self.fault(sample, "no picture can be read".to_owned())),
+        match config.shuffle {
+            true => Err(self.fault(sample, "no picture can be read")),
             false => Ok(None),
         }
     }
 
-    /// Adds a sample's label and soft target to those of a batch, after every check.
-    fn add_target(
-        &self,
-        index: usize,
-        labels: &mut Vec<i64>,
-        shares: &mut Vec<f32>,
-    ) -> Result<(), DataError> {
-        let (label, classes) = (self.dataset.label(index), self.dataset.class_names().len());
-        check_label(self.dataset.name(), classes, index, label)?;
-        labels.push(label);
-        let start = shares.len();
+    /// Adds a sample's label and soft target, which is checked, to a batch.
+    fn add_target(&self, index: usize, Batch { labels, shares, .. }: &mut Batch) -> Result<()> {
+        let dataset = &self.loader.dataset;
+        labels.push(dataset.label(index));
+        let (start, classes) = (shares.len(), dataset.class_names().len());
         shares.resize(start + classes, 0.0);
-        if !self.dataset.shares(index, &mut shares[start..]) {
+        if !dataset.shares(index, &mut shares[start..]) {
             shares.truncate(start);
         }
         let row = &shares[start..];
@@ -131,15 +116,31 @@ impl EpochPlan {
             return Ok(());
         }
         let reason = "soft targets are for all samples or for none, not negative, and add up to 1";
-        Err(self.fault(index, reason.to_owned()))
+        Err(self.fault(index, reason))
     }
 
-    fn fault(&self, index: usize, reason: String) -> DataError {
-        let reason = match self.dataset.file(index) {
+    fn fault(&self, index: usize, reason: &str) -> DataError {
+        let dataset = &self.loader.dataset;
+        let reason = match dataset.file(index) {
             Ok(Some((file, _))) => format!("{file}: {reason}"),
-            _ => reason,
+            _ => reason.to_owned(),
         };
-        DataError::Sample { dataset: self.dataset.name().to_owned(), index, reason }
+        DataError::Sample { dataset: dataset.name().to_owned(), index, reason }
+    }
+
+    /// A worker's life: take the next batch to make, make it, hand it over.
+    fn work(&self, jobs: &Mutex<Receiver<Job>>) {
+        let mut workspace = Workspace::default();
+        loop {
+            let Ok((index, hand_over)) = lock(jobs).recv() else { return };
+            let Some(made) = self.make(index, &mut workspace) else { return };
+            let failed = made.is_err();
+            // That nobody takes it any more is no fault.
+            let _ = hand_over.send(made);
+            if failed {
+                return;
+            }
+        }
     }
 }
 
@@ -147,188 +148,104 @@ impl EpochPlan {
 ///
 /// After an error it ends. Dropping it stops the workers, at the latest after the image that each is busy with.
 pub struct Batches {
-    source: Source,
+    plan: Arc<EpochPlan>,
+    /// What is still to be given.
     rest: Range<usize>,
-}
-
-enum Source {
-    /// The caller's thread makes the batches.
-    Inline {
-        plan: Box<EpochPlan>,
-        workspace: Workspace,
-    },
-    Workers {
-        shared: Arc<Shared>,
-        threads: Vec<JoinHandle<()>>,
-    },
-    /// Nothing comes any more, but for one error.
-    Ended(Option<DataError>),
-}
-
-/// What the caller and the workers share.
-struct Shared {
-    plan: EpochPlan,
-    prefetch: usize,
-    end: usize,
-    stop: AtomicBool,
-    progress: Mutex<Progress>,
-    changed: Condvar,
-}
-
-struct Progress {
-    /// The next batch that a worker will begin.
-    next_to_make: usize,
-    /// The next batch that the caller will get.
-    next_to_give: usize,
-    ready: BTreeMap<usize, Result<Batch, DataError>>,
+    /// The first of these, which workers were asked for. If there are none, the caller's thread makes each batch.
+    asked: VecDeque<Receiver<Made>>,
+    jobs: Option<Sender<Job>>,
+    workers: Vec<JoinHandle<()>>,
+    workspace: Workspace,
+    /// What comes in place of the next batch.
+    failed: Option<DataError>,
 }
 
 impl Batches {
-    pub(crate) fn start(
-        plan: EpochPlan,
-        range: Range<usize>,
-        workers: usize,
-        prefetch: usize,
-    ) -> Self {
-        if workers == 0 {
-            let source = Source::Inline { plan: Box::new(plan), workspace: Workspace::default() };
-            return Self { source, rest: range };
+    /// The batches from `first` on.
+    pub(crate) fn start(plan: EpochPlan, first: usize) -> Self {
+        let end = plan.loader.batches_per_epoch();
+        let LoaderConfig { workers, prefetch, .. } = plan.loader.config;
+        let (jobs, queue) = mpsc::channel();
+        let queue = Arc::new(Mutex::new(queue));
+        let mut batches = Self {
+            plan: Arc::new(plan),
+            rest: first..end,
+            asked: VecDeque::new(),
+            jobs: Some(jobs),
+            workers: Vec::new(),
+            workspace: Workspace::default(),
+            failed: None,
+        };
+        if first > end {
+            let reason = format!("batch {first} is past the end: an epoch has {end}");
+            return batches.failed(DataError::BadSetting { setting: "start_batch", reason });
         }
-        let shared = Arc::new(Shared {
-            plan,
-            prefetch,
-            end: range.end,
-            stop: AtomicBool::new(false),
-            progress: Mutex::new(Progress {
-                next_to_make: range.start,
-                next_to_give: range.start,
-                ready: BTreeMap::new(),
-            }),
-            changed: Condvar::new(),
-        });
         // More threads than batches in the making would only wait.
-        let workers = workers.min(prefetch).min(range.len());
-        let threads: io::Result<Vec<_>> = (0..workers)
-            .map(|_| {
-                let shared = Arc::clone(&shared);
-                thread::Builder::new().name("data".to_owned()).spawn(move || shared.work())
-            })
-            .collect();
-        match threads {
-            Ok(threads) => Self { source: Source::Workers { shared, threads }, rest: range },
-            Err(error) => {
-                shared.end_work();
-                Self::failed(DataError::Thread { source: error })
+        for _ in 0..workers.min(prefetch).min(batches.rest.len()) {
+            let (plan, queue) = (batches.plan.clone(), queue.clone());
+            let worker = thread::Builder::new().name("data".to_owned());
+            match worker.spawn(move || plan.work(&queue)) {
+                Ok(worker) => batches.workers.push(worker),
+                Err(source) => return batches.failed(DataError::Thread { source }),
             }
+        }
+        (0..prefetch).for_each(|_| batches.ask());
+        batches
+    }
+
+    /// Asks the workers for one batch more.
+    fn ask(&mut self) {
+        let index = self.rest.start + self.asked.len();
+        if let Some(jobs) = &self.jobs
+            && !self.workers.is_empty()
+            && index < self.rest.end
+        {
+            let (hand_over, made) = mpsc::channel();
+            // If all workers ended, each by an error, one of these comes first.
+            let _ = jobs.send((index, hand_over));
+            self.asked.push_back(made);
         }
     }
 
-    /// An iterator that gives one error.
-    pub(crate) fn failed(error: DataError) -> Self {
-        Self { source: Source::Ended(Some(error)), rest: 0..1 }
+    /// Ends, and gives one error.
+    fn failed(mut self, error: DataError) -> Self {
+        self.end();
+        (self.rest, self.failed) = (0..1, Some(error));
+        self
     }
 
     /// Ends the iteration: no worker is left when this returns.
     fn end(&mut self) {
         self.rest = 0..0;
-        if let Source::Workers { shared, threads } =
-            std::mem::replace(&mut self.source, Source::Ended(None))
-        {
-            shared.end_work();
-            for thread in threads {
-                // A worker catches the panics of its work, so there is no panic to pass on.
-                let _ = thread.join();
-            }
+        self.plan.stop.store(true, Ordering::Relaxed);
+        self.jobs = None;
+        for worker in self.workers.drain(..) {
+            // A worker catches the panics of its work, so there is no panic to pass on.
+            let _ = worker.join();
         }
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&self, progress: MutexGuard<'a, Progress>) -> MutexGuard<'a, Progress> {
-        self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A worker's life: claim the next batch, make it, hand it over.
-    fn work(&self) {
-        let mut workspace = Workspace::default();
-        while let Some(index) = self.claim() {
-            let Some(made) = self.plan.make(index, &mut workspace, &self.stop) else { return };
-            let failed = made.is_err();
-            self.lock().ready.insert(index, made);
-            self.changed.notify_all();
-            if failed {
-                return;
-            }
-        }
-    }
-
-    /// Waits until a batch may be begun. `None`: there is no more to do.
-    fn claim(&self) -> Option<usize> {
-        let mut progress = self.lock();
-        loop {
-            if self.stop.load(Ordering::Relaxed) || progress.next_to_make == self.end {
-                return None;
-            }
-            if progress.next_to_make < progress.next_to_give + self.prefetch {
-                progress.next_to_make += 1;
-                return Some(progress.next_to_make - 1);
-            }
-            progress = self.wait(progress);
-        }
-    }
-
-    /// Waits for the next batch in order. Every claimed batch arrives, as a batch or as an error.
-    fn receive(&self) -> Result<Batch, DataError> {
-        let mut progress = self.lock();
-        loop {
-            let next = progress.next_to_give;
-            if let Some(made) = progress.ready.remove(&next) {
-                progress.next_to_give += 1;
-                self.changed.notify_all();
-                return made;
-            }
-            progress = self.wait(progress);
-        }
-    }
-
-    fn end_work(&self) {
-        // Under the lock, or a worker could miss it between its check and its wait.
-        let progress = self.lock();
-        self.stop.store(true, Ordering::Relaxed);
-        drop(progress);
-        self.changed.notify_all();
     }
 }
 
 impl Iterator for Batches {
-    type Item = Result<Batch, DataError>;
+    type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let index = self.rest.next()?;
-        let made = match &mut self.source {
-            Source::Inline { plan, workspace } => {
-                plan.make(index, workspace, &AtomicBool::new(false))?
+        let made = match (self.failed.take(), self.asked.pop_front()) {
+            (Some(error), _) => Err(error),
+            (None, None) => self.plan.make(index, &mut self.workspace)?,
+            (None, Some(asked)) => {
+                let made = asked.recv().expect("a worker hands over each batch before an error");
+                self.ask();
+                made
             }
-            Source::Workers { shared, .. } => shared.receive(),
-            Source::Ended(error) => Err(error.take()?),
         };
         if made.is_err() || self.rest.is_empty() {
             self.end();
         }
         Some(made)
     }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        // An error ends the iteration early.
-        (usize::from(!self.rest.is_empty()), Some(self.rest.len()))
-    }
 }
-
-impl FusedIterator for Batches {}
 
 impl Drop for Batches {
     fn drop(&mut self) {

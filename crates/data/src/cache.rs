@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::DataError;
-use crate::samples::{Image, Samples};
+use crate::Result;
+use crate::samples::{Image, Labels, Samples};
 
 /// How many bytes of pictures may still be kept. Several datasets may share it.
 pub type CacheSpace = Arc<AtomicU64>;
@@ -25,23 +25,11 @@ impl<S: Samples> Cached<S> {
 }
 
 impl<S: Samples> Samples for Cached<S> {
-    fn name(&self) -> &str {
-        self.samples.name()
+    fn labels(&self) -> &Labels {
+        self.samples.labels()
     }
 
-    fn class_names(&self) -> &[String] {
-        self.samples.class_names()
-    }
-
-    fn len(&self) -> usize {
-        self.samples.len()
-    }
-
-    fn label(&self, index: usize) -> i64 {
-        self.samples.label(index)
-    }
-
-    fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
+    fn read(&self, index: usize, image: &mut Image) -> Result<()> {
         if let Some(kept) = self.kept[index].get() {
             image.pixels.clone_from(&kept.pixels);
             image.shape = kept.shape;
@@ -59,7 +47,7 @@ impl<S: Samples> Samples for Cached<S> {
         Ok(())
     }
 
-    fn file(&self, index: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+    fn file(&self, index: usize) -> Result<Option<(String, Vec<u8>)>> {
         self.samples.file(index)
     }
 

@@ -1,10 +1,10 @@
-//! The error type of this crate. What can be wrong inside an IDX file is in [`crate::idx`].
+//! The error type of this crate.
 
-use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::idx::IdxError;
+/// What this crate's functions give.
+pub type Result<T, E = DataError> = std::result::Result<T, E>;
 
 /// Anything that can go wrong between a file on disk and a batch in memory.
 #[derive(Debug, thiserror::Error)]
@@ -16,10 +16,7 @@ pub enum DataError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
 
     /// A folder lacks one of a dataset's files.
-    #[error(
-        "{file} is missing: the folder {} holds neither {file} nor {file}.gz",
-        dir.display()
-    )]
+    #[error("{file} is missing: the folder {} holds neither {file} nor {file}.gz", dir.display())]
     MissingFile { dir: PathBuf, file: String },
 
     /// A folder that should hold a dataset is not there.
@@ -38,23 +35,8 @@ pub enum DataError {
     TooManyBroken { dataset: String, allowed: usize, broken: Vec<String> },
 
     /// The gzip stream of a file is cut short or damaged.
-    #[error(
-        "{}: the gzip data is truncated or damaged ({source}); fetch the file again",
-        path.display()
-    )]
+    #[error("{}: the gzip data is truncated or damaged ({source}); fetch the file again", path.display())]
     Gzip { path: PathBuf, source: io::Error },
-
-    /// A file is not a well-formed IDX file.
-    #[error("{}: {source}", path.display())]
-    Idx { path: PathBuf, source: IdxError },
-
-    /// A well-formed IDX file holds another shape than the dataset's.
-    #[error(
-        "{}: holds an array of shape {actual:?}, but this file of the dataset has {expected:?}; \
-         is it a file of another dataset?",
-        path.display()
-    )]
-    WrongShape { path: PathBuf, expected: Vec<usize>, actual: Vec<usize> },
 
     /// A file has the right form but other contents than the published one.
     #[error(
@@ -70,8 +52,7 @@ pub enum DataError {
 
     /// A sample's label is not the number of a class.
     #[error(
-        "{dataset}: sample {sample} has label {label}, but there are {classes} classes, numbered \
-         from 0"
+        "{dataset}: sample {sample} has label {label}, but there are {classes} classes, numbered from 0"
     )]
     LabelOutOfRange { dataset: String, sample: usize, label: i64, classes: usize },
 
@@ -84,8 +65,11 @@ pub enum DataError {
     Sample { dataset: String, index: usize, reason: String },
 
     /// A dataset is in none of the usual places and could not be fetched.
-    #[error("{0}")]
-    NotFound(Box<NotFound>),
+    #[error(
+        "{dataset} was not found and could not be fetched. Tried:\n  - {}\nWhat to do: {advice}",
+        attempts.join("\n  - ")
+    )]
+    NotFound { dataset: String, attempts: Vec<String>, advice: String },
 
     /// A setting of the loader or of a transform makes no sense.
     #[error("loader setting {setting}: {reason}")]
@@ -115,34 +99,12 @@ impl DataError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Io { action, path: path.into(), source }
     }
-}
 
-/// Where a dataset was looked for, what was found there, and what the user can do.
-#[derive(Debug)]
-pub struct NotFound {
-    /// The dataset's title.
-    pub dataset: String,
-    /// What was tried, in order.
-    pub attempts: Vec<Attempt>,
-    /// What the user can do about it.
-    pub advice: String,
-}
+    pub(crate) fn file(path: &Path, reason: impl Into<String>) -> Self {
+        Self::BadFile { path: path.to_owned(), reason: reason.into() }
+    }
 
-/// One place or one way that was tried.
-#[derive(Debug, Clone)]
-pub struct Attempt {
-    /// The folder, program or address.
-    pub place: String,
-    /// Why it gave nothing.
-    pub outcome: String,
-}
-
-impl fmt::Display for NotFound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} was not found and could not be fetched. Tried:", self.dataset)?;
-        for attempt in &self.attempts {
-            writeln!(f, "  - {}: {}", attempt.place, attempt.outcome)?;
-        }
-        write!(f, "What to do: {}", self.advice)
+    pub(crate) fn folder(path: &Path, reason: impl Into<String>) -> Self {
+        Self::BadFolder { path: path.to_owned(), reason: reason.into() }
     }
 }

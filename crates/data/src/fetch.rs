@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::error::Attempt;
 use crate::files;
+use crate::folder::entries;
 use crate::spec::{DatasetSpec, Origin};
-
-type Notify = dyn Fn(&str) + Send + Sync;
 
 /// A way to fetch a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,34 +26,25 @@ impl FetchMethod {
         self,
         spec: &DatasetSpec,
         target: &Path,
-        notify: &Notify,
-    ) -> Result<(), Vec<Attempt>> {
-        match self {
-            Self::Apt => {
-                let Some(package) = spec.debian_package else { return Err(Vec::new()) };
-                let place = format!("Debian package {package}");
-                notify(&format!("fetching {} from the {place}", spec.title));
-                let get = |staging: &Path| from_package(package, spec, staging);
-                staged(spec, target, get).map_err(|reason| vec![Attempt::new(place, reason)])
-            }
-            Self::Https => {
-                let mut failed = Vec::new();
-                for address in spec.origin.addresses() {
-                    notify(&format!("fetching {} from {address}", spec.title));
-                    match staged(spec, target, |staging| from_address(address, spec, staging)) {
-                        Ok(()) => return Ok(()),
-                        Err(reason) => failed.push(Attempt::new(*address, reason)),
-                    }
-                }
-                Err(failed)
+        notify: &dyn Fn(&str),
+    ) -> Result<(), Vec<String>> {
+        let (kind, places) = match self {
+            Self::Apt => ("Debian package ", spec.debian_package.as_slice()),
+            Self::Https => ("", spec.origin.addresses()),
+        };
+        let mut failed = Vec::new();
+        for place in places {
+            notify(&format!("fetching {} from {kind}{place}", spec.title));
+            let get = |staging: &Path| match self {
+                Self::Apt => from_package(place, spec, staging),
+                Self::Https => from_address(place, spec, staging),
+            };
+            match staged(spec, target, get) {
+                Ok(()) => return Ok(()),
+                Err(reason) => failed.push(format!("{kind}{place}: {reason}")),
             }
         }
-    }
-}
-
-impl Attempt {
-    pub(crate) fn new(place: impl Into<String>, outcome: impl ToString) -> Self {
-        Self { place: place.into(), outcome: outcome.to_string() }
+        Err(failed)
     }
 }
 
@@ -74,8 +63,7 @@ fn staged(
 /// Downloads and unpacks a Debian package. If the machine has no package lists yet, fresh ones are fetched into the
 /// temporary folder, because the system's own need root.
 fn from_package(package: &str, spec: &DatasetSpec, staging: &Path) -> Result<PathBuf, String> {
-    let lists = staging.join("lists");
-    let cache = staging.join("cache");
+    let [lists, cache] = ["lists", "cache"].map(|name| staging.join(name));
     for dir in [lists.join("partial"), cache.join("archives/partial")] {
         fs::create_dir_all(&dir).map_err(|e| format!("cannot create {}: {e}", dir.display()))?;
     }
@@ -90,9 +78,9 @@ fn from_package(package: &str, spec: &DatasetSpec, staging: &Path) -> Result<Pat
             if first == second { second } else { format!("{first}; with fresh lists: {second}") }
         })?;
     }
-    let entries = fs::read_dir(staging).map_err(|e| format!("cannot list the download: {e}"))?;
-    let deb = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
+    let deb = entries(staging)
+        .map_err(|e| e.to_string())?
+        .into_iter()
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
         .ok_or("apt-get downloaded nothing")?;
     let unpacked = staging.join("unpacked");

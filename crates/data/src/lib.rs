@@ -1,11 +1,7 @@
 //! Image datasets, transforms and a deterministic batch loader.
 //!
-//! This crate brings images from files into batches of `f32` on the host. It knows no model and no device; of
-//! `vitrine-tensor` it takes random numbers and vector instructions.
-//!
-//! # From a dataset to batches
-//!
-//! A [`Dataset`] is a set of labelled images in memory, as bytes. A [`Loader`] gives it out in batches: shuffled, and
+//! This crate brings images from files into batches of `f32` on the host. It knows no model and no device. A
+//! [`Dataset`] is a set of labelled images in memory, as bytes. A [`Loader`] gives it out in batches: shuffled, and
 //! with the [`Preprocessing`] that a model needs (channels, size, mean and standard deviation), `[B, C, H, W]`.
 //!
 //! ```
@@ -34,8 +30,7 @@
 //! # Real data
 //!
 //! [`DatasetName`] lists the datasets that Vitrine knows. A [`Locator`] finds their files, or fetches them into the
-//! user's cache folder; nothing needs root. Each time a file is read, its form is checked, and its MD5 where one is
-//! published. [`DatasetSpec`] describes such a dataset, in IDX files or in CIFAR's binary form.
+//! user's cache folder, and checks them. [`DatasetSpec`] describes such a dataset.
 //!
 //! ```no_run
 //! use vitrine_data::{DatasetName, Locator, Samples, Split};
@@ -46,25 +41,20 @@
 //! # Ok::<(), vitrine_data::DataError>(())
 //! ```
 //!
-//! [`Shards`] are pictures with labels in tar files, as WebDataset writes them.
-//!
 //! # A dataset of your own
 //!
 //! [`Samples`] is all that the loader knows of a dataset. Its pictures may come from anywhere, and differ in size and
-//! in channels; the workers read them.
+//! in channels; workers read them. [`Image::decode`] is for pictures in files, [`Samples::shares`] for soft targets.
 //!
 //! ```
 //! use std::sync::Arc;
-//! use vitrine_data::{DataError, Image, Loader, LoaderConfig, Preprocessing, Samples};
+//! use vitrine_data::{DataError, Image, Labels, Loader, LoaderConfig, Preprocessing, Samples};
 //!
 //! /// Grey pictures of growing size, dark or bright.
-//! struct Squares(Vec<String>);
+//! struct Squares(Labels);
 //!
 //! impl Samples for Squares {
-//!     fn name(&self) -> &str { "squares" }
-//!     fn class_names(&self) -> &[String] { &self.0 }
-//!     fn len(&self) -> usize { 20 }
-//!     fn label(&self, index: usize) -> i64 { index as i64 % 2 }
+//!     fn labels(&self) -> &Labels { &self.0 }
 //!     fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
 //!         let side = index + 1;
 //!         image.shape = [1, side, side];
@@ -74,30 +64,32 @@
 //!     }
 //! }
 //!
-//! let samples = Arc::new(Squares(vec!["dark".to_owned(), "bright".to_owned()]));
-//! let loader = Loader::new(samples, LoaderConfig::new(20, Preprocessing::new(3, (8, 8))))?;
+//! let classes = vec!["dark".to_owned(), "bright".to_owned()];
+//! let labels = Labels::new("squares", classes, (0..20).map(|index| index % 2).collect())?;
+//! let config = LoaderConfig::new(20, Preprocessing::new(3, (8, 8)));
+//! let loader = Loader::new(Arc::new(Squares(labels)), config)?;
 //! assert_eq!(loader.epoch(0, 0).next().unwrap()?.shape, [20, 3, 8, 8]);
 //! # Ok::<(), DataError>(())
 //! ```
 //!
 //! # Pictures of your own
 //!
-//! [`Source::detect`] looks what a folder holds, and [`Source::open`] opens its parts: class folders ([`Folder`]), tar
-//! shards ([`Shards`]), or the files of a known dataset. [`Subset`] takes some classes, or holds a part out; [`Cached`]
-//! keeps decoded pictures in memory. [`augment::Augmentation`] is what timm does to a training picture.
+//! [`Source::detect`] looks what a folder holds, and [`Source::open`] opens its parts: [`Pictures`] in class folders or
+//! tar files, or the files of a known dataset. [`Subset`] takes some classes, or holds a part out; [`Cached`] keeps
+//! decoded pictures in memory. [`augment::Augmentation`] is what timm does to a training picture. [`load_image`] brings
+//! a single picture into the form of a model's input, as the loader does.
 //!
 //! ```no_run
 //! use std::path::Path;
 //! use std::sync::Arc;
 //! use vitrine_data::augment::{Augmentation, RandomCrop};
-//! use vitrine_data::{Folder, Loader, LoaderConfig, MAX_PIXELS, Preprocessing, Subset};
+//! use vitrine_data::{Loader, LoaderConfig, MAX_PIXELS, Pictures, Preprocessing, Subset};
 //!
-//! let folder = Arc::new(Folder::open(Path::new("my-pictures"), "mine", None, MAX_PIXELS)?);
-//! let [train, held_out] = Subset::holdout(&(folder as _), 0.2, 0)?;
+//! let pictures = Pictures::in_folder(Path::new("my-pictures"), "mine", None, MAX_PIXELS)?;
+//! let [train, held_out] = Subset::holdout(&(Arc::new(pictures) as _), 0.2, 0)?;
 //! let config = LoaderConfig { shuffle: true, ..LoaderConfig::new(64, Preprocessing::new(3, (224, 224))) };
 //! let augmentation = Augmentation {
 //!     crop: RandomCrop::Resized,
-//!     scale: [0.3, 1.0],
 //!     hflip: 0.5,
 //!     policy: Some("rand-m9-mstd0.5-inc1".parse()?),
 //!     ..Augmentation::none(config.preprocessing.clone())
@@ -107,41 +99,27 @@
 //! # Ok::<(), vitrine_data::DataError>(())
 //! ```
 //!
-//! [`Image::decode`] is for pictures in files, [`Samples::shares`] for soft targets. [`Samples::fingerprint`] tells one
-//! dataset from another.
-//!
 //! # What can be relied on
 //!
 //! - **A batch is a function of its address.** It depends on the dataset, the transform, the seed, the epoch and its
-//!   index; not on the number of workers, how far they are ahead, or where in the epoch the run began. A run that goes
-//!   on at batch `k` ([`Loader::epoch`]`(epoch, k)`) sees exactly the batches that were left.
+//!   index; not on the number of workers, how far they are ahead, or where in the epoch a run goes on.
 //! - **Resizing gives what Pillow gives**, and so torchvision's `Resize` on PIL images, to the byte and on every
 //!   machine. (Pillow 13 differs by one grey level where the height shrinks far more than the width.) See [`Resizer`].
-//! - **No failure is silent.** A damaged file, a label out of range, a panic in a worker: each is a [`DataError`] that
-//!   names the file or the sample.
+//! - **No failure is silent.** Each is a [`DataError`] that names the file or the sample, a panic in a worker too.
 //! - **Memory stays small.** Each worker holds one picture as bytes, in its own size; at most `prefetch` batches wait.
 //!
-//! # A transform of your own
-//!
-//! [`Transform`] turns one picture of bytes, of any shape, into one of floats. It is told the [`SampleAddress`] (seed,
-//! epoch, sample), so that a random one can be a function of it. It may change the picture and hand it to
-//! [`Preprocessing`].
-//!
-//! # Single pictures
-//!
-//! [`load_image`] and [`decode_image`] bring a picture file into the form of a model's input, as the loader does.
+//! A [`Transform`] of your own is told the [`SampleAddress`] (seed, epoch, sample), so that a random one can be a
+//! function of it. It may change the picture and hand it to [`Preprocessing`].
 
 pub mod augment;
 mod batches;
 mod cache;
 mod catalog;
-mod cifar;
 mod dataset;
 mod error;
 mod fetch;
 mod files;
 mod folder;
-pub mod idx;
 mod loader;
 mod locate;
 mod picture;
@@ -159,16 +137,14 @@ pub use batches::Batches;
 pub use cache::{CacheSpace, Cached};
 pub use catalog::DatasetName;
 pub use dataset::Dataset;
-pub use error::{Attempt, DataError, NotFound};
+pub use error::{DataError, Result};
 pub use fetch::FetchMethod;
-pub use folder::Folder;
 pub use loader::{Batch, Loader, LoaderConfig};
 pub use locate::Locator;
-pub use picture::{MAX_PIXELS, decode_image, load_image};
+pub use picture::{MAX_PIXELS, Pictures, decode_image, load_image};
 pub use preprocessing::{CropMode, Preprocessing};
 pub use resize::{Interpolation, Resizer};
-pub use samples::{Image, Rect, Samples};
-pub use shards::Shards;
+pub use samples::{Image, Labels, Rect, Samples};
 pub use source::{Parts, Source};
 pub use spec::{DatasetSpec, FileSpec, Form, Origin, PublishedMd5, Split, SplitSpec};
 pub use subset::Subset;

@@ -2,30 +2,23 @@
 //! fetched is in [`crate::fetch`], how they are checked in `files`.
 
 use std::env;
-use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::catalog::DatasetName;
-use crate::error::{Attempt, NotFound};
 use crate::fetch::FetchMethod;
 use crate::spec::{DatasetSpec, Origin, Split};
-use crate::{DataError, Dataset, files};
+use crate::{DataError, Dataset, Result, files};
 
 /// Finds datasets, and fetches them when they are nowhere.
 ///
-/// The order: the explicit folder; else the folder of `$VITRINE_DATA`; else the user's cache folder; else
-/// `/usr/share/datasets`; else the dataset is fetched into the cache. A folder that the user named is the only one that
-/// is looked at: what is missing or wrong there is an error. In every other place a missing or damaged file means that
-/// the search goes on.
-///
-/// Wherever a file comes from, its form is checked each time it is read, and its MD5 where one is published.
+/// A folder that the user named is the only one that is looked at: what is missing or wrong there is an error. Else the
+/// order is the user's cache folder, `/usr/share/datasets`, and fetching into the cache; where a file is missing or
+/// damaged, the search goes on. Each time a file is read, its form is checked, and its MD5 where one is published.
 pub struct Locator {
-    /// A folder that the user named (`--data`). It holds the files, or a folder that does: `<name>`, or that
-    /// of the published archive.
+    /// A folder that the user named, by `--data` or else in `$VITRINE_DATA`. It holds the files, or a folder that does:
+    /// `<name>`, or that of the published archive.
     pub explicit: Option<PathBuf>,
-    /// The folder of `$VITRINE_DATA`, of the same form.
-    pub variable: Option<PathBuf>,
     /// The cache folder, which holds one folder per dataset.
     pub cache: Option<PathBuf>,
     /// The system's folder, which holds one folder per dataset.
@@ -42,9 +35,9 @@ impl Locator {
         // As the XDG specification says, a relative path counts as not set.
         let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
         let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+        let variable = || env::var_os("VITRINE_DATA").filter(|v| !v.is_empty()).map(PathBuf::from);
         Self {
-            explicit,
-            variable: env::var_os("VITRINE_DATA").filter(|v| !v.is_empty()).map(PathBuf::from),
+            explicit: explicit.or_else(variable),
             cache: cache.map(|dir| dir.join("vitrine")),
             system: Some(PathBuf::from("/usr/share/datasets")),
             fetch: vec![FetchMethod::Apt, FetchMethod::Https],
@@ -56,7 +49,6 @@ impl Locator {
     pub fn empty() -> Self {
         Self {
             explicit: None,
-            variable: None,
             cache: None,
             system: None,
             fetch: Vec::new(),
@@ -72,67 +64,56 @@ impl Locator {
     }
 
     /// Loads one part of a dataset, fetching it first if need be.
-    pub fn load(&self, spec: &DatasetSpec, split: Split) -> Result<Dataset, DataError> {
+    pub fn load(&self, spec: &DatasetSpec, split: Split) -> Result<Dataset> {
         self.search(spec, |dir| files::read_split(dir, spec, split))
     }
 
     /// The folder with a dataset's files, all of them checked, fetching them first if need be.
-    pub fn locate(&self, spec: &DatasetSpec) -> Result<PathBuf, DataError> {
+    pub fn locate(&self, spec: &DatasetSpec) -> Result<PathBuf> {
         self.search(spec, |dir| files::verify(dir, spec).map(|()| dir.to_owned()))
     }
 
-    fn search<T>(
-        &self,
-        spec: &DatasetSpec,
-        open: impl Fn(&Path) -> Result<T, DataError>,
-    ) -> Result<T, DataError> {
-        if let Some(root) = self.explicit.as_ref().or(self.variable.as_ref()) {
+    fn search<T>(&self, spec: &DatasetSpec, open: impl Fn(&Path) -> Result<T>) -> Result<T> {
+        if let Some(root) = &self.explicit {
             return open(&folder_in(root, spec));
         }
         let mut attempts = Vec::new();
         for root in [&self.cache, &self.system].into_iter().flatten() {
             let dir = root.join(spec.name);
-            match open(&dir) {
+            let error = match open(&dir) {
                 Ok(found) => return Ok(found),
-                Err(error) => {
-                    let absent = matches!(
-                        error,
-                        DataError::MissingFolder { .. } | DataError::MissingFile { .. }
-                    );
-                    if !absent {
-                        (self.notify)(&format!("passing over {}: {error}", dir.display()));
-                    }
-                    attempts.push(Attempt::new(format!("folder {}", dir.display()), error));
-                }
+                Err(error) => error,
+            };
+            let place = dir.display();
+            if !matches!(error, DataError::MissingFolder { .. } | DataError::MissingFile { .. }) {
+                (self.notify)(&format!("passing over {place}: {error}"));
             }
+            attempts.push(format!("folder {place}: {error}"));
         }
-        let Some(cache) = &self.cache else {
-            attempts.push(Attempt::new("fetching", "there is no cache folder: $HOME is not set"));
-            return Err(not_found(spec, attempts));
-        };
-        let dir = cache.join(spec.name);
-        if self.fetch.is_empty()
-            || spec.origin.addresses().is_empty() && spec.debian_package.is_none()
-        {
-            return Err(not_found(spec, attempts));
+        let published = !spec.origin.addresses().is_empty() || spec.debian_package.is_some();
+        if self.cache.is_none() {
+            attempts.push("fetching: there is no cache folder: $HOME is not set".to_owned());
         }
-        fs::create_dir_all(&dir).map_err(|e| DataError::io("create", &dir, e))?;
-        let _lock = self.lock(&dir, spec)?;
-        // Another process may have fetched the files while this one waited for the lock.
-        if let Ok(found) = open(&dir) {
-            return Ok(found);
-        }
-        for method in &self.fetch {
-            match method.fetch(spec, &dir, &self.notify) {
-                Ok(()) => return open(&dir),
-                Err(failed) => attempts.extend(failed),
+        if let (Some(cache), true) = (&self.cache, published && !self.fetch.is_empty()) {
+            let dir = cache.join(spec.name);
+            fs::create_dir_all(&dir).map_err(|e| DataError::io("create", &dir, e))?;
+            let _lock = self.lock(&dir, spec)?;
+            // Another process may have fetched the files while this one waited for the lock.
+            if let Ok(found) = open(&dir) {
+                return Ok(found);
+            }
+            for method in &self.fetch {
+                match method.fetch(spec, &dir, &self.notify) {
+                    Ok(()) => return open(&dir),
+                    Err(failed) => attempts.extend(failed),
+                }
             }
         }
         Err(not_found(spec, attempts))
     }
 
     /// One process at a time fetches a dataset. The lock goes with the process that holds it.
-    fn lock(&self, dir: &Path, spec: &DatasetSpec) -> Result<File, DataError> {
+    fn lock(&self, dir: &Path, spec: &DatasetSpec) -> Result<File> {
         let path = dir.join(".lock");
         let file = File::create(&path).map_err(|e| DataError::io("create", &path, e))?;
         // Where the file system knows no locks, two processes fetch the same files, each one atomically.
@@ -144,29 +125,18 @@ impl Locator {
     }
 }
 
-impl fmt::Debug for Locator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Locator")
-            .field("explicit", &self.explicit)
-            .field("variable", &self.variable)
-            .field("cache", &self.cache)
-            .field("system", &self.system)
-            .field("fetch", &self.fetch)
-            .finish_non_exhaustive()
-    }
-}
-
 /// The first that holds one of the files: the folder itself, its folder of the dataset's name, and its folder of the
 /// published archive's. If none does, the second or else the first.
 fn folder_in(root: &Path, spec: &DatasetSpec) -> PathBuf {
     let named = root.join(spec.name);
     let archive = if let Origin::Archive { folder, .. } = spec.origin { folder } else { spec.name };
     let mut folders = [root.to_owned(), named.clone(), root.join(archive)].into_iter();
-    let holds = |dir: &PathBuf| spec.files().any(|file| files::holds(dir, file));
-    folders.find(holds).unwrap_or_else(|| if named.is_dir() { named } else { root.to_owned() })
+    folders
+        .find(|dir| files::holds_any(dir, spec))
+        .unwrap_or_else(|| if named.is_dir() { named } else { root.to_owned() })
 }
 
-fn not_found(spec: &DatasetSpec, attempts: Vec<Attempt>) -> DataError {
+fn not_found(spec: &DatasetSpec, attempts: Vec<String>) -> DataError {
     let names: Vec<_> = spec.files().map(|file| file.name).collect();
     let package = spec.debian_package.map_or(String::new(), |package| {
         format!(
@@ -184,14 +154,11 @@ fn not_found(spec: &DatasetSpec, attempts: Vec<Attempt>) -> DataError {
          --data or in $VITRINE_DATA.",
         names.join(", ")
     );
-    DataError::NotFound(Box::new(NotFound { dataset: spec.title.to_owned(), attempts, advice }))
+    DataError::NotFound { dataset: spec.title.to_owned(), attempts, advice }
 }
 
 /// The datasets whose files a folder holds. Several may have files of the same names.
 pub(crate) fn found_in(root: &Path) -> Vec<DatasetName> {
-    let here = |name: &DatasetName| {
-        let dir = folder_in(root, name.spec());
-        name.spec().files().any(|file| files::holds(&dir, file))
-    };
+    let here = |name: &DatasetName| files::holds_any(&folder_in(root, name.spec()), name.spec());
     DatasetName::ALL.into_iter().filter(here).collect()
 }

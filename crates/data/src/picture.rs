@@ -1,29 +1,65 @@
-//! Single image files (PNG, JPEG, …) as pictures in memory, and as a model's input.
+//! Picture files (PNG, JPEG, …): one as a model's input, decoded in memory, and many with labels. Which there are is
+//! found in [`crate::folder`] and [`crate::shards`].
 
-use std::fs;
 use std::io::{self, Cursor};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use crate::DataError;
 use crate::preprocessing::Preprocessing;
 use crate::resize::MAX_SIDE;
-use crate::samples::Image;
+use crate::samples::{Image, Labels, Samples};
+use crate::shards::{Member, Shard};
 use crate::transform::{SampleAddress, Scratch, Transform};
+use crate::{DataError, Result, files};
+
+/// Pictures in files of their own or in tar files, each read and decoded when it is asked for.
+#[derive(Debug, Default)]
+pub struct Pictures {
+    pub(crate) labels: Labels,
+    pub(crate) places: Vec<Place>,
+    pub(crate) max_pixels: u64,
+    /// How many files, or members of tar files, are neither a picture nor a label, or belong to no class.
+    pub passed_over: usize,
+}
+
+#[derive(Debug)]
+pub(crate) enum Place {
+    File(PathBuf),
+    Member(Arc<Shard>, Member),
+}
+
+impl Pictures {
+    fn load(&self, index: usize) -> Result<(String, Vec<u8>)> {
+        match &self.places[index] {
+            Place::File(path) => Ok((path.display().to_string(), files::read(path)?)),
+            Place::Member(shard, member) => shard.load(member),
+        }
+    }
+}
+
+impl Samples for Pictures {
+    fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    fn read(&self, index: usize, image: &mut Image) -> Result<()> {
+        let (name, bytes) = self.load(index)?;
+        image.decode(&name, &bytes, self.max_pixels)
+    }
+
+    fn file(&self, index: usize) -> Result<Option<(String, Vec<u8>)>> {
+        self.load(index).map(Some)
+    }
+}
 
 /// Reads an image file as a model's input, `[C, H, W]`, row-major.
 ///
-/// A grey picture becomes three equal channels if the model takes three, and a coloured one grey if it takes one. It
-/// is turned upright where its EXIF data say how, and what is transparent is laid on white. A picture of more than
-/// `max_pixels` is refused before it is decoded.
-pub fn load_image(
-    path: &Path,
-    preprocessing: &Preprocessing,
-    max_pixels: u64,
-) -> Result<Vec<f32>, DataError> {
-    let bytes = fs::read(path).map_err(|e| DataError::io("read", path, e))?;
-    decode_image(&path.display().to_string(), &bytes, preprocessing, max_pixels)
+/// A grey picture becomes three equal channels if the model takes three, and a coloured one grey if it takes one. For
+/// the rest see [`Image::decode`].
+pub fn load_image(path: &Path, preprocessing: &Preprocessing, max_pixels: u64) -> Result<Vec<f32>> {
+    decode_image(&path.display().to_string(), &files::read(path)?, preprocessing, max_pixels)
 }
 
 /// Does what [`load_image`] does for the contents of an image file. `name` is for error messages.
@@ -32,7 +68,7 @@ pub fn decode_image(
     bytes: &[u8],
     preprocessing: &Preprocessing,
     max_pixels: u64,
-) -> Result<Vec<f32>, DataError> {
+) -> Result<Vec<f32>> {
     preprocessing.check()?;
     let mut image = Image::default();
     image.decode(name, bytes, max_pixels)?;
@@ -50,7 +86,7 @@ impl Image {
     /// upright where its EXIF data say how, and laid on white where it is transparent. Of an animation it is the first
     /// frame. A picture of more than `max_pixels` is refused before it is decoded, and so is a JPEG that is cut short.
     /// `name` is for error messages.
-    pub fn decode(&mut self, name: &str, bytes: &[u8], max_pixels: u64) -> Result<(), DataError> {
+    pub fn decode(&mut self, name: &str, bytes: &[u8], max_pixels: u64) -> Result<()> {
         let failed = |source| DataError::Decode { name: name.to_owned(), source };
         let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
         let mut reader = reader.map_err(|error| failed(error.into()))?;
@@ -76,16 +112,16 @@ impl Image {
         let orientation = decoder.orientation().map_err(failed)?;
         let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
         image.apply_orientation(orientation);
-        let (height, width, color) =
-            (image.height() as usize, image.width() as usize, image.color());
+        let color = image.color();
+        let channels = if color.has_color() { 3 } else { 1 };
+        self.shape = [channels, image.height() as usize, image.width() as usize];
         self.pixels.clear();
-        match (color.has_color(), color.has_alpha()) {
-            (false, false) => self.pixels = image.into_luma8().into_raw(),
-            (false, true) => self.take_planes::<2>(&image.into_luma_alpha8(), 1),
-            (true, false) => self.take_planes::<3>(&image.into_rgb8(), 3),
-            (true, true) => self.take_planes::<4>(&image.into_rgba8(), 3),
+        match (channels, color.has_alpha()) {
+            (1, false) => self.pixels = image.into_luma8().into_raw(),
+            (1, true) => self.take_planes::<2>(&image.into_luma_alpha8(), channels),
+            (_, false) => self.take_planes::<3>(&image.into_rgb8(), channels),
+            (_, true) => self.take_planes::<4>(&image.into_rgba8(), channels),
         }
-        self.shape = [if color.has_color() { 3 } else { 1 }, height, width];
         Ok(())
     }
 
@@ -115,14 +151,19 @@ impl Image {
     /// Turns red, green and blue into brightness, as Pillow does for its mode `L`. The picture must have three
     /// channels.
     pub(crate) fn turn_grey(&mut self) {
+        self.change_pixels(|pixel| [brightness(pixel); 3]);
+        self.pixels.truncate(self.pixels.len() / 3);
+        self.shape[0] = 1;
+    }
+
+    /// Changes each pixel of a picture of three channels.
+    pub(crate) fn change_pixels(&mut self, mut change: impl FnMut([u8; 3]) -> [u8; 3]) {
         let plane = self.pixels.len() / 3;
         let (red, others) = self.pixels.split_at_mut(plane);
-        let (green, blue) = others.split_at(plane);
-        for (red, (&green, &blue)) in red.iter_mut().zip(green.iter().zip(blue)) {
-            *red = brightness([*red, green, blue]);
+        let (green, blue) = others.split_at_mut(plane);
+        for (red, (green, blue)) in red.iter_mut().zip(green.iter_mut().zip(blue)) {
+            [*red, *green, *blue] = change([*red, *green, *blue]);
         }
-        self.pixels.truncate(plane);
-        self.shape[0] = 1;
     }
 }
 

@@ -4,10 +4,10 @@ use std::array;
 
 use serde::{Deserialize, Serialize};
 
-use crate::DataError;
 use crate::resize::{Interpolation, check_size};
 use crate::samples::{Image, Rect};
 use crate::transform::{SampleAddress, Scratch, Transform};
+use crate::{DataError, Result};
 
 /// What a model expects of a picture, and the [`Transform`] that does it and nothing else. Its form in a file is
 /// `pretrained_cfg` in timm's `config.json`, which lies beside a model's weights.
@@ -75,7 +75,7 @@ impl Preprocessing {
         (self.input_size[1], self.input_size[2])
     }
 
-    pub(crate) fn check(&self) -> Result<(), DataError> {
+    pub(crate) fn check(&self) -> Result<()> {
         check_size("image size", self.size())?;
         let Self { input_size: [channels, ..], crop_pct, mean, std, .. } = self;
         let each = |values: &[f64], least: f32| {
@@ -118,7 +118,7 @@ impl Preprocessing {
     }
 
     /// Gives a picture the input's size.
-    pub(crate) fn resize(&self, image: &mut Image, scratch: &mut Scratch) -> Result<(), DataError> {
+    pub(crate) fn resize(&self, image: &mut Image, scratch: &mut Scratch) -> Result<()> {
         let [_, height, width] = image.shape;
         let (to, part) = self.resized((height, width));
         scratch.resize(image, Rect::whole((height, width)), to, part, self.interpolation)?;
@@ -128,15 +128,14 @@ impl Preprocessing {
         Ok(())
     }
 
-    /// Puts a border of the mean around a picture that is smaller than the input.
+    /// Puts a border of the mean around a picture that is smaller than the input. That of a grey one has the mean's
+    /// colour.
     fn pad(&self, image: &mut Image, scratch: &mut Scratch) {
         let ([channels, height, width], fill) = (image.shape, self.mean_bytes());
         let (to_height, to_width) = self.size();
-        // A grey picture's border has the colour of the mean.
-        let planes = if channels == 1 { fill.len() } else { channels };
         let (top, left) = ((to_height - height) / 2, (to_width - width) / 2);
         scratch.other.clear();
-        for (plane, &fill) in fill.iter().enumerate().take(planes) {
+        for (plane, &fill) in fill.iter().enumerate() {
             let start = scratch.other.len();
             scratch.other.resize(start + to_height * to_width, fill);
             let rows = image.pixels[plane % channels * height * width..].chunks_exact(width);
@@ -146,7 +145,7 @@ impl Preprocessing {
             }
         }
         scratch.exchange(image, (to_height, to_width));
-        image.shape[0] = planes;
+        image.shape[0] = fill.len();
     }
 
     /// The mean of each channel in bytes: what fills the gaps that a turn leaves.
@@ -154,19 +153,20 @@ impl Preprocessing {
         self.mean.iter().map(|mean| (mean * 255.0).round_ties_even() as u8).collect()
     }
 
-    /// Gives a picture the number of channels that the input has, or one of them for all that are equal.
-    pub(crate) fn match_channels(&self, image: &mut Image) -> Result<(), DataError> {
+    /// Checks the settings, and gives a picture the number of channels that the input has, or one of them for all that
+    /// are equal.
+    pub(crate) fn match_channels(&self, image: &mut Image) -> Result<()> {
+        self.check()?;
         match (image.shape[0], self.input_size[0]) {
-            (1, _) => {}
-            (from, to) if from == to => {}
             (3, 1) => image.turn_grey(),
-            (from, to) => {
+            (from, to) if from != 1 && from != to => {
                 let reason = format!(
                     "a picture of {from} does not become one of {to}: the number stays the same, \
                      one is repeated, and three become one"
                 );
                 return Err(DataError::BadSetting { setting: "channels", reason });
             }
+            _ => {}
         }
         Ok(())
     }
@@ -199,8 +199,7 @@ impl Transform for Preprocessing {
         image: &mut Image,
         scratch: &mut Scratch,
         out: &mut [f32],
-    ) -> Result<(), DataError> {
-        self.check()?;
+    ) -> Result<()> {
         self.match_channels(image)?;
         self.resize(image, scratch)?;
         self.normalise(image, out);

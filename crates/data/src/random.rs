@@ -102,31 +102,3 @@ impl Stream {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounded_draws_are_in_range_and_even() {
-        let mut stream = Stream::new(7, Purpose::SampleOrder, 3);
-        let mut counts = [0u32; 6];
-        for _ in 0..60_000 {
-            counts[stream.below(6) as usize] += 1;
-        }
-        // The standard deviation of each count is 91.
-        assert!(counts.iter().all(|&c| c.abs_diff(10_000) < 500), "{counts:?}");
-        assert_eq!(stream.below(1), 0);
-        assert!((0..100).all(|_| stream.below(u64::MAX) < u64::MAX));
-    }
-
-    #[test]
-    fn streams_differ_by_seed_purpose_and_index() {
-        let first = |seed, purpose, index| Stream::new(seed, purpose, index).next_u64();
-        let base = first(1, Purpose::SampleOrder, 1);
-        assert_eq!(base, first(1, Purpose::SampleOrder, 1));
-        assert_ne!(base, first(1 << 32, Purpose::SampleOrder, 1));
-        assert_ne!(base, first(1, Purpose::SyntheticImage, 1));
-        assert_ne!(base, first(1, Purpose::SampleOrder, 1 << 32));
-    }
-}

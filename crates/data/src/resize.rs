@@ -10,8 +10,8 @@ use std::f64::consts::PI;
 use serde::{Deserialize, Serialize};
 use vitrine_tensor::simd;
 
-use crate::DataError;
 use crate::samples::Rect;
+use crate::{DataError, Result};
 
 const PRECISION_BITS: u32 = 22;
 pub(crate) const MAX_SIDE: usize = 65_535;
@@ -79,10 +79,10 @@ impl Interpolation {
 /// A resize from one size to another, its filter weights computed once.
 #[derive(Debug, Clone)]
 pub struct Resizer {
-    from: (usize, usize),
-    to: (usize, usize),
-    part: Rect,
-    interpolation: Interpolation,
+    pub(crate) from: (usize, usize),
+    pub(crate) to: (usize, usize),
+    pub(crate) part: Rect,
+    pub(crate) interpolation: Interpolation,
     rows: Option<Axis>,
     columns: Option<Axis>,
 }
@@ -102,22 +102,14 @@ struct Taps {
 }
 
 impl Resizer {
-    /// Prepares a resize between two sizes (height, width). A side has 1 to 65,535 pixels.
+    /// Prepares a resize between two sizes (height, width), of which only a part of the result is made, the same bytes
+    /// as in the whole. A side has 1 to 65,535 pixels.
     pub fn new(
-        from: (usize, usize),
-        to: (usize, usize),
-        interpolation: Interpolation,
-    ) -> Result<Self, DataError> {
-        Self::of_part(from, to, Rect::whole(to), interpolation)
-    }
-
-    /// Prepares a resize of which only a part of the result is made, to the same bytes.
-    pub fn of_part(
         from: (usize, usize),
         to: (usize, usize),
         part: Rect,
         interpolation: Interpolation,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Self> {
         check_size("source image size", from)?;
         check_size("image size", (part.height, part.width))?;
         part.check(to)?;
@@ -127,17 +119,6 @@ impl Resizer {
         let rows = axis(from.0, to.0, part.top, part.height);
         let columns = axis(from.1, to.1, part.left, part.width);
         Ok(Self { from, to, part, interpolation, rows, columns })
-    }
-
-    /// Whether [`of_part`](Self::of_part) of this would be the same.
-    pub(crate) fn is(
-        &self,
-        from: (usize, usize),
-        to: (usize, usize),
-        part: Rect,
-        interpolation: Interpolation,
-    ) -> bool {
-        (self.from, self.to, self.part, self.interpolation) == (from, to, part, interpolation)
     }
 
     /// Resizes one plane, whose rows begin `stride` bytes apart. `scratch` is working memory: pass the same one
@@ -185,7 +166,7 @@ impl Resizer {
 }
 
 /// Refuses a size (height, width) that a resize cannot have.
-pub(crate) fn check_size(setting: &'static str, size: (usize, usize)) -> Result<(), DataError> {
+pub(crate) fn check_size(setting: &'static str, size: (usize, usize)) -> Result<()> {
     let sides = 1..=MAX_SIDE;
     if sides.contains(&size.0) && sides.contains(&size.1) {
         return Ok(());

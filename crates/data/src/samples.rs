@@ -2,47 +2,84 @@
 
 use md5::{Digest, Md5};
 
-use crate::{DataError, files};
+use crate::{DataError, Result, files};
 
-/// A labelled set of pictures, wherever they come from. Workers share it.
-///
-/// What its methods give for an index is always the same. A set whose pictures are files reads and decodes them in
-/// [`read`](Self::read), which the loader's workers call.
+/// The title of a set of pictures, its classes, and the class of each picture.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labels {
+    pub(crate) name: String,
+    pub(crate) class_names: Vec<String>,
+    pub(crate) labels: Vec<i64>,
+}
+
+impl Labels {
+    /// Label `i` is the class `class_names[i]`; any other is refused.
+    pub fn new(
+        name: impl Into<String>,
+        class_names: Vec<String>,
+        labels: Vec<i64>,
+    ) -> Result<Self> {
+        let name = name.into();
+        check_labels(&name, class_names.len(), &labels)?;
+        Ok(Self { name, class_names, labels })
+    }
+}
+
+/// Refuses labels of which one is not the number of a class.
+pub(crate) fn check_labels(dataset: &str, classes: usize, labels: &[i64]) -> Result<()> {
+    let wrong = labels.iter().position(|label| !(0..classes as i64).contains(label));
+    wrong.map_or(Ok(()), |sample| {
+        let (dataset, label) = (dataset.to_owned(), labels[sample]);
+        Err(DataError::LabelOutOfRange { dataset, sample, label, classes })
+    })
+}
+
+/// A labelled set of pictures, wherever they come from. Workers share it, and call [`read`](Self::read). What its
+/// methods give for an index is always the same.
 pub trait Samples: Send + Sync {
-    /// The title in messages and reports.
-    fn name(&self) -> &str;
+    /// The title, the classes, and the label of each sample.
+    fn labels(&self) -> &Labels;
 
-    /// The classes' names: label `i` is the class `class_names()[i]`.
-    fn class_names(&self) -> &[String];
+    /// Writes the picture of a sample, decoded, to `image`, whose memory is that of an earlier picture. The loader
+    /// refuses a picture without pixels, and one that does not fit its shape. [`DataError::Sample`] is the error for
+    /// what has no error of its own.
+    fn read(&self, index: usize, image: &mut Image) -> Result<()>;
+
+    /// The name and the contents of the file that a sample's picture is, where it is one.
+    fn file(&self, _index: usize) -> Result<Option<(String, Vec<u8>)>> {
+        Ok(None)
+    }
+
+    /// Writes the soft target of a sample, if it has one: the shares of all classes, `[K]`, none negative, which add up
+    /// to one. `shares` comes with zeros. Gives whether it was written: for all samples, or for none. The label of such
+    /// a sample is the class that counts as the right one.
+    fn shares(&self, _index: usize, _shares: &mut [f32]) -> bool {
+        false
+    }
+
+    /// The title in messages and reports.
+    fn name(&self) -> &str {
+        &self.labels().name
+    }
+
+    /// The classes' names, by label.
+    fn class_names(&self) -> &[String] {
+        &self.labels().class_names
+    }
 
     /// The number of samples.
-    fn len(&self) -> usize;
+    fn len(&self) -> usize {
+        self.labels().labels.len()
+    }
 
     /// Whether there is no sample.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The class of a sample, an index into [`class_names`](Self::class_names). The loader refuses any other.
-    fn label(&self, index: usize) -> i64;
-
-    /// Writes the picture of a sample, decoded, to `image`, whose memory is that of an earlier picture. The loader
-    /// refuses a picture without pixels, and one that does not fit its shape.
-    ///
-    /// [`DataError::Sample`] is the error for what has no error of its own.
-    fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError>;
-
-    /// The name and the contents of the file that a sample's picture is, where it is one.
-    fn file(&self, _index: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
-        Ok(None)
-    }
-
-    /// Writes the soft target of a sample, if it has one: the shares of all classes, `[K]`, none negative, which add up
-    /// to one. `shares` comes with zeros. Gives whether it was written: for all samples, or for none.
-    ///
-    /// The label of such a sample is the class that counts as the right one.
-    fn shares(&self, _index: usize, _shares: &mut [f32]) -> bool {
-        false
+    /// The class of a sample.
+    fn label(&self, index: usize) -> i64 {
+        self.labels().labels[index]
     }
 
     /// A number by which a run knows its data again, in hexadecimal, the same on every machine: an MD5.
@@ -130,7 +167,7 @@ impl Rect {
     }
 
     /// Refuses a part that is empty, or reaches out of a picture of this size (height, width).
-    pub(crate) fn check(self, size: (usize, usize)) -> Result<(), DataError> {
+    pub(crate) fn check(self, size: (usize, usize)) -> Result<()> {
         let within = |start: usize, length: usize, side: usize| {
             length > 0 && start.checked_add(length).is_some_and(|end| end <= side)
         };
@@ -146,23 +183,4 @@ impl Rect {
 pub(crate) fn pixels(shape: [usize; 3]) -> Option<usize> {
     let bytes = shape.iter().try_fold(1usize, |bytes, &side| bytes.checked_mul(side))?;
     (bytes > 0).then_some(bytes)
-}
-
-/// Refuses samples of which one's label is not the number of a class.
-pub(crate) fn check_labels(samples: &dyn Samples) -> Result<(), DataError> {
-    let classes = samples.class_names().len();
-    (0..samples.len()).try_for_each(|i| check_label(samples.name(), classes, i, samples.label(i)))
-}
-
-/// The label of a sample as the number of a class, or the error that says that it is none.
-pub(crate) fn check_label(
-    dataset: &str,
-    classes: usize,
-    sample: usize,
-    label: i64,
-) -> Result<(), DataError> {
-    if usize::try_from(label).is_ok_and(|label| label < classes) {
-        return Ok(());
-    }
-    Err(DataError::LabelOutOfRange { dataset: dataset.to_owned(), sample, label, classes })
 }

@@ -6,56 +6,55 @@ use std::env;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use flate2::read::MultiGzDecoder;
 
 use crate::files::GZIP_MAGIC;
 use crate::folder::PICTURES;
-use crate::{DataError, Image, Samples};
+use crate::loader::lock;
+use crate::picture::{Pictures, Place};
+use crate::samples::Labels;
+use crate::{DataError, Result};
 
 /// A longer text is no label.
 const MAX_LABEL: u64 = 4096;
 
-/// Pictures in tar files (shards), read where they lie.
-///
-/// A sample is two members of a shard, `KEY.jpg` (or `jpeg`, `png`, `webp`, `bmp`, `gif`) and `KEY.cls`. The key is the
-/// path up to the first dot of its last part. The label is a text: the number of a class, or its name. Samples have the
-/// order of the shards, and in each that of the pictures.
-///
-/// A `.tar.gz` is decompressed into the folder for temporary files (`$TMPDIR`), where it stays until this is dropped.
-#[derive(Debug, Default)]
-pub struct Shards {
-    name: String,
-    class_names: Vec<String>,
-    /// The files, and the contents of those that are compressed.
-    shards: Vec<(PathBuf, Option<Mutex<File>>)>,
-    pictures: Vec<Picture>,
-    labels: Vec<i64>,
-    passed_over: usize,
-    max_pixels: u64,
+/// A tar file.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    path: PathBuf,
+    /// Its contents, where it is compressed.
+    decompressed: Option<Mutex<File>>,
 }
 
 #[derive(Debug)]
-struct Picture {
-    shard: usize,
-    member: Vec<u8>,
+pub(crate) struct Member {
+    name: Vec<u8>,
     offset: u64,
     size: u64,
 }
 
-impl Shards {
-    /// Reads which members the shards have, and the labels. Pictures of more than `max_pixels` are refused when read.
+impl Pictures {
+    /// Finds the pictures in tar files (shards), as WebDataset writes them, which are read where they lie.
     ///
-    /// A label that is a number is an index into `class_names`. If none are given, and all labels are numbers, the
-    /// classes are called "0", "1" and so on; if all are names, they are numbered in the order of their bytes.
-    pub fn open(
+    /// A sample is two members of a shard, `KEY.jpg` (or `jpeg`, `png`, `webp`, `bmp`, `gif`) and `KEY.cls`. The key is
+    /// the path up to the first dot of its last part. Samples have the order of the shards, and in each that of the
+    /// pictures. Pictures of more than `max_pixels` are refused when read.
+    ///
+    /// A label is a text, a number or a class's name. A number is an index into `class_names`. If none are given, and
+    /// all labels are numbers, the classes are called "0", "1" and so on; if all are names, they are numbered in the
+    /// order of their bytes.
+    ///
+    /// A `.tar.gz` is decompressed into `$TMPDIR`, where it stays until this is dropped.
+    pub fn in_shards(
         paths: &[PathBuf],
         name: &str,
         class_names: Option<&[String]>,
         max_pixels: u64,
-    ) -> Result<Self, DataError> {
-        let mut all = Self { name: name.to_owned(), max_pixels, ..Self::default() };
+    ) -> Result<Self> {
+        let mut found = Self { max_pixels, ..Self::default() };
+        let mut members = Vec::new();
         let mut texts = Vec::new();
         for path in paths {
             let failed = |e| DataError::io("read", path, e);
@@ -66,126 +65,100 @@ impl Shards {
             if compressed {
                 file = decompress(path, &file)?;
             }
-            texts.extend(all.list(path, &file)?);
-            all.shards.push((path.clone(), compressed.then(|| Mutex::new(file))));
+            let (listed, labels, others) = list(path, &file)?;
+            let decompressed = compressed.then(|| Mutex::new(file));
+            let shard = Arc::new(Shard { path: path.clone(), decompressed });
+            members.extend(listed.into_iter().map(|member| (shard.clone(), member)));
+            texts.extend(labels);
+            found.passed_over += others;
         }
         if texts.is_empty() {
             let reason = "its shards hold no pictures (KEY.jpg, KEY.png and so on)".to_owned();
-            return Err(DataError::BadParts { dataset: all.name, reason });
+            return Err(DataError::BadParts { dataset: name.to_owned(), reason });
         }
-        let classes = classes(&texts, class_names).map_err(|(sample, fault)| {
-            let Picture { shard, member, .. } = &all.pictures[sample];
-            bad(&all.shards[*shard].0, member, &format!("the label {:?} {fault}", texts[sample]))
+        let (class_names, labels) = classes(&texts, class_names).map_err(|(sample, fault)| {
+            let (shard, member) = &members[sample];
+            bad(&shard.path, &member.name, &format!("the label {:?} {fault}", texts[sample]))
         })?;
-        (all.class_names, all.labels) = classes;
-        Ok(all)
-    }
-
-    /// The number of members that are neither a picture nor a label.
-    pub fn passed_over(&self) -> usize {
-        self.passed_over
-    }
-
-    /// Appends the pictures of the next shard, and gives their labels. Seeks over all else.
-    fn list(&mut self, path: &Path, file: &File) -> Result<Vec<String>, DataError> {
-        let failed = |e| DataError::io("read", path, e);
-        let length = file.metadata().map_err(failed)?.len();
-        let (first, mut labels) = (self.pictures.len(), HashMap::new());
-        let (mut whole, mut end) = (b"its beginning".to_vec(), 0);
-        let cut_off = |whole: &[u8], fault: &str| {
-            let after = lossy(whole);
-            let reason = format!("{fault}; the tar file is cut off or damaged after {after}");
-            DataError::BadFile { path: path.to_owned(), reason }
-        };
-        let mut archive = tar::Archive::new(file);
-        for entry in archive.entries_with_seek().map_err(failed)? {
-            let entry = entry.map_err(|e| cut_off(&whole, &e.to_string()))?;
-            let (offset, size) = (entry.raw_file_position(), entry.size());
-            let (member, kind) = (entry.path_bytes().into_owned(), entry.header().entry_type());
-            if kind.is_gnu_sparse() {
-                return Err(bad(path, &member, "is stored with holes, by tar's option --sparse"));
-            }
-            if offset.saturating_add(size) > length {
-                let fault = format!("{} has {size} bytes, not all of them here", lossy(&member));
-                return Err(cut_off(&whole, &fault));
-            }
-            (whole, end) = (member.clone(), offset + size.next_multiple_of(512));
-            match key_and_ending(&member).filter(|_| kind.is_file()) {
-                Some((_, ending)) if PICTURES.iter().any(|known| known.as_bytes() == ending) => {
-                    self.pictures.push(Picture { shard: self.shards.len(), member, offset, size });
-                }
-                Some((key, ending)) if ending == b"cls" => {
-                    let mut text = String::new();
-                    let read = entry.take(MAX_LABEL).read_to_string(&mut text);
-                    read.map_err(|e| bad(path, &member, &e.to_string()))?;
-                    let text = text.trim().to_owned();
-                    let fits = size <= MAX_LABEL && !text.is_empty();
-                    if !fits || labels.insert(key.to_owned(), text).is_some() {
-                        let fault = "is an empty label, an overlong one, or a second one";
-                        return Err(bad(path, &member, fault));
-                    }
-                }
-                _ => self.passed_over += 1,
-            }
-        }
-        // The loop ends at a block of zeros, as it should, or at the end of the file.
-        if end + 512 > length {
-            return Err(cut_off(&whole, "there are no zeros at the end"));
-        }
-        let mut texts = Vec::new();
-        for Picture { member, .. } in &self.pictures[first..] {
-            let label = key_and_ending(member).and_then(|(key, _)| labels.remove(key));
-            let fault = "has no label: its .cls is missing, or goes with another picture";
-            texts.push(label.ok_or_else(|| bad(path, member, fault))?);
-        }
-        let alone = labels.keys().min().map(|key| bad(path, key, "has a label, and no picture"));
-        alone.map_or(Ok(texts), Err)
+        found.labels = Labels { name: name.to_owned(), class_names, labels };
+        found.places =
+            members.into_iter().map(|(shard, member)| Place::Member(shard, member)).collect();
+        Ok(found)
     }
 }
 
-impl Samples for Shards {
-    fn name(&self) -> &str {
-        &self.name
+/// The pictures of a shard, their labels, and how many members are neither. Seeks over all else.
+fn list(path: &Path, file: &File) -> Result<(Vec<Member>, Vec<String>, usize)> {
+    let failed = |e| DataError::io("read", path, e);
+    let length = file.metadata().map_err(failed)?.len();
+    let (mut pictures, mut labels, mut others) = (Vec::new(), HashMap::new(), 0);
+    let (mut whole, mut end) = (b"its beginning".to_vec(), 0);
+    let cut_off = |whole: &[u8], fault: &str| {
+        let after = lossy(whole);
+        DataError::file(path, format!("{fault}; the tar file is cut off or damaged after {after}"))
+    };
+    let mut archive = tar::Archive::new(file);
+    for entry in archive.entries_with_seek().map_err(failed)? {
+        let entry = entry.map_err(|e| cut_off(&whole, &e.to_string()))?;
+        let (offset, size) = (entry.raw_file_position(), entry.size());
+        let (name, kind) = (entry.path_bytes().into_owned(), entry.header().entry_type());
+        if kind.is_gnu_sparse() {
+            return Err(bad(path, &name, "is stored with holes, by tar's option --sparse"));
+        }
+        if offset.saturating_add(size) > length {
+            let fault = format!("{} has {size} bytes, not all of them here", lossy(&name));
+            return Err(cut_off(&whole, &fault));
+        }
+        (whole, end) = (name.clone(), offset + size.next_multiple_of(512));
+        match key_and_ending(&name).filter(|_| kind.is_file()) {
+            Some((_, ending)) if PICTURES.iter().any(|known| known.as_bytes() == ending) => {
+                pictures.push(Member { name, offset, size });
+            }
+            Some((key, ending)) if ending == b"cls" => {
+                let mut text = String::new();
+                let read = entry.take(MAX_LABEL).read_to_string(&mut text);
+                read.map_err(|e| bad(path, &name, &e.to_string()))?;
+                let text = text.trim().to_owned();
+                let fits = size <= MAX_LABEL && !text.is_empty();
+                if !fits || labels.insert(key.to_owned(), text).is_some() {
+                    let fault = "is an empty label, an overlong one, or a second one";
+                    return Err(bad(path, &name, fault));
+                }
+            }
+            _ => others += 1,
+        }
     }
-
-    fn class_names(&self) -> &[String] {
-        &self.class_names
+    // The loop ends at a block of zeros, as it should, or at the end of the file.
+    if end + 512 > length {
+        return Err(cut_off(&whole, "there are no zeros at the end"));
     }
-
-    fn len(&self) -> usize {
-        self.pictures.len()
+    let mut texts = Vec::new();
+    for Member { name, .. } in &pictures {
+        let label = key_and_ending(name).and_then(|(key, _)| labels.remove(key));
+        let fault = "has no label: its .cls is missing, or goes with another picture";
+        texts.push(label.ok_or_else(|| bad(path, name, fault))?);
     }
-
-    fn label(&self, index: usize) -> i64 {
-        self.labels[index]
-    }
-
-    fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
-        let (name, bytes) = self.load(index)?;
-        image.decode(&name, &bytes, self.max_pixels)
-    }
-
-    fn file(&self, index: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
-        self.load(index).map(Some)
+    match labels.keys().min() {
+        Some(key) => Err(bad(path, key, "has a label, and no picture")),
+        None => Ok((pictures, texts, others)),
     }
 }
 
-impl Shards {
-    fn load(&self, index: usize) -> Result<(String, Vec<u8>), DataError> {
-        let Picture { shard, member, offset, size } = &self.pictures[index];
-        let (path, decompressed) = &self.shards[*shard];
+impl Shard {
+    /// The name and the contents of a member.
+    pub(crate) fn load(&self, member: &Member) -> Result<(String, Vec<u8>)> {
         let read = |mut file: &File| {
-            let mut bytes = vec![0; usize::try_from(*size).map_err(io::Error::other)?];
-            file.seek(SeekFrom::Start(*offset))?;
+            let mut bytes = vec![0; usize::try_from(member.size).map_err(io::Error::other)?];
+            file.seek(SeekFrom::Start(member.offset))?;
             file.read_exact(&mut bytes).map(|()| bytes)
         };
-        let bytes = match decompressed {
-            Some(file) => read(&file.lock().unwrap_or_else(PoisonError::into_inner)),
+        let bytes = match &self.decompressed {
+            Some(file) => read(&lock(file)),
             // Opened each time, as there may be more shards than a process may have open files.
-            None => File::open(path).and_then(|file| read(&file)),
+            None => File::open(&self.path).and_then(|file| read(&file)),
         };
-        let bytes = bytes.map_err(|e| DataError::io("read", path, e))?;
-        Ok((format!("{}: {}", path.display(), lossy(member)), bytes))
+        let name = format!("{}: {}", self.path.display(), lossy(&member.name));
+        Ok((name, bytes.map_err(|e| DataError::io("read", &self.path, e))?))
     }
 }
 
@@ -200,15 +173,15 @@ fn lossy(member: &[u8]) -> Cow<'_, str> {
 }
 
 fn bad(path: &Path, member: &[u8], fault: &str) -> DataError {
-    DataError::BadFile { path: path.to_owned(), reason: format!("{} {fault}", lossy(member)) }
+    DataError::file(path, format!("{} {fault}", lossy(member)))
 }
 
 /// Decompresses a shard into a temporary file without a name.
-fn decompress(path: &Path, file: &File) -> Result<File, DataError> {
+fn decompress(path: &Path, file: &File) -> Result<File> {
     let failed = |e| {
         let (folder, advice) = (env::temp_dir(), "name a folder with more room in $TMPDIR");
-        let reason = format!("cannot be decompressed into {}: {e}; {advice}", folder.display());
-        DataError::BadFile { path: path.to_owned(), reason }
+        let place = folder.display();
+        DataError::file(path, format!("cannot be decompressed into {place}: {e}; {advice}"))
     };
     let damaged = |source| DataError::Gzip { path: path.to_owned(), source };
     let mut contents = tempfile::tempfile().map_err(failed)?;

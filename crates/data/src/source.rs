@@ -2,18 +2,18 @@
 //! and which part of it is for training, for choosing, and for the last judgement.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cache::{CacheSpace, Cached};
 use crate::catalog::DatasetName;
-use crate::error::DataError;
-use crate::folder::{Folder, entries, is_picture};
+use crate::folder::{entries, is_picture};
 use crate::locate::{self, Locator};
+use crate::picture::Pictures;
 use crate::samples::Samples;
-use crate::shards::{Shards, is_shard};
+use crate::shards::is_shard;
 use crate::spec::Split;
+use crate::{DataError, Result};
 
 /// Where pictures come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,17 +63,7 @@ impl Source {
     }
 
     /// Looks what a folder holds. `None` if it could be several datasets, whose files have the same names.
-    pub fn detect(folder: &Path) -> Result<Option<Self>, DataError> {
-        let bad =
-            |reason: &str| Err(DataError::BadFolder { path: folder.into(), reason: reason.into() });
-        match fs::metadata(folder) {
-            Ok(found) if found.is_dir() => {}
-            Ok(_) => return bad("it is a file; name the folder that holds the pictures"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(DataError::MissingFolder { dir: folder.to_owned() });
-            }
-            Err(error) => return Err(DataError::io("read the folder", folder, error)),
-        }
+    pub fn detect(folder: &Path) -> Result<Option<Self>> {
         match locate::found_in(folder).as_slice() {
             [] => {}
             [name] => return Ok(Some(Self::Known(*name))),
@@ -88,80 +78,64 @@ impl Source {
         if Self::Shards.parts(folder)?.iter().any(|part| !part.is_empty()) {
             return Ok(Some(Self::Shards));
         }
-        match inner.iter().any(|path| is_picture(path)) {
-            true => bad(
-                "its pictures lie beside each other; put those of each class into a folder of the class's name",
-            ),
-            false => bad(
+        let reason = match inner.iter().any(|path| is_picture(path)) {
+            true => {
+                "its pictures lie beside each other; put those of each class into a folder of the class's name"
+            }
+            false => {
                 "it has no pictures in class folders (DIR/cat/1.jpg, or DIR/train/cat/1.jpg beside DIR/val), no tar \
-                 shards, and not the files of a dataset that is known",
-            ),
-        }
+                 shards, and not the files of a dataset that is known"
+            }
+        };
+        Err(DataError::folder(folder, reason))
     }
 
     /// Opens all parts. A dataset of one's own lies in the folder that the locator was told; pictures of more than
     /// `max_pixels` are refused when they are read, and others are kept while there is space.
-    pub fn open(
-        self,
-        locator: &Locator,
-        max_pixels: u64,
-        space: &CacheSpace,
-    ) -> Result<Parts, DataError> {
+    pub fn open(self, locator: &Locator, max_pixels: u64, space: &CacheSpace) -> Result<Parts> {
         if let Self::Known(name) = self {
             let load = |split| Ok(Arc::new(locator.load(name.spec(), split)?) as Arc<dyn Samples>);
             let (train, test) = (load(Split::Train)?, Some(load(Split::Test)?));
             return Ok(Parts { train, val: None, test, passed_over: 0 });
         }
-        let Some(folder) = locator.explicit.as_ref().or(locator.variable.as_ref()) else {
-            let reason = format!(
-                "data.dataset = {:?} is a folder of yours; name it with --data",
-                self.name()
-            );
+        let Some(folder) = &locator.explicit else {
+            let name = self.name();
+            let reason =
+                format!("data.dataset = {name:?} is a folder of yours; name it with --data");
             return Err(DataError::BadSetting { setting: "data.dir", reason });
         };
-        if !folder.is_dir() {
-            Self::detect(folder)?;
-        }
         let title = fs::canonicalize(folder).unwrap_or_else(|_| folder.clone());
         let title = title.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let [train, val, test] = self.parts(folder)?;
         let mut passed_over = 0;
-        let mut open = |places: &[PathBuf],
-                        classes: Option<&[String]>|
-         -> Result<Arc<dyn Samples>, DataError> {
-            Ok(match (self, places) {
+        let mut open = |places: &[PathBuf], classes: Option<&[String]>| {
+            let pictures = match (self, places) {
                 (Self::Folder, [folder, ..]) => {
-                    let samples = Folder::open(folder, &title, classes, max_pixels)?;
-                    passed_over += samples.passed_over();
-                    Arc::new(Cached::new(samples, space.clone()))
+                    Pictures::in_folder(folder, &title, classes, max_pixels)?
                 }
-                _ => {
-                    let samples = Shards::open(places, &title, classes, max_pixels)?;
-                    passed_over += samples.passed_over();
-                    Arc::new(Cached::new(samples, space.clone()))
-                }
-            })
+                _ => Pictures::in_shards(places, &title, classes, max_pixels)?,
+            };
+            passed_over += pictures.passed_over;
+            Ok(Arc::new(Cached::new(pictures, space.clone())) as Arc<dyn Samples>)
         };
         let train = open(&train, None)?;
-        if train.class_names().len() < 2 {
-            let names = train.class_names();
-            let reason = format!(
-                "a classifier tells two classes or more apart, and here are {}: {names:?}",
-                names.len()
-            );
-            return Err(DataError::BadFolder { path: folder.clone(), reason });
+        let names = train.class_names();
+        if names.len() < 2 {
+            let few = format!("here are {}: {names:?}", names.len());
+            let reason = format!("a classifier tells two classes or more apart, and {few}");
+            return Err(DataError::folder(folder, reason));
         }
         let mut other = |places: Vec<PathBuf>| match places.is_empty() {
             true => Ok(None),
-            false => open(&places, Some(train.class_names())).map(Some),
+            false => open(&places, Some(names)).map(Some),
         };
         let (val, test) = (other(val)?, other(test)?);
         Ok(Parts { train, val, test, passed_over })
     }
 
     /// The folders, or the shards, of each part. Without a part for training, all is for training.
-    fn parts(self, folder: &Path) -> Result<[Vec<PathBuf>; 3], DataError> {
-        let bad = |reason| DataError::BadFolder { path: folder.to_owned(), reason };
+    fn parts(self, folder: &Path) -> Result<[Vec<PathBuf>; 3]> {
+        let bad = |reason: String| DataError::folder(folder, reason);
         let inner = entries(folder)?;
         let folders = inner.iter().filter(|path| path.is_dir());
         let mut parts =
@@ -174,16 +148,15 @@ impl Source {
             return Err(bad(format!("{both}; keep one")));
         }
         if split && self == Self::Shards {
+            // A part has one folder at the most.
             for part in &mut parts {
-                let mut shards = Vec::new();
-                for folder in part.iter() {
-                    shards.extend(entries(folder)?.into_iter().filter(|path| is_shard(path)));
+                if let [folder] = part.as_slice() {
+                    *part = shards_in(folder)?;
                 }
-                *part = shards;
             }
         } else if !split && self == Self::Shards {
             // Side by side, they may say in their names of what part they are: `train-00001.tar`.
-            let shards: Vec<_> = inner.into_iter().filter(|path| is_shard(path)).collect();
+            let shards = shards_in(folder)?;
             let tell = shards.iter().any(|path| says(path, PARTS[0]));
             parts = Default::default();
             for path in shards {
@@ -200,6 +173,10 @@ impl Source {
     }
 }
 
+fn shards_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    Ok(entries(folder)?.into_iter().filter(|path| is_shard(path)).collect())
+}
+
 /// Whether a folder is called one of these names, or a shard has one among the words of its name.
 fn says(path: &Path, names: &[&str]) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -208,7 +185,7 @@ fn says(path: &Path, names: &[&str]) -> bool {
 }
 
 /// Whether there is a picture in a folder, or in those within it.
-fn holds_picture(folder: &Path) -> Result<bool, DataError> {
+fn holds_picture(folder: &Path) -> Result<bool> {
     for path in entries(folder)? {
         if is_picture(&path) || (path.is_dir() && holds_picture(&path)?) {
             return Ok(true);

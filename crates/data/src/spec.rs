@@ -9,9 +9,7 @@ pub enum Split {
     Test,
 }
 
-/// A published dataset: all that is needed to find, fetch, check and read it.
-///
-/// A dataset of your own in one of the same forms needs a constant of this type and nothing else.
+/// A published dataset: all that is needed to find, fetch, check and read it, also one of your own.
 #[derive(Debug)]
 pub struct DatasetSpec {
     /// The name on the command line and of the dataset's folder.

@@ -2,23 +2,24 @@
 
 use std::sync::Arc;
 
-use crate::DataError;
 use crate::random::{Purpose, Stream};
-use crate::samples::{Image, Samples, check_labels};
+use crate::samples::{Image, Labels, Samples};
+use crate::{DataError, Result};
 
 /// Some samples of another dataset, in an order of its own; perhaps with other numbers for the classes.
 pub struct Subset {
     samples: Arc<dyn Samples>,
     indices: Vec<usize>,
-    class_names: Vec<String>,
-    /// The new label of each old one, where they differ.
-    labels: Option<Vec<i64>>,
+    labels: Labels,
+    /// Whether the classes are all those of `samples`, in their order.
+    all_classes: bool,
 }
 
 impl Subset {
     fn new(samples: Arc<dyn Samples>, indices: Vec<usize>) -> Self {
-        let class_names = samples.class_names().to_vec();
-        Self { samples, indices, class_names, labels: None }
+        let (name, class_names) = (samples.name().to_owned(), samples.class_names().to_vec());
+        let labels = indices.iter().map(|&index| samples.label(index)).collect();
+        Self { samples, indices, labels: Labels { name, class_names, labels }, all_classes: true }
     }
 
     /// The first so many samples, or as many as there are. Where these lie class by class, as in a folder, they are
@@ -35,29 +36,23 @@ impl Subset {
     }
 
     /// The samples of these classes, which are numbered in this order.
-    pub fn classes(
-        samples: Arc<dyn Samples>,
-        classes: &[String],
-    ) -> Result<Arc<dyn Samples>, DataError> {
-        check_labels(samples.as_ref())?;
+    pub fn classes(samples: Arc<dyn Samples>, classes: &[String]) -> Result<Arc<dyn Samples>> {
         let bad = |reason| DataError::BadParts { dataset: samples.name().to_owned(), reason };
-        let mut labels = vec![-1; samples.class_names().len()];
+        let (known, names) = (samples.class_names(), samples.class_names().join(", "));
+        let mut labels = vec![-1; known.len()];
         for (label, class) in (0..).zip(classes) {
-            let known = samples.class_names();
-            let Some(old) = known.iter().position(|name| name == class) else {
-                return Err(bad(format!(
-                    "there is no class {class:?}; the classes are {}",
-                    known.join(", ")
-                )));
-            };
+            let unknown = || bad(format!("there is no class {class:?}; the classes are {names}"));
+            let old = known.iter().position(|name| name == class).ok_or_else(unknown)?;
             if std::mem::replace(&mut labels[old], label) >= 0 {
                 return Err(bad(format!("the class {class:?} is named twice")));
             }
         }
         let label = |index: &usize| labels[samples.label(*index) as usize];
-        let indices: Vec<usize> = (0..samples.len()).filter(|index| label(index) >= 0).collect();
-        let class_names = classes.to_vec();
-        Ok(Arc::new(Self { samples, indices, class_names, labels: Some(labels) }))
+        let indices = (0..samples.len()).filter(|index| label(index) >= 0).collect();
+        let mut some = Self { all_classes: false, ..Self::new(samples, indices) };
+        some.labels.labels.iter_mut().for_each(|label| *label = labels[*label as usize]);
+        some.labels.class_names = classes.to_vec();
+        Ok(Arc::new(some))
     }
 
     /// Draws a held-out part by the seed: a share of the samples if `holdout` is below 1, else so many, of each class
@@ -67,8 +62,7 @@ impl Subset {
         samples: &Arc<dyn Samples>,
         holdout: f64,
         seed: u64,
-    ) -> Result<[Arc<dyn Samples>; 2], DataError> {
-        check_labels(samples.as_ref())?;
+    ) -> Result<[Arc<dyn Samples>; 2]> {
         let mut of_class = vec![Vec::new(); samples.class_names().len()];
         (0..samples.len()).for_each(|i| of_class[samples.label(i) as usize].push(i));
         let len = samples.len() as f64;
@@ -102,33 +96,20 @@ impl Subset {
 }
 
 impl Samples for Subset {
-    fn name(&self) -> &str {
-        self.samples.name()
+    fn labels(&self) -> &Labels {
+        &self.labels
     }
 
-    fn class_names(&self) -> &[String] {
-        &self.class_names
-    }
-
-    fn len(&self) -> usize {
-        self.indices.len()
-    }
-
-    fn label(&self, index: usize) -> i64 {
-        let label = self.samples.label(self.indices[index]);
-        self.labels.as_ref().map_or(label, |labels| labels[label as usize])
-    }
-
-    fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
+    fn read(&self, index: usize, image: &mut Image) -> Result<()> {
         self.samples.read(self.indices[index], image)
     }
 
-    fn file(&self, index: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+    fn file(&self, index: usize) -> Result<Option<(String, Vec<u8>)>> {
         self.samples.file(self.indices[index])
     }
 
     /// Shares of all classes say nothing of some.
     fn shares(&self, index: usize, shares: &mut [f32]) -> bool {
-        self.labels.is_none() && self.samples.shares(self.indices[index], shares)
+        self.all_classes && self.samples.shares(self.indices[index], shares)
     }
 }

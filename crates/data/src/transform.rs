@@ -1,12 +1,11 @@
 //! What happens to a picture between the dataset and the batch. That of a model without augmentation is in
 //! [`crate::preprocessing`], the random ones are in [`crate::augment`].
 
-use crate::DataError;
+use crate::Result;
 use crate::resize::{Interpolation, Resizer};
 use crate::samples::{Image, Rect};
 
-/// Which visit to which sample this is. A random transform takes its random numbers from here and from nowhere else, so
-/// that a batch does not depend on who makes it, or when.
+/// Which visit to which sample this is: where a random transform takes its random numbers from, and nowhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SampleAddress {
     /// The loader's seed.
@@ -32,7 +31,7 @@ pub trait Transform: Send + Sync {
         image: &mut Image,
         scratch: &mut Scratch,
         out: &mut [f32],
-    ) -> Result<(), DataError>;
+    ) -> Result<()>;
 }
 
 /// A worker's working memory for transforms: with it little is allocated for each image, and resizes between the same
@@ -57,14 +56,16 @@ impl Scratch {
         to: (usize, usize),
         part: Rect,
         interpolation: Interpolation,
-    ) -> Result<(), DataError> {
+    ) -> Result<()> {
         let [channels, height, width] = image.shape;
         from.check((height, width))?;
         let size = (from.height, from.width);
-        let prepared = self.resizers.iter().position(|r| r.is(size, to, part, interpolation));
-        let resizer = match prepared {
+        let wanted = |r: &Resizer| {
+            (r.from, r.to, r.part, r.interpolation) == (size, to, part, interpolation)
+        };
+        let resizer = match self.resizers.iter().position(wanted) {
             Some(place) => self.resizers.remove(place),
-            None => Resizer::of_part(size, to, part, interpolation)?,
+            None => Resizer::new(size, to, part, interpolation)?,
         };
         self.other.resize(channels * part.height * part.width, 0);
         let planes = image.pixels.chunks_exact(height * width);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vitrine_data::augment::{Augmentation, EraseMode, RandomCrop};
 use vitrine_data::{
-    Batch, CropMode, DataError, Image, Interpolation, Loader, LoaderConfig, MAX_PIXELS,
+    Batch, CropMode, DataError, Image, Interpolation, Labels, Loader, LoaderConfig, MAX_PIXELS,
     Preprocessing, SampleAddress, Samples, Scratch, Transform,
 };
 
@@ -161,23 +161,11 @@ fn an_image_is_a_function_of_its_address() {
 }
 
 /// Pictures in turn.
-struct Own(Vec<Image>, Vec<String>);
+struct Own(Vec<Image>, Labels);
 
 impl Samples for Own {
-    fn name(&self) -> &str {
-        "own"
-    }
-
-    fn class_names(&self) -> &[String] {
+    fn labels(&self) -> &Labels {
         &self.1
-    }
-
-    fn len(&self) -> usize {
-        60
-    }
-
-    fn label(&self, index: usize) -> i64 {
-        index as i64 % 2
     }
 
     fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
@@ -188,7 +176,9 @@ impl Samples for Own {
 
 #[test]
 fn threads_and_a_later_start_do_not_matter() {
-    let samples = Arc::new(Own(pictures(), ["a", "b"].map(str::to_owned).to_vec()));
+    let class_names = ["a", "b"].map(str::to_owned).to_vec();
+    let labels = Labels::new("own", class_names, (0..60).map(|index| index % 2).collect());
+    let samples = Arc::new(Own(pictures(), labels.unwrap()));
     for channels in [1, 3] {
         let transform = Arc::new(all(channels, (24, 20)));
         let batches = |workers, epoch, start| -> Vec<Batch> {
@@ -417,4 +407,23 @@ fn jitter_changes_brightness_by_no_more_than_it_says() {
             assert_mean(&factors, 1.0, 2.0 * color_jitter / 12f64.sqrt());
         }
     }
+}
+
+/// What is drawn for one purpose tells nothing of what is drawn for another.
+#[test]
+fn a_flip_and_an_erasure_come_together_by_chance_alone() {
+    let image = picture([1, 8, 8], |_, y, x| if (y, x) == (0, 0) { 255 } else { 128 });
+    let transform = Augmentation { hflip: 0.5, reprob: 0.5, ..none(1, (8, 8)) };
+    let mut counts = [0; 4];
+    for out in drawn(&transform, &image, 4000) {
+        let (flipped, erased) = (byte(out[7]) == 255, out.contains(&0.0));
+        // The one corner that tells is erased itself, in some.
+        if byte(out[0]) == 255 || flipped {
+            counts[usize::from(flipped) + 2 * usize::from(erased)] += 1;
+        }
+    }
+    let (plain, both) = (counts[0] + counts[1], counts[2] + counts[3]);
+    assert_likely(plain, 4000, 0.5);
+    assert_likely(counts[1], plain, 0.5);
+    assert_likely(counts[3], both, 0.5);
 }

@@ -12,8 +12,8 @@ use image::{ImageFormat, RgbImage};
 use tar::{Builder, Header};
 use tempfile::{TempDir, tempdir};
 use vitrine_data::{
-    Batch, CacheSpace, DataError, DatasetName, Folder, Image, Loader, LoaderConfig, Locator, Parts,
-    Preprocessing, Samples, Source,
+    Batch, CacheSpace, DataError, DatasetName, Image, Loader, LoaderConfig, Locator, Parts,
+    Pictures, Preprocessing, Samples, Source,
 };
 
 const JPEG: &[u8] = include_bytes!("golden/picture.jpg");
@@ -111,9 +111,9 @@ fn classes_have_the_order_of_their_bytes_and_hold_what_is_a_picture() {
         "apple/deep/Thumbs.db",
         "10/png",
     ]);
-    let folder = Folder::open(dir.path(), "mine", None, 1000).unwrap();
+    let folder = Pictures::in_folder(dir.path(), "mine", None, 1000).unwrap();
     assert_eq!(folder.class_names(), ["10", "2", "Zebra", "apple", "Äpfel"]);
-    assert_eq!((folder.name(), folder.passed_over()), ("mine", 4));
+    assert_eq!((folder.name(), folder.passed_over), ("mine", 4));
     let expected = [
         "10 10/a.gif",
         "10 10/b.png",
@@ -186,7 +186,7 @@ fn class_folders_may_have_the_names_of_parts() {
 fn a_link_that_leads_back_up_gives_no_picture_twice() {
     let dir = tree(&["cat/1.png", "dog/2.png"]);
     symlink("..", dir.path().join("cat/link")).unwrap();
-    match Folder::open(dir.path(), "mine", None, 1000) {
+    match Pictures::in_folder(dir.path(), "mine", None, 1000) {
         Ok(folder) => assert_eq!(labels(&folder), [0, 1]),
         Err(error) => assert!(error.to_string().contains("cat/link"), "{error}"),
     }
@@ -251,7 +251,7 @@ fn parts_and_classes_that_do_not_fit_are_named() {
 fn names_that_are_not_utf_8() {
     let dir = tree(&["cat/1.png", "dog/2.png"]);
     write(dir.path(), Path::new("cat").join(OsStr::from_bytes(b"\xff.png")), &png(7));
-    let folder = Folder::open(dir.path(), "mine", None, 1000).unwrap();
+    let folder = Pictures::in_folder(dir.path(), "mine", None, 1000).unwrap();
     let mut image = Image::default();
     folder.read(1, &mut image).unwrap();
     assert_eq!((folder.label(1), image.pixels[0]), (0, 7));
@@ -303,7 +303,7 @@ const BROKEN: [(usize, &str, &str); 5] = [
 ];
 
 /// Two classes of eight pictures each, of which some cannot be read.
-fn broken() -> (TempDir, Arc<Folder>) {
+fn broken() -> (TempDir, Arc<Pictures>) {
     let dir = tempdir().unwrap();
     for index in 0..16 {
         let file = format!("{}/{}.png", ["a", "b"][index / 8], index % 8);
@@ -317,12 +317,12 @@ fn broken() -> (TempDir, Arc<Folder>) {
     write(dir.path(), "b/0.jpg", b"A text that is called a picture.");
     // A link to itself: root may read every file that is one.
     symlink("7.png", dir.path().join("b/7.png")).unwrap();
-    let folder = Folder::open(dir.path(), "mine", None, 1 << 20).unwrap();
+    let folder = Pictures::in_folder(dir.path(), "mine", None, 1 << 20).unwrap();
     (dir, Arc::new(folder))
 }
 
 fn loader(
-    samples: &Arc<Folder>,
+    samples: &Arc<Pictures>,
     batch_size: usize,
     shuffle: bool,
     max_broken: usize,
@@ -443,7 +443,7 @@ fn an_epoch_of_broken_pictures_has_empty_batches_or_is_an_error() {
     for file in ["a/1.png", "a/2.png", "b/1.png"] {
         write(dir.path(), file, b"");
     }
-    let folder = Arc::new(Folder::open(dir.path(), "mine", None, 1000).unwrap());
+    let folder = Arc::new(Pictures::in_folder(dir.path(), "mine", None, 1000).unwrap());
     let first = |shuffle| loader(&folder, 2, shuffle, 3, 2).epoch(0, 0).next().unwrap();
     assert_eq!(first(false).unwrap().shape, [0, 3, 2, 2]);
     let error = first(true).unwrap_err().to_string();

@@ -3,10 +3,12 @@
 
 mod idx_files;
 
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -68,22 +70,36 @@ fn the_first_place_that_has_it_wins() {
     let place = |name: &str| root.path().join(name);
     let mut locator = Locator {
         explicit: Some(place("explicit")),
-        variable: Some(place("variable")),
         cache: Some(place("cache")),
         system: Some(place("system")),
         ..Locator::empty()
     };
-    for name in ["explicit", "variable/tiny", "cache/tiny", "system/tiny"] {
+    for name in ["explicit", "other/tiny", "cache/tiny", "system/tiny"] {
         write_all(&place(name), true);
     }
     let found = |locator: &Locator| locator.locate(&spec()).unwrap();
     assert_eq!(found(&locator), place("explicit"));
+    locator.explicit = Some(place("other"));
+    assert_eq!(found(&locator), place("other/tiny"));
     locator.explicit = None;
-    assert_eq!(found(&locator), place("variable/tiny"));
-    locator.variable = None;
     assert_eq!(found(&locator), place("cache/tiny"));
     fs::remove_dir_all(place("cache")).unwrap();
     assert_eq!(found(&locator), place("system/tiny"));
+}
+
+/// Runs itself again with the variable. What the user says in words goes before it.
+#[test]
+fn the_variable_names_a_folder() {
+    const NAME: &str = "the_variable_names_a_folder";
+    const FOLDER: &str = "/folder/of/the/variable";
+    if env::var_os("VITRINE_DATA").is_none_or(|folder| folder != FOLDER) {
+        let mut again = Command::new(env::current_exe().unwrap());
+        let output = again.args(["--exact", NAME]).env("VITRINE_DATA", FOLDER).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    }
+    assert_eq!(Locator::from_env(None).explicit, Some(FOLDER.into()));
+    assert_eq!(Locator::from_env(Some("named".into())).explicit, Some("named".into()));
 }
 
 #[test]
@@ -93,11 +109,10 @@ fn a_named_folder_is_never_passed_over() {
     write_all(&root.path().join("cache/tiny"), true);
     let empty = root.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    for (explicit, variable) in [(Some(empty.clone()), None), (None, Some(empty.clone()))] {
-        let locator = Locator { explicit, variable, ..fetching(&root.path().join("cache")) };
-        let error = locator.load(&spec_at(vec![address]), Split::Train).unwrap_err();
-        assert!(matches!(error, DataError::MissingFile { .. }), "{error:?}");
-    }
+    let explicit = Some(empty.clone());
+    let locator = Locator { explicit, ..fetching(&root.path().join("cache")) };
+    let error = locator.load(&spec_at(vec![address]), Split::Train).unwrap_err();
+    assert!(matches!(error, DataError::MissingFile { .. }), "{error:?}");
     assert_eq!(requests.load(Ordering::SeqCst), 0);
     assert_eq!(fs::read_dir(&empty).unwrap().count(), 0);
 }
@@ -156,8 +171,8 @@ fn with_none_the_error_lists_all_that_was_tried() {
         ..fetching(&root.path().join("cache"))
     };
     let error = locator.load(&spec_at(vec![absent, wrong]), Split::Train).unwrap_err();
-    let DataError::NotFound(report) = &error else { panic!("{error:?}") };
-    assert_eq!(report.attempts.len(), 4, "{error}");
+    let DataError::NotFound { attempts, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(attempts.len(), 4, "{error}");
     let text = error.to_string();
     for part in ["cache/tiny", "system/tiny", absent, wrong, "404", "--data", "$VITRINE_DATA"] {
         assert!(text.contains(part), "{part} is not in: {text}");

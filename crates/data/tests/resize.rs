@@ -2,11 +2,15 @@
 //! reference.
 
 use proptest::prelude::*;
-use vitrine_data::{DataError, Interpolation, Resizer};
+use vitrine_data::{DataError, Interpolation, Rect, Resizer};
+
+fn whole(from: (usize, usize), to: (usize, usize)) -> Result<Resizer, DataError> {
+    Resizer::new(from, to, Rect::whole(to), Interpolation::Bilinear)
+}
 
 fn resize(from: (usize, usize), to: (usize, usize), source: &[u8]) -> Vec<u8> {
     let mut target = vec![0xAA; to.0 * to.1];
-    let resizer = Resizer::new(from, to, Interpolation::Bilinear).unwrap();
+    let resizer = whole(from, to).unwrap();
     resizer.resize(source, from.1, &mut target, &mut Vec::new());
     target
 }
@@ -32,7 +36,7 @@ fn equals_torchvision() {
 #[test]
 fn scratch_with_old_contents_does_not_matter() {
     let source: Vec<u8> = (0..28 * 28).map(|i| (i * 7 % 256) as u8).collect();
-    let resizer = Resizer::new((28, 28), (40, 13), Interpolation::Bilinear).unwrap();
+    let resizer = whole((28, 28), (40, 13)).unwrap();
     let mut target = vec![0; 40 * 13];
     resizer.resize(&source, 28, &mut target, &mut vec![0xFF; 5000]);
     assert_eq!(target, resize((28, 28), (40, 13), &source));
@@ -41,7 +45,7 @@ fn scratch_with_old_contents_does_not_matter() {
 #[test]
 fn a_size_without_pixels_is_refused() {
     for (from, to) in [((0, 5), (5, 5)), ((5, 5), (5, 0)), ((5, 5), (5, 65_536))] {
-        let error = Resizer::new(from, to, Interpolation::Bilinear).unwrap_err();
+        let error = whole(from, to).unwrap_err();
         assert!(matches!(error, DataError::BadSetting { .. }), "{error}");
     }
 }

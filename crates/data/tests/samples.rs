@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use vitrine_data::{
-    Batch, DataError, Dataset, Image, Loader, LoaderConfig, Preprocessing, SampleAddress, Samples,
-    Scratch, Subset, Transform,
+    Batch, DataError, Dataset, Image, Labels, Loader, LoaderConfig, Preprocessing, SampleAddress,
+    Samples, Scratch, Subset, Transform,
 };
 
 type Read = dyn Fn(usize, &mut Image) -> Result<(), DataError> + Send + Sync;
@@ -12,27 +12,14 @@ type Shares = dyn Fn(usize) -> Option<Vec<f32>> + Send + Sync;
 
 /// Two classes, and whatever a test wants of the rest.
 struct Own {
-    class_names: Vec<String>,
-    labels: Vec<i64>,
+    labels: Labels,
     read: Box<Read>,
     shares: Box<Shares>,
 }
 
 impl Samples for Own {
-    fn name(&self) -> &str {
-        "own"
-    }
-
-    fn class_names(&self) -> &[String] {
-        &self.class_names
-    }
-
-    fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    fn label(&self, index: usize) -> i64 {
-        self.labels[index]
+    fn labels(&self) -> &Labels {
+        &self.labels
     }
 
     fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
@@ -50,9 +37,10 @@ impl Samples for Own {
 
 /// Pictures of 11 sizes in turn, more than stay prepared; every third in colour.
 fn own(samples: usize) -> Own {
+    let class_names = vec!["even".to_owned(), "odd".to_owned()];
+    let labels = (0..samples).map(|index| index as i64 % 2).collect();
     Own {
-        class_names: vec!["even".to_owned(), "odd".to_owned()],
-        labels: (0..samples).map(|index| index as i64 % 2).collect(),
+        labels: Labels::new("own", class_names, labels).unwrap(),
         read: Box::new(|index, image| {
             let channels = if index.is_multiple_of(3) { 3 } else { 1 };
             let size = index % 11;
@@ -194,17 +182,18 @@ fn soft_targets_that_are_none_are_refused() {
 
 #[test]
 fn labels_that_are_no_class_are_refused() {
+    let names = || vec!["even".to_owned(), "odd".to_owned()];
+    assert!(Labels::new("own", names(), vec![0, 1, 0, 1, 0]).is_ok());
     for label in [2, -1] {
-        let mut samples = own(5);
-        samples.labels[3] = label;
-        let error = fault(samples, 1);
+        let error = Labels::new("own", names(), vec![0, 1, 0, label, 0]).unwrap_err();
         assert!(
             matches!(error, DataError::LabelOutOfRange { sample: 3, classes: 2, label: l, .. } if l == label),
             "{error:?}"
         );
+        assert!(error.to_string().contains("own"), "{error}");
     }
-    let error = fault(Own { class_names: Vec::new(), ..own(5) }, 1);
-    assert!(error.to_string().contains("sample 0 has label 0, but there are 0 classes"), "{error}");
+    let error = Labels::new("own", Vec::new(), vec![0, 1]).unwrap_err().to_string();
+    assert!(error.contains("own: sample 0 has label 0, but there are 0 classes"), "{error}");
 }
 
 #[test]

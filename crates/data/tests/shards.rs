@@ -12,7 +12,7 @@ use idx_files::gzip;
 use image::{ImageFormat, RgbImage};
 use tar::{Builder, EntryType, Header};
 use tempfile::tempdir;
-use vitrine_data::{DataError, Image, Samples, Shards};
+use vitrine_data::{DataError, Image, Pictures, Samples};
 
 /// A PNG of 2 × 1 pixels of one grey level.
 fn png(level: u8) -> Vec<u8> {
@@ -41,11 +41,11 @@ fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// Writes shards, and opens them.
-fn open(dir: &Path, shards: &[Vec<u8>], names: Option<&[&str]>) -> Result<Shards, DataError> {
+fn open(dir: &Path, shards: &[Vec<u8>], names: Option<&[&str]>) -> Result<Pictures, DataError> {
     let paths: Vec<PathBuf> = (0..shards.len()).map(|i| dir.join(format!("{i}.tar"))).collect();
     paths.iter().zip(shards).for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
     let names = names.map(|names| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
-    Shards::open(&paths, "mine", names.as_deref(), 100)
+    Pictures::in_shards(&paths, "mine", names.as_deref(), 100)
 }
 
 /// The message of the error that one shard gives. It names the shard.
@@ -57,11 +57,11 @@ fn fault(shard: Vec<u8>, names: Option<&[&str]>) -> String {
     text
 }
 
-fn labels(samples: &Shards) -> Vec<i64> {
+fn labels(samples: &Pictures) -> Vec<i64> {
     (0..samples.len()).map(|index| samples.label(index)).collect()
 }
 
-fn levels(samples: &Shards) -> Vec<u8> {
+fn levels(samples: &Pictures) -> Vec<u8> {
     let mut image = Image::default();
     let level = |index| {
         samples.read(index, &mut image).unwrap();
@@ -93,7 +93,7 @@ fn samples_have_the_order_of_shards_and_pictures() {
     ]);
     let second = tar(&[("z.Png", &d), ("z.CLS", b"1")]);
     let samples = open(dir.path(), &[first.clone(), second.clone()], None).unwrap();
-    assert_eq!((samples.name(), samples.len(), samples.passed_over()), ("mine", 3, 3));
+    assert_eq!((samples.name(), samples.len(), samples.passed_over), ("mine", 3, 3));
     assert_eq!(samples.class_names(), ["0", "1", "2"]);
     assert_eq!((labels(&samples), levels(&samples)), (vec![0, 2, 1], vec![2, 1, 3]));
     let turned = tempdir().unwrap();
@@ -165,7 +165,7 @@ fn links_and_folders_are_passed_over_and_no_picture_is_an_error() {
     builder.append_link(&mut header(EntryType::Symlink, 0), "b.jpg", "c.jpg").unwrap();
     let links = builder.into_inner().unwrap();
     let samples = open(dir.path(), &[links.clone(), good()], None).unwrap();
-    assert_eq!((samples.len(), samples.passed_over()), (2, 3));
+    assert_eq!((samples.len(), samples.passed_over), (2, 3));
     for shards in [vec![links], vec![tar(&[])], vec![]] {
         let error = open(dir.path(), &shards, None).unwrap_err();
         assert!(matches!(error, DataError::BadParts { .. }), "{error:?}");
@@ -214,7 +214,8 @@ fn what_is_no_tar_file_is_an_error() {
     assert!(fault(flipped, None).contains("after a.png"));
     let dir = tempdir().unwrap();
     for path in [dir.path().join("missing.tar"), dir.path().to_owned()] {
-        let error = Shards::open(std::slice::from_ref(&path), "mine", None, 100).unwrap_err();
+        let error =
+            Pictures::in_shards(std::slice::from_ref(&path), "mine", None, 100).unwrap_err();
         assert!(matches!(error, DataError::Io { .. }), "{error:?}");
         assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
     }
@@ -257,7 +258,7 @@ fn the_folder_that_takes_no_temporary_file_is_named() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         return;
     }
-    let error = Shards::open(&["0.tar".into()], "mine", None, 100).unwrap_err().to_string();
+    let error = Pictures::in_shards(&["0.tar".into()], "mine", None, 100).unwrap_err().to_string();
     assert!(["0.tar", MISSING, "$TMPDIR"].iter().all(|part| error.contains(part)), "{error}");
 }
 
@@ -292,7 +293,7 @@ fn long_names_and_names_that_are_not_utf_8() {
     let bytes = builder.into_inner().unwrap();
     let samples = open(dir.path(), &[gnu, pax, bytes], None).unwrap();
     assert_eq!((labels(&samples), levels(&samples)), (vec![0, 1, 2], vec![1, 2, 3]));
-    assert_eq!(samples.passed_over(), 1);
+    assert_eq!(samples.passed_over, 1);
 }
 
 /// The size in a GNU header's binary form, and in a PAX header. The file has holes, and takes no room.
@@ -319,11 +320,11 @@ fn members_larger_than_eight_gibibytes() {
     file.seek(SeekFrom::Current(LARGE.next_multiple_of(512) as i64)).unwrap();
     file.write_all(&good()).unwrap();
     drop(file);
-    let samples = Shards::open(std::slice::from_ref(&path), "mine", None, 100).unwrap();
-    assert_eq!((levels(&samples), samples.passed_over()), (vec![10, 20], 3));
+    let samples = Pictures::in_shards(std::slice::from_ref(&path), "mine", None, 100).unwrap();
+    assert_eq!((levels(&samples), samples.passed_over), (vec![10, 20], 3));
 
     File::options().write(true).open(&path).unwrap().set_len(LARGE).unwrap();
-    let text = Shards::open(&[path], "mine", None, 100).unwrap_err().to_string();
+    let text = Pictures::in_shards(&[path], "mine", None, 100).unwrap_err().to_string();
     assert!(text.contains("video.mp4 has 8589935592 bytes"), "{text}");
 }
 
@@ -361,6 +362,6 @@ fn the_fingerprint_is_that_of_the_samples() {
     let [plain, compressed] = [tempdir().unwrap(), tempdir().unwrap()];
     let plain = open(plain.path(), &[good()], None).unwrap();
     let compressed = open(compressed.path(), &[gzip(&good())], None).unwrap();
-    let of = |samples: &Shards| format!("{:?}", samples.fingerprint());
+    let of = |samples: &Pictures| format!("{:?}", samples.fingerprint());
     assert_eq!(of(&plain), of(&compressed));
 }

@@ -7,32 +7,19 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use tempfile::tempdir;
-use vitrine_data::{CacheSpace, Cached, DataError, Folder, Image, Samples, Subset};
+use vitrine_data::{CacheSpace, Cached, DataError, Image, Labels, Pictures, Samples, Subset};
 
 /// Pictures of four bytes, which tell their index.
 struct Own {
-    class_names: Vec<String>,
-    labels: Vec<i64>,
+    labels: Labels,
     reads: AtomicUsize,
     /// Where readers wait for each other.
     together: Option<Barrier>,
 }
 
 impl Samples for Own {
-    fn name(&self) -> &str {
-        "own"
-    }
-
-    fn class_names(&self) -> &[String] {
-        &self.class_names
-    }
-
-    fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    fn label(&self, index: usize) -> i64 {
-        self.labels[index]
+    fn labels(&self) -> &Labels {
+        &self.labels
     }
 
     fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
@@ -49,7 +36,8 @@ fn own(labels: impl IntoIterator<Item = i64>) -> Own {
     let classes = labels.iter().max().map_or(0, |&max| max as u8 + 1);
     let class_names =
         (b'a'..).take(classes.into()).map(|name| char::from(name).to_string()).collect();
-    Own { class_names, labels, reads: AtomicUsize::new(0), together: None }
+    let labels = Labels::new("own", class_names, labels).unwrap();
+    Own { labels, reads: AtomicUsize::new(0), together: None }
 }
 
 /// Classes of these sizes, whose samples are mixed.
@@ -188,7 +176,8 @@ fn the_file_of_a_sample_is_that_of_the_dataset() {
         fs::create_dir(path.parent().unwrap()).unwrap();
         fs::write(path, file).unwrap();
     }
-    let folder: Arc<dyn Samples> = Arc::new(Folder::open(dir.path(), "mine", None, 1000).unwrap());
+    let folder: Arc<dyn Samples> =
+        Arc::new(Pictures::in_folder(dir.path(), "mine", None, 1000).unwrap());
     let some = Subset::classes(folder.clone(), &["b".to_owned()]).unwrap();
     assert!(folder.file(1).unwrap().is_some());
     assert_eq!(some.file(0).unwrap(), folder.file(1).unwrap());
@@ -204,7 +193,7 @@ fn pictures_are_kept_while_there_is_space() {
             assert_eq!(indices(&cached), [0, 1, 2, 3, 4]);
             assert_eq!(samples.reads.load(Ordering::Relaxed), 5 + (pass - 1) * (5 - kept));
         }
-        assert_eq!(labels(&cached), samples.labels);
+        assert_eq!(labels(&cached), [0, 1, 0, 1, 0]);
     }
 }
 
@@ -236,20 +225,8 @@ fn a_picture_that_two_workers_read_takes_its_space_once() {
 struct Through(Arc<Own>);
 
 impl Samples for Through {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn class_names(&self) -> &[String] {
-        self.0.class_names()
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn label(&self, index: usize) -> i64 {
-        self.0.label(index)
+    fn labels(&self) -> &Labels {
+        self.0.labels()
     }
 
     fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {

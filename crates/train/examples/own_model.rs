@@ -2,7 +2,7 @@
 use std::{path::Path, sync::Arc, sync::atomic::AtomicBool};
 
 use vitrine_autodiff::Var;
-use vitrine_data::{DataError, Image, Samples};
+use vitrine_data::{DataError, Image, Labels, Samples};
 use vitrine_nn::*;
 use vitrine_tensor::{DType, Device, Tensor};
 use vitrine_train::trainer::{CONFIG, Outcome, Trainer};
@@ -38,15 +38,12 @@ impl Model for Mixer {
     }
 }
 
-/// So many pictures: stripes across, stripes down, and both.
-struct Stripes(usize, [String; 3]);
+/// Pictures of stripes across, stripes down, and both.
+struct Stripes(Labels);
 
 #[rustfmt::skip]
 impl Samples for Stripes {
-    fn name(&self) -> &str { "stripes" }
-    fn class_names(&self) -> &[String] { &self.1 }
-    fn len(&self) -> usize { self.0 }
-    fn label(&self, index: usize) -> i64 { index as i64 % 3 }
+    fn labels(&self) -> &Labels { &self.0 }
     fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
         let bright = |at: usize| (at + index / 3).is_multiple_of(4);
         let pixel = |x, y| [bright(y), bright(x), bright(x) || bright(y)][index % 3];
@@ -80,8 +77,12 @@ fn train(folder: &Path, epochs: u64) -> Result<Outcome, TrainError> {
     let mut builder = ParameterBuilder::new(training.run.seed);
     let model = Box::new(mixer(&mut builder.scope(""), 32)?);
     let parameters = builder.build(DType::F32, &Device::cpu())?;
-    let stripes = |count| Arc::new(Stripes(count, ["across", "down", "both"].map(String::from)));
-    let data = Datasets::new(stripes(600), stripes(150));
+    let stripes = |count| {
+        let names = ["across", "down", "both"].map(String::from).to_vec();
+        let labels = Labels::new("stripes", names, (0..count).map(|index| index % 3).collect());
+        labels.map(|labels| Arc::new(Stripes(labels)))
+    };
+    let data = Datasets::new(stripes(600)?, stripes(150)?);
     let parts = Parts { model, parameters, data, objective: Box::new(Brier) };
     let start = if folder.join(CONFIG).exists() { Trainer::resume } else { Trainer::create };
     start(parts, &training, folder)?.run(&mut Progress::stderr(), &AtomicBool::new(false))

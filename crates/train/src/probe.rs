@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vitrine_autodiff::Var;
 use vitrine_data::{
-    DataError, Image, Loader, LoaderConfig, Preprocessing, SampleAddress, Samples, Scratch,
+    DataError, Image, Labels, Loader, LoaderConfig, Preprocessing, SampleAddress, Samples, Scratch,
     Transform,
 };
 use vitrine_nn::{Headed, InputSpec, Model, Output, Parameters, Pass, Table};
@@ -127,20 +127,8 @@ impl Transform for Features {
 struct WithoutPictures(Arc<dyn Samples>);
 
 impl Samples for WithoutPictures {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn class_names(&self) -> &[String] {
-        self.0.class_names()
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn label(&self, index: usize) -> i64 {
-        self.0.label(index)
+    fn labels(&self) -> &Labels {
+        self.0.labels()
     }
 
     fn read(&self, _: usize, image: &mut Image) -> Result<(), DataError> {

@@ -392,8 +392,7 @@ impl Trainer {
         let device = self.parameters.values().device().clone();
         self.parameters.zero_grads()?;
         let size = self.training.run.batch_size as u64;
-        let (first, samples) =
-            (self.position.batches * size, self.train.samples_per_epoch() as u64);
+        let (first, samples) = (self.position.batches * size, self.train.dataset().len() as u64);
         let images_in_group = samples.min(first + group * size) - first;
         for _ in 0..group {
             let Some(batch) = loaded.next() else { break };

@@ -62,7 +62,7 @@ fn a_folder_that_the_user_named_is_the_only_one() {
 fn a_whole_data_set_is_found_and_its_folder_printed_last() {
     let locator = Locator { fetch: vec![FetchMethod::Apt], ..Locator::from_env(None) };
     let found = match locator.locate(DatasetName::FashionMnist.spec()) {
-        Err(DataError::NotFound(report)) => {
+        Err(report @ DataError::NotFound { .. }) => {
             // Not with eprintln: the test harness swallows what a passing test prints.
             let _ = writeln!(io::stderr(), "LEFT OUT: `vitrine data` on real data.\n{report}");
             return;

@@ -23,7 +23,7 @@ use vitrine_train::{build, checkpoint};
 fn real_data(test: &str) -> Option<PathBuf> {
     let locator = Locator { fetch: vec![FetchMethod::Apt], ..Locator::from_env(None) };
     match locator.locate(DatasetName::FashionMnist.spec()) {
-        Err(DataError::NotFound(report)) => {
+        Err(report @ DataError::NotFound { .. }) => {
             // Not with eprintln: the test harness swallows what a passing test prints.
             let _ = writeln!(io::stderr(), "LEFT OUT: {test} on the real data.\n{report}");
             None

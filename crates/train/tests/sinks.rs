@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use support::{create, data, finish, one_step, open, tiny, traces, train};
 use vitrine_comm::Collective;
-use vitrine_data::{DataError, Dataset, Image, Samples};
+use vitrine_data::{DataError, Dataset, Image, Labels, Samples};
 use vitrine_tensor::{Result as TensorResult, Tensor};
 use vitrine_train::TrainError;
 use vitrine_train::build::{Datasets, Parts};
@@ -139,17 +139,8 @@ fn gradients_are_summed_over_ranks_where_they_are_complete() {
 struct Soft(Arc<dyn Samples>);
 
 impl Samples for Soft {
-    fn name(&self) -> &str {
-        "soft"
-    }
-    fn class_names(&self) -> &[String] {
-        self.0.class_names()
-    }
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-    fn label(&self, index: usize) -> i64 {
-        self.0.label(index)
+    fn labels(&self) -> &Labels {
+        self.0.labels()
     }
     fn read(&self, index: usize, image: &mut Image) -> Result<(), DataError> {
         self.0.read(index, image)

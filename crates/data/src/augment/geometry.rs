@@ -11,11 +11,8 @@ pub(super) fn flip_rows(image: &mut Image) {
     let [_, height, width] = image.shape;
     for plane in image.pixels.chunks_exact_mut(height * width) {
         let (upper, lower) = plane.split_at_mut(height.div_ceil(2) * width);
-        let lower = lower.chunks_exact_mut(width).rev();
-        upper
-            .chunks_exact_mut(width)
-            .zip(lower)
-            .for_each(|(above, below)| above.swap_with_slice(below));
+        let pairs = upper.chunks_exact_mut(width).zip(lower.chunks_exact_mut(width).rev());
+        pairs.for_each(|(above, below)| above.swap_with_slice(below));
     }
 }
 

@@ -8,7 +8,7 @@ mod policy;
 
 use serde::{Deserialize, Serialize};
 
-use crate::DataError;
+use crate::Result;
 use crate::preprocessing::Preprocessing;
 use crate::random::{Purpose, Stream};
 use crate::samples::{Image, Rect};
@@ -18,9 +18,7 @@ pub use operation::Operation;
 pub use policy::Policy;
 
 /// What timm does to a training picture, in its order: crop and resize, flips, the policy, colour jitter,
-/// normalisation, erasing. All but the last two work on bytes.
-///
-/// A grey picture stays one plane to the end. Random numbers are a function of (seed, epoch, sample).
+/// normalisation, erasing. All but the last two work on bytes. A grey picture stays one plane to the end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Augmentation {
     /// The model's input, and the filter of all resizes and turns.
@@ -124,14 +122,9 @@ impl Augmentation {
         }
         let first = operations.len();
         if self.color_jitter > 0.0 {
-            let mut factor =
-                || random.between((1.0 - self.color_jitter).max(0.0), 1.0 + self.color_jitter);
-            let (brightness, contrast, saturation) = (factor(), factor(), factor());
-            operations.extend([
-                Operation::Brightness(brightness),
-                Operation::Contrast(contrast),
-                Operation::Color(saturation),
-            ]);
+            let (low, high) = ((1.0 - self.color_jitter).max(0.0), 1.0 + self.color_jitter);
+            let kinds = [Operation::Brightness, Operation::Contrast, Operation::Color];
+            operations.extend(kinds.map(|kind| kind(random.between(low, high))));
         }
         if self.hue > 0.0 {
             operations.push(Operation::Hue(random.between(-self.hue, self.hue)));
@@ -139,50 +132,33 @@ impl Augmentation {
         random.shuffle(&mut operations[first..]);
         operations
     }
-
-    /// The rectangle that is erased, if one is.
-    fn erased(&self, (height, width): (usize, usize), random: &mut Stream) -> Option<Rect> {
-        if !random.happens(self.reprob) {
-            return None;
-        }
-        let area = (height * width) as f64;
-        (0..10).find_map(|_| {
-            let [tall, wide] =
-                sides(area * random.between(0.02, 1.0 / 3.0), [0.3, 1.0 / 0.3], random);
-            (tall < height && wide < width).then(|| place((height, width), tall, wide, random))
-        })
-    }
 }
 
-/// Height and width of an area whose ratio is drawn between two numbers, on a logarithmic scale.
-fn sides(area: f64, ratio: [f64; 2], random: &mut Stream) -> [usize; 2] {
-    let ratio = random.between(ratio[0].ln(), ratio[1].ln()).exp();
-    [area / ratio, area * ratio].map(|square| square.sqrt().round_ties_even() as usize)
-}
-
-/// A rectangle of this height and width somewhere in a picture.
-fn place(size: (usize, usize), height: usize, width: usize, random: &mut Stream) -> Rect {
-    let mut first = |side: usize, length: usize| random.below((side - length) as u64 + 1) as usize;
-    let (top, left) = (first(size.0, height), first(size.1, width));
-    Rect { top, left, height, width }
-}
-
-/// torchvision's `RandomResizedCrop`: the part of a picture of this size (height, width) that is taken.
-fn resized_crop(
+/// A rectangle in a picture of this size (height, width), at any place. Its share of the area and, on a logarithmic
+/// scale, its ratio of width to height lie between two numbers. `fits` says of its and the picture's height, and of
+/// their widths, whether it is taken. `None` if none of ten is.
+fn rectangle(
     size: (usize, usize),
     scale: [f64; 2],
     ratio: [f64; 2],
+    fits: fn(usize, usize) -> bool,
     random: &mut Stream,
-) -> Rect {
-    let (height, width) = size;
-    for _ in 0..10 {
-        let area = (height * width) as f64 * random.between(scale[0], scale[1]);
-        let [tall, wide] = sides(area, ratio, random);
-        if (1..=height).contains(&tall) && (1..=width).contains(&wide) {
-            return place(size, tall, wide, random);
-        }
-    }
-    // The middle, as much of it as the ratio allows.
+) -> Option<Rect> {
+    (0..10).find_map(|_| {
+        let area = (size.0 * size.1) as f64 * random.between(scale[0], scale[1]);
+        let ratio = random.between(ratio[0].ln(), ratio[1].ln()).exp();
+        let [height, width] =
+            [area / ratio, area * ratio].map(|square| square.sqrt().round_ties_even() as usize);
+        (fits(height, size.0) && fits(width, size.1)).then(|| {
+            let mut first = |side, length| random.below((side - length) as u64 + 1) as usize;
+            let (top, left) = (first(size.0, height), first(size.1, width));
+            Rect { top, left, height, width }
+        })
+    })
+}
+
+/// The middle of a picture of this size (height, width), as much of it as the ratio allows.
+fn middle((height, width): (usize, usize), ratio: [f64; 2]) -> Rect {
     let round = |side: f64| (side.round_ties_even() as usize).max(1);
     let own = width as f64 / height as f64;
     let (tall, wide) = if own < ratio[0] {
@@ -190,7 +166,7 @@ fn resized_crop(
     } else if own > ratio[1] {
         (height, round(height as f64 * ratio[1]).min(width))
     } else {
-        size
+        (height, width)
     };
     Rect { top: (height - tall) / 2, left: (width - wide) / 2, height: tall, width: wide }
 }
@@ -206,14 +182,16 @@ impl Transform for Augmentation {
         image: &mut Image,
         scratch: &mut Scratch,
         out: &mut [f32],
-    ) -> Result<(), DataError> {
+    ) -> Result<()> {
         let preprocessing = &self.preprocessing;
-        preprocessing.check()?;
         preprocessing.match_channels(image)?;
         let (size, [_, height, width]) = (preprocessing.size(), image.shape);
         if self.crop == RandomCrop::Resized {
-            let random = &mut Stream::of(Purpose::Crop, visit);
-            let part = resized_crop((height, width), self.scale, self.ratio, random);
+            // torchvision's `RandomResizedCrop`.
+            let (from, random) = ((height, width), &mut Stream::of(Purpose::Crop, visit));
+            let fits = |length, side| (1..=side).contains(&length);
+            let part = rectangle(from, self.scale, self.ratio, fits, random)
+                .unwrap_or_else(|| middle(from, self.ratio));
             scratch.resize(image, part, size, Rect::whole(size), preprocessing.interpolation)?;
         } else {
             preprocessing.resize(image, scratch)?;
@@ -224,7 +202,10 @@ impl Transform for Augmentation {
         }
         preprocessing.normalise(image, out);
         let random = &mut Stream::of(Purpose::Erasing, visit);
-        if let Some(part) = self.erased(size, random) {
+        let (scale, ratio) = ([0.02, 1.0 / 3.0], [0.3, 1.0 / 0.3]);
+        if random.happens(self.reprob)
+            && let Some(part) = rectangle(size, scale, ratio, |length, side| length < side, random)
+        {
             for plane in out.chunks_exact_mut(size.0 * size.1) {
                 for row in plane.chunks_exact_mut(size.1).skip(part.top).take(part.height) {
                     row[part.left..][..part.width].fill_with(|| match self.remode {

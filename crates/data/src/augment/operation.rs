@@ -99,10 +99,7 @@ impl Operation {
                 each_value(image, |value| value & mask as u8);
             }
             Self::Solarize(from) => {
-                each_value(
-                    image,
-                    |value| if i32::from(value) < from { value } else { 255 - value },
-                );
+                each_value(image, |value| if i32::from(value) < from { value } else { 255 - value })
             }
             Self::SolarizeAdd(add) => each_value(image, |value| {
                 if value < 128 { (i32::from(value) + add).clamp(0, 255) as u8 } else { value }
@@ -112,13 +109,15 @@ impl Operation {
                 let grey = mean_brightness(image);
                 each_value(image, |value| blend(grey, value, factor as f32));
             }
-            Self::Color(factor) => each_pixel(image, |pixel| {
+            // A picture that is not of three channels has no colour to change.
+            Self::Color(_) | Self::Hue(_) if image.shape[0] != 3 => {}
+            Self::Color(factor) => image.change_pixels(|pixel| {
                 let grey = brightness(pixel);
                 pixel.map(|value| blend(grey, value, factor as f32))
             }),
             Self::Hue(turn) => {
                 let turn = (turn * 255.0) as i32 as u8;
-                each_pixel(image, |pixel| turned_hue(pixel, turn));
+                image.change_pixels(|pixel| turned_hue(pixel, turn));
             }
         }
     }
@@ -148,32 +147,19 @@ fn each_channel(image: &mut Image, table: fn(&[u32; 256]) -> [u8; 256]) {
     }
 }
 
-/// Changes each pixel of a picture of three channels; a grey one has no colour to change.
-fn each_pixel(image: &mut Image, change: impl Fn([u8; 3]) -> [u8; 3]) {
-    if image.shape[0] != 3 {
-        return;
+/// The mean of a picture, of a coloured one turned grey.
+fn mean_brightness(image: &mut Image) -> u8 {
+    let (mut sum, mut count) = (0, image.pixels.len());
+    if image.shape[0] == 3 {
+        count /= 3;
+        image.change_pixels(|pixel| {
+            sum += u64::from(brightness(pixel));
+            pixel
+        });
+    } else {
+        sum = image.pixels.iter().map(|&value| u64::from(value)).sum();
     }
-    let plane = image.shape[1] * image.shape[2];
-    let (red, others) = image.pixels.split_at_mut(plane);
-    let (green, blue) = others.split_at_mut(plane);
-    for (red, (green, blue)) in red.iter_mut().zip(green.iter_mut().zip(blue)) {
-        [*red, *green, *blue] = change([*red, *green, *blue]);
-    }
-}
-
-fn mean_brightness(image: &Image) -> u8 {
-    let plane = image.shape[1] * image.shape[2];
-    let sum: u64 = match image.shape[0] {
-        3 => {
-            let (red, others) = image.pixels.split_at(plane);
-            let (green, blue) = others.split_at(plane);
-            let pixels = red.iter().zip(green.iter().zip(blue));
-            pixels.map(|(&red, (&green, &blue))| u64::from(brightness([red, green, blue]))).sum()
-        }
-        _ => image.pixels.iter().map(|&value| u64::from(value)).sum(),
-    };
-    let values = if image.shape[0] == 3 { plane } else { image.pixels.len() };
-    (sum as f64 / values as f64 + 0.5) as u8
+    (sum as f64 / count as f64 + 0.5) as u8
 }
 
 /// Pillow's `autocontrast` without a cut-off.

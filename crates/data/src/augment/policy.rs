@@ -4,8 +4,8 @@
 use std::str::FromStr;
 
 use super::operation::Operation;
-use crate::DataError;
 use crate::random::Stream;
+use crate::{DataError, Result};
 
 /// Which operations are drawn for a picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,13 +41,10 @@ const OPERATIONS: u64 = 15;
 impl FromStr for Policy {
     type Err = DataError;
 
-    fn from_str(text: &str) -> Result<Self, DataError> {
-        let bad = || DataError::BadSetting {
-            setting: "policy",
-            reason: format!(
-                "{text:?} is neither \"3a\" nor a string such as \"rand-m9-mstd0.5-n2-p0.5-inc1\""
-            ),
-        };
+    fn from_str(text: &str) -> Result<Self> {
+        let forms = "\"3a\" nor a string such as \"rand-m9-mstd0.5-n2-p0.5-inc1\"";
+        let reason = format!("{text:?} is neither {forms}");
+        let bad = || DataError::BadSetting { setting: "policy", reason: reason.clone() };
         if text == "3a" {
             return Ok(Self::ThreeAugment);
         }
