@@ -14,9 +14,9 @@ use thiserror::Error;
 use vitrine_nn::settings::shown;
 use vitrine_nn::{Optimizer, Parameters};
 
-use crate::atomic::{AtomicWriteError, sync_folder, write_atomic};
+use crate::atomic::{AtomicWriteError, folder_of, sync_folder, write_atomic_with};
 use crate::description::{DESCRIPTION, Description};
-use crate::weights::{WEIGHTS, Weights, named, shapes, write};
+use crate::weights::{Named, WEIGHTS, Weights, named, shapes, write};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
 const POSITION: &str = "trainer.json";
@@ -151,9 +151,15 @@ pub fn save(
     let (new, old) = siblings(folder);
     recover(folder)?;
     remove(&new)?;
-    if let Err(error) = write_files(&new, parameters, optimizer, position, description) {
-        // The half-written folder would fill the disk to no use. The error above is what the caller needs to hear
-        // about.
+    let mut write_files = || {
+        fs::create_dir_all(&new).map_err(io_error("create", &new))?;
+        write_weights(&new.join(WEIGHTS), parameters)?;
+        write(&new.join(OPTIMIZER), state(parameters, optimizer)?.into_iter(), Dtype::F32)?;
+        write_json(&new.join(DESCRIPTION), description)?;
+        write_json(&new.join(POSITION), position)
+    };
+    if let Err(error) = write_files() {
+        // The half-written folder would fill the disk to no use.
         let _ = remove(&new);
         return Err(match error {
             CheckpointError::NotFinite { name, .. } => {
@@ -171,28 +177,15 @@ pub fn save(
     remove(&old)
 }
 
-/// Writes the files of a checkpoint to a new folder.
-fn write_files(
-    new: &Path,
-    parameters: &Parameters,
-    optimizer: &mut dyn Optimizer,
-    position: &Position,
-    description: &Description,
-) -> Result<()> {
-    fs::create_dir_all(new).map_err(io_error("create", new))?;
-    write_weights(&new.join(WEIGHTS), parameters)?;
+/// The optimizer's buffers by name.
+fn state(parameters: &Parameters, optimizer: &mut dyn Optimizer) -> Result<Named> {
     let state = optimizer.state(parameters)?;
-    let state = state.into_iter().map(|(name, tensor)| (name.to_owned(), tensor));
-    write(&new.join(OPTIMIZER), state, Dtype::F32)?;
-    write_json(&new.join(DESCRIPTION), description)?;
-    write_json(&new.join(POSITION), position)
+    Ok(state.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect())
 }
 
 /// Writes a value as a JSON file, whole or not at all.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|source| CheckpointError::Position { path: path.to_owned(), source })?;
-    Ok(write_atomic(path, text.as_bytes())?)
+    Ok(write_atomic_with(path, |file| Ok(serde_json::to_writer_pretty(file, value)?))?)
 }
 
 /// Finishes a save that was interrupted between its renames.
@@ -230,12 +223,8 @@ fn remove(folder: &Path) -> Result<()> {
 }
 
 fn sync_parent(folder: &Path) -> Result<()> {
-    match folder.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => {
-            sync_folder(parent).map_err(io_error("sync", parent))
-        }
-        _ => sync_folder(Path::new(".")).map_err(io_error("sync", Path::new("."))),
-    }
+    let parent = folder_of(folder);
+    sync_folder(parent).map_err(io_error("sync", parent))
 }
 
 /// A file that can be read to its end, which pipes and devices have none of.
@@ -278,15 +267,15 @@ pub fn load(
     }
     // Names, shapes and types are checked in both files before anything is changed.
     let weights = named(parameters)?;
-    let state = optimizer.state(parameters)?;
-    let state: Vec<_> = state.into_iter().map(|(name, t)| (name.to_owned(), t)).collect();
-    let mut files =
-        [Weights::open(&folder.join(WEIGHTS))?, Weights::open(&folder.join(OPTIMIZER))?];
-    let tensors = [&weights, &state];
-    let plan = |i: usize| files[i].plan(&shapes(tensors[i]), None, false);
-    let plans = [plan(0)?, plan(1)?];
-    for (i, file) in files.iter_mut().enumerate() {
-        file.read(&plans[i], tensors[i])?;
+    let state = state(parameters, optimizer)?;
+    let mut planned = Vec::new();
+    for (name, tensors) in [(WEIGHTS, &weights), (OPTIMIZER, &state)] {
+        let file = Weights::open(&folder.join(name))?;
+        let plan = file.plan(&shapes(tensors), None, false)?;
+        planned.push((file, plan, tensors));
+    }
+    for (mut file, plan, tensors) in planned {
+        file.read(&plan, tensors)?;
     }
     optimizer.set_steps(position.steps);
     Ok(position)

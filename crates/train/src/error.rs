@@ -1,6 +1,5 @@
 //! Why a run stops: the errors of the trainer, each naming the file or the setting, and what to do.
 
-use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -42,12 +41,9 @@ pub enum TrainError {
     /// The metrics' file.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// Another file of the run's folder.
+    /// A file of the run's folder.
     #[error(transparent)]
     Write(#[from] AtomicWriteError),
-    /// The run's folder.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Folder { action: &'static str, path: PathBuf, source: io::Error },
     /// A new run would write over another.
     #[error(
         "{} holds a run already: choose another folder with --out, or go on with --resume {}",
@@ -79,10 +75,10 @@ pub enum TrainError {
     RunBusy { path: PathBuf },
     /// The loss is NaN or infinite.
     #[error(
-        "the loss is {loss} in epoch {epoch}, batch {batch}: the run stops. {kept} \
-         A lower learning rate, warm-up or clip_norm may help"
+        "the loss is {loss} in epoch {epoch}, batch {batch}: the run stops. The checkpoint in {} is kept. \
+         A lower learning rate, warm-up or clip_norm may help", kept.display()
     )]
-    NotFinite { loss: f64, epoch: u64, batch: u64, kept: String },
+    NotFinite { loss: f64, epoch: u64, batch: u64, kept: PathBuf },
     /// A step failed, and what was done before it was saved.
     #[error("{source}\nThe run is saved as it was after step {steps}: `--resume {}` goes on", path.display())]
     Stopped { source: Box<TrainError>, steps: u64, path: PathBuf },

@@ -36,15 +36,11 @@ pub enum Event<'a> {
     EpochEnds {
         /// Its figures.
         metrics: &'a EpochMetrics,
-        /// Epochs of the run.
-        total_epochs: u64,
     },
     /// All epochs are complete, and the best one's weights were judged on the test part.
     Judged {
         /// The figures.
         judgement: &'a Judgement,
-        /// Epochs of the run.
-        total_epochs: u64,
     },
     /// A line for a person.
     Message(&'a str),
@@ -65,12 +61,5 @@ pub trait Sink: Send {
 impl Sink for () {
     fn take(&mut self, _: Event<'_>) -> Result<()> {
         Ok(())
-    }
-}
-
-/// To each in turn.
-impl Sink for Vec<Box<dyn Sink>> {
-    fn take(&mut self, event: Event<'_>) -> Result<()> {
-        self.iter_mut().try_for_each(|sink| sink.take(event))
     }
 }

@@ -1,13 +1,30 @@
-//! What a run's folder says of its recipe, and what may differ when the run is resumed. Going on is the trainer's.
+//! A run's folder: what is in it, who may write to it, and what it says of its recipe, of which little may differ when
+//! the run is resumed. Going on is the trainer's.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
 use toml::{Table, Value};
 
+use crate::atomic::write_failed;
+use crate::checkpoint::io_error;
 use crate::error::{Result, TrainError};
 use crate::recipe::{Overrides, Recipe};
-use crate::trainer::{CONFIG, folder_error};
+
+/// The last checkpoint, a folder.
+pub const LAST: &str = "last";
+/// The checkpoint with the best validation accuracy, a folder.
+pub const BEST: &str = "best";
+/// The weights with the best validation accuracy in timm's form, a folder: once the run is done.
+pub const MODEL: &str = "model";
+/// The resolved recipe.
+pub const CONFIG: &str = "config.toml";
+/// The figures of each epoch.
+pub const METRICS: &str = "metrics.jsonl";
+/// The figures on the test part: once the run is done.
+pub const TEST: &str = "test.json";
+/// The figures of each optimizer step.
+pub const STEPS: &str = "steps.jsonl";
 
 /// The keys that a resumed run may change.
 const MAY_CHANGE: [&str; 12] = [
@@ -29,9 +46,7 @@ const MAY_CHANGE: [&str; 12] = [
 pub(crate) fn compare(before: &Table, after: &Table) -> Result<()> {
     let text = |value: Option<&Value>| value.map_or("not set".to_owned(), Value::to_string);
     for (section, new) in after {
-        let (Some(old), Some(new)) =
-            (before.get(section).and_then(Value::as_table), new.as_table())
-        else {
+        let (Some(Value::Table(old)), Value::Table(new)) = (before.get(section), new) else {
             continue;
         };
         for leaf in old.keys().chain(new.keys()) {
@@ -52,7 +67,7 @@ pub(crate) fn recorded(folder: &Path) -> Result<Table> {
     if !path.exists() {
         return Err(TrainError::NoRun { path: folder.to_owned() });
     }
-    let text = fs::read_to_string(&path).map_err(folder_error("read", &path))?;
+    let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
     Ok(Recipe::document_of(&text, &path.display().to_string())?)
 }
 
@@ -62,4 +77,15 @@ pub fn resumed_recipe(folder: &Path, overrides: &Overrides) -> Result<Recipe> {
     let recipe = Recipe::load_file(&folder.join(CONFIG), overrides)?;
     compare(&before, &recipe.document()?)?;
     Ok(recipe)
+}
+
+/// Holds a run's folder for this process, as long as the file is open. Where the file system knows no locks, nobody is
+/// kept out.
+pub(crate) fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join(".lock");
+    let file = File::create(&path).map_err(write_failed(&path, "creating it"))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(TrainError::RunBusy { path: folder.to_owned() }),
+        _ => Ok(file),
+    }
 }
