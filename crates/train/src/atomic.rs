@@ -9,12 +9,10 @@ use thiserror::Error;
 
 /// Why a file could not be written. The file still has its old content.
 #[derive(Debug, Error)]
-#[expect(missing_docs, reason = "the message says what each field is")]
+#[expect(missing_docs, reason = "the message says what each one is")]
 pub enum AtomicWriteError {
-    /// The path does not end in a file's name.
     #[error("cannot write {}: the path names no file", path.display())]
     NoFileName { path: PathBuf },
-    /// The system refused one of the steps.
     #[error("cannot write {}: {step} failed: {source}{}", path.display(), advice(.source))]
     Failed { path: PathBuf, step: &'static str, source: io::Error },
 }

@@ -24,18 +24,14 @@ const POSITION: &str = "trainer.json";
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the message says what each field is")]
+#[expect(missing_docs, reason = "the message says what each one is")]
 pub enum CheckpointError {
-    /// A file could not be written.
     #[error(transparent)]
     Write(#[from] AtomicWriteError),
-    /// A folder or file could not be worked on.
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    /// There is none.
     #[error("cannot read the weights {}: there is no checkpoint, and no model.safetensors", path.display())]
     Missing { path: PathBuf },
-    /// A file of PyTorch's.
     #[error(
         "{} is a pickle of PyTorch's, which may run any program when it is read. Convert it where you trust it:\n  \
          python3 -c 'import sys, torch; from safetensors.torch import save_file; \
@@ -45,45 +41,34 @@ pub enum CheckpointError {
         quoted(path)
     )]
     Pickle { path: PathBuf },
-    /// The weights are in several files.
     #[error(
         "{} says that the weights are in several files, which are not read; save them in one \
          (`save_pretrained(…, max_shard_size=\"100GB\")`)", path.display()
     )]
     Split { path: PathBuf },
-    /// Weights could not be fetched from a Hub.
     #[error(transparent)]
     Hub(#[from] crate::hub::HubError),
-    /// A setting in a file beside the weights.
     #[error(transparent)]
     Setting(#[from] vitrine_nn::settings::SettingError),
-    /// A file is truncated or no safetensors file.
     #[error("{} is truncated or no safetensors file: {}", path.display(), shown(message, LONGEST))]
     Format { path: PathBuf, message: String },
-    /// The position's or the description's file is damaged.
     #[error("{} is damaged: {}", path.display(), shown(&source.to_string(), LONGEST))]
     Position { path: PathBuf, source: serde_json::Error },
-    /// The file is of another model.
     #[error("{} is of another model: {difference}", path.display())]
     OtherModel { path: PathBuf, difference: String },
-    /// The checkpoint is of another optimizer.
     #[error(
         "{} is of the optimizer {found}, the recipe says {expected}", path.display()
     )]
     OtherOptimizer { path: PathBuf, found: String, expected: &'static str },
-    /// A weight is NaN or infinite.
     #[error("{}: `{name}` holds a number that is not finite; the weights are of no use", path.display())]
     NotFinite { path: PathBuf, name: String },
-    /// A weight or a buffer of the optimizer has become NaN or infinite.
     #[error(
         "`{name}` has become a number that is not finite, so no checkpoint was written to {}; the one before it is \
          kept. A lower learning rate, warm-up or clip_norm may help", folder.display()
     )]
     Diverged { folder: PathBuf, name: String },
-    /// Values could not be moved between the file and the device.
     #[error(transparent)]
     Model(#[from] vitrine_nn::Error),
-    /// Values could not be moved between the file and the device.
     #[error(transparent)]
     Tensor(#[from] vitrine_tensor::Error),
 }

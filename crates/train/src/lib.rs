@@ -34,7 +34,6 @@ pub mod progress;
 pub mod recipe;
 pub mod report;
 mod resample;
-mod run_folder;
 pub mod sink;
 mod step;
 pub mod threads;

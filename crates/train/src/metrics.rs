@@ -56,32 +56,25 @@ pub fn best_epoch(epochs: &[EpochMetrics]) -> Option<&EpochMetrics> {
 
 /// Why metrics could not be read or written.
 #[derive(Debug, Error)]
-#[expect(missing_docs, reason = "the message says what each field is")]
+#[expect(missing_docs, reason = "the message says what each one is")]
 pub enum MetricsError {
-    /// The file could not be read.
     #[error("cannot read the metrics {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    /// A line is no epoch.
     #[error("{}, line {line}: these are not the metrics of an epoch: {source}", path.display())]
     Line { path: PathBuf, line: usize, source: serde_json::Error },
-    /// Epochs are out of order.
     #[error(
         "{}: epoch {epoch} follows epoch {previous}; epochs must count up from 1", path.display()
     )]
     Order { path: PathBuf, epoch: u64, previous: u64 },
-    /// The file ends before the epoch that the run is to go on from.
     #[error(
         "{} ends with epoch {last}, but the checkpoint has completed epoch {completed}; \
          the two are not from the same run", path.display()
     )]
     TooShort { path: PathBuf, last: u64, completed: u64 },
-    /// A new run would write over the metrics of another.
     #[error("{} exists already: choose another folder, or resume that run", path.display())]
     Exists { path: PathBuf },
-    /// A figure is NaN or infinite, which JSON cannot hold.
     #[error("the metrics of epoch {epoch} cannot be written: `{field}` is not a finite number")]
     NotFinite { epoch: u64, field: String },
-    /// The file could not be written.
     #[error(transparent)]
     Write(#[from] AtomicWriteError),
 }
@@ -98,10 +91,10 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Starts the log of a new run. The file must not exist yet.
+    /// Starts the log of a new run. There may be an empty file, which a killed one left.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self, MetricsError> {
         let path = path.into();
-        if path.exists() {
+        if fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
             return Err(MetricsError::Exists { path });
         }
         let log = Self { path, epochs: Vec::new() };
@@ -140,7 +133,9 @@ impl MetricsLog {
             return Err(MetricsError::NotFinite { epoch: epoch.epoch, field: field.clone() });
         }
         self.epochs.push(epoch);
-        self.write().inspect_err(|_| self.epochs.truncate(self.epochs.len() - 1))
+        self.write().inspect_err(|_| {
+            self.epochs.pop();
+        })
     }
 
     fn write(&self) -> Result<(), MetricsError> {
@@ -167,7 +162,7 @@ impl MetricsLog {
 impl Sink for MetricsLog {
     fn take(&mut self, event: Event<'_>) -> Result<()> {
         match event {
-            Event::EpochEnds { metrics } => Ok(self.append(*metrics)?),
+            Event::EpochEnds(metrics) => Ok(self.append(*metrics)?),
             _ => Ok(()),
         }
     }

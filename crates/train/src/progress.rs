@@ -1,7 +1,7 @@
 //! What a person sees while a model trains: a bar on a terminal, plain lines anywhere else. It is told figures and knows
 //! nothing of models or data.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -17,18 +17,12 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 ///
 /// A display that cannot be written to (a closed pipe, say) never stops a run: such errors are passed over.
 pub struct Progress {
-    display: Display,
+    /// Hidden where lines take its place. It clears itself when it is dropped.
+    bar: ProgressBar,
+    out: Box<dyn Write + Send>,
+    interval: Duration,
+    last_line: Instant,
     state: State,
-}
-
-enum Display {
-    /// It clears itself when it is dropped.
-    Bar(ProgressBar),
-    Plain {
-        out: Box<dyn Write + Send>,
-        interval: Duration,
-        last_line: Instant,
-    },
 }
 
 /// What has been told so far about the epoch under way.
@@ -37,9 +31,9 @@ struct State {
     epoch: u64,
     total_epochs: u64,
     batches: u64,
-    batches_done: u64,
-    /// Done by an earlier part of the run; they do not count for speed.
-    batches_skipped: u64,
+    /// Batches done by an earlier part of the run; they do not count for speed.
+    done: u64,
+    trained: u64,
     images: u64,
     loss: Option<f64>,
     started: Option<Instant>,
@@ -48,62 +42,55 @@ struct State {
 impl Progress {
     /// A bar on standard error if that is a terminal, plain lines on standard error otherwise.
     pub fn stderr() -> Self {
-        if !std::io::stderr().is_terminal() {
-            return Self::plain(Box::new(std::io::stderr()), PLAIN_INTERVAL);
-        }
-        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {msg}")
-            .map(|style| style.progress_chars("━╸─"))
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        Self { display: Display::Bar(bar.with_style(style)), state: State::default() }
+        let terminal = ProgressDrawTarget::stderr();
+        Self::new(terminal, Box::new(std::io::stderr()), PLAIN_INTERVAL)
     }
 
     /// Plain lines to any writer: one for each epoch, and within an epoch at most one per interval.
     pub fn plain(out: Box<dyn Write + Send>, interval: Duration) -> Self {
-        let display = Display::Plain { out, interval, last_line: Instant::now() };
-        Self { display, state: State::default() }
+        Self::new(ProgressDrawTarget::hidden(), out, interval)
     }
 
-    fn show_begin(&mut self) {
-        let State { epoch, total_epochs, batches, batches_done, .. } = self.state;
-        match &mut self.display {
-            Display::Bar(bar) => {
-                bar.reset();
-                bar.set_length(batches);
-                bar.set_position(batches_done);
-                bar.set_message("");
-                bar.set_prefix(format!("epoch {epoch}/{total_epochs}"));
-                bar.enable_steady_tick(Duration::from_millis(250));
-            }
-            Display::Plain { last_line, .. } => *last_line = Instant::now(),
+    fn new(target: ProgressDrawTarget, out: Box<dyn Write + Send>, interval: Duration) -> Self {
+        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {msg}")
+            .map(|style| style.progress_chars("━╸─"))
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(None, target).with_style(style);
+        Self { bar, out, interval, last_line: Instant::now(), state: State::default() }
+    }
+
+    fn begin(&mut self) {
+        let State { epoch, total_epochs, batches, done, .. } = self.state;
+        self.last_line = Instant::now();
+        if !self.bar.is_hidden() {
+            self.bar.reset();
+            self.bar.set_length(batches);
+            self.bar.set_position(done);
+            self.bar.set_message("");
+            self.bar.set_prefix(format!("epoch {epoch}/{total_epochs}"));
+            self.bar.enable_steady_tick(Duration::from_millis(250));
         }
     }
 
-    fn show_batch(&mut self) {
-        let State { epoch, total_epochs, batches, batches_done, started, .. } = self.state;
+    fn batch(&mut self) {
+        let State { epoch, total_epochs, batches, done, trained, started, .. } = self.state;
+        let position = done + trained;
         let seconds = started.map_or(0.0, |started| started.elapsed().as_secs_f64());
         let figures = self.state.figures(seconds);
-        match &mut self.display {
-            Display::Bar(bar) => {
-                bar.set_position(batches_done);
-                bar.set_message(figures);
-            }
-            Display::Plain { out, interval, last_line } => {
-                if last_line.elapsed() >= *interval && batches_done < batches {
-                    *last_line = Instant::now();
-                    let epoch = format!("epoch {epoch}/{total_epochs}");
-                    write_line(out, &format!("{epoch}  batch {batches_done}/{batches}  {figures}"));
-                }
-            }
+        if !self.bar.is_hidden() {
+            self.bar.set_position(position);
+            self.bar.set_message(figures);
+        } else if self.last_line.elapsed() >= self.interval && position < batches {
+            self.last_line = Instant::now();
+            let epoch = format!("epoch {epoch}/{total_epochs}");
+            self.message(&format!("{epoch}  batch {position}/{batches}  {figures}"));
         }
     }
 
     /// Shows a line of text; a bar stays below it.
     pub fn message(&mut self, text: &str) {
-        match &mut self.display {
-            Display::Bar(bar) => bar.suspend(|| write_line(&mut std::io::stderr(), text)),
-            Display::Plain { out, .. } => write_line(out, text),
-        }
+        let Self { bar, out, .. } = self;
+        let _ = bar.suspend(|| writeln!(out, "{text}").and_then(|()| out.flush()));
     }
 }
 
@@ -112,38 +99,26 @@ impl Sink for Progress {
         let state = &mut self.state;
         match event {
             Event::EpochBegins { epoch, total_epochs, batches, done } => {
-                let (batches_done, batches_skipped) = (done, done);
-                let (images, loss, started) = (0, None, Some(Instant::now()));
-                *state = State {
-                    epoch,
-                    total_epochs,
-                    batches,
-                    batches_done,
-                    batches_skipped,
-                    images,
-                    loss,
-                    started,
-                };
-                self.show_begin();
+                let started = Some(Instant::now());
+                *state = State { epoch, total_epochs, batches, done, started, ..State::default() };
+                self.begin();
             }
             Event::Step { figures, .. } => {
                 let loss = figures.iter().find(|(name, _)| *name == TRAIN_LOSS);
                 state.loss = loss.map(|(_, loss)| *loss).or(state.loss);
             }
             Event::Batch { images } => {
-                state.batches_done += 1;
+                state.trained += 1;
                 state.images += images;
-                self.show_batch();
+                self.batch();
             }
-            Event::EpochEnds { metrics } => {
+            Event::EpochEnds(metrics) => {
                 let line = epoch_line(metrics, state.total_epochs);
-                if let Display::Bar(bar) = &self.display {
-                    bar.finish_and_clear();
-                }
+                self.bar.finish_and_clear();
                 self.message(&line);
             }
             Event::Message(text) => self.message(text),
-            Event::Checkpoint | Event::Judged { .. } => {}
+            Event::Checkpoint | Event::Judged(_) => {}
         }
         Ok(())
     }
@@ -158,14 +133,13 @@ impl State {
 
     /// Time to the end of the run at the epoch's mean speed.
     fn time_left(&self, seconds: f64) -> String {
-        let counted = self.batches_done - self.batches_skipped;
-        if counted == 0 {
+        if self.trained == 0 {
             return "?".into();
         }
         let epochs_after = self.total_epochs.saturating_sub(self.epoch);
-        let here = self.batches.saturating_sub(self.batches_done);
+        let here = self.batches.saturating_sub(self.done + self.trained);
         let batches = here as f64 + epochs_after as f64 * self.batches as f64;
-        duration_text(seconds / counted as f64 * batches)
+        duration_text(seconds / self.trained as f64 * batches)
     }
 }
 
@@ -177,10 +151,6 @@ fn epoch_line(metrics: &EpochMetrics, total_epochs: u64) -> String {
         "epoch {epoch}/{total_epochs}  train loss {train_loss:.4}, accuracy {train_accuracy:.4}  \
          validation loss {val_loss:.4}, accuracy {val_accuracy:.4}  {speed} images/s  {time}"
     )
-}
-
-fn write_line(out: &mut dyn Write, line: &str) {
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 pub(crate) fn speed_text(images_per_second: f64) -> String {
@@ -213,7 +183,7 @@ pub(crate) fn duration_text(seconds: f64) -> String {
 mod tests {
     use super::*;
 
-    fn begin(epoch: u64, total_epochs: u64, batches: u64, done: u64) -> Progress {
+    fn begun(epoch: u64, total_epochs: u64, batches: u64, done: u64) -> Progress {
         let mut progress = Progress::plain(Box::new(std::io::sink()), PLAIN_INTERVAL);
         progress.take(Event::EpochBegins { epoch, total_epochs, batches, done }).unwrap();
         progress
@@ -221,7 +191,7 @@ mod tests {
 
     #[test]
     fn time_left_counts_the_rest_of_the_epoch_and_all_later_ones() {
-        let mut progress = begin(8, 10, 100, 40);
+        let mut progress = begun(8, 10, 100, 40);
         assert_eq!(progress.state.time_left(5.0), "?");
         for _ in 0..10 {
             progress.take(Event::Batch { images: 1 }).unwrap();
@@ -233,7 +203,7 @@ mod tests {
 
     #[test]
     fn steps_beyond_what_was_announced_do_no_harm() {
-        let mut progress = begin(3, 2, 1, 0);
+        let mut progress = begun(3, 2, 1, 0);
         progress.take(Event::Batch { images: 1 }).unwrap();
         progress.take(Event::Batch { images: 1 }).unwrap();
         assert_eq!(progress.state.time_left(1.0), "0.0 s");

@@ -32,16 +32,10 @@ pub enum Event<'a> {
     },
     /// What was told so far lasts from here on: a run that is resumed goes on from here.
     Checkpoint,
-    /// An epoch is complete.
-    EpochEnds {
-        /// Its figures.
-        metrics: &'a EpochMetrics,
-    },
+    /// An epoch is complete, with these figures.
+    EpochEnds(&'a EpochMetrics),
     /// All epochs are complete, and the best one's weights were judged on the test part.
-    Judged {
-        /// The figures.
-        judgement: &'a Judgement,
-    },
+    Judged(&'a Judgement),
     /// A line for a person.
     Message(&'a str),
 }

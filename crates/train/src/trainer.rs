@@ -1,37 +1,33 @@
-//! The training loop: steps, epochs, checkpoints, and going on from one.
+//! The training loop: steps, epochs, checkpoints. How a run begins or goes on is in `begin`, how it ends in `finish`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use toml::Table;
-use vitrine_comm::{Alone, Collective};
+use vitrine_comm::Collective;
 use vitrine_data::{Batches, Loader};
 use vitrine_nn::schedule::Schedule;
 use vitrine_nn::{Model, Optimizer, Parameters, Pass};
 use vitrine_tensor::Tensor;
 
-use crate::atomic::write_atomic;
-use crate::build::{self, Parts};
-use crate::checkpoint::{self, Position, Sums, io_error};
+use crate::checkpoint::{self, Position, Sums};
 use crate::description::Description;
 use crate::error::{Result, TrainError};
 use crate::evaluate::{count_correct, evaluate};
 use crate::metrics::{EpochMetrics, Judgement, MetricsLog, StepLog};
 use crate::objective::{DeviceBatch, Objective};
-use crate::probe::{self, Probe};
-use crate::recipe::{Training, document_text};
+use crate::recipe::Training;
 use crate::report::Report;
-use crate::run_folder::{compare, lock, recorded};
 use crate::sink::{Event, LEARNING_RATE, Sink, TRAIN_LOSS};
-use crate::{export, groups, machine, step, weights};
+use crate::step;
 
+mod begin;
 mod finish;
 
-pub use crate::run_folder::{BEST, CONFIG, LAST, METRICS, MODEL, STEPS, TEST, resumed_recipe};
+pub use begin::{BEST, CONFIG, LAST, METRICS, MODEL, STEPS, TEST, name, resumed_recipe};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,157 +81,6 @@ struct PendingBatch {
 const MOST_PENDING: usize = 32;
 
 impl Trainer {
-    /// Starts a run in a folder that holds none.
-    pub fn create(parts: Parts, training: &Training, folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(io_error("create", folder))?;
-        let mut trainer = Self::build(parts, training, folder, |_, _, optimizer| {
-            if folder.join(CONFIG).exists() {
-                return Err(TrainError::RunExists { path: folder.to_owned() });
-            }
-            let path = folder.join(METRICS);
-            // A kill before the configuration was written leaves an empty file, which is in nobody's way.
-            let empty = fs::metadata(&path).is_ok_and(|file| file.len() == 0);
-            let metrics =
-                if empty { MetricsLog::resume(path, 0)? } else { MetricsLog::create(path)? };
-            let name = optimizer.name().to_owned();
-            Ok((metrics, Position { optimizer: name, ..Position::default() }))
-        })?;
-        if let Some(name) = &training.run.initial_weights {
-            let (weights, parameters) = (weights::find(name, |_| {})?, &trainer.parameters);
-            let known = export::known(trainer.model.as_ref())?;
-            let adapted = weights::load(&weights, known.as_ref(), parameters, true)?;
-            let anew = adapted.new_head.map(|why| format!("{why}: the head begins anew"));
-            trainer.notices.extend(anew.into_iter().chain(adapted.notices));
-        }
-        trainer.keep_features()?;
-        trainer.save_last(&mut ())?;
-        // Last, for it is what makes the folder a run's: from here on there is a checkpoint to go on from.
-        trainer.write_config()?;
-        Ok(trainer)
-    }
-
-    /// Goes on with the run in a folder, from its last checkpoint, with a model, an objective and data as it began
-    /// with. Only settings that leave the run's arithmetic as it is may differ. (More epochs do change what a cosine
-    /// schedule gives for the steps to come.)
-    pub fn resume(parts: Parts, training: &Training, folder: &Path) -> Result<Self> {
-        let epochs = training.run.epochs as u64;
-        let before = recorded(folder)?;
-        let judged = parts.data.test.is_some();
-        let mut trainer =
-            Self::build(parts, training, folder, |document, parameters, optimizer| {
-                compare(&before, document)?;
-                let position = checkpoint::load(&folder.join(LAST), parameters, optimizer)?;
-                let done = position.epochs;
-                let test = folder.join(TEST);
-                if done > epochs || (done == epochs && (!judged || test.exists())) {
-                    return Err(TrainError::Finished { path: folder.to_owned(), epochs: done });
-                }
-                // The figures of a shorter run are none of this one's.
-                if test.exists() {
-                    fs::remove_file(&test).map_err(io_error("remove", &test))?;
-                }
-                // Not before: lines past the position are dropped from the file.
-                Ok((MetricsLog::resume(folder.join(METRICS), done)?, position))
-            })?;
-        trainer.notices.extend(trainer.stretched(&before));
-        trainer.keep_features()?;
-        trainer.write_config()?;
-        Ok(trainer)
-    }
-
-    /// What is to be said of a run that is resumed with another length, where its learning rate jumps.
-    fn stretched(&self, before: &Table) -> Option<String> {
-        let epochs = before.get("run")?.get("epochs")?.as_integer()?;
-        let mut training = self.training.clone();
-        training.run.epochs = epochs as usize;
-        let before = schedule(&training, &self.train).ok()?;
-        let next = self.position.steps;
-        let last = before.learning_rate(next.checked_sub(1)?);
-        let rate = self.schedule.learning_rate(next);
-        let epochs_now = self.training.run.epochs;
-        (rate != before.learning_rate(next)).then(|| {
-            format!(
-                "the schedule now has {epochs_now} epochs, not {epochs}: the learning rate is {rate:.6} in the next \
-                 step, and was {last:.6} in the last one"
-            )
-        })
-    }
-
-    /// The parts of a run. `begin` gives its metrics and position, and may read a checkpoint for them.
-    fn build(
-        parts: Parts,
-        training: &Training,
-        folder: &Path,
-        begin: impl FnOnce(&Table, &Parameters, &mut dyn Optimizer) -> Result<(MetricsLog, Position)>,
-    ) -> Result<Self> {
-        let Parts { model, parameters, data, objective } = parts;
-        training.validate()?;
-        let mut parameters = build::computed(training, parameters)?;
-        groups::group(training, model.as_ref(), &mut parameters)?;
-        let mut optimizer = build::optimizer(training)?;
-        let input = model.input();
-        training.data.check_classes(input.classes)?;
-        let loader = |samples, shuffled| build::loader(training, &input, samples, shuffled);
-        let (train, val) = (loader(data.train, true)?, loader(data.val, false)?);
-        let test = data.test.map(|test| loader(test, false)).transpose()?;
-        let schedule = schedule(training, &train)?;
-        let lock = lock(folder)?;
-        let settings = model.settings()?;
-        let document = training.document(settings.clone(), objective.settings()?)?;
-        let (metrics, mut position) = begin(&document, &parameters, optimizer.as_mut())?;
-        for (part, loader, known) in [
-            ("training", &train, &mut position.train_data),
-            ("validation", &val, &mut position.val_data),
-        ] {
-            let found = loader.dataset().fingerprint();
-            if *known.get_or_insert_with(|| found.clone()) != found {
-                return Err(TrainError::OtherData { part, path: folder.to_owned() });
-            }
-        }
-        let mut about = format!("{} validation images: {}", val.dataset().len(), data.about_val);
-        if let Some(test) = &test {
-            let images = test.dataset().len();
-            about += &format!("; {images} test images, read once at the end");
-        }
-        let report = Report {
-            path: folder.join("report.html"),
-            title: format!("{} on {}", name(&settings), train.dataset().name()),
-            epochs: metrics.epochs().to_vec(),
-            total_epochs: training.run.epochs as u64,
-            config: document_text(&document),
-            machine: machine::describe(),
-            about,
-            judgement: None,
-        };
-        let description = Description {
-            model: settings,
-            num_classes: input.classes,
-            label_names: train.dataset().class_names().to_vec(),
-            pretrained_cfg: build::preprocessing(&training.data, &input),
-        };
-        Ok(Self {
-            training: training.clone(),
-            folder: folder.to_owned(),
-            _lock: lock,
-            steps: StepLog::resume(folder.join(STEPS), position.steps)?,
-            report,
-            model: model.into(),
-            parameters,
-            objective,
-            optimizer,
-            collective: Box::new(Alone),
-            schedule,
-            train,
-            val,
-            test,
-            metrics,
-            description,
-            position,
-            pending: Vec::new(),
-            notices: Vec::new(),
-        })
-    }
-
     /// The same run as one of several ranks, whose gradients are summed.
     pub fn with_collective(self, collective: Box<dyn Collective>) -> Self {
         Self { collective, ..self }
@@ -270,23 +115,6 @@ impl Trainer {
         }
         let last = self.metrics.epochs().last().copied();
         last.map(Outcome::Finished).ok_or_else(|| TrainError::NoRun { path: self.folder.clone() })
-    }
-
-    /// Where nothing but the head changes, what it reads is computed once.
-    fn keep_features(&mut self) -> Result<()> {
-        let Some(headed) = probe::keeps(&self.training, self.model.as_ref(), &self.parameters)
-        else {
-            return Ok(());
-        };
-        let images = self.train.dataset().len() + self.val.dataset().len();
-        self.notices
-            .push(format!("nothing but the head changes: features of {images} images are kept"));
-        let loader = |loader: &Loader| probe::loader(headed, &self.parameters, loader);
-        let (train, val) = (loader(&self.train)?, loader(&self.val)?);
-        let test = self.test.as_ref().map(loader).transpose()?;
-        self.model = Arc::new(Probe::new(self.model.clone(), train.image_shape()[0]));
-        (self.train, self.val, self.test) = (train, val, test);
-        Ok(())
     }
 
     /// The figures on the test part, if it was read.
@@ -465,7 +293,7 @@ impl Trainer {
             images_per_second: train.images as f64 / train_seconds,
             seconds: seconds(),
         };
-        let event = Event::EpochEnds { metrics: &metrics };
+        let event = Event::EpochEnds(&metrics);
         self.metrics.take(event)?;
         self.position.epochs += 1;
         self.position.batches = 0;
@@ -493,21 +321,6 @@ impl Trainer {
         let Self { parameters, optimizer, position, description, .. } = self;
         Ok(checkpoint::save(&folder, parameters, optimizer.as_mut(), position, description)?)
     }
-
-    fn write_config(&self) -> Result<()> {
-        Ok(write_atomic(&self.folder.join(CONFIG), self.report.config.as_bytes())?)
-    }
-}
-
-fn schedule(training: &Training, train: &Loader) -> Result<Schedule> {
-    let steps = train.batches_per_epoch().div_ceil(training.optimizer.accumulation);
-    build::schedule(training, steps as u64)
-}
-
-/// What a model is called, by its settings: its preset, else its family.
-pub fn name(settings: &Table) -> &str {
-    let named = ["preset", "family"].iter().find_map(|key| settings.get(*key)?.as_str());
-    named.unwrap_or("model")
 }
 
 /// Whether to go on, as far as whoever set `stop` is asked.

@@ -177,6 +177,7 @@ fn a_run_that_completed_no_epoch_may_have_no_metrics_yet() {
     assert!(matches!(MetricsLog::resume(&path, 1), Err(MetricsError::Read { .. })));
     assert!(MetricsLog::resume(&path, 0).unwrap().epochs().is_empty());
     assert!(MetricsLog::resume(&path, 0).unwrap().epochs().is_empty());
+    MetricsLog::create(&path).unwrap().append(epoch(1, 0.1)).unwrap();
     assert!(matches!(MetricsLog::create(&path), Err(MetricsError::Exists { .. })));
 }
 
@@ -245,7 +246,7 @@ fn the_report_shows_the_figures_and_needs_nothing_else() {
         about: "60 validation images: <held out>".into(),
         judgement: None,
     };
-    report.take(Event::EpochEnds { metrics: &metrics[2] }).unwrap();
+    report.take(Event::EpochEnds(&metrics[2])).unwrap();
     let html = fs::read_to_string(&path).unwrap();
     for part in [
         "mine &lt;b&gt;",

@@ -40,8 +40,8 @@ pub struct Report {
 impl Sink for Report {
     fn take(&mut self, event: Event<'_>) -> Result<()> {
         match event {
-            Event::EpochEnds { metrics } => self.epochs.push(*metrics),
-            Event::Judged { judgement } => self.judgement = Some(judgement.clone()),
+            Event::EpochEnds(metrics) => self.epochs.push(*metrics),
+            Event::Judged(judgement) => self.judgement = Some(judgement.clone()),
             _ => return Ok(()),
         }
         Ok(write_atomic(&self.path, self.html().as_bytes())?)

@@ -57,7 +57,7 @@ impl Trainer {
         }
         let judgement = Judgement { epoch: best.epoch, figures };
         checkpoint::write_json(&self.folder.join(TEST), &judgement)?;
-        let event = Event::Judged { judgement: &judgement };
+        let event = Event::Judged(&judgement);
         self.report.take(event)?;
         sink.take(event)?;
         Ok(ControlFlow::Continue(()))
