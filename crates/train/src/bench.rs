@@ -9,14 +9,14 @@ use serde::Serialize;
 #[cfg(feature = "cuda")]
 use vitrine_cuda::{CudaBackend, KernelReport, Profiling};
 use vitrine_data::Batch;
-use vitrine_nn::{InputSpec, Model, Optimizer, Parameters, Pass, clip_grad_norm};
+use vitrine_nn::{InputSpec, Model, Optimizer, Parameters, Pass};
 use vitrine_tensor::{StreamKey, Tensor};
 
 use crate::build;
 use crate::error::{Result, TrainError};
-use crate::groups;
-use crate::objective::{DeviceBatch, Objective};
-use crate::recipe::{Recipe, Training};
+use crate::objective::DeviceBatch;
+use crate::recipe::Recipe;
+use crate::{groups, machine, step};
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -68,27 +68,17 @@ pub struct Bench {
     work: Work,
     model: Box<dyn Model>,
     parameters: Parameters,
-    objective: Box<dyn Objective>,
+    recipe: Recipe,
     optimizer: Box<dyn Optimizer>,
     batch: Batch,
-    training: Training,
     steps_done: u64,
 }
 
 impl Bench {
-    /// A recipe's.
+    /// A recipe's model and optimizer, and a batch of uniform noise with labels 0, 1, 2, …
     pub fn of(recipe: &Recipe, work: Work) -> Result<Self> {
-        let objective = Box::new(recipe.objective.clone());
-        Self::new(build::model(recipe)?, objective, &recipe.training, work)
-    }
-
-    /// Makes up a batch: uniform noise, labels 0, 1, 2, …
-    pub fn new(
-        (model, mut parameters): (Box<dyn Model>, Parameters),
-        objective: Box<dyn Objective>,
-        training: &Training,
-        work: Work,
-    ) -> Result<Self> {
+        let (model, mut parameters) = build::model(recipe)?;
+        let training = &recipe.training;
         let InputSpec { channels, size: (height, width), classes, .. } = model.input();
         let (count, pixels) = (training.run.batch_size, channels * height * width);
         let mut batch = Batch { shape: [count, channels, height, width], ..Batch::default() };
@@ -100,8 +90,9 @@ impl Bench {
             batch.labels.push(label as i64);
         }
         groups::group(training, model.as_ref(), &mut parameters)?;
-        let (optimizer, training) = (build::optimizer(training)?, training.clone());
-        Ok(Self { work, model, parameters, objective, optimizer, batch, training, steps_done: 0 })
+        let optimizer = build::optimizer(training)?;
+        let recipe = recipe.clone();
+        Ok(Self { work, model, parameters, recipe, optimizer, batch, steps_done: 0 })
     }
 
     /// The parameters as they are now.
@@ -129,21 +120,16 @@ impl Bench {
     fn train_step(&mut self) -> Result<f64> {
         self.parameters.zero_grads()?;
         let mut losses = Vec::new();
+        let (training, objective) = (&self.recipe.training, &self.recipe.objective);
         let batches = self.batches_in_step() as u64;
+        let share = 1.0 / batches as f64;
         for number in self.steps_done * batches..(self.steps_done + 1) * batches {
-            let batch = self.upload()?;
-            let pass = Pass::training(&self.parameters, self.training.run.seed, number);
-            let output = self.model.forward(&pass, &pass.constant(batch.images.clone()))?;
-            let loss = self.objective.loss(&output, &batch)?;
-            drop((output, batch));
-            losses.push(loss.value().clone());
-            let loss = if batches > 1 { loss.scale(1.0 / batches as f64)? } else { loss };
-            pass.backward(&loss)?;
+            let pass = Pass::training(&self.parameters, training.run.seed, number);
+            let model = self.model.as_ref();
+            losses.push(step::backward(model, objective, pass, self.upload()?, share)?.0);
         }
-        if self.training.optimizer.clip_norm > 0.0 {
-            clip_grad_norm(&self.parameters, self.training.optimizer.clip_norm)?;
-        }
-        self.optimizer.step(&self.parameters, self.training.optimizer.learning_rate)?;
+        let rate = training.optimizer.learning_rate;
+        step::update(training, &self.parameters, self.optimizer.as_mut(), rate)?;
         self.steps_done += 1;
         // Read last, so that a device has finished all that was asked of it.
         let losses: Vec<f64> = losses.iter().map(Tensor::to_scalar).collect::<Result<_, _>>()?;
@@ -152,7 +138,7 @@ impl Bench {
 
     fn batches_in_step(&self) -> usize {
         match self.work {
-            Work::TrainStep => self.training.optimizer.accumulation,
+            Work::TrainStep => self.recipe.training.optimizer.accumulation,
             Work::Forward => 1,
         }
     }
@@ -202,7 +188,7 @@ impl Bench {
         Ok(BenchFigures {
             program: format!("vitrine {}", env!("CARGO_PKG_VERSION")),
             what: self.work.name(),
-            precision: self.training.run.precision.name(),
+            precision: self.recipe.training.run.precision.name(),
             threads: rayon::current_num_threads(),
             batch_size,
             steps: times.len(),
@@ -236,13 +222,8 @@ fn rounded(value: f64, parts: f64) -> f64 {
 
 /// The most memory that this process has had so far, in MiB, where the system tells.
 pub fn peak_rss_mb() -> Option<f64> {
-    high_water_mark(&fs::read_to_string("/proc/self/status").ok()?)
-}
-
-fn high_water_mark(status: &str) -> Option<f64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes / 1024.0)
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    machine::mebibytes(&status, "VmHWM:")
 }
 
 #[cfg(test)]
@@ -254,14 +235,5 @@ mod tests {
         assert_eq!(median(&[3.0]), 3.0);
         assert_eq!(median(&[1.0, 3.0]), 2.0);
         assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
-    }
-
-    #[test]
-    fn reads_the_high_water_mark_as_linux_writes_it() {
-        let status =
-            "Name:\tvitrine\nVmPeak:\t  999999 kB\nVmHWM:\t  204800 kB\nVmRSS:\t  100 kB\n";
-        assert_eq!(high_water_mark(status), Some(200.0));
-        assert_eq!(high_water_mark("VmRSS:\t 100 kB\n"), None);
-        assert_eq!(high_water_mark("VmHWM:\t lots\n"), None);
     }
 }

@@ -14,9 +14,9 @@ use thiserror::Error;
 use vitrine_nn::settings::shown;
 use vitrine_nn::{Optimizer, Parameters};
 
-use crate::atomic::{AtomicWriteError, sync_folder, write_atomic};
+use crate::atomic::{AtomicWriteError, folder_of, sync_folder, write_atomic_with};
 use crate::description::{DESCRIPTION, Description};
-use crate::weights::{WEIGHTS, Weights, named, shapes, write};
+use crate::weights::{Named, WEIGHTS, Weights, named, shapes, write};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
 const POSITION: &str = "trainer.json";
@@ -24,18 +24,14 @@ const POSITION: &str = "trainer.json";
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the message says what each field is")]
+#[expect(missing_docs, reason = "the message says what each one is")]
 pub enum CheckpointError {
-    /// A file could not be written.
     #[error(transparent)]
     Write(#[from] AtomicWriteError),
-    /// A folder or file could not be worked on.
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    /// There is none.
     #[error("cannot read the weights {}: there is no checkpoint, and no model.safetensors", path.display())]
     Missing { path: PathBuf },
-    /// A file of PyTorch's.
     #[error(
         "{} is a pickle of PyTorch's, which may run any program when it is read. Convert it where you trust it:\n  \
          python3 -c 'import sys, torch; from safetensors.torch import save_file; \
@@ -45,45 +41,34 @@ pub enum CheckpointError {
         quoted(path)
     )]
     Pickle { path: PathBuf },
-    /// The weights are in several files.
     #[error(
         "{} says that the weights are in several files, which are not read; save them in one \
          (`save_pretrained(…, max_shard_size=\"100GB\")`)", path.display()
     )]
     Split { path: PathBuf },
-    /// Weights could not be fetched from a Hub.
     #[error(transparent)]
     Hub(#[from] crate::hub::HubError),
-    /// A setting in a file beside the weights.
     #[error(transparent)]
     Setting(#[from] vitrine_nn::settings::SettingError),
-    /// A file is truncated or no safetensors file.
     #[error("{} is truncated or no safetensors file: {}", path.display(), shown(message, LONGEST))]
     Format { path: PathBuf, message: String },
-    /// The position's or the description's file is damaged.
     #[error("{} is damaged: {}", path.display(), shown(&source.to_string(), LONGEST))]
     Position { path: PathBuf, source: serde_json::Error },
-    /// The file is of another model.
     #[error("{} is of another model: {difference}", path.display())]
     OtherModel { path: PathBuf, difference: String },
-    /// The checkpoint is of another optimizer.
     #[error(
         "{} is of the optimizer {found}, the recipe says {expected}", path.display()
     )]
     OtherOptimizer { path: PathBuf, found: String, expected: &'static str },
-    /// A weight is NaN or infinite.
     #[error("{}: `{name}` holds a number that is not finite; the weights are of no use", path.display())]
     NotFinite { path: PathBuf, name: String },
-    /// A weight or a buffer of the optimizer has become NaN or infinite.
     #[error(
         "`{name}` has become a number that is not finite, so no checkpoint was written to {}; the one before it is \
          kept. A lower learning rate, warm-up or clip_norm may help", folder.display()
     )]
     Diverged { folder: PathBuf, name: String },
-    /// Values could not be moved between the file and the device.
     #[error(transparent)]
     Model(#[from] vitrine_nn::Error),
-    /// Values could not be moved between the file and the device.
     #[error(transparent)]
     Tensor(#[from] vitrine_tensor::Error),
 }
@@ -151,9 +136,15 @@ pub fn save(
     let (new, old) = siblings(folder);
     recover(folder)?;
     remove(&new)?;
-    if let Err(error) = write_files(&new, parameters, optimizer, position, description) {
-        // The half-written folder would fill the disk to no use. The error above is what the caller needs to hear
-        // about.
+    let mut write_files = || {
+        fs::create_dir_all(&new).map_err(io_error("create", &new))?;
+        write_weights(&new.join(WEIGHTS), parameters)?;
+        write(&new.join(OPTIMIZER), state(parameters, optimizer)?.into_iter(), Dtype::F32)?;
+        write_json(&new.join(DESCRIPTION), description)?;
+        write_json(&new.join(POSITION), position)
+    };
+    if let Err(error) = write_files() {
+        // The half-written folder would fill the disk to no use.
         let _ = remove(&new);
         return Err(match error {
             CheckpointError::NotFinite { name, .. } => {
@@ -171,28 +162,15 @@ pub fn save(
     remove(&old)
 }
 
-/// Writes the files of a checkpoint to a new folder.
-fn write_files(
-    new: &Path,
-    parameters: &Parameters,
-    optimizer: &mut dyn Optimizer,
-    position: &Position,
-    description: &Description,
-) -> Result<()> {
-    fs::create_dir_all(new).map_err(io_error("create", new))?;
-    write_weights(&new.join(WEIGHTS), parameters)?;
+/// The optimizer's buffers by name.
+fn state(parameters: &Parameters, optimizer: &mut dyn Optimizer) -> Result<Named> {
     let state = optimizer.state(parameters)?;
-    let state = state.into_iter().map(|(name, tensor)| (name.to_owned(), tensor));
-    write(&new.join(OPTIMIZER), state, Dtype::F32)?;
-    write_json(&new.join(DESCRIPTION), description)?;
-    write_json(&new.join(POSITION), position)
+    Ok(state.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect())
 }
 
 /// Writes a value as a JSON file, whole or not at all.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|source| CheckpointError::Position { path: path.to_owned(), source })?;
-    Ok(write_atomic(path, text.as_bytes())?)
+    Ok(write_atomic_with(path, |file| Ok(serde_json::to_writer_pretty(file, value)?))?)
 }
 
 /// Finishes a save that was interrupted between its renames.
@@ -230,12 +208,8 @@ fn remove(folder: &Path) -> Result<()> {
 }
 
 fn sync_parent(folder: &Path) -> Result<()> {
-    match folder.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => {
-            sync_folder(parent).map_err(io_error("sync", parent))
-        }
-        _ => sync_folder(Path::new(".")).map_err(io_error("sync", Path::new("."))),
-    }
+    let parent = folder_of(folder);
+    sync_folder(parent).map_err(io_error("sync", parent))
 }
 
 /// A file that can be read to its end, which pipes and devices have none of.
@@ -278,15 +252,15 @@ pub fn load(
     }
     // Names, shapes and types are checked in both files before anything is changed.
     let weights = named(parameters)?;
-    let state = optimizer.state(parameters)?;
-    let state: Vec<_> = state.into_iter().map(|(name, t)| (name.to_owned(), t)).collect();
-    let mut files =
-        [Weights::open(&folder.join(WEIGHTS))?, Weights::open(&folder.join(OPTIMIZER))?];
-    let tensors = [&weights, &state];
-    let plan = |i: usize| files[i].plan(&shapes(tensors[i]), None, false);
-    let plans = [plan(0)?, plan(1)?];
-    for (i, file) in files.iter_mut().enumerate() {
-        file.read(&plans[i], tensors[i])?;
+    let state = state(parameters, optimizer)?;
+    let mut planned = Vec::new();
+    for (name, tensors) in [(WEIGHTS, &weights), (OPTIMIZER, &state)] {
+        let file = Weights::open(&folder.join(name))?;
+        let plan = file.plan(&shapes(tensors), None, false)?;
+        planned.push((file, plan, tensors));
+    }
+    for (mut file, plan, tensors) in planned {
+        file.read(&plan, tensors)?;
     }
     optimizer.set_steps(position.steps);
     Ok(position)

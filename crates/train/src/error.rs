@@ -1,6 +1,5 @@
 //! Why a run stops: the errors of the trainer, each naming the file or the setting, and what to do.
 
-use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -13,93 +12,67 @@ use crate::recipe::RecipeError;
 /// Why a run could not start, or stopped.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the message says what each field is")]
+#[expect(missing_docs, reason = "the message says what each one is")]
 pub enum TrainError {
-    /// The recipe.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// A setting.
     #[error(transparent)]
     Setting(#[from] vitrine_nn::settings::SettingError),
-    /// The data set.
     #[error(transparent)]
     Data(#[from] vitrine_data::DataError),
-    /// The model or an operation in it.
     #[error(transparent)]
     Model(#[from] vitrine_nn::Error),
-    /// An operation on tensors.
     #[error(transparent)]
     Tensor(#[from] vitrine_tensor::Error),
-    /// A recorded operation.
     #[error(transparent)]
     Autodiff(#[from] vitrine_autodiff::Error),
-    /// The learning-rate schedule.
     #[error("the schedule does not fit the run: {0}")]
     Schedule(#[from] vitrine_nn::schedule::ScheduleError),
-    /// Reading or writing a checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The metrics' file.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// Another file of the run's folder.
     #[error(transparent)]
     Write(#[from] AtomicWriteError),
-    /// The run's folder.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Folder { action: &'static str, path: PathBuf, source: io::Error },
-    /// A new run would write over another.
     #[error(
         "{} holds a run already: choose another folder with --out, or go on with --resume {}",
         path.display(), path.display()
     )]
     RunExists { path: PathBuf },
-    /// A folder that should hold a run does not.
     #[error("{} holds no run: there is no config.toml in it", path.display())]
     NoRun { path: PathBuf },
-    /// The run has done all its epochs.
     #[error(
         "the run in {} has done its {epochs} epochs; --epochs N with a larger N goes on", path.display()
     )]
     Finished { path: PathBuf, epochs: u64 },
-    /// A resumed run would not be the same run.
     #[error(
         "`{key}` differs from the run that is resumed: it was {before} and would be {after}; only {allowed} may \
          change. Start a new run for anything else"
     )]
     ResumeDiffers { key: String, before: String, after: String, allowed: String },
-    /// A resumed run would see other images.
     #[error(
         "the {part} data differ from those of the run in {}: names, number, labels or pixels are others. Give it the \
          data that it began with, or start a new run", path.display()
     )]
     OtherData { part: &'static str, path: PathBuf },
-    /// Another process writes to the run's folder.
     #[error("{} is being written to by another process; wait for it, or choose another folder", path.display())]
     RunBusy { path: PathBuf },
-    /// The loss is NaN or infinite.
     #[error(
-        "the loss is {loss} in epoch {epoch}, batch {batch}: the run stops. {kept} \
-         A lower learning rate, warm-up or clip_norm may help"
+        "the loss is {loss} in epoch {epoch}, batch {batch}: the run stops. The checkpoint in {} is kept. \
+         A lower learning rate, warm-up or clip_norm may help", kept.display()
     )]
-    NotFinite { loss: f64, epoch: u64, batch: u64, kept: String },
-    /// A step failed, and what was done before it was saved.
+    NotFinite { loss: f64, epoch: u64, batch: u64, kept: PathBuf },
     #[error("{source}\nThe run is saved as it was after step {steps}: `--resume {}` goes on", path.display())]
     Stopped { source: Box<TrainError>, steps: u64, path: PathBuf },
-    /// The model gives numbers that are not finite.
     #[error("the model's {what} is not finite: its weights are of no use")]
     NotFiniteOutput { what: &'static str },
-    /// This build or machine cannot do what the recipe asks for.
     #[error("{what} is not available: {advice}")]
     Unavailable { what: String, advice: &'static str },
-    /// There is no CUDA device to train on.
     #[cfg(feature = "cuda")]
     #[error(transparent)]
     Cuda(#[from] vitrine_cuda::Error),
-    /// The pool of threads could not be started.
     #[error("cannot start {threads} threads: {message}")]
     Threads { threads: usize, message: String },
-    /// The data set has another number of classes or another shape than the model.
     #[error(
         "the data set {dataset} has {found} classes, the model {expected}; set model.classes={found}"
     )]

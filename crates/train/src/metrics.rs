@@ -1,14 +1,16 @@
-//! Figures of each epoch, and those of the end on the test part; the files `metrics.jsonl` and `test.json` in a run's
-//! folder that hold them.
+//! Figures of each epoch, of each optimizer step, and of the end on the test part; the files `metrics.jsonl`,
+//! `steps.jsonl` and `test.json` in a run's folder that hold them.
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::atomic::{AtomicWriteError, write_atomic};
+use crate::atomic::{AtomicWriteError, write_atomic, write_atomic_with, write_failed};
+use crate::error::Result;
 use crate::evaluate::Evaluation;
 use crate::sink::{Event, Sink};
 
@@ -35,14 +37,6 @@ pub struct EpochMetrics {
     pub seconds: f64,
 }
 
-impl EpochMetrics {
-    /// Whether this epoch is better than another: its validation accuracy is higher. Of equal
-    /// epochs the earlier one counts as the best.
-    pub fn better_than(&self, other: &Self) -> bool {
-        self.val_accuracy > other.val_accuracy
-    }
-}
-
 /// The figures of a finished run on the test part, which was read this once.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Judgement {
@@ -53,51 +47,43 @@ pub struct Judgement {
     pub figures: Evaluation,
 }
 
-/// The best of some epochs by [`EpochMetrics::better_than`].
+/// The epoch with the highest validation accuracy; of equal ones the first.
 pub fn best_epoch(epochs: &[EpochMetrics]) -> Option<&EpochMetrics> {
-    epochs.iter().reduce(|best, epoch| if epoch.better_than(best) { epoch } else { best })
+    epochs
+        .iter()
+        .reduce(|best, next| if next.val_accuracy > best.val_accuracy { next } else { best })
 }
 
 /// Why metrics could not be read or written.
 #[derive(Debug, Error)]
-#[expect(missing_docs, reason = "the message says what each field is")]
+#[expect(missing_docs, reason = "the message says what each one is")]
 pub enum MetricsError {
-    /// The file could not be read.
     #[error("cannot read the metrics {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    /// A line is no epoch.
     #[error("{}, line {line}: these are not the metrics of an epoch: {source}", path.display())]
     Line { path: PathBuf, line: usize, source: serde_json::Error },
-    /// Epochs are out of order.
     #[error(
         "{}: epoch {epoch} follows epoch {previous}; epochs must count up from 1", path.display()
     )]
     Order { path: PathBuf, epoch: u64, previous: u64 },
-    /// The file ends before the epoch that the run is to go on from.
     #[error(
         "{} ends with epoch {last}, but the checkpoint has completed epoch {completed}; \
          the two are not from the same run", path.display()
     )]
     TooShort { path: PathBuf, last: u64, completed: u64 },
-    /// A new run would write over the metrics of another.
     #[error("{} exists already: choose another folder, or resume that run", path.display())]
     Exists { path: PathBuf },
-    /// A figure is NaN or infinite, which JSON cannot hold.
     #[error("the metrics of epoch {epoch} cannot be written: `{field}` is not a finite number")]
     NotFinite { epoch: u64, field: String },
-    /// The figures could not be put into JSON.
-    #[error("the metrics of epoch {epoch} cannot be put into JSON: {source}")]
-    Encode { epoch: u64, source: serde_json::Error },
-    /// The file could not be written.
     #[error(transparent)]
     Write(#[from] AtomicWriteError),
 }
 
 /// The metrics of a run that is under way, and its file.
 ///
-/// Each change rewrites the file in one atomic step, so a run that is killed leaves whole lines
-/// only. Append an epoch before its checkpoint is written: a run that resumes from an older
-/// checkpoint drops the lines past it, while a missing line could not be made up.
+/// Each change rewrites the file in one atomic step, so a run that is killed leaves whole lines only. Append an epoch
+/// before its checkpoint is written: a run that resumes from an older checkpoint drops the lines past it, while a
+/// missing line could not be made up.
 #[derive(Debug)]
 pub struct MetricsLog {
     path: PathBuf,
@@ -105,63 +91,61 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Starts the log of a new run. The file must not exist yet.
+    /// Starts the log of a new run. There may be an empty file, which a killed one left.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self, MetricsError> {
         let path = path.into();
-        if path.exists() {
+        if fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
             return Err(MetricsError::Exists { path });
         }
-        write_atomic(&path, b"")?;
-        Ok(Self { path, epochs: Vec::new() })
+        let log = Self { path, epochs: Vec::new() };
+        log.write()?;
+        Ok(log)
     }
 
-    /// Goes on with the log of a run whose checkpoint has completed so many epochs. Lines past
-    /// them are dropped. Where none is completed, the file may be missing.
+    /// Goes on with the log of a run whose checkpoint has completed so many epochs. Lines past them are dropped. Where
+    /// none is completed, the file may be missing.
     pub fn resume(path: impl Into<PathBuf>, completed: u64) -> Result<Self, MetricsError> {
         let path = path.into();
         if completed == 0 && !path.exists() {
             return Self::create(path);
         }
-        let mut epochs = read_metrics(&path)?;
-        let before = epochs.len();
-        epochs.retain(|epoch| epoch.epoch <= completed);
-        let last = epochs.last().map_or(0, |epoch| epoch.epoch);
+        let epochs = read_metrics(&path)?;
+        let mut log = Self { path, epochs };
+        let last = log.epochs.len() as u64;
         if last < completed {
-            return Err(MetricsError::TooShort { path, last, completed });
+            return Err(MetricsError::TooShort { path: log.path, last, completed });
         }
-        let dropped = epochs.len() < before;
-        let log = Self { path, epochs };
-        if dropped {
-            log.write(&log.epochs)?;
+        if last > completed {
+            log.epochs.truncate(completed as usize);
+            log.write()?;
         }
         Ok(log)
     }
 
     /// Adds an epoch's line.
     pub fn append(&mut self, epoch: EpochMetrics) -> Result<(), MetricsError> {
-        check_next(&self.path, self.epochs.last(), &epoch)?;
-        self.epochs.push(epoch);
-        let written = self.write(&self.epochs);
-        if written.is_err() {
-            self.epochs.pop();
+        check_next(&self.path, &self.epochs, &epoch)?;
+        // What is not finite becomes null.
+        let fields = json!(epoch);
+        if let Some((field, _)) =
+            fields.as_object().into_iter().flatten().find(|(_, v)| v.is_null())
+        {
+            return Err(MetricsError::NotFinite { epoch: epoch.epoch, field: field.clone() });
         }
-        written
+        self.epochs.push(epoch);
+        self.write().inspect_err(|_| {
+            self.epochs.pop();
+        })
     }
 
-    fn write(&self, epochs: &[EpochMetrics]) -> Result<(), MetricsError> {
-        let mut text = String::new();
-        for epoch in epochs {
-            let encoded = |source| MetricsError::Encode { epoch: epoch.epoch, source };
-            let line = serde_json::to_string(epoch).map_err(encoded)?;
-            // What is not finite has become null.
-            if let Some((before, _)) = line.split_once("\":null") {
-                let field = before.rsplit('"').next().unwrap_or_default().to_owned();
-                return Err(MetricsError::NotFinite { epoch: epoch.epoch, field });
-            }
-            text.push_str(&line);
-            text.push('\n');
-        }
-        Ok(write_atomic(&self.path, text.as_bytes())?)
+    fn write(&self) -> Result<(), MetricsError> {
+        let written = write_atomic_with(&self.path, |file| {
+            self.epochs.iter().try_for_each(|epoch| {
+                serde_json::to_writer(&mut *file, epoch)?;
+                writeln!(file)
+            })
+        });
+        Ok(written?)
     }
 
     /// The epochs so far.
@@ -173,17 +157,12 @@ impl MetricsLog {
     pub fn best(&self) -> Option<&EpochMetrics> {
         best_epoch(&self.epochs)
     }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 impl Sink for MetricsLog {
-    fn take(&mut self, event: Event<'_>) -> crate::Result<()> {
+    fn take(&mut self, event: Event<'_>) -> Result<()> {
         match event {
-            Event::EpochEnds { metrics, .. } => Ok(self.append(*metrics)?),
+            Event::EpochEnds(metrics) => Ok(self.append(*metrics)?),
             _ => Ok(()),
         }
     }
@@ -194,13 +173,13 @@ pub fn read_metrics(path: &Path) -> Result<Vec<EpochMetrics>, MetricsError> {
     let text = fs::read_to_string(path)
         .map_err(|source| MetricsError::Read { path: path.into(), source })?;
     let mut epochs: Vec<EpochMetrics> = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let epoch = serde_json::from_str(line).map_err(|source| MetricsError::Line {
+    for (line, text) in (1..).zip(text.lines()) {
+        let epoch = serde_json::from_str(text).map_err(|source| MetricsError::Line {
             path: path.into(),
-            line: index + 1,
+            line,
             source,
         })?;
-        check_next(path, epochs.last(), &epoch)?;
+        check_next(path, &epochs, &epoch)?;
         epochs.push(epoch);
     }
     Ok(epochs)
@@ -208,13 +187,71 @@ pub fn read_metrics(path: &Path) -> Result<Vec<EpochMetrics>, MetricsError> {
 
 fn check_next(
     path: &Path,
-    previous: Option<&EpochMetrics>,
-    epoch: &EpochMetrics,
+    before: &[EpochMetrics],
+    next: &EpochMetrics,
 ) -> Result<(), MetricsError> {
-    let previous = previous.map_or(0, |previous| previous.epoch);
-    if epoch.epoch.checked_sub(previous) == Some(1) {
+    let (epoch, previous) = (next.epoch, before.len() as u64);
+    if epoch == previous + 1 {
         Ok(())
     } else {
-        Err(MetricsError::Order { path: path.into(), epoch: epoch.epoch, previous })
+        Err(MetricsError::Order { path: path.into(), epoch, previous })
+    }
+}
+
+/// `steps.jsonl`, a line of figures for each optimizer step. Lines are added whenever a checkpoint is written, so that
+/// the file ends where a resumed run goes on.
+#[derive(Debug)]
+pub(crate) struct StepLog {
+    path: PathBuf,
+    /// Lines since the last checkpoint.
+    waiting: String,
+}
+
+impl StepLog {
+    /// Goes on after so many steps, 0 for a new run: what a killed run wrote past them is dropped, its last line
+    /// perhaps torn.
+    pub(crate) fn resume(path: PathBuf, steps: u64) -> Result<Self> {
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            text => text.map_err(write_failed(&path, "reading what is there"))?,
+        };
+        let kept: usize = text.split_inclusive('\n').map_while(|line| kept(line, steps)).sum();
+        if kept < text.len() || text.is_empty() {
+            write_atomic(&path, &text.as_bytes()[..kept])?;
+        }
+        Ok(Self { path, waiting: String::new() })
+    }
+
+    /// Adds the lines that wait to the file, which is synced.
+    fn write_waiting(&self) -> io::Result<()> {
+        let mut file = OpenOptions::new().append(true).open(&self.path)?;
+        file.write_all(self.waiting.as_bytes())?;
+        file.sync_all()
+    }
+}
+
+/// The length of a whole line that is of one of the first `steps` steps.
+fn kept(line: &str, steps: u64) -> Option<usize> {
+    let figures: Value = serde_json::from_str(line.strip_suffix('\n')?).ok()?;
+    (figures.get("step")?.as_u64()? <= steps).then_some(line.len())
+}
+
+impl Sink for StepLog {
+    fn take(&mut self, event: Event<'_>) -> Result<()> {
+        match event {
+            Event::Step { step, figures } => {
+                let mut line = json!({ "step": step });
+                for &(name, value) in figures {
+                    line[name] = value.into();
+                }
+                self.waiting += &format!("{line}\n");
+            }
+            Event::Checkpoint if !self.waiting.is_empty() => {
+                self.write_waiting().map_err(write_failed(&self.path, "adding to it"))?;
+                self.waiting.clear();
+            }
+            _ => {}
+        }
+        Ok(())
     }
 }

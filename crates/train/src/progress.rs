@@ -1,7 +1,7 @@
-//! What a person sees while a model trains: a bar on a terminal, plain lines anywhere else. It is
-//! told figures and knows nothing of models or data.
+//! What a person sees while a model trains: a bar on a terminal, plain lines anywhere else. It is told figures and knows
+//! nothing of models or data.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -17,206 +17,140 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 ///
 /// A display that cannot be written to (a closed pipe, say) never stops a run: such errors are passed over.
 pub struct Progress {
-    display: Display,
+    /// Hidden where lines take its place. It clears itself when it is dropped.
+    bar: ProgressBar,
+    out: Box<dyn Write + Send>,
+    interval: Duration,
+    last_line: Instant,
     state: State,
 }
 
-enum Display {
-    Bar(ProgressBar),
-    Plain { out: Box<dyn Write + Send>, interval: Duration, last_line: Instant },
-}
-
 /// What has been told so far about the epoch under way.
+#[derive(Default)]
 struct State {
     epoch: u64,
     total_epochs: u64,
     batches: u64,
-    batches_done: u64,
-    batches_skipped: u64,
+    /// Batches done by an earlier part of the run; they do not count for speed.
+    done: u64,
+    trained: u64,
     images: u64,
     loss: Option<f64>,
-    started: Instant,
+    started: Option<Instant>,
 }
 
 impl Progress {
     /// A bar on standard error if that is a terminal, plain lines on standard error otherwise.
     pub fn stderr() -> Self {
-        if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            Self::new(Display::Bar(bar))
-        } else {
-            Self::plain(Box::new(std::io::stderr()), PLAIN_INTERVAL)
-        }
+        let terminal = ProgressDrawTarget::stderr();
+        Self::new(terminal, Box::new(std::io::stderr()), PLAIN_INTERVAL)
     }
 
     /// Plain lines to any writer: one for each epoch, and within an epoch at most one per interval.
     pub fn plain(out: Box<dyn Write + Send>, interval: Duration) -> Self {
-        Self::new(Display::Plain { out, interval, last_line: Instant::now() })
+        Self::new(ProgressDrawTarget::hidden(), out, interval)
     }
 
-    /// Shows nothing.
-    pub fn silent() -> Self {
-        Self::new(Display::Bar(ProgressBar::hidden()))
+    fn new(target: ProgressDrawTarget, out: Box<dyn Write + Send>, interval: Duration) -> Self {
+        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {msg}")
+            .map(|style| style.progress_chars("━╸─"))
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(None, target).with_style(style);
+        Self { bar, out, interval, last_line: Instant::now(), state: State::default() }
     }
 
-    fn new(display: Display) -> Self {
-        Self { display, state: State::of(0, 0, 0) }
-    }
-
-    /// Begins an epoch, counted from 1, of so many batches.
-    fn start_epoch(&mut self, epoch: u64, total_epochs: u64, batches: u64) {
-        self.state = State::of(epoch, total_epochs, batches);
-        match &mut self.display {
-            Display::Bar(bar) => {
-                bar.reset();
-                bar.set_length(batches);
-                bar.set_style(bar_style());
-                bar.set_message("");
-                bar.set_prefix(format!("epoch {epoch}/{total_epochs}"));
-                bar.enable_steady_tick(Duration::from_millis(250));
-            }
-            Display::Plain { last_line, .. } => *last_line = Instant::now(),
+    fn begin(&mut self) {
+        let State { epoch, total_epochs, batches, done, .. } = self.state;
+        self.last_line = Instant::now();
+        if !self.bar.is_hidden() {
+            self.bar.reset();
+            self.bar.set_length(batches);
+            self.bar.set_position(done);
+            self.bar.set_message("");
+            self.bar.set_prefix(format!("epoch {epoch}/{total_epochs}"));
+            self.bar.enable_steady_tick(Duration::from_millis(250));
         }
     }
 
-    /// Passes over batches that an earlier part of the run has done; they do not count for speed.
-    fn skip(&mut self, batches: u64) {
-        self.state.batches_done += batches;
-        self.state.batches_skipped += batches;
-        if let Display::Bar(bar) = &self.display {
-            bar.set_position(self.state.batches_done);
-        }
-    }
-
-    /// One batch of so many images is done.
-    fn batch(&mut self, images: u64) {
-        let state = &mut self.state;
-        state.batches_done += 1;
-        state.images += images;
-        let elapsed = state.started.elapsed();
-        match &mut self.display {
-            Display::Bar(bar) => {
-                bar.set_position(state.batches_done);
-                bar.set_message(state.figures(elapsed));
-            }
-            Display::Plain { out, interval, last_line } => {
-                if last_line.elapsed() >= *interval && state.batches_done < state.batches {
-                    *last_line = Instant::now();
-                    let line = format!(
-                        "epoch {}/{}  batch {}/{}  {}",
-                        state.epoch,
-                        state.total_epochs,
-                        state.batches_done,
-                        state.batches,
-                        state.figures(elapsed),
-                    );
-                    write_line(out, &line);
-                }
-            }
-        }
-    }
-
-    /// Ends the epoch with its figures.
-    fn finish_epoch(&mut self, metrics: &EpochMetrics) {
-        let line = epoch_line(metrics, self.state.total_epochs);
-        if let Display::Bar(bar) = &self.display {
-            bar.disable_steady_tick();
-        }
-        self.message(&line);
-        if let Display::Bar(bar) = &self.display {
-            bar.finish_and_clear();
+    fn batch(&mut self) {
+        let State { epoch, total_epochs, batches, done, trained, started, .. } = self.state;
+        let position = done + trained;
+        let seconds = started.map_or(0.0, |started| started.elapsed().as_secs_f64());
+        let figures = self.state.figures(seconds);
+        if !self.bar.is_hidden() {
+            self.bar.set_position(position);
+            self.bar.set_message(figures);
+        } else if self.last_line.elapsed() >= self.interval && position < batches {
+            self.last_line = Instant::now();
+            let epoch = format!("epoch {epoch}/{total_epochs}");
+            self.message(&format!("{epoch}  batch {position}/{batches}  {figures}"));
         }
     }
 
     /// Shows a line of text; a bar stays below it.
     pub fn message(&mut self, text: &str) {
-        match &mut self.display {
-            Display::Bar(bar) if bar.is_hidden() => {}
-            Display::Bar(bar) => bar.suspend(|| write_line(&mut std::io::stderr(), text)),
-            Display::Plain { out, .. } => write_line(out, text),
-        }
+        let Self { bar, out, .. } = self;
+        let _ = bar.suspend(|| writeln!(out, "{text}").and_then(|()| out.flush()));
     }
 }
 
 impl Sink for Progress {
     fn take(&mut self, event: Event<'_>) -> Result<()> {
+        let state = &mut self.state;
         match event {
             Event::EpochBegins { epoch, total_epochs, batches, done } => {
-                self.start_epoch(epoch, total_epochs, batches);
-                self.skip(done);
+                let started = Some(Instant::now());
+                *state = State { epoch, total_epochs, batches, done, started, ..State::default() };
+                self.begin();
             }
             Event::Step { figures, .. } => {
                 let loss = figures.iter().find(|(name, _)| *name == TRAIN_LOSS);
-                self.state.loss = loss.map(|(_, loss)| *loss).or(self.state.loss);
+                state.loss = loss.map(|(_, loss)| *loss).or(state.loss);
             }
-            Event::Batch { images } => self.batch(images),
-            Event::EpochEnds { metrics, .. } => self.finish_epoch(metrics),
+            Event::Batch { images } => {
+                state.trained += 1;
+                state.images += images;
+                self.batch();
+            }
+            Event::EpochEnds(metrics) => {
+                let line = epoch_line(metrics, state.total_epochs);
+                self.bar.finish_and_clear();
+                self.message(&line);
+            }
             Event::Message(text) => self.message(text),
-            Event::Checkpoint | Event::Judged { .. } => {}
+            Event::Checkpoint | Event::Judged(_) => {}
         }
         Ok(())
     }
 }
 
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Display::Bar(bar) = &self.display {
-            bar.finish_and_clear();
-        }
-    }
-}
-
 impl State {
-    /// An epoch that begins.
-    fn of(epoch: u64, total_epochs: u64, batches: u64) -> Self {
-        let (batches_done, batches_skipped, images) = (0, 0, 0);
-        let (loss, started) = (None, Instant::now());
-        Self { epoch, total_epochs, batches, batches_done, batches_skipped, images, loss, started }
-    }
-
-    fn figures(&self, elapsed: Duration) -> String {
+    fn figures(&self, seconds: f64) -> String {
         let loss = self.loss.map_or_else(|| "—".into(), |loss| format!("{loss:.3}"));
-        let seconds = elapsed.as_secs_f64();
         let speed = if seconds > 0.0 { self.images as f64 / seconds } else { 0.0 };
         format!("loss {loss}  {} images/s  {} left", speed_text(speed), self.time_left(seconds))
     }
 
     /// Time to the end of the run at the epoch's mean speed.
     fn time_left(&self, seconds: f64) -> String {
-        let counted = self.batches_done - self.batches_skipped;
-        if counted == 0 {
+        if self.trained == 0 {
             return "?".into();
         }
         let epochs_after = self.total_epochs.saturating_sub(self.epoch);
-        let here = self.batches.saturating_sub(self.batches_done);
+        let here = self.batches.saturating_sub(self.done + self.trained);
         let batches = here as f64 + epochs_after as f64 * self.batches as f64;
-        duration_text(seconds / counted as f64 * batches)
+        duration_text(seconds / self.trained as f64 * batches)
     }
 }
 
-fn bar_style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {msg}")
-        .map(|style| style.progress_chars("━╸─"))
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
 fn epoch_line(metrics: &EpochMetrics, total_epochs: u64) -> String {
+    let EpochMetrics { epoch, train_loss, train_accuracy, val_loss, val_accuracy, .. } = metrics;
+    let speed = speed_text(metrics.images_per_second);
+    let time = duration_text(metrics.seconds);
     format!(
-        "epoch {}/{}  train loss {:.4}, accuracy {:.4}  validation loss {:.4}, accuracy {:.4}  \
-         {} images/s  {}",
-        metrics.epoch,
-        total_epochs,
-        metrics.train_loss,
-        metrics.train_accuracy,
-        metrics.val_loss,
-        metrics.val_accuracy,
-        speed_text(metrics.images_per_second),
-        duration_text(metrics.seconds),
+        "epoch {epoch}/{total_epochs}  train loss {train_loss:.4}, accuracy {train_accuracy:.4}  \
+         validation loss {val_loss:.4}, accuracy {val_accuracy:.4}  {speed} images/s  {time}"
     )
-}
-
-fn write_line(out: &mut dyn Write, line: &str) {
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 pub(crate) fn speed_text(images_per_second: f64) -> String {
@@ -249,30 +183,29 @@ pub(crate) fn duration_text(seconds: f64) -> String {
 mod tests {
     use super::*;
 
+    fn begun(epoch: u64, total_epochs: u64, batches: u64, done: u64) -> Progress {
+        let mut progress = Progress::plain(Box::new(std::io::sink()), PLAIN_INTERVAL);
+        progress.take(Event::EpochBegins { epoch, total_epochs, batches, done }).unwrap();
+        progress
+    }
+
     #[test]
     fn time_left_counts_the_rest_of_the_epoch_and_all_later_ones() {
-        let mut progress = Progress::silent();
-        progress.start_epoch(8, 10, 100);
-        progress.skip(40);
+        let mut progress = begun(8, 10, 100, 40);
         assert_eq!(progress.state.time_left(5.0), "?");
         for _ in 0..10 {
-            progress.batch(1);
+            progress.take(Event::Batch { images: 1 }).unwrap();
         }
         // 10 batches took 20 s: 50 are left here and 200 in the two epochs after.
         assert_eq!(progress.state.time_left(20.0), "8 min 20 s");
-        assert_eq!(
-            progress.state.figures(Duration::from_secs(20)),
-            "loss —  0.5 images/s  8 min 20 s left"
-        );
+        assert_eq!(progress.state.figures(20.0), "loss —  0.5 images/s  8 min 20 s left");
     }
 
     #[test]
     fn steps_beyond_what_was_announced_do_no_harm() {
-        let mut progress = Progress::silent();
-        progress.batch(1);
-        progress.start_epoch(3, 2, 1);
-        progress.batch(1);
-        progress.batch(1);
+        let mut progress = begun(3, 2, 1, 0);
+        progress.take(Event::Batch { images: 1 }).unwrap();
+        progress.take(Event::Batch { images: 1 }).unwrap();
         assert_eq!(progress.state.time_left(1.0), "0.0 s");
     }
 

@@ -32,20 +32,10 @@ pub enum Event<'a> {
     },
     /// What was told so far lasts from here on: a run that is resumed goes on from here.
     Checkpoint,
-    /// An epoch is complete.
-    EpochEnds {
-        /// Its figures.
-        metrics: &'a EpochMetrics,
-        /// Epochs of the run.
-        total_epochs: u64,
-    },
+    /// An epoch is complete, with these figures.
+    EpochEnds(&'a EpochMetrics),
     /// All epochs are complete, and the best one's weights were judged on the test part.
-    Judged {
-        /// The figures.
-        judgement: &'a Judgement,
-        /// Epochs of the run.
-        total_epochs: u64,
-    },
+    Judged(&'a Judgement),
     /// A line for a person.
     Message(&'a str),
 }
@@ -65,12 +55,5 @@ pub trait Sink: Send {
 impl Sink for () {
     fn take(&mut self, _: Event<'_>) -> Result<()> {
         Ok(())
-    }
-}
-
-/// To each in turn.
-impl Sink for Vec<Box<dyn Sink>> {
-    fn take(&mut self, event: Event<'_>) -> Result<()> {
-        self.iter_mut().try_for_each(|sink| sink.take(event))
     }
 }

@@ -1,40 +1,33 @@
-//! The training loop: steps, epochs, checkpoints, and going on from one.
+//! The training loop: steps, epochs, checkpoints. How a run begins or goes on is in `begin`, how it ends in `finish`.
 
-use std::fs::{self, File, TryLockError};
-use std::io::ErrorKind;
+use std::fs::File;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use toml::Table;
-use vitrine_comm::{Alone, Collective};
-use vitrine_data::Loader;
+use vitrine_comm::Collective;
+use vitrine_data::{Batches, Loader};
 use vitrine_nn::schedule::Schedule;
-use vitrine_nn::{Model, Optimizer, Parameters, Pass, clip_grad_norm};
+use vitrine_nn::{Model, Optimizer, Parameters, Pass};
 use vitrine_tensor::Tensor;
 
-use crate::atomic::{AtomicWriteError, write_atomic};
-use crate::build::{self, Parts};
 use crate::checkpoint::{self, Position, Sums};
 use crate::description::Description;
 use crate::error::{Result, TrainError};
 use crate::evaluate::{count_correct, evaluate};
-use crate::metrics::{EpochMetrics, Judgement, MetricsLog};
+use crate::metrics::{EpochMetrics, Judgement, MetricsLog, StepLog};
 use crate::objective::{DeviceBatch, Objective};
-use crate::probe::{self, Probe};
-use crate::recipe::{Training, document_text};
-use crate::report::ReportPage;
-use crate::resumed::{compare, recorded};
+use crate::recipe::Training;
+use crate::report::Report;
 use crate::sink::{Event, LEARNING_RATE, Sink, TRAIN_LOSS};
-use crate::steps::StepLog;
-use crate::weights;
-use crate::{export, groups};
+use crate::step;
 
+mod begin;
 mod finish;
 
-pub use crate::resumed::resumed_recipe;
+pub use begin::{BEST, CONFIG, LAST, METRICS, MODEL, STEPS, TEST, name, resumed_recipe};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,14 +55,13 @@ pub struct Trainer {
     test: Option<Loader>,
     metrics: MetricsLog,
     steps: StepLog,
-    report: ReportPage,
+    report: Report,
     description: Description,
     position: Position,
     /// What was not read back from the device yet.
     pending: Vec<PendingBatch>,
     /// What is said when the run goes on.
     notices: Vec<String>,
-    judgement: Option<Judgement>,
 }
 
 /// A batch whose figures are still on the device.
@@ -88,188 +80,10 @@ struct PendingBatch {
 /// Figures of no more batches wait on the device, however seldom they are asked for: each has its logits with it.
 const MOST_PENDING: usize = 32;
 
-/// The folder of the last checkpoint, in a run's folder.
-pub const LAST: &str = "last";
-/// The folder of the checkpoint with the best validation accuracy, in a run's folder.
-pub const BEST: &str = "best";
-/// The folder of the weights with the best validation accuracy in timm's form, in the folder of a run that is done.
-pub const MODEL: &str = "model";
-/// The resolved recipe, in a run's folder.
-pub const CONFIG: &str = "config.toml";
-/// The figures of each epoch, in a run's folder.
-pub const METRICS: &str = "metrics.jsonl";
-/// The figures on the test part, in the folder of a run that is done.
-pub const TEST: &str = "test.json";
-/// The figures of each optimizer step, in a run's folder.
-pub const STEPS: &str = "steps.jsonl";
-
 impl Trainer {
-    /// Starts a run in a folder that holds none.
-    pub fn create(parts: Parts, training: &Training, folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(folder_error("create", folder))?;
-        let mut trainer = Self::build(parts, training, folder, |document, _, optimizer| {
-            if folder.join(CONFIG).exists() {
-                return Err(TrainError::RunExists { path: folder.to_owned() });
-            }
-            let path = folder.join(METRICS);
-            // A kill before the configuration was written leaves an empty file, which is in nobody's way.
-            let empty = fs::metadata(&path).is_ok_and(|file| file.len() == 0);
-            let metrics =
-                if empty { MetricsLog::resume(path, 0)? } else { MetricsLog::create(path)? };
-            let name = optimizer.name().to_owned();
-            Ok((document, metrics, Position { optimizer: name, ..Position::default() }))
-        })?;
-        if let Some(name) = &training.run.initial_weights {
-            let (weights, parameters) = (weights::find(name, |_| {})?, &trainer.parameters);
-            let known = export::known(trainer.model.as_ref())?;
-            let adapted = weights::load(&weights, known.as_ref(), parameters, true)?;
-            let anew = adapted.new_head.map(|why| format!("{why}: the head begins anew"));
-            trainer.notices.extend(anew.into_iter().chain(adapted.notices));
-        }
-        trainer.keep_features()?;
-        trainer.save_last(&mut ())?;
-        // Last, for it is what makes the folder a run's: from here on there is a checkpoint to go on from.
-        trainer.write_config()?;
-        Ok(trainer)
-    }
-
-    /// Goes on with the run in a folder, from its last checkpoint, with a model, an objective and data as it began
-    /// with. Only settings that leave the run's arithmetic as it is may differ. (More epochs do change what a cosine
-    /// schedule gives for the steps to come.)
-    pub fn resume(parts: Parts, training: &Training, folder: &Path) -> Result<Self> {
-        let epochs = training.run.epochs as u64;
-        let before = recorded(folder)?;
-        let judged = parts.data.test.is_some();
-        let mut trainer =
-            Self::build(parts, training, folder, |document, parameters, optimizer| {
-                compare(&before, &document)?;
-                let position = checkpoint::load(&folder.join(LAST), parameters, optimizer)?;
-                let done = position.epochs;
-                let test = folder.join(TEST);
-                if done > epochs || (done == epochs && (!judged || test.exists())) {
-                    return Err(TrainError::Finished { path: folder.to_owned(), epochs: done });
-                }
-                // The figures of a shorter run are none of this one's.
-                match fs::remove_file(&test) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => {
-                        return Err(folder_error("remove", &test)(error));
-                    }
-                    _ => {}
-                }
-                // Not before: lines past the position are dropped from the file.
-                Ok((document, MetricsLog::resume(folder.join(METRICS), done)?, position))
-            })?;
-        trainer.notices.extend(trainer.stretched(&before));
-        trainer.keep_features()?;
-        trainer.write_config()?;
-        Ok(trainer)
-    }
-
-    /// What is to be said of a run that is resumed with another length, where its learning rate jumps.
-    fn stretched(&self, before: &Table) -> Option<String> {
-        let epochs = before.get("run")?.get("epochs")?.as_integer()?;
-        let mut training = self.training.clone();
-        training.run.epochs = epochs as usize;
-        let before = build::schedule(&training, steps_per_epoch(&training, &self.train)).ok()?;
-        let next = self.position.steps;
-        let (rate, last) =
-            (self.schedule.learning_rate(next), before.learning_rate(next.checked_sub(1)?));
-        let epochs_now = self.training.run.epochs;
-        (rate != before.learning_rate(next)).then(|| {
-            format!(
-                "the schedule now has {epochs_now} epochs, not {epochs}: the learning rate is {rate:.6} in the next \
-                 step, and was {last:.6} in the last one"
-            )
-        })
-    }
-
-    /// The parts of a run. `begin` gives its metrics and position, and may read a checkpoint for them.
-    fn build(
-        parts: Parts,
-        training: &Training,
-        folder: &Path,
-        begin: impl FnOnce(
-            Table,
-            &Parameters,
-            &mut dyn Optimizer,
-        ) -> Result<(Table, MetricsLog, Position)>,
-    ) -> Result<Self> {
-        let Parts { model, parameters, data, objective } = parts;
-        training.validate()?;
-        let mut parameters = build::computed(training, parameters)?;
-        groups::group(training, model.as_ref(), &mut parameters)?;
-        let mut optimizer = build::optimizer(training)?;
-        let input = model.input();
-        training.data.check_classes(input.classes)?;
-        let train = build::loader(training, &input, data.train, true)?;
-        let val = build::loader(training, &input, data.val, false)?;
-        let test =
-            data.test.map(|test| build::loader(training, &input, test, false)).transpose()?;
-        let schedule = build::schedule(training, steps_per_epoch(training, &train))?;
-        let lock = lock(folder)?;
-        let settings = model.settings()?;
-        let title = format!("{} on {}", name(&settings), train.dataset().name());
-        let document = training.document(settings.clone(), objective.settings()?)?;
-        let (document, metrics, mut position) = begin(document, &parameters, optimizer.as_mut())?;
-        for (part, loader, known) in [
-            ("training", &train, &mut position.train_data),
-            ("validation", &val, &mut position.val_data),
-        ] {
-            let found = loader.dataset().fingerprint();
-            if *known.get_or_insert_with(|| found.clone()) != found {
-                return Err(TrainError::OtherData { part, path: folder.to_owned() });
-            }
-        }
-        let description = Description {
-            model: settings,
-            num_classes: input.classes,
-            label_names: train.dataset().class_names().to_vec(),
-            pretrained_cfg: build::preprocessing(&training.data, &input),
-        };
-        let about = format!("{} validation images: {}", val.dataset().len(), data.about_val);
-        let about = match &test {
-            None => about,
-            Some(test) => {
-                format!("{about}; {} test images, read once at the end", test.dataset().len())
-            }
-        };
-        Ok(Self {
-            training: training.clone(),
-            folder: folder.to_owned(),
-            _lock: lock,
-            steps: StepLog::resume(folder.join(STEPS), position.steps)?,
-            report: ReportPage {
-                folder: folder.to_owned(),
-                title,
-                config: document_text(&document),
-                about,
-            },
-            model: model.into(),
-            parameters,
-            objective,
-            optimizer,
-            collective: Box::new(Alone),
-            schedule,
-            train,
-            val,
-            test,
-            metrics,
-            description,
-            position,
-            pending: Vec::new(),
-            notices: Vec::new(),
-            judgement: None,
-        })
-    }
-
     /// The same run as one of several ranks, whose gradients are summed.
     pub fn with_collective(self, collective: Box<dyn Collective>) -> Self {
         Self { collective, ..self }
-    }
-
-    /// How it is trained.
-    pub fn training(&self) -> &Training {
-        &self.training
     }
 
     /// The parameters as they are now.
@@ -303,26 +117,9 @@ impl Trainer {
         last.map(Outcome::Finished).ok_or_else(|| TrainError::NoRun { path: self.folder.clone() })
     }
 
-    /// Where nothing but the head changes, what it reads is computed once.
-    fn keep_features(&mut self) -> Result<()> {
-        let Some(headed) = probe::keeps(&self.training, self.model.as_ref(), &self.parameters)
-        else {
-            return Ok(());
-        };
-        let images = self.train.dataset().len() + self.val.dataset().len();
-        self.notices
-            .push(format!("nothing but the head changes: features of {images} images are kept"));
-        let loader = |loader: &Loader| probe::loader(headed, &self.parameters, loader);
-        let (train, val) = (loader(&self.train)?, loader(&self.val)?);
-        let test = self.test.as_ref().map(loader).transpose()?;
-        self.model = Arc::new(Probe::new(self.model.clone(), train.image_shape()[0]));
-        (self.train, self.val, self.test) = (train, val, test);
-        Ok(())
-    }
-
     /// The figures on the test part, if it was read.
     pub fn judgement(&self) -> Option<&Judgement> {
-        self.judgement.as_ref()
+        self.report.judgement.as_ref()
     }
 
     /// Why images could not be read and were passed over.
@@ -332,29 +129,20 @@ impl Trainer {
     }
 
     fn run_epoch(&mut self, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<ControlFlow<()>> {
-        let started = Instant::now();
-        let before = self.position.sums.seconds;
-        let epoch = self.position.epochs;
+        let (started, before) = (Instant::now(), self.position.sums.seconds);
+        let seconds = || before + started.elapsed().as_secs_f64();
         let batches = self.train.batches_per_epoch() as u64;
-        sink.take(Event::EpochBegins {
-            epoch: epoch + 1,
-            total_epochs: self.training.run.epochs as u64,
-            batches,
-            done: self.position.batches,
-        })?;
-        let mut rate = self.schedule.learning_rate(self.position.steps.saturating_sub(1));
-        let first = self.position.batches as usize;
-        let mut loaded = self.train.epoch(epoch, first);
+        let Position { epochs, batches: first, .. } = self.position;
+        let (epoch, total_epochs) = (epochs + 1, self.training.run.epochs as u64);
+        sink.take(Event::EpochBegins { epoch, total_epochs, batches, done: first })?;
+        let mut loaded = self.train.epoch(epochs, first as usize);
         while self.position.batches < batches {
-            let group =
-                (batches - self.position.batches).min(self.training.optimizer.accumulation as u64);
-            rate = self.schedule.learning_rate(self.position.steps);
             let done = self.position.clone();
-            if let Err(error) = self.accumulate(&mut loaded, group, sink) {
+            if let Err(error) = self.accumulate(&mut loaded, sink) {
                 return Err(self.stopped_by(error, done, sink));
             }
-            self.update(rate)?;
-            let every = self.training.run.log_every.max(1);
+            self.update()?;
+            let every = self.training.run.log_every;
             let due = self.position.batches / every > done.batches / every;
             if (due || self.pending.len() >= MOST_PENDING)
                 && let Err(error) = self.read_pending(sink)
@@ -362,55 +150,43 @@ impl Trainer {
                 let now = self.position.clone();
                 return Err(self.stopped_by(error, now, sink));
             }
-            self.position.sums.seconds = before + started.elapsed().as_secs_f64();
-            let stopping = stop.load(Ordering::Relaxed);
+            self.position.sums.seconds = seconds();
             let every = self.training.run.checkpoint_every;
             let due = every > 0 && self.position.steps.is_multiple_of(every);
+            let flow = going(stop);
             // The epoch's end has a checkpoint of its own.
-            if (due || stopping) && self.position.batches < batches {
+            if (due || flow.is_break()) && self.position.batches < batches {
                 self.save_last(sink)?;
-            }
-            if stopping && self.position.batches < batches {
-                return Ok(ControlFlow::Break(()));
+                if flow.is_break() {
+                    return Ok(flow);
+                }
             }
         }
         drop(loaded);
         self.read_pending(sink)?;
-        self.finish_epoch(rate, (started, before), sink, &|| match stop.load(Ordering::Relaxed) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        })
+        self.finish_epoch(&seconds, sink, stop)
     }
 
-    /// The gradient over a group of batches, of the mean loss of all their images. The weights stay as they are.
-    fn accumulate(
-        &mut self,
-        loaded: &mut vitrine_data::Batches,
-        group: u64,
-        sink: &mut dyn Sink,
-    ) -> Result<()> {
-        let device = self.parameters.values().device().clone();
+    /// The gradient over the batches of a step, of the mean loss of all their images. The weights stay as they are.
+    fn accumulate(&mut self, loaded: &mut Batches, sink: &mut dyn Sink) -> Result<()> {
+        let Training { run, optimizer, .. } = &self.training;
         self.parameters.zero_grads()?;
-        let size = self.training.run.batch_size as u64;
-        let (first, samples) = (self.position.batches * size, self.train.dataset().len() as u64);
+        let batches = self.train.batches_per_epoch() as u64;
+        let group = (batches - self.position.batches).min(optimizer.accumulation as u64);
+        let (size, samples) = (run.batch_size as u64, self.train.dataset().len() as u64);
+        let first = self.position.batches * size;
         let images_in_group = samples.min(first + group * size) - first;
         for _ in 0..group {
             let Some(batch) = loaded.next() else { break };
             let batch = batch?;
             let images = batch.labels.len() as u64;
-            let on_device = DeviceBatch::upload(&batch, &device)?;
-            let number = self.position.batches;
-            // The address of the dropout masks: the batch's number since the run began.
-            let address = self.position.epochs * self.train.batches_per_epoch() as u64 + number;
-            let pass = Pass::training(&self.parameters, self.training.run.seed, address);
-            let output = self.model.forward(&pass, &pass.constant(on_device.images.clone()))?;
-            let loss = self.objective.loss(&output, &on_device)?;
-            drop(on_device);
             let share = images as f64 / images_in_group as f64;
-            let scaled = if group > 1 { loss.scale(share)? } else { loss.clone() };
-            let (logits, loss) = (output.prediction()?.into_value(), loss.into_value());
-            drop(output);
-            pass.backward(&scaled)?;
+            let on_device = DeviceBatch::upload(&batch, self.parameters.values().device())?;
+            // The address of the dropout masks: the batch's number since the run began.
+            let address = self.position.epochs * batches + self.position.batches;
+            let pass = Pass::training(&self.parameters, run.seed, address);
+            let (model, objective) = (self.model.as_ref(), self.objective.as_ref());
+            let (loss, logits) = step::backward(model, objective, pass, on_device, share)?;
             self.position.batches += 1;
             let (number, step) = (self.position.batches, self.position.steps + 1);
             let labels = batch.labels.clone();
@@ -422,12 +198,10 @@ impl Trainer {
     }
 
     /// One step of the optimizer.
-    fn update(&mut self, learning_rate: f64) -> Result<()> {
+    fn update(&mut self) -> Result<()> {
         self.collective.sum(self.parameters.grads()?)?;
-        if self.training.optimizer.clip_norm > 0.0 {
-            clip_grad_norm(&self.parameters, self.training.optimizer.clip_norm)?;
-        }
-        self.optimizer.step(&self.parameters, learning_rate)?;
+        let rate = self.schedule.learning_rate(self.position.steps);
+        step::update(&self.training, &self.parameters, self.optimizer.as_mut(), rate)?;
         self.position.steps += 1;
         Ok(())
     }
@@ -483,23 +257,23 @@ impl Trainer {
     fn not_finite(&self, loss: f64, batch: u64, sink: &mut dyn Sink) -> TrainError {
         // What stops the run is the news.
         let _ = sink.take(Event::Message("stopping: the loss is not finite"));
-        let kept = format!("The checkpoint in {} is kept.", self.folder.join(LAST).display());
-        TrainError::NotFinite { loss, epoch: self.position.epochs + 1, batch, kept }
+        let (epoch, kept) = (self.position.epochs + 1, self.folder.join(LAST));
+        TrainError::NotFinite { loss, epoch, batch, kept }
     }
 
     /// Validates, writes metrics, checkpoints and report. If the run is asked to stop meanwhile, that is done when it
     /// goes on; if it was before, the epoch is finished.
     fn finish_epoch(
         &mut self,
-        learning_rate: f64,
-        (started, before): (Instant, f64),
+        seconds: &dyn Fn() -> f64,
         sink: &mut dyn Sink,
-        going: &dyn Fn() -> ControlFlow<()>,
+        stop: &AtomicBool,
     ) -> Result<ControlFlow<()>> {
         let train = self.position.sums;
-        let train_seconds = before + started.elapsed().as_secs_f64();
-        let finishing = going().is_break();
-        let seen = |_| if finishing { ControlFlow::Continue(()) } else { going() };
+        let images = train.images.max(1) as f64;
+        let train_seconds = seconds();
+        let finishing = going(stop).is_break();
+        let seen = |_| if finishing { ControlFlow::Continue(()) } else { going(stop) };
         let val = evaluate(self.model.as_ref(), &self.parameters, &self.val, seen)?;
         let Some(val) = val else {
             self.save_last(sink)?;
@@ -511,29 +285,27 @@ impl Trainer {
         let metrics = EpochMetrics {
             epoch: self.position.epochs + 1,
             step: self.position.steps,
-            train_loss: train.loss / train.images.max(1) as f64,
-            train_accuracy: train.correct as f64 / train.images.max(1) as f64,
+            train_loss: train.loss / images,
+            train_accuracy: train.correct as f64 / images,
             val_loss: val.loss,
             val_accuracy: val.top1,
-            learning_rate,
+            learning_rate: self.schedule.learning_rate(self.position.steps.saturating_sub(1)),
             images_per_second: train.images as f64 / train_seconds,
-            seconds: before + started.elapsed().as_secs_f64(),
+            seconds: seconds(),
         };
-        let best = self.metrics.best().is_none_or(|best| metrics.better_than(best));
-        let total_epochs = self.training.run.epochs as u64;
-        let event = Event::EpochEnds { metrics: &metrics, total_epochs };
+        let event = Event::EpochEnds(&metrics);
         self.metrics.take(event)?;
         self.position.epochs += 1;
         self.position.batches = 0;
         self.position.sums = Sums::default();
         // `last` last: a kill before it repeats the epoch, and writes all of them again. After it, the run may be done.
-        if best {
+        if self.metrics.best().is_some_and(|best| best.epoch == metrics.epoch) {
             self.save(BEST)?;
         }
         self.report.take(event)?;
         self.save_last(sink)?;
         sink.take(event)?;
-        Ok(going())
+        Ok(going(stop))
     }
 
     fn save_last(&mut self, sink: &mut dyn Sink) -> Result<()> {
@@ -549,39 +321,9 @@ impl Trainer {
         let Self { parameters, optimizer, position, description, .. } = self;
         Ok(checkpoint::save(&folder, parameters, optimizer.as_mut(), position, description)?)
     }
-
-    fn write_config(&self) -> Result<()> {
-        Ok(write_atomic(&self.folder.join(CONFIG), self.report.config.as_bytes())?)
-    }
 }
 
-fn steps_per_epoch(training: &Training, train: &Loader) -> u64 {
-    train.batches_per_epoch().div_ceil(training.optimizer.accumulation) as u64
-}
-
-/// What a model is called, by its settings: its preset, else its family.
-pub fn name(settings: &Table) -> &str {
-    let named = ["preset", "family"].iter().find_map(|key| settings.get(*key)?.as_str());
-    named.unwrap_or("model")
-}
-
-pub(crate) fn folder_error(
-    action: &'static str,
-    path: &Path,
-) -> impl FnOnce(std::io::Error) -> TrainError {
-    let path = path.to_owned();
-    move |source| TrainError::Folder { action, path, source }
-}
-
-/// Holds a run's folder for this process, as long as the file is open. Where the file system knows no locks, nobody is
-/// kept out.
-fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join(".lock");
-    let failed =
-        |source| AtomicWriteError::Failed { path: path.clone(), step: "creating it", source };
-    let file = File::create(&path).map_err(failed)?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(TrainError::RunBusy { path: folder.to_owned() }),
-        _ => Ok(file),
-    }
+/// Whether to go on, as far as whoever set `stop` is asked.
+fn going(stop: &AtomicBool) -> ControlFlow<()> {
+    if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }

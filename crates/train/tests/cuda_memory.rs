@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicBool;
 
 use support::*;
 use vitrine_train::TrainError;
-use vitrine_train::progress::Progress;
 
 #[test]
 fn a_step_that_finds_no_memory_leaves_a_checkpoint() {
@@ -21,7 +20,7 @@ fn a_step_that_finds_no_memory_leaves_a_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let sets = ["run.device=cuda:0", "run.batch_size=256", "model.mlp_width=1024"];
     let mut trainer = create(tiny(&sets), folder.path(), &data).unwrap();
-    let stopped = trainer.run(&mut Progress::silent(), &AtomicBool::new(false));
+    let stopped = trainer.run(&mut (), &AtomicBool::new(false));
     let error = stopped.unwrap_err();
     let TrainError::Stopped { source, steps: 0, .. } = &error else { panic!("{error}") };
     let message = source.to_string();

@@ -12,7 +12,6 @@ use support::{create, finish, open, overrides, small, small_images};
 use vitrine_nn::{Parameters, Pass};
 use vitrine_tensor::{Device, Tensor};
 use vitrine_train::description::Description;
-use vitrine_train::progress::Progress;
 use vitrine_train::recipe::Recipe;
 use vitrine_train::sink::{Event, Sink};
 use vitrine_train::trainer::{BEST, LAST, MODEL, Outcome, Trainer};
@@ -41,7 +40,7 @@ fn changes(keys: &[&str]) -> BTreeMap<String, f64> {
     let folder = tempfile::tempdir().unwrap();
     let mut trainer = create(recipe(keys), folder.path(), &small_images(24, 10)).unwrap();
     let before = values(trainer.parameters());
-    trainer.run(&mut Progress::silent(), &AtomicBool::new(false)).unwrap();
+    trainer.run(&mut (), &AtomicBool::new(false)).unwrap();
     let after = values(trainer.parameters());
     let change = |name: &String, before: &[f64]| {
         let pairs = before.iter().zip(&after[name]);
@@ -144,7 +143,7 @@ fn a_head_on_kept_features_learns_what_it_would_on_pictures() {
     // Stopped after a step, it goes on to the same bits.
     let stop = AtomicBool::new(true);
     let mut trainer = create(recipe(&frozen), resumed.path(), &data).unwrap();
-    assert_eq!(trainer.run(&mut Progress::silent(), &stop).unwrap(), Outcome::Interrupted);
+    assert_eq!(trainer.run(&mut (), &stop).unwrap(), Outcome::Interrupted);
     drop(trainer);
     finish(open(resumed.path(), &data, &[]).unwrap()).unwrap();
     assert_eq!(read(&kept.path().join(LAST)), read(&resumed.path().join(LAST)));
@@ -200,7 +199,7 @@ fn lora_adds_nothing_at_first_changes_nothing_else_and_is_merged_for_others() {
     assert!(output.is_err());
     drop(pass);
     let before = values(trainer.parameters());
-    trainer.run(&mut Progress::silent(), &AtomicBool::new(false)).unwrap();
+    trainer.run(&mut (), &AtomicBool::new(false)).unwrap();
     for (name, after) in values(trainer.parameters()) {
         let changed = before[&name] != after;
         assert_eq!(changed, name.contains(".lora.") || name.starts_with("head."), "{name}");
@@ -215,7 +214,7 @@ fn lora_adds_nothing_at_first_changes_nothing_else_and_is_merged_for_others() {
     assert!(with.iter().zip(&without).any(|(a, b)| (a - b).abs() > 1e-3));
 
     let mut trainer = create(recipe(&start), again.path(), &data).unwrap();
-    trainer.run(&mut Progress::silent(), &AtomicBool::new(true)).unwrap();
+    trainer.run(&mut (), &AtomicBool::new(true)).unwrap();
     drop(trainer);
     finish(open(again.path(), &data, &[]).unwrap()).unwrap();
     assert_eq!(read(&run.join(LAST)), read(&again.path().join(LAST)));

@@ -54,7 +54,7 @@ fn plain_shows_each_step_at_interval_zero_and_one_line_per_epoch() {
     progress.take(Event::Batch { images: 128 }).unwrap();
     progress.take(Event::Batch { images: 64 }).unwrap();
     progress.message("checkpoint written");
-    progress.take(Event::EpochEnds { metrics: &METRICS, total_epochs: 10 }).unwrap();
+    progress.take(Event::EpochEnds(&METRICS)).unwrap();
     let lines = out.lines();
     assert_eq!(lines.len(), 4, "{lines:?}");
     assert!(lines[0].starts_with("epoch 2/10  batch 1/3  loss —  "), "{}", lines[0]);
@@ -77,7 +77,7 @@ fn plain_is_quiet_within_the_interval() {
         progress.take(Event::Batch { images: 8 }).unwrap();
     }
     assert!(out.lines().is_empty());
-    progress.take(Event::EpochEnds { metrics: &METRICS, total_epochs: 10 }).unwrap();
+    progress.take(Event::EpochEnds(&METRICS)).unwrap();
     assert_eq!(out.lines().len(), 1);
 }
 
@@ -95,5 +95,5 @@ fn a_writer_that_fails_does_not_stop_the_run() {
     let mut progress = Progress::plain(Box::new(Closed), Duration::ZERO);
     begin(&mut progress, 1, 1, 2);
     progress.take(Event::Batch { images: 1 }).unwrap();
-    progress.take(Event::EpochEnds { metrics: &METRICS, total_epochs: 10 }).unwrap();
+    progress.take(Event::EpochEnds(&METRICS)).unwrap();
 }

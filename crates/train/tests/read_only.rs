@@ -7,6 +7,7 @@ use std::process::Command;
 
 use support::{assert_same, data, left_out, open, position, run_batches, tiny, traces, train};
 use vitrine_train::atomic::AtomicWriteError;
+use vitrine_train::checkpoint::CheckpointError;
 use vitrine_train::trainer::{LAST, Trainer, resumed_recipe};
 use vitrine_train::{TrainError, build, weights};
 
@@ -29,7 +30,10 @@ fn runs_in_a_read_only_folder() {
 
     let new = folder.join("new");
     let e = error(support::create(tiny(&[]), &new, &data));
-    assert!(matches!(e, TrainError::Folder { action: "create", .. }), "{e}");
+    assert!(
+        matches!(e, TrainError::Checkpoint(CheckpointError::Io { action: "create", .. })),
+        "{e}"
+    );
     assert!(read_only(&e.to_string(), &new), "{e}");
 
     let run = folder.join("run");

@@ -9,7 +9,6 @@ use support::*;
 use vitrine_autodiff::Var;
 use vitrine_nn::{InputSpec, Model, Output, Pass, Table};
 use vitrine_train::build::Parts;
-use vitrine_train::progress::Progress;
 use vitrine_train::sink::{Event, Sink};
 use vitrine_train::trainer::{Outcome, Trainer};
 
@@ -119,7 +118,7 @@ fn a_run_stopped_while_it_validates_does_so_when_it_goes_on() {
     let model = Box::new(StopsAtValidation(parts.model, stop.clone()));
     let mut trainer =
         Trainer::create(Parts { model, ..parts }, &recipe.training, folder.path()).unwrap();
-    let outcome = trainer.run(&mut Progress::silent(), &stop).unwrap();
+    let outcome = trainer.run(&mut (), &stop).unwrap();
     assert_eq!(outcome, Outcome::Interrupted);
     assert_eq!((trainer.position().epochs, trainer.position().batches), (0, BATCHES as u64));
     drop(trainer);
@@ -141,7 +140,7 @@ fn a_run_stopped_after_every_step_goes_on_as_if_it_had_not_been() {
     let outcome = loop {
         resumes += 1;
         let mut trainer = open(folder.path(), &data, &[]).unwrap();
-        let outcome = trainer.run(&mut Progress::silent(), &stop).unwrap();
+        let outcome = trainer.run(&mut (), &stop).unwrap();
         if outcome != Outcome::Interrupted {
             break outcome;
         }

@@ -35,10 +35,10 @@ impl Sink for Kept {
                 };
                 self.steps.push((step, loss, rate));
             }
-            Event::EpochEnds { metrics, .. } => self.epochs.push(metrics.epoch),
+            Event::EpochEnds(metrics) => self.epochs.push(metrics.epoch),
             Event::Batch { .. } => self.batches += 1,
             Event::Checkpoint => self.checkpoints += 1,
-            Event::EpochBegins { .. } | Event::Judged { .. } | Event::Message(_) => {}
+            Event::EpochBegins { .. } | Event::Judged(_) | Event::Message(_) => {}
         }
         Ok(())
     }

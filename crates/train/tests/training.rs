@@ -38,7 +38,7 @@ fn weights(keys: &[&str], images_used: usize) -> (Vec<f32>, f64) {
     let mut trainer: Trainer =
         support::create(recipe.clone(), folder.path(), &small_images(images_used, 20)).unwrap();
     let stop = std::sync::atomic::AtomicBool::new(false);
-    trainer.run(&mut vitrine_train::progress::Progress::silent(), &stop).unwrap();
+    trainer.run(&mut (), &stop).unwrap();
     let last = vitrine_train::metrics::read_metrics(&folder.path().join("metrics.jsonl")).unwrap();
     (trainer.parameters().values().to_vec().unwrap(), last[1].train_loss)
 }

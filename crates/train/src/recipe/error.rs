@@ -7,31 +7,24 @@ use vitrine_nn::settings::{SettingError, hint};
 
 /// Why a recipe could not be read or used.
 #[derive(Debug, Error)]
-#[expect(missing_docs, reason = "the message says what each field is")]
+#[expect(missing_docs, reason = "the message says what each one is")]
 pub enum RecipeError {
-    /// A key or its value.
     #[error(transparent)]
     Setting(#[from] SettingError),
-    /// The recipe file could not be read.
     #[error("cannot read the recipe {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    /// The text is not TOML.
     #[error("{origin} is not valid TOML: {message}")]
     Syntax { origin: String, message: String },
-    /// No built-in recipe has this name.
     #[error(
         "there is no built-in recipe {name:?}{}; the built-in recipes are {known}, \
          and a recipe of your own is a file whose name ends in .toml",
         hint(.suggestion)
     )]
     UnknownRecipe { name: String, suggestion: Option<String>, known: String },
-    /// Recipes name each other as their base.
     #[error("a recipe is its own base: {chain}")]
     BaseCycle { chain: String },
-    /// A `--set` without a key, an equals sign and a value.
     #[error("`--set {text}` is not of the form key=value, such as `--set model.heads=4`")]
     Assignment { text: String },
-    /// No recipe key has this command-line flag.
     #[error("no recipe key belongs to the flag {flag}")]
     UnknownFlag { flag: String },
 }

@@ -1,7 +1,7 @@
 //! Layers of a recipe: reading each from TOML, following `base`, and merging them into one.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::{Table, Value};
 use vitrine_models::{FAMILY, is_preset_key};
@@ -9,21 +9,29 @@ use vitrine_nn::settings::SettingError;
 
 use super::error::RecipeError;
 use super::sections::{SECTIONS, find_key};
-use super::suggest::{nearest_key, nearest_of, nearest_section};
-use super::{builtin_names, builtin_text, is_path};
+use super::suggest::{nearest_key, nearest_of};
+use super::{builtin_names, builtin_text};
 
 /// The keys that one source states, with checked values.
 pub(super) type Layer = BTreeMap<&'static str, Value>;
 
-/// A built-in recipe's layers, its base's first. `chain` holds the recipes that led here.
-pub(super) fn from_builtin(name: &str, chain: &mut Vec<String>) -> Result<Vec<Layer>, RecipeError> {
-    let text = builtin_text(name).ok_or_else(|| RecipeError::UnknownRecipe {
-        name: name.into(),
-        suggestion: nearest_of(name, &builtin_names()),
+/// The layers of a recipe, its base's first: a built-in one, or a file ending in `.toml`, looked for from `folder`.
+/// `chain` holds the recipes that led here.
+pub(super) fn from_source(
+    source: &str,
+    folder: &Path,
+    chain: &mut Vec<String>,
+) -> Result<Vec<Layer>, RecipeError> {
+    if source.ends_with(".toml") || source.contains(std::path::is_separator) {
+        return from_file(&folder.join(source), chain);
+    }
+    let text = builtin_text(source).ok_or_else(|| RecipeError::UnknownRecipe {
+        name: source.into(),
+        suggestion: nearest_of(source, &builtin_names()),
         known: builtin_names().join(", "),
     })?;
-    enter(chain, name.into())?;
-    from_text(text, &format!("the recipe {name:?}"), &PathBuf::new(), chain)
+    enter(chain, source.into())?;
+    from_text(text, &format!("the recipe {source:?}"), Path::new(""), chain)
 }
 
 /// A recipe file's layers, its base's first.
@@ -42,6 +50,14 @@ fn enter(chain: &mut Vec<String>, identity: String) -> Result<(), RecipeError> {
     if met_before { Err(RecipeError::BaseCycle { chain: chain.join(" → ") }) } else { Ok(()) }
 }
 
+/// The sections of a recipe text.
+pub(super) fn parse(text: &str, origin: &str) -> Result<Table, RecipeError> {
+    text.parse().map_err(|error: toml::de::Error| {
+        let message = error.to_string().trim_end().to_owned();
+        RecipeError::Syntax { origin: origin.into(), message }
+    })
+}
+
 /// The layers of a recipe text, its base's first. Base files are looked for from `folder`.
 pub(super) fn from_text(
     text: &str,
@@ -49,14 +65,10 @@ pub(super) fn from_text(
     folder: &Path,
     chain: &mut Vec<String>,
 ) -> Result<Vec<Layer>, RecipeError> {
-    let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
-        let message = error.to_string().trim_end().to_owned();
-        RecipeError::Syntax { origin: origin.into(), message }
-    })?;
+    let mut table = parse(text, origin)?;
     let mut layers = match table.remove("base") {
         None => Vec::new(),
-        Some(Value::String(base)) if is_path(&base) => from_file(&folder.join(base), chain)?,
-        Some(Value::String(base)) => from_builtin(&base, chain)?,
+        Some(Value::String(base)) => from_source(&base, folder, chain)?,
         Some(other) => {
             let allowed = "the name of a built-in recipe or the path of a .toml file".into();
             return Err(SettingError::value(origin, "base", &other, allowed).into());
@@ -84,7 +96,9 @@ fn flatten(table: Table, origin: &str) -> Result<Layer, RecipeError> {
                     layer.insert(key.name, key.check(&value, origin)?);
                 }
             }
-            Value::Table(_) => return Err(unknown(origin, &section, nearest_section(&section))),
+            Value::Table(_) => {
+                return Err(unknown(origin, &section, nearest_of(&section, &SECTIONS)));
+            }
             other if known => {
                 let allowed = format!("a section, [{section}]");
                 return Err(SettingError::value(origin, &section, &other, allowed).into());
@@ -124,19 +138,19 @@ pub(super) fn merge(layers: Vec<Layer>) -> Table {
 
 /// A table of sections as TOML text.
 pub(crate) fn text(document: &Table) -> String {
-    let mut text = String::new();
+    let mut sections = Vec::new();
     for (section, keys) in document {
-        let gap = if text.is_empty() { "" } else { "\n" };
-        text.push_str(&format!("{gap}[{section}]\n"));
+        let mut text = format!("[{section}]\n");
         for (leaf, value) in keys.as_table().into_iter().flatten() {
-            match value {
+            text += &match value {
                 // 1e-8 reads better than 0.00000001.
                 Value::Float(number) if 0.0 < number.abs() && number.abs() < 1e-3 => {
-                    text.push_str(&format!("{leaf} = {number:e}\n"));
+                    format!("{leaf} = {number:e}\n")
                 }
-                value => text.push_str(&format!("{leaf} = {value}\n")),
-            }
+                value => format!("{leaf} = {value}\n"),
+            };
         }
+        sections.push(text);
     }
-    text
+    sections.join("\n")
 }

@@ -24,7 +24,7 @@ mod sections;
 mod suggest;
 mod validate;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -77,11 +77,7 @@ impl Recipe {
     /// Loads a recipe: `source` is the name of a built-in one, or the path of a file ending in
     /// `.toml`. The overrides stand above it.
     pub fn load(source: &str, overrides: &Overrides) -> Result<Self, RecipeError> {
-        let layers = if is_path(source) {
-            layers::from_file(Path::new(source), &mut Vec::new())?
-        } else {
-            layers::from_builtin(source, &mut Vec::new())?
-        };
+        let layers = layers::from_source(source, Path::new(""), &mut Vec::new())?;
         Self::resolve(layers, overrides)
     }
 
@@ -93,7 +89,7 @@ impl Recipe {
     /// Reads a recipe from TOML text. `origin` names the text in errors; a base that is a file is
     /// looked for from the current folder.
     pub fn parse(text: &str, origin: &str) -> Result<Self, RecipeError> {
-        let layers = layers::from_text(text, origin, &PathBuf::new(), &mut Vec::new())?;
+        let layers = layers::from_text(text, origin, Path::new(""), &mut Vec::new())?;
         Self::resolve(layers, &Overrides::new())
     }
 
@@ -113,10 +109,7 @@ impl Recipe {
         if let Ok(recipe) = Self::parse(text, origin) {
             return Ok(recipe.document()?);
         }
-        let mut sections = text.parse::<Table>().map_err(|error| RecipeError::Syntax {
-            origin: origin.into(),
-            message: error.to_string(),
-        })?;
+        let mut sections = layers::parse(text, origin)?;
         let (model, objective) = (take(&mut sections, "model"), take(&mut sections, "objective"));
         Ok(Training::read(sections)?.document(model, objective)?)
     }
@@ -131,23 +124,17 @@ impl Recipe {
     }
 
     fn resolve(mut layers: Vec<layers::Layer>, overrides: &Overrides) -> Result<Self, RecipeError> {
-        layers.extend([overrides.described.clone(), overrides.entries().iter().cloned().collect()]);
+        layers.extend([overrides.described.clone(), overrides.stated.clone()]);
         let mut sections = layers::merge(layers);
         let mut model = take(&mut sections, "model");
-        let data: DataRecipe = section(&mut sections.clone(), "data", DataRecipe::KEYS)?;
+        let mut data: DataRecipe = section(&mut sections, "data", DataRecipe::KEYS)?;
         // The recipe's data set is not that of weights with other classes.
-        let data = match overrides.weights_classes {
-            Some(classes)
-                if data.check_classes(classes).is_err()
-                    && overrides.get("data.dataset").is_none() =>
-            {
-                if let Some(Value::Table(section)) = sections.get_mut("data") {
-                    section.remove("dataset");
-                }
-                DataRecipe { dataset: None, ..data }
-            }
-            _ => data,
-        };
+        let other = |classes| data.check_classes(classes).is_err();
+        if overrides.get("data.dataset").is_none() && overrides.weights_classes().is_some_and(other)
+        {
+            data.dataset = None;
+        }
+        sections.insert("data".into(), Value::Table(table(&data)?));
         // What nobody states follows from the data.
         let known = data.known_classes().map(|classes| classes.len());
         if let Some(classes) = overrides.classes.or(known) {
@@ -169,7 +156,7 @@ impl Recipe {
 impl Training {
     /// Reads the sections from TOML text, for a model and an objective of your own.
     pub fn parse(text: &str, origin: &str) -> Result<Self, RecipeError> {
-        let layers = layers::from_text(text, origin, &PathBuf::new(), &mut Vec::new())?;
+        let layers = layers::from_text(text, origin, Path::new(""), &mut Vec::new())?;
         let training = Self::read(layers::merge(layers))?;
         training.validate()?;
         Ok(training)
@@ -208,8 +195,4 @@ fn section<T: DeserializeOwned>(
     keys: &[Key],
 ) -> Result<T, SettingError> {
     read(take(sections, name), keys, "the recipe")
-}
-
-fn is_path(source: &str) -> bool {
-    source.ends_with(".toml") || source.contains(std::path::is_separator)
 }

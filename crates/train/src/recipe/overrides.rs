@@ -16,12 +16,11 @@ const CLASSES: &str = "model.classes";
 /// Values that stand above the recipe's own. A later one wins over an earlier one.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
-    entries: Vec<(&'static str, Value)>,
+    pub(super) stated: Layer,
+    /// The classes of the data, if they were counted.
     pub(super) classes: Option<usize>,
     /// What lies beside the weights.
     pub(super) described: Layer,
-    /// The classes of the weights that were described.
-    pub(super) weights_classes: Option<usize>,
 }
 
 impl Overrides {
@@ -81,37 +80,37 @@ impl Overrides {
                 config.insert(leaf.into(), mean.into());
             }
         }
-        let section = |leaf: &str| {
-            if find_key(&format!("model.{leaf}")).is_some() { "model" } else { "data" }
-        };
-        let model =
-            about.model.iter().map(|(leaf, value)| (format!("model.{leaf}"), value.clone()));
-        let images =
-            config.into_iter().map(|(leaf, value)| (format!("{}.{leaf}", section(&leaf)), value));
-        let mut stated: Vec<_> = model.chain(images).collect();
-        stated.retain(|(name, _)| name != CLASSES);
-        if classes {
-            self.head_has(about.num_classes);
-        }
-        for (name, value) in stated {
-            if let Some(key) = find_key(&name) {
-                let value = key.check(&value, "config.json beside the weights")?;
+        let key = |section: &str, leaf: &str| find_key(&format!("{section}.{leaf}"));
+        let model = about.model.iter().map(|(leaf, value)| (key("model", leaf), value));
+        let images = config
+            .iter()
+            .map(|(leaf, value)| (key("model", leaf).or_else(|| key("data", leaf)), value));
+        for (key, value) in model.chain(images) {
+            if let Some(key) = key.filter(|key| key.name != CLASSES) {
+                let value = key.check(value, "config.json beside the weights")?;
                 self.described.insert(key.name, value);
             }
+        }
+        if classes {
+            self.head_has(about.num_classes);
         }
         Ok(self)
     }
 
     /// States how many classes the weights tell apart, above the recipe's own key.
     pub fn head_has(&mut self, classes: usize) -> &mut Self {
-        self.weights_classes = Some(classes);
         self.described.insert(CLASSES, Value::Integer(i64::try_from(classes).unwrap_or(i64::MAX)));
         self
     }
 
+    /// The classes of the weights that were described.
+    pub(super) fn weights_classes(&self) -> Option<usize> {
+        self.described.get(CLASSES)?.as_integer().map(|classes| classes as usize)
+    }
+
     /// What this key is overridden with.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.entries.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| value)
+        self.stated.get(name)
     }
 
     fn add(
@@ -128,18 +127,8 @@ impl Overrides {
             other => other,
         };
         let value = key.check(&read_value(key, text), origin).map_err(refused)?;
-        self.entries.push((key.name, value));
+        self.stated.insert(key.name, value);
         Ok(self)
-    }
-
-    /// Whether nothing is overridden.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// Keys and values in the order given.
-    pub(super) fn entries(&self) -> &[(&'static str, Value)] {
-        &self.entries
     }
 }
 

@@ -3,7 +3,7 @@
 use strsim::damerau_levenshtein;
 use vitrine_nn::settings::Key;
 
-use super::sections::{SECTIONS, keys};
+use super::sections::keys;
 
 /// Longer names are nobody's slip of the finger, and comparing them costs time.
 const LONGEST: usize = 64;
@@ -28,11 +28,6 @@ pub(super) fn nearest_key(given: &str) -> Option<String> {
     };
     let (key, distance) = keys().map(|key| (key, distance(key))).min_by_key(|pair| pair.1)?;
     near(distance, leaf).then(|| key.name.into())
-}
-
-/// The nearest section to the name of a table.
-pub(super) fn nearest_section(given: &str) -> Option<String> {
-    nearest_of(given, &SECTIONS)
 }
 
 /// The nearest of these names.

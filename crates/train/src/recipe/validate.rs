@@ -2,9 +2,10 @@
 
 use std::fmt::Display;
 
+use serde::Serialize;
 use vitrine_data::Source;
 use vitrine_data::augment::RandomCrop;
-use vitrine_nn::settings::{Fallback, SettingError, check};
+use vitrine_nn::settings::{Fallback, Key, SettingError, check, table};
 
 use super::sections::{
     AugmentRecipe, DataRecipe, OptimizerRecipe, RunRecipe, ScheduleRecipe, Training,
@@ -87,100 +88,77 @@ fn conflict(key: &'static str, value: impl ToString, reason: String) -> Result {
     Err(SettingError::conflict(key, value, reason))
 }
 
-/// Why a key of another kind must stay as it is.
-fn foreign<K: Display>(key: &str, kind: K, belongs_to: K, neutral: &str) -> String {
-    format!(
-        "it means nothing with `{key} = \"{kind}\"`; leave it at {neutral}, or use `{key} = \"{belongs_to}\"`"
-    )
+/// Keys that one kind alone reads, each with that kind: with another they must stay at their defaults.
+fn own_keys<K: Copy + PartialEq + Display>(
+    kind_key: &str,
+    kind: K,
+    settings: &impl Serialize,
+    owned: &[(&str, K)],
+) -> Result {
+    let settings = table(settings)?;
+    for &(name, owner) in owned {
+        let Some(key @ Key { default: Fallback::Toml(default), .. }) = find_key(name) else {
+            continue;
+        };
+        if let Some(value) = settings.get(key.leaf())
+            && kind != owner
+            && key.fallback().as_ref() != Some(value)
+        {
+            let reason = format!(
+                "it means nothing with `{kind_key} = \"{kind}\"`; leave it at {default}, or use `{kind_key} = \"{owner}\"`"
+            );
+            return conflict(key.name, value, reason);
+        }
+    }
+    Ok(())
 }
 
 fn optimizer(recipe: &Training) -> Result {
+    use OptimizerKind::{AdamW, Sgd};
     let optimizer = &recipe.optimizer;
-    let kind = optimizer.kind;
-    let foreign = |belongs_to, neutral: &str| foreign("optimizer.kind", kind, belongs_to, neutral);
-    match kind {
-        OptimizerKind::AdamW => {
-            if optimizer.momentum != 0.0 {
-                let reason = foreign(OptimizerKind::Sgd, "0");
-                return conflict("optimizer.momentum", optimizer.momentum, reason);
-            }
-            if optimizer.nesterov {
-                let reason = foreign(OptimizerKind::Sgd, "false");
-                return conflict("optimizer.nesterov", true, reason);
-            }
-        }
-        OptimizerKind::Sgd => {
-            if optimizer.nesterov && optimizer.momentum == 0.0 {
-                let reason = "it needs an `optimizer.momentum` over 0".to_owned();
-                return conflict("optimizer.nesterov", true, reason);
-            }
-            for (key, value) in [
-                ("optimizer.beta1", optimizer.beta1),
-                ("optimizer.beta2", optimizer.beta2),
-                ("optimizer.eps", optimizer.eps),
-            ] {
-                let neutral = default_text(key);
-                if differs(value, neutral) {
-                    return conflict(key, value, foreign(OptimizerKind::AdamW, neutral));
-                }
-            }
-        }
+    let owned = [
+        ("optimizer.momentum", Sgd),
+        ("optimizer.nesterov", Sgd),
+        ("optimizer.beta1", AdamW),
+        ("optimizer.beta2", AdamW),
+        ("optimizer.eps", AdamW),
+    ];
+    own_keys("optimizer.kind", optimizer.kind, optimizer, &owned)?;
+    if optimizer.nesterov && optimizer.momentum == 0.0 {
+        let reason = "it needs an `optimizer.momentum` over 0".to_owned();
+        return conflict("optimizer.nesterov", true, reason);
     }
     Ok(())
 }
 
 fn schedule(recipe: &Training) -> Result {
-    let schedule = &recipe.schedule;
-    let kind = schedule.kind;
-    let foreign = |belongs_to, neutral: &str| foreign("schedule.kind", kind, belongs_to, neutral);
+    use ScheduleKind::{Cosine, Step};
+    let (schedule, epochs) = (&recipe.schedule, recipe.run.epochs);
     if schedule.warmup_steps > 0 && schedule.warmup_epochs > 0 {
         let reason =
             format!("`schedule.warmup_epochs = {}` is set too; set one", schedule.warmup_epochs);
         return conflict("schedule.warmup_steps", schedule.warmup_steps, reason);
     }
-    if schedule.warmup_epochs >= recipe.run.epochs {
-        let epochs = recipe.run.epochs;
+    if schedule.warmup_epochs >= epochs {
         let reason = format!(
             "warm-up must be shorter than `run.epochs = {epochs}`; for a short run add --set schedule.warmup_epochs=0"
         );
         return conflict("schedule.warmup_epochs", schedule.warmup_epochs, reason);
     }
-    if kind == ScheduleKind::Step {
-        if schedule.step_epochs == 0 {
-            let reason = "`schedule.kind = \"step\"` needs it to be 1 or more".to_owned();
-            return conflict("schedule.step_epochs", 0, reason);
-        }
-    } else {
-        if schedule.step_epochs != 0 {
-            let reason = foreign(ScheduleKind::Step, "0");
-            return conflict("schedule.step_epochs", schedule.step_epochs, reason);
-        }
-        let neutral = default_text("schedule.gamma");
-        if differs(schedule.gamma, neutral) {
-            let reason = foreign(ScheduleKind::Step, neutral);
-            return conflict("schedule.gamma", schedule.gamma, reason);
-        }
+    let owned = [
+        ("schedule.step_epochs", Step),
+        ("schedule.gamma", Step),
+        ("schedule.final_learning_rate", Cosine),
+    ];
+    own_keys("schedule.kind", schedule.kind, schedule, &owned)?;
+    if schedule.kind == Step && schedule.step_epochs == 0 {
+        let reason = "`schedule.kind = \"step\"` needs it to be 1 or more".to_owned();
+        return conflict("schedule.step_epochs", 0, reason);
     }
     let (last, first) = (schedule.final_learning_rate, recipe.optimizer.learning_rate);
-    if kind != ScheduleKind::Cosine && last != 0.0 {
-        let reason = foreign(ScheduleKind::Cosine, "0");
-        return conflict("schedule.final_learning_rate", last, reason);
-    }
     if last > first {
         let reason = format!("it must not be over `optimizer.learning_rate = {first}`");
         return conflict("schedule.final_learning_rate", last, reason);
     }
     Ok(())
-}
-
-/// The default of a key as text; the neutral value for kinds that do not use the key.
-fn default_text(key: &str) -> &'static str {
-    match find_key(key).map(|key| key.default) {
-        Some(Fallback::Toml(text)) => text,
-        _ => "",
-    }
-}
-
-fn differs(value: f64, text: &str) -> bool {
-    text.parse() != Ok(value)
 }

@@ -1,7 +1,5 @@
-//! A small line chart over epochs as SVG. Its colours come from the page's style, so that it
-//! follows light and dark mode.
-
-use std::fmt::Write;
+//! A small line chart over epochs as SVG. Its colours come from the page's style, so that it follows light and dark
+//! mode.
 
 /// Units of the drawing. They are few, so that text stays readable where the page is narrow.
 const WIDTH: f64 = 340.0;
@@ -19,8 +17,8 @@ pub(super) struct Chart {
     pub title: &'static str,
     /// The curves; all over the same epochs.
     pub curves: Vec<Curve>,
-    /// Where the vertical axis begins.
-    pub floor: Floor,
+    /// Whether the vertical axis begins at zero, not below the smallest value.
+    pub from_zero: bool,
     /// A point to draw a ring around: the best epoch.
     pub marked: Option<(u64, f64)>,
 }
@@ -35,19 +33,10 @@ pub(super) struct Curve {
     pub points: Vec<(u64, f64)>,
 }
 
-/// Where the vertical axis begins.
-pub(super) enum Floor {
-    /// At zero.
-    Zero,
-    /// Below the smallest value.
-    Data,
-}
-
 impl Chart {
     /// The chart as a `figure` element; nothing if there is no finite point.
     pub(super) fn svg(&self) -> String {
-        let all = || self.curves.iter().flat_map(|curve| curve.points.iter());
-        let finite = || all().filter(|(_, value)| value.is_finite());
+        let finite = || self.curves.iter().flat_map(Curve::finite);
         let (Some(first), Some(last)) = (finite().map(|p| p.0).min(), finite().map(|p| p.0).max())
         else {
             return String::new();
@@ -55,95 +44,77 @@ impl Chart {
         let low = finite().map(|p| p.1).fold(f64::INFINITY, f64::min);
         let high = finite().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
         let x_axis = Axis::epochs(first, last);
-        let y_axis = match self.floor {
-            Floor::Zero => Axis::values(0.0, high * 1.05),
-            Floor::Data => Axis::values(low, high),
+        let y_axis =
+            if self.from_zero { Axis::values(0.0, high * 1.05) } else { Axis::values(low, high) };
+        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        let x = |epoch: f64| LEFT + x_axis.share(epoch) * (right - LEFT);
+        let y = |value: f64| bottom - y_axis.share(value) * (bottom - TOP);
+        let label = |class: &str, x: f64, y: f64, anchor: &str, text: &str| {
+            format!(
+                "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>\n"
+            )
         };
-        let x = |epoch: f64| LEFT + x_axis.share(epoch) * (WIDTH - LEFT - RIGHT);
-        let y = |value: f64| HEIGHT - BOTTOM - y_axis.share(value) * (HEIGHT - TOP - BOTTOM);
 
+        let title = self.title;
         let mut svg = format!(
             "<figure><figcaption>{title}</figcaption>\
-             <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title} by epoch\">\n",
-            title = self.title
+             <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title} by epoch\">\n"
         );
-        // Writing to a string cannot fail: the results below are dropped for that reason.
-        for tick in &y_axis.ticks {
-            let _ = writeln!(
-                svg,
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-                 <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                WIDTH - RIGHT,
-                LEFT - 6.0,
-                y(*tick) + 4.0,
-                y_axis.label(*tick),
-                at = y(*tick),
+        for &tick in &y_axis.ticks {
+            let at = y(tick);
+            svg += &format!(
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>"
             );
+            svg += &label("tick", LEFT - 6.0, at + 4.0, "end", &y_axis.label(tick));
         }
-        for tick in &x_axis.ticks {
-            let _ = writeln!(
-                svg,
-                "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{tick}</text>",
-                x(*tick),
-                HEIGHT - BOTTOM + 18.0,
-            );
+        for &tick in &x_axis.ticks {
+            svg += &label("tick", x(tick), bottom + 18.0, "middle", &tick.to_string());
         }
-        let _ = writeln!(
-            svg,
-            "<text class=\"axis\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">epoch</text>",
-            (LEFT + WIDTH - RIGHT) / 2.0,
-            HEIGHT - 6.0,
-        );
+        svg += &label("axis", (LEFT + right) / 2.0, HEIGHT - 6.0, "middle", "epoch");
         for (index, curve) in self.curves.iter().enumerate() {
             let at = LEFT + 100.0 * index as f64;
-            let _ = writeln!(
-                svg,
+            svg += &format!(
                 "<g class=\"{}\"><line class=\"curve\" x1=\"{at}\" x2=\"{}\" y1=\"14\" y2=\"14\"/>\
-                 <text class=\"legend\" x=\"{}\" y=\"18\">{}</text></g>",
+                 <text class=\"legend\" x=\"{}\" y=\"18\">{}</text></g>\n",
                 curve.class,
                 at + 20.0,
                 at + 26.0,
                 curve.name,
             );
-            svg.push_str(&curve.svg(&x, &y));
+            svg += &curve.svg(x, y);
         }
         if let Some((epoch, value)) = self.marked.filter(|marked| marked.1.is_finite()) {
-            let _ = writeln!(
-                svg,
+            svg += &format!(
                 "<circle class=\"marked\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"7\">\
-                 <title>best: epoch {epoch}, {value:.4}</title></circle>",
+                 <title>best: epoch {epoch}, {value:.4}</title></circle>\n",
                 x(epoch as f64),
                 y(value),
             );
         }
-        svg.push_str("</svg></figure>\n");
-        svg
+        svg + "</svg></figure>\n"
     }
 }
 
 impl Curve {
-    fn svg(&self, x: &impl Fn(f64) -> f64, y: &impl Fn(f64) -> f64) -> String {
-        let finite = self.points.iter().filter(|(_, value)| value.is_finite());
-        let at: Vec<(f64, f64, u64, f64)> =
-            finite.map(|&(epoch, value)| (x(epoch as f64), y(value), epoch, value)).collect();
-        let mut svg = format!("<g class=\"{}\"><polyline class=\"curve\" points=\"", self.class);
-        for (x, y, ..) in &at {
-            let _ = write!(svg, "{x:.1},{y:.1} ");
+    fn finite(&self) -> impl Iterator<Item = (u64, f64)> {
+        self.points.iter().copied().filter(|(_, value)| value.is_finite())
+    }
+
+    fn svg(&self, x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f64) -> String {
+        let (mut line, mut dots) = (String::new(), String::new());
+        for (epoch, value) in self.finite() {
+            let (x, y, name, number) = (x(epoch as f64), y(value), self.name, short_number(value));
+            line += &format!("{x:.1},{y:.1} ");
+            dots += &format!(
+                "<circle class=\"dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\">\
+                 <title>epoch {epoch}: {name} {number}</title></circle>"
+            );
         }
-        svg.push_str("\"/>");
-        if at.len() <= MOST_DOTS {
-            for (x, y, epoch, value) in &at {
-                let _ = write!(
-                    svg,
-                    "<circle class=\"dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\">\
-                     <title>epoch {epoch}: {} {}</title></circle>",
-                    self.name,
-                    short_number(*value),
-                );
-            }
+        if self.finite().count() > MOST_DOTS {
+            dots.clear();
         }
-        svg.push_str("</g>\n");
-        svg
+        let class = self.class;
+        format!("<g class=\"{class}\"><polyline class=\"curve\" points=\"{line}\"/>{dots}</g>\n")
     }
 }
 
@@ -168,12 +139,8 @@ impl Axis {
             }
             next += step;
         }
-        let (low, high) = if first == last {
-            (first as f64 - 0.5, last as f64 + 0.5)
-        } else {
-            (first as f64, last as f64)
-        };
-        Self { low, high, ticks, step }
+        let margin = if first == last { 0.5 } else { 0.0 };
+        Self { low: first as f64 - margin, high: last as f64 + margin, ticks, step }
     }
 
     /// Round numbers that enclose the values, about five ticks.
@@ -207,7 +174,7 @@ impl Axis {
     }
 }
 
-/// The smallest of 1, 2, 2.5, 5 times a power of ten that is not below `least`.
+/// The smallest of 1, 2, 5 times a power of ten that is not below `least`.
 fn nice_step(least: f64) -> f64 {
     if least <= 0.0 || !least.is_finite() {
         return 1.0;
@@ -223,16 +190,14 @@ pub(super) fn short_number(value: f64) -> String {
     if size == 0.0 || !value.is_finite() {
         return format!("{value}");
     }
-    let text = if !(1e-3..1e6).contains(&size) {
-        let text = format!("{value:.3e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let digits = digits.trim_end_matches('0').trim_end_matches('.');
-        return format!("{digits}e{exponent}");
-    } else {
-        let digits = (3.0 - size.log10().floor()).clamp(0.0, 6.0) as usize;
-        format!("{value:.digits$}")
-    };
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+    let plain = (1e-3..1e6).contains(&size);
+    let digits = (3.0 - size.log10().floor()).clamp(0.0, 6.0) as usize;
+    let text = if plain { format!("{value:.digits$}") } else { format!("{value:.3e}") };
+    let (number, exponent) = text.split_at(text.find('e').unwrap_or(text.len()));
+    if number.contains('.') {
+        return number.trim_end_matches('0').trim_end_matches('.').to_owned() + exponent;
+    }
+    text
 }
 
 #[cfg(test)]
@@ -292,7 +257,7 @@ mod tests {
         let chart = |points| Chart {
             title: "t",
             curves: vec![curve(points)],
-            floor: Floor::Data,
+            from_zero: false,
             marked: None,
         };
         assert_eq!(chart(vec![]).svg(), "");

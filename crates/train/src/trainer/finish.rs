@@ -1,11 +1,11 @@
 //! What is done once, after the last epoch: the best epoch's weights in timm's form, and its figures on the test part.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use safetensors::Dtype;
 
-use super::{BEST, LAST, MODEL, TEST, Trainer};
+use super::{BEST, LAST, MODEL, TEST, Trainer, going};
 use crate::error::{Result, TrainError};
 use crate::evaluate::evaluate;
 use crate::export::{self, Form};
@@ -50,22 +50,16 @@ impl Trainer {
         stop: &AtomicBool,
     ) -> Result<ControlFlow<()>> {
         let Some(test) = &self.test else { return Ok(ControlFlow::Continue(())) };
-        let going = |_| match stop.load(Ordering::Relaxed) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        };
-        let figures = evaluate(self.model.as_ref(), &self.parameters, test, going)?;
+        let figures = evaluate(self.model.as_ref(), &self.parameters, test, |_| going(stop))?;
         let Some(figures) = figures else { return Ok(ControlFlow::Break(())) };
         if !figures.loss.is_finite() {
             return Err(TrainError::NotFiniteOutput { what: "loss" });
         }
         let judgement = Judgement { epoch: best.epoch, figures };
         checkpoint::write_json(&self.folder.join(TEST), &judgement)?;
-        let total_epochs = self.training.run.epochs as u64;
-        let event = Event::Judged { judgement: &judgement, total_epochs };
+        let event = Event::Judged(&judgement);
         self.report.take(event)?;
         sink.take(event)?;
-        self.judgement = Some(judgement);
         Ok(ControlFlow::Continue(()))
     }
 }

@@ -115,7 +115,7 @@ pub fn resume_recipe(
 
 /// Trains to the end.
 pub fn finish(mut trainer: Trainer) -> Result<EpochMetrics, TrainError> {
-    match trainer.run(&mut Progress::silent(), &AtomicBool::new(false))? {
+    match trainer.run(&mut (), &AtomicBool::new(false))? {
         Outcome::Finished(last) => Ok(last),
         Outcome::Interrupted => panic!("nobody asked it to stop"),
     }
@@ -123,7 +123,7 @@ pub fn finish(mut trainer: Trainer) -> Result<EpochMetrics, TrainError> {
 
 /// Trains for one step.
 pub fn one_step(trainer: &mut Trainer) -> Outcome {
-    trainer.run(&mut Progress::silent(), &AtomicBool::new(true)).unwrap()
+    trainer.run(&mut (), &AtomicBool::new(true)).unwrap()
 }
 
 /// A whole run, in one go, in a pool of so many threads.

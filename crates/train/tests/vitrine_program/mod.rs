@@ -12,7 +12,6 @@ use std::sync::Arc;
 use vitrine_data::Dataset;
 use vitrine_train::build::{self, Datasets, Parts};
 use vitrine_train::checkpoint;
-use vitrine_train::progress::Progress;
 use vitrine_train::recipe::{Overrides, Recipe};
 use vitrine_train::trainer::Trainer;
 
@@ -132,7 +131,7 @@ pub fn tiny_run(folder: &Path, more: &[&str]) -> PathBuf {
         let parts = Parts::of(&recipe, data).unwrap();
         Trainer::create(parts, &recipe.training, &path).unwrap()
     };
-    trainer.run(&mut Progress::silent(), &false.into()).unwrap();
+    trainer.run(&mut (), &false.into()).unwrap();
     path
 }
 

@@ -1,0 +1,284 @@
+//! How a run begins, or goes on from its folder: what is in the folder, who may write to it, what it says of its recipe,
+//! and what of that may differ when the run is resumed.
+
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::{Table, Value};
+use vitrine_comm::Alone;
+use vitrine_data::Loader;
+use vitrine_nn::schedule::Schedule;
+use vitrine_nn::{Optimizer, Parameters};
+
+use super::Trainer;
+use crate::atomic::{write_atomic, write_failed};
+use crate::build::{self, Parts};
+use crate::checkpoint::{self, Position, io_error};
+use crate::description::Description;
+use crate::error::{Result, TrainError};
+use crate::metrics::{MetricsLog, StepLog};
+use crate::probe::{self, Probe};
+use crate::recipe::{Overrides, Recipe, Training, document_text};
+use crate::report::Report;
+use crate::{export, groups, machine, weights};
+
+/// The last checkpoint, a folder.
+pub const LAST: &str = "last";
+/// The checkpoint with the best validation accuracy, a folder.
+pub const BEST: &str = "best";
+/// The weights with the best validation accuracy in timm's form, a folder: once the run is done.
+pub const MODEL: &str = "model";
+/// The resolved recipe.
+pub const CONFIG: &str = "config.toml";
+/// The figures of each epoch.
+pub const METRICS: &str = "metrics.jsonl";
+/// The figures on the test part: once the run is done.
+pub const TEST: &str = "test.json";
+/// The figures of each optimizer step.
+pub const STEPS: &str = "steps.jsonl";
+
+/// The keys that a resumed run may change.
+const MAY_CHANGE: [&str; 12] = [
+    "run.epochs",
+    "run.threads",
+    "run.device",
+    "run.checkpoint_every",
+    "run.log_every",
+    "data.dir",
+    "data.cache",
+    "data.workers",
+    "data.prefetch",
+    "data.max_pixels",
+    "data.max_broken",
+    "model.recompute",
+];
+
+impl Trainer {
+    /// Starts a run in a folder that holds none.
+    pub fn create(parts: Parts, training: &Training, folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(io_error("create", folder))?;
+        let mut trainer = Self::build(parts, training, folder, |_, _, optimizer| {
+            if folder.join(CONFIG).exists() {
+                return Err(TrainError::RunExists { path: folder.to_owned() });
+            }
+            let optimizer = optimizer.name().to_owned();
+            let position = Position { optimizer, ..Position::default() };
+            Ok((MetricsLog::create(folder.join(METRICS))?, position))
+        })?;
+        if let Some(name) = &training.run.initial_weights {
+            let (weights, parameters) = (weights::find(name, |_| {})?, &trainer.parameters);
+            let known = export::known(trainer.model.as_ref())?;
+            let adapted = weights::load(&weights, known.as_ref(), parameters, true)?;
+            let anew = adapted.new_head.map(|why| format!("{why}: the head begins anew"));
+            trainer.notices.extend(anew.into_iter().chain(adapted.notices));
+        }
+        trainer.keep_features()?;
+        trainer.save_last(&mut ())?;
+        // Last, for it is what makes the folder a run's: from here on there is a checkpoint to go on from.
+        trainer.write_config()?;
+        Ok(trainer)
+    }
+
+    /// Goes on with the run in a folder, from its last checkpoint, with a model, an objective and data as it began
+    /// with. Only settings that leave the run's arithmetic as it is may differ. (More epochs do change what a cosine
+    /// schedule gives for the steps to come.)
+    pub fn resume(parts: Parts, training: &Training, folder: &Path) -> Result<Self> {
+        let epochs = training.run.epochs as u64;
+        let before = recorded(folder)?;
+        let judged = parts.data.test.is_some();
+        let mut trainer =
+            Self::build(parts, training, folder, |document, parameters, optimizer| {
+                compare(&before, document)?;
+                let position = checkpoint::load(&folder.join(LAST), parameters, optimizer)?;
+                let done = position.epochs;
+                let test = folder.join(TEST);
+                if done > epochs || (done == epochs && (!judged || test.exists())) {
+                    return Err(TrainError::Finished { path: folder.to_owned(), epochs: done });
+                }
+                // The figures of a shorter run are none of this one's.
+                if test.exists() {
+                    fs::remove_file(&test).map_err(io_error("remove", &test))?;
+                }
+                // Not before: lines past the position are dropped from the file.
+                Ok((MetricsLog::resume(folder.join(METRICS), done)?, position))
+            })?;
+        trainer.notices.extend(trainer.stretched(&before));
+        trainer.keep_features()?;
+        trainer.write_config()?;
+        Ok(trainer)
+    }
+
+    /// What is to be said of a run that is resumed with another length, where its learning rate jumps.
+    fn stretched(&self, before: &Table) -> Option<String> {
+        let epochs = before.get("run")?.get("epochs")?.as_integer()?;
+        let mut training = self.training.clone();
+        training.run.epochs = epochs as usize;
+        let before = schedule(&training, &self.train).ok()?;
+        let next = self.position.steps;
+        let last = before.learning_rate(next.checked_sub(1)?);
+        let rate = self.schedule.learning_rate(next);
+        let epochs_now = self.training.run.epochs;
+        (rate != before.learning_rate(next)).then(|| {
+            format!(
+                "the schedule now has {epochs_now} epochs, not {epochs}: the learning rate is {rate:.6} in the next \
+                 step, and was {last:.6} in the last one"
+            )
+        })
+    }
+
+    /// The parts of a run. `begin` gives its metrics and position, and may read a checkpoint for them.
+    fn build(
+        parts: Parts,
+        training: &Training,
+        folder: &Path,
+        begin: impl FnOnce(&Table, &Parameters, &mut dyn Optimizer) -> Result<(MetricsLog, Position)>,
+    ) -> Result<Self> {
+        let Parts { model, parameters, data, objective } = parts;
+        training.validate()?;
+        let mut parameters = build::computed(training, parameters)?;
+        groups::group(training, model.as_ref(), &mut parameters)?;
+        let mut optimizer = build::optimizer(training)?;
+        let input = model.input();
+        training.data.check_classes(input.classes)?;
+        let loader = |samples, shuffled| build::loader(training, &input, samples, shuffled);
+        let (train, val) = (loader(data.train, true)?, loader(data.val, false)?);
+        let test = data.test.map(|test| loader(test, false)).transpose()?;
+        let schedule = schedule(training, &train)?;
+        let lock = lock(folder)?;
+        let settings = model.settings()?;
+        let document = training.document(settings.clone(), objective.settings()?)?;
+        let (metrics, mut position) = begin(&document, &parameters, optimizer.as_mut())?;
+        for (part, loader, known) in [
+            ("training", &train, &mut position.train_data),
+            ("validation", &val, &mut position.val_data),
+        ] {
+            let found = loader.dataset().fingerprint();
+            if *known.get_or_insert_with(|| found.clone()) != found {
+                return Err(TrainError::OtherData { part, path: folder.to_owned() });
+            }
+        }
+        let mut about = format!("{} validation images: {}", val.dataset().len(), data.about_val);
+        if let Some(test) = &test {
+            let images = test.dataset().len();
+            about += &format!("; {images} test images, read once at the end");
+        }
+        let report = Report {
+            path: folder.join("report.html"),
+            title: format!("{} on {}", name(&settings), train.dataset().name()),
+            epochs: metrics.epochs().to_vec(),
+            total_epochs: training.run.epochs as u64,
+            config: document_text(&document),
+            machine: machine::describe(),
+            about,
+            judgement: None,
+        };
+        let description = Description {
+            model: settings,
+            num_classes: input.classes,
+            label_names: train.dataset().class_names().to_vec(),
+            pretrained_cfg: build::preprocessing(&training.data, &input),
+        };
+        Ok(Self {
+            training: training.clone(),
+            folder: folder.to_owned(),
+            _lock: lock,
+            steps: StepLog::resume(folder.join(STEPS), position.steps)?,
+            report,
+            model: model.into(),
+            parameters,
+            objective,
+            optimizer,
+            collective: Box::new(Alone),
+            schedule,
+            train,
+            val,
+            test,
+            metrics,
+            description,
+            position,
+            pending: Vec::new(),
+            notices: Vec::new(),
+        })
+    }
+
+    /// Where nothing but the head changes, what it reads is computed once.
+    fn keep_features(&mut self) -> Result<()> {
+        let Some(headed) = probe::keeps(&self.training, self.model.as_ref(), &self.parameters)
+        else {
+            return Ok(());
+        };
+        let images = self.train.dataset().len() + self.val.dataset().len();
+        self.notices
+            .push(format!("nothing but the head changes: features of {images} images are kept"));
+        let loader = |loader: &Loader| probe::loader(headed, &self.parameters, loader);
+        let (train, val) = (loader(&self.train)?, loader(&self.val)?);
+        let test = self.test.as_ref().map(loader).transpose()?;
+        self.model = Arc::new(Probe::new(self.model.clone(), train.image_shape()[0]));
+        (self.train, self.val, self.test) = (train, val, test);
+        Ok(())
+    }
+
+    fn write_config(&self) -> Result<()> {
+        Ok(write_atomic(&self.folder.join(CONFIG), self.report.config.as_bytes())?)
+    }
+}
+
+fn schedule(training: &Training, train: &Loader) -> Result<Schedule> {
+    let steps = train.batches_per_epoch().div_ceil(training.optimizer.accumulation);
+    build::schedule(training, steps as u64)
+}
+
+/// What a model is called, by its settings: its preset, else its family.
+pub fn name(settings: &Table) -> &str {
+    let named = ["preset", "family"].iter().find_map(|key| settings.get(*key)?.as_str());
+    named.unwrap_or("model")
+}
+
+/// The first key that differs and may not is an error.
+fn compare(before: &Table, after: &Table) -> Result<()> {
+    let text = |value: Option<&Value>| value.map_or("not set".to_owned(), Value::to_string);
+    for (section, new) in after {
+        let (Some(Value::Table(old)), Value::Table(new)) = (before.get(section), new) else {
+            continue;
+        };
+        for leaf in old.keys().chain(new.keys()) {
+            let (key, before, after) = (format!("{section}.{leaf}"), old.get(leaf), new.get(leaf));
+            if before != after && !MAY_CHANGE.contains(&key.as_str()) {
+                let (before, after) = (text(before), text(after));
+                let allowed = MAY_CHANGE.join(", ");
+                return Err(TrainError::ResumeDiffers { key, before, after, allowed });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What `config.toml` in a run's folder says, with the defaults of keys that it does not have.
+fn recorded(folder: &Path) -> Result<Table> {
+    let path = folder.join(CONFIG);
+    if !path.exists() {
+        return Err(TrainError::NoRun { path: folder.to_owned() });
+    }
+    let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+    Ok(Recipe::document_of(&text, &path.display().to_string())?)
+}
+
+/// The recipe of the run in a folder, with overrides that leave its arithmetic as it is.
+pub fn resumed_recipe(folder: &Path, overrides: &Overrides) -> Result<Recipe> {
+    let before = recorded(folder)?;
+    let recipe = Recipe::load_file(&folder.join(CONFIG), overrides)?;
+    compare(&before, &recipe.document()?)?;
+    Ok(recipe)
+}
+
+/// Holds a run's folder for this process, as long as the file is open. Where the file system knows no locks, nobody is
+/// kept out.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join(".lock");
+    let file = File::create(&path).map_err(write_failed(&path, "creating it"))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(TrainError::RunBusy { path: folder.to_owned() }),
+        _ => Ok(file),
+    }
+}
