@@ -4,20 +4,23 @@
 use std::collections::HashSet;
 use std::sync::OnceLock;
 
-use toml::Value;
+use serde::Deserialize;
 use vitrine_nn::Table;
 
 /// A library's names for parameters, in one of their forms.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
 pub struct Dialect {
     /// What the table of its names is called.
     pub name: String,
+    /// The table that it starts from.
+    base: String,
     prefixes: Vec<String>,
     ignored: Vec<String>,
     /// Whether a name that has no row is the same there.
     same: bool,
     /// Patterns, ours and theirs.
-    names: Vec<(String, String)>,
+    names: Table,
 }
 
 /// Tensors that hold the same numbers, joined along the first axis of each.
@@ -41,9 +44,11 @@ impl Dialect {
                 include_str!("../dialects/names.toml").parse().expect("a test reads all dialects");
             let mut all: Vec<Self> = Vec::new();
             for (name, table) in tables {
-                let base = table.get("base").and_then(Value::as_str);
-                let base = base.and_then(|base| all.iter().find(|known| known.name == base));
-                all.push(Self::read(&name, &table, base.cloned()));
+                let own: Self = table.try_into().expect("a test reads all dialects");
+                let base = all.iter().find(|known| known.name == own.base).cloned();
+                let mut dialect = Self { name, ..base.unwrap_or_else(|| own.clone()) };
+                dialect.names.extend(own.names);
+                all.push(dialect);
             }
             all
         })
@@ -52,29 +57,6 @@ impl Dialect {
     /// The one of this name.
     pub fn named(name: &str) -> Option<&'static Self> {
         Self::all().iter().find(|dialect| dialect.name == name)
-    }
-
-    fn read(name: &str, table: &Value, base: Option<Self>) -> Self {
-        let list = |key: &str| -> Vec<String> {
-            let texts = table.get(key).and_then(Value::as_array).into_iter().flatten();
-            texts.filter_map(|text| text.as_str().map(str::to_owned)).collect()
-        };
-        let mut dialect = base.unwrap_or_else(|| Self {
-            name: String::new(),
-            prefixes: list("prefixes"),
-            ignored: list("ignored"),
-            same: table.get("same").is_some(),
-            names: Vec::new(),
-        });
-        dialect.name = name.to_owned();
-        for (ours, theirs) in table.get("names").and_then(Value::as_table).into_iter().flatten() {
-            let theirs = theirs.as_str().unwrap_or_default().to_owned();
-            match dialect.names.iter_mut().find(|(known, _)| known == ours) {
-                Some(row) => row.1 = theirs,
-                None => dialect.names.push((ours.clone(), theirs)),
-            }
-        }
-        dialect
     }
 
     /// All of our names in groups, in their order, with a prefix before theirs.
@@ -87,7 +69,7 @@ impl Dialect {
                 continue;
             }
             let row = self.names.iter().find_map(|(ours, theirs)| {
-                let found = matched(ours.split(" + ").next()?, name)?;
+                let (found, theirs) = (matched(ours.split(" + ").next()?, name)?, theirs.as_str()?);
                 let ours: Vec<String> =
                     ours.split(" + ").map(|name| filled(name, &found)).collect();
                 // A row of what this model does not have is another model's.
@@ -111,15 +93,16 @@ impl Dialect {
 
     /// What the weights of a classifier's head are called, in all of them.
     pub fn head_weights() -> impl Iterator<Item = String> {
-        ["head", "head_dist"].into_iter().flat_map(|head| {
-            let weight = format!("{head}.weight");
-            Self::all().iter().flat_map(move |dialect| {
-                let weight = weight.clone();
-                dialect.prefixes.iter().flat_map(move |prefix| {
-                    dialect.groups(&[&weight], prefix).into_iter().flat_map(|group| group.theirs)
-                })
-            })
+        ["head.weight", "head_dist.weight"].into_iter().flat_map(|weight| {
+            let groups = Self::forms().flat_map(|(form, prefix)| form.groups(&[weight], prefix));
+            groups.flat_map(|group| group.theirs)
         })
+    }
+
+    /// Each with each of the prefixes that it may have.
+    fn forms() -> impl DoubleEndedIterator<Item = (&'static Self, &'static str)> {
+        let prefixes = |form: &'static Self| form.prefixes.iter().map(move |p| (form, p.as_str()));
+        Self::all().iter().flat_map(prefixes)
     }
 
     /// Whether a tensor of theirs has no meaning for a classifier of pictures.
@@ -129,20 +112,13 @@ impl Dialect {
 
     /// The dialect and prefix in which most of our names are among theirs.
     pub fn detect(names: &[&str], theirs: &HashSet<&str>) -> (&'static Self, &'static str) {
-        let forms = Self::all()
-            .iter()
-            .flat_map(|dialect| dialect.prefixes.iter().map(move |prefix| (dialect, prefix)));
-        let known = |(dialect, prefix): &(&'static Self, &'static String)| {
-            let groups = dialect.groups(names, prefix);
-            groups
-                .iter()
-                .flat_map(|group| &group.theirs)
-                .filter(|name| theirs.contains(name.as_str()))
-                .count()
+        let known = |(form, prefix): &(&Self, &str)| {
+            let groups = form.groups(names, prefix);
+            let found = groups.iter().flat_map(|group| &group.theirs);
+            found.filter(|name| theirs.contains(name.as_str())).count()
         };
         // The first of equals.
-        let best = forms.rev().max_by_key(known).expect("there are dialects");
-        (best.0, best.1)
+        Self::forms().rev().max_by_key(known).expect("there are dialects")
     }
 }
 

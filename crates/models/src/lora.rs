@@ -25,8 +25,8 @@ impl ModelConfig {
         let merged = builder.allocate(DType::F32, parameters.values().device())?;
         let value = |name: &str| parameters.value(parameters.find(name)?);
         for (name, target) in merged.named_values() {
-            if parameters.names().any(|known| known == name) {
-                target?.copy_(&value(name)?)?;
+            if let Ok(value) = value(name) {
+                target?.copy_(&value)?;
             }
         }
         if config.lora_rank > 0 {

@@ -140,6 +140,14 @@ impl ModelConfig {
         Self::read(table, name).ok()
     }
 
+    /// The configuration, if it is a Vision Transformer's.
+    pub fn vit(&self) -> Option<&VitConfig> {
+        match self {
+            Self::Vit(config) => Some(config),
+            _ => None,
+        }
+    }
+
     /// The section's table.
     pub fn table(&self) -> Result<Table, SettingError> {
         settings::table(self)

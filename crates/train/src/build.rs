@@ -17,7 +17,7 @@ use vitrine_tensor::{DType, Device};
 use crate::error::{Result, TrainError};
 use crate::objective::Objective;
 use crate::recipe::{self, DataRecipe, OptimizerKind, Precision, Recipe, ScheduleKind, Training};
-use crate::weights;
+use crate::weights::{self, Weights};
 
 /// The images of a run.
 #[derive(Clone)]
@@ -69,11 +69,12 @@ impl Datasets {
             data.holdout.get_or_insert(HOLDOUT);
         }
         let holdout = data.holdout.unwrap_or(0.0);
+        let refused = |reason: &str| {
+            Err(SettingError::conflict("data.holdout", holdout, reason.to_owned()).into())
+        };
         let (train, val, test, about_val) = match (holdout > 0.0, val, test) {
             (true, Some(_), _) => {
-                let reason =
-                    "the data set has a part for validation already; leave it at 0".to_owned();
-                return Err(SettingError::conflict("data.holdout", holdout, reason).into());
+                return refused("the data set has a part for validation already; leave it at 0");
             }
             (true, None, test) => {
                 let [train, val] = Subset::holdout(&train, holdout, training.run.seed)?;
@@ -82,10 +83,8 @@ impl Datasets {
             (false, Some(val), test) => (train, val, test, "the validation part"),
             (false, None, Some(test)) => (train, test, None, "the test part"),
             (false, None, None) => {
-                let reason =
-                    "the data set has no other part to judge by; hold out a share, such as 0.2"
-                        .to_owned();
-                return Err(SettingError::conflict("data.holdout", holdout, reason).into());
+                let part = "the data set has no other part to judge by";
+                return refused(&format!("{part}; hold out a share, such as 0.2"));
             }
         };
         Ok(Self {
@@ -188,26 +187,6 @@ pub fn preprocessing(data: &DataRecipe, input: &InputSpec) -> Preprocessing {
     }
 }
 
-/// What becomes of a picture in training.
-fn augmentation(training: &Training, preprocessing: Preprocessing) -> Augmentation {
-    let augment = &training.augment;
-    Augmentation {
-        preprocessing,
-        crop: augment.crop,
-        scale: augment.scale,
-        ratio: augment.ratio,
-        padding: augment.padding,
-        hflip: augment.hflip,
-        vflip: augment.vflip,
-        color_jitter: augment.color_jitter,
-        hue: augment.hue,
-        // The check of the key has read it, or it is "none".
-        policy: augment.auto_augment.parse().ok(),
-        reprob: augment.reprob,
-        remode: augment.remode,
-    }
-}
-
 /// The batches of a data set for a model: shuffled and augmented for training.
 pub fn loader(
     training: &Training,
@@ -233,13 +212,26 @@ pub fn loader(
         max_broken: training.data.max_broken,
         ..LoaderConfig::new(training.run.batch_size, preprocessing.clone())
     };
-    Ok(match for_training {
-        true => {
-            let augmentation = augmentation(training, preprocessing);
-            Loader::with_transform(dataset, config, Arc::new(augmentation))?
-        }
-        false => Loader::new(dataset, config)?,
-    })
+    if !for_training {
+        return Ok(Loader::new(dataset, config)?);
+    }
+    let augment = &training.augment;
+    let augmentation = Augmentation {
+        preprocessing,
+        crop: augment.crop,
+        scale: augment.scale,
+        ratio: augment.ratio,
+        padding: augment.padding,
+        hflip: augment.hflip,
+        vflip: augment.vflip,
+        color_jitter: augment.color_jitter,
+        hue: augment.hue,
+        // The check of the key has read it, or it is "none".
+        policy: augment.auto_augment.parse().ok(),
+        reprob: augment.reprob,
+        remode: augment.remode,
+    };
+    Ok(Loader::with_transform(dataset, config, Arc::new(augmentation))?)
 }
 
 /// The device that the recipe asks for.
@@ -265,13 +257,20 @@ pub fn model(recipe: &Recipe) -> Result<(Box<dyn Model>, Parameters)> {
     Ok((model, computed(&recipe.training, parameters)?))
 }
 
-/// The model with weights from a folder or a file, whosever names they have; none are drawn.
-pub fn model_with_weights(recipe: &Recipe, weights: &Path) -> Result<(Box<dyn Model>, Parameters)> {
+/// The model with weights from a folder or a file, whosever names they have; none are drawn. `notice` is told what is
+/// done to those that do not fit as they are.
+pub fn model_with_weights(
+    recipe: &Recipe,
+    weights: &Path,
+    notice: impl Fn(&str),
+) -> Result<(Box<dyn Model>, Parameters)> {
     let mut builder = ParameterBuilder::new(recipe.training.run.seed);
     let model = recipe.model.build(&mut builder)?;
-    weights::check(weights, Some(&recipe.model), &builder, false)?;
+    let mut file = Weights::open(&weights::locate(weights)?)?;
+    let plan = file.plan(&builder.shapes().collect::<Vec<_>>(), Some(&recipe.model), false)?;
     let parameters = builder.allocate(DType::F32, &device(recipe.training.run.device)?)?;
-    weights::load(weights, Some(&recipe.model), &parameters, false)?;
+    file.read(&plan, &weights::named(&parameters)?)?;
+    plan.notices.iter().for_each(|text| notice(text));
     Ok((model, computed(&recipe.training, parameters)?))
 }
 

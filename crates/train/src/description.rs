@@ -10,7 +10,10 @@ use serde_json::Value;
 use toml::Table;
 use vitrine_data::{CropMode, Interpolation, Preprocessing};
 use vitrine_models::published;
-use vitrine_nn::settings::{SettingError, shown};
+use vitrine_nn::settings::{SettingError, shown, size};
+
+use CropMode::{Center, Squash};
+use Interpolation::{Bicubic, Bilinear, Lanczos};
 
 use crate::build;
 use crate::checkpoint::{CheckpointError, io_error, regular, whole};
@@ -44,32 +47,34 @@ impl Description {
             true => weights.parent().unwrap_or(Path::new("")).to_owned(),
             false => whole(weights),
         };
-        let Some(config) = json(&folder.join(DESCRIPTION))? else { return Ok(None) };
-        let damaged = |source| CheckpointError::Position { path: folder.join(DESCRIPTION), source };
-        let Some(published) = published::read(&config)? else {
+        let path = folder.join(DESCRIPTION);
+        let Some(config) = json(&path)? else { return Ok(None) };
+        let about = match published::read(&config)? {
+            Some(published) => {
+                let pretrained_cfg = match config.get("architecture") {
+                    Some(_) => {
+                        timm(config.get("pretrained_cfg").unwrap_or(&config), &published.model)?
+                    }
+                    None => {
+                        let processor = json(&folder.join(PREPROCESSOR))?.unwrap_or(Value::Null);
+                        transformers(&processor, &config, &published.model)?
+                    }
+                };
+                let num_classes = match published.classes {
+                    Some(count) => count,
+                    // The class that wrote it has no head; the file may have one all the same.
+                    None => weights::classes(weights)?.unwrap_or(0),
+                };
+                let (model, label_names) = (published.model, published.label_names);
+                Self { model, num_classes, label_names, pretrained_cfg }
+            }
             // Others write files of this name, too.
-            if config.get("pretrained_cfg").is_none() {
-                return Ok(None);
-            }
-            let mut about: Self = serde_json::from_value(config).map_err(damaged)?;
-            about.label_names = about.label_names.iter().map(|name| label(name)).collect();
-            return Ok(Some(about));
+            None if config.get("pretrained_cfg").is_none() => return Ok(None),
+            None => serde_json::from_value(config)
+                .map_err(|source| CheckpointError::Position { path, source })?,
         };
-        let pretrained_cfg = match config.get("architecture") {
-            Some(_) => timm(config.get("pretrained_cfg").unwrap_or(&config), &published.model)?,
-            None => {
-                let processor = json(&folder.join(PREPROCESSOR))?.unwrap_or(Value::Null);
-                transformers(&processor, &config, &published.model)?
-            }
-        };
-        let num_classes = match published.classes {
-            Some(count) => count,
-            // The class that wrote it has no head; the file may have one all the same.
-            None => weights::classes(weights)?.unwrap_or(0),
-        };
-        let (model, names) = (published.model, published.label_names);
-        let label_names = names.iter().map(|name| label(name)).collect();
-        Ok(Some(Self { model, num_classes, label_names, pretrained_cfg }))
+        let label_names = about.label_names.iter().map(|name| shown(name, LONGEST_LABEL)).collect();
+        Ok(Some(Self { label_names, ..about }))
     }
 
     /// That of a recipe's model with weights: classes bear the names beside the weights; else those of the recipe's
@@ -89,11 +94,6 @@ impl Description {
     }
 }
 
-/// A class's name as it may be printed.
-fn label(name: &str) -> String {
-    shown(name, LONGEST_LABEL)
-}
-
 /// Longer names of classes are cut.
 const LONGEST_LABEL: usize = 1000;
 
@@ -102,40 +102,46 @@ const LONGEST_JSON: u64 = 4 << 20;
 
 /// The object in a JSON file; `None` if there is no such file.
 fn json(path: &Path) -> Result<Option<Value>> {
-    let damaged = |source| CheckpointError::Position { path: path.to_owned(), source };
-    let read = || {
-        let mut text = Vec::new();
+    let mut text = Vec::new();
+    let mut read = || {
         regular(path)?.take(LONGEST_JSON + 1).read_to_end(&mut text)?;
         let longer = text.len() as u64 > LONGEST_JSON;
-        if longer { Err(io::Error::other("it is over 4 MiB long")) } else { Ok(text) }
+        if longer { Err(io::Error::other("it is over 4 MiB long")) } else { Ok(()) }
     };
     match read() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io_error("read", path)(error)),
-        Ok(text) => {
-            serde_json::from_slice(&text).map(|map| Some(Value::Object(map))).map_err(damaged)
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(io_error("read", path))?,
     }
+    let damaged = |source| CheckpointError::Position { path: path.to_owned(), source };
+    serde_json::from_slice(&text).map(|object| Some(Value::Object(object))).map_err(damaged)
 }
 
 /// No picture is resized to more.
 const LARGEST_SIDE: f64 = 65_535.0;
 
-const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
-const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
-const CLIP_MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
-const CLIP_STD: [f64; 3] = [0.26862954, 0.26130258, 0.27577711];
+const IMAGENET: [[f64; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
+const CLIP: [[f64; 3]; 2] =
+    [[0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]];
+const HALVES: [[f64; 3]; 2] = [[0.5; 3]; 2];
+
+/// What transformers' classes of processors do where a file says nothing, the last one where no other is meant: what
+/// their names begin with, the models that they are for, the filter, what a lone side is (`Center`: the shorter one's
+/// length), whether a part is cut out, mean and standard deviation.
+type Processor =
+    (&'static str, &'static [&'static str], Interpolation, CropMode, bool, [[f64; 3]; 2]);
+const PROCESSORS: [Processor; 5] = [
+    ("DeiT", &["deit"], Bicubic, Squash, true, IMAGENET),
+    ("Bit", &["dinov2", "dinov2_with_registers"], Bicubic, Center, true, CLIP),
+    ("DINOv3", &["dinov3_vit"], Bilinear, Squash, false, IMAGENET),
+    ("Siglip", &["siglip", "siglip_vision_model"], Bicubic, Center, false, HALVES),
+    ("", &[], Bilinear, Squash, false, HALVES),
+];
 
 fn input_size(model: &Table) -> [usize; 3] {
-    let whole = |value: &toml::Value| value.as_integer().map(|side| side as usize);
-    let channels = model.get("channels").and_then(whole).unwrap_or(3);
-    let [height, width] = match model.get("image_size") {
-        Some(toml::Value::Array(sides)) if sides.len() == 2 => {
-            [&sides[0], &sides[1]].map(|side| whole(side).unwrap_or(224))
-        }
-        side => [side.and_then(whole).unwrap_or(224); 2],
-    };
-    [channels, height, width]
+    let channels = model.get("channels").and_then(toml::Value::as_integer).unwrap_or(3);
+    let size = model.get("image_size").and_then(|size| size::deserialize(size.clone()).ok());
+    let (height, width) = size.unwrap_or((224, 224));
+    [channels as usize, height, width]
 }
 
 /// The value of a key of a file, if it is of this type.
@@ -165,93 +171,79 @@ fn timm(config: &Value, model: &Table) -> Result<Preprocessing> {
     let crop_pct = read(file, "crop_pct", 0.0, "a number")?;
     Ok(Preprocessing {
         input_size: input_size(model),
-        interpolation: read(file, "interpolation", Interpolation::Bicubic, &filters)?,
+        interpolation: read(file, "interpolation", Bicubic, &filters)?,
         crop_pct: if crop_pct == 0.0 { 0.875 } else { crop_pct },
-        crop_mode: read(file, "crop_mode", CropMode::Center, &modes)?,
-        mean: numbers(file, "mean", IMAGENET_MEAN)?,
-        std: numbers(file, "std", IMAGENET_STD)?,
+        crop_mode: read(file, "crop_mode", Center, &modes)?,
+        mean: numbers(file, "mean", IMAGENET[0])?,
+        std: numbers(file, "std", IMAGENET[1])?,
     })
 }
 
 /// transformers' `preprocessor_config.json`, with the defaults of its class.
 fn transformers(processor: &Value, config: &Value, model: &Table) -> Result<Preprocessing> {
+    let file = (PREPROCESSOR, processor);
     let refused = |key: &str, allowed: &str| {
         let value = processor.get(key).unwrap_or(&Value::Null);
         SettingError::value(PREPROCESSOR, key, value, allowed.to_owned())
     };
+    let flag = |key: &str, default: bool| read(file, key, default, "true or false");
+    for key in ["do_resize", "do_rescale"] {
+        if !flag(key, true)? {
+            return Err(refused(key, "true").into());
+        }
+    }
     let kind = ["image_processor_type", "feature_extractor_type"]
         .iter()
         .find_map(|key| processor.get(*key)?.as_str())
         .unwrap_or_default();
     let family = config["model_type"].as_str().unwrap_or_default();
-    let is = |name: &str, models: &[&str]| {
-        if kind.is_empty() { models.contains(&family) } else { kind.starts_with(name) }
+    let is_class = |(name, models, ..): &&Processor| match kind {
+        "" => name.is_empty() || models.contains(&family),
+        kind => kind.starts_with(name),
     };
-    let deit = is("DeiT", &["deit"]);
-    let bit = is("Bit", &["dinov2", "dinov2_with_registers"]);
-    let dinov3 = is("DINOv3", &["dinov3_vit"]);
-    let siglip = is("Siglip", &["siglip", "siglip_vision_model"]);
-    let [_, height, width] = input_size(model);
-    let flag =
-        |key: &str, default: bool| processor.get(key).and_then(Value::as_bool).unwrap_or(default);
-    let file = (PREPROCESSOR, processor);
-    if !flag("do_resize", true) || !flag("do_rescale", true) {
-        let key = if flag("do_resize", true) { "do_rescale" } else { "do_resize" };
-        return Err(refused(key, "true").into());
-    }
+    let class = PROCESSORS.iter().find(is_class).expect("the last is of any name");
+    let (name, _, filter, lone, cuts, [mean, std]) = *class;
     let interpolation = match processor.get("resample").and_then(Value::as_u64) {
-        Some(1) => Interpolation::Lanczos,
-        Some(2) => Interpolation::Bilinear,
-        Some(3) => Interpolation::Bicubic,
-        None if deit || bit || siglip => Interpolation::Bicubic,
-        None => Interpolation::Bilinear,
+        Some(1) => Lanczos,
+        Some(2) => Bilinear,
+        Some(3) => Bicubic,
+        None => filter,
         Some(_) => {
             return Err(refused("resample", "1 (Lanczos), 2 (bilinear) or 3 (bicubic)").into());
         }
     };
+    let [channels, height, width] = input_size(model);
     let side = |value: &Value| value.as_f64().filter(|side| (1.0..=LARGEST_SIDE).contains(side));
     let size = processor.get("size").unwrap_or(&Value::Null);
-    let (resized, crop_mode) = match (side(size), size.get("shortest_edge").and_then(side)) {
-        (_, Some(edge)) => ((edge, edge), CropMode::Center),
-        (Some(edge), None) if bit || siglip => ((edge, edge), CropMode::Center),
-        (Some(edge), None) => ((edge, edge), CropMode::Squash),
-        (None, None) => match (size.get("height").and_then(side), size.get("width").and_then(side))
-        {
-            (Some(height), Some(width)) => ((height, width), CropMode::Squash),
-            _ if !size.is_null() => return Err(refused("size", "sides, or a shortest edge").into()),
-            _ if deit => ((256.0, 256.0), CropMode::Squash),
-            _ if bit => ((256.0, 256.0), CropMode::Center),
-            _ => ((height as f64, width as f64), CropMode::Squash),
-        },
+    let [shorter, tall, wide] =
+        ["shortest_edge", "height", "width"].map(|key| size.get(key).and_then(side));
+    let (resized, crop_mode) = match (shorter, side(size), tall.zip(wide)) {
+        (Some(edge), ..) => ((edge, edge), Center),
+        (_, Some(edge), _) => ((edge, edge), lone),
+        (.., Some(sides)) => (sides, Squash),
+        _ if !size.is_null() => return Err(refused("size", "sides, or a shortest edge").into()),
+        _ if cuts => ((256.0, 256.0), lone),
+        _ => ((height as f64, width as f64), Squash),
     };
     // What is cut out has the model's size, which may be another than that of the crop in the file.
-    let crops = flag("do_center_crop", deit || bit);
+    let crops = flag("do_center_crop", cuts)?;
     let crop = processor.get("crop_size").unwrap_or(&Value::Null);
     let cropped = match side(crop).or(crop.get("height").and_then(side)) {
         None if crops && !crop.is_null() => return Err(refused("crop_size", "sides").into()),
         cropped => cropped.unwrap_or(224.0),
     };
-    let crop_pct = if crops { (cropped / resized.0).min(1.0) } else { 1.0 };
-    let input = match crops {
-        _ if model.get("pos_embed").and_then(toml::Value::as_str) == Some("none") || bit => {
-            let to = if crops { (cropped, cropped) } else { resized };
-            [input_size(model)[0], to.0 as usize, to.1 as usize]
-        }
-        _ => input_size(model),
+    let any_size = model.get("pos_embed").and_then(toml::Value::as_str) == Some("none");
+    let (height, width) = match if crops { (cropped, cropped) } else { resized } {
+        (tall, wide) if any_size || name == "Bit" => (tall as usize, wide as usize),
+        _ => (height, width),
     };
-    let plain = !flag("do_normalize", true);
-    let (mean, std) = match (plain, deit || dinov3, bit) {
-        (true, ..) => ([0.0; 3], [1.0; 3]),
-        (_, true, _) => (IMAGENET_MEAN, IMAGENET_STD),
-        (.., true) => (CLIP_MEAN, CLIP_STD),
-        _ => ([0.5; 3], [0.5; 3]),
-    };
+    let scaled = flag("do_normalize", true)?;
     Ok(Preprocessing {
-        input_size: input,
+        input_size: [channels, height, width],
         interpolation,
-        crop_pct,
+        crop_pct: if crops { (cropped / resized.0).min(1.0) } else { 1.0 },
         crop_mode,
-        mean: if plain { mean.to_vec() } else { numbers(file, "image_mean", mean)? },
-        std: if plain { std.to_vec() } else { numbers(file, "image_std", std)? },
+        mean: if scaled { numbers(file, "image_mean", mean)? } else { vec![0.0; 3] },
+        std: if scaled { numbers(file, "image_std", std)? } else { vec![1.0; 3] },
     })
 }

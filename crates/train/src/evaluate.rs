@@ -129,20 +129,15 @@ impl Tally {
         let share = |part: u64, of: u64| (of > 0).then(|| part as f64 / of as f64);
         let images = self.confusion.iter().flatten().sum();
         let hits = (0..names.len()).map(|k| self.confusion[k][k]).sum();
-        let classes = names.iter().enumerate().map(|(k, name)| {
+        let of_class = |(k, name): (usize, &String)| {
             let count: u64 = self.confusion[k].iter().sum();
             let taken: u64 = self.confusion.iter().map(|row| row[k]).sum();
             let hits = self.confusion[k][k];
             let (precision, recall) = (share(hits, taken), share(hits, count));
-            ClassFigures {
-                name: name.clone(),
-                count,
-                precision,
-                recall,
-                f1: share(2 * hits, taken + count),
-            }
-        });
-        let classes: Vec<ClassFigures> = classes.collect();
+            let f1 = share(2 * hits, taken + count);
+            ClassFigures { name: name.clone(), count, precision, recall, f1 }
+        };
+        let classes: Vec<ClassFigures> = names.iter().enumerate().map(of_class).collect();
         Evaluation {
             images,
             loss: self.loss / images.max(1) as f64,

@@ -7,7 +7,7 @@ pub use safetensors::Dtype;
 use serde_json::{Value, json};
 use vitrine_data::{CropMode, Interpolation, Preprocessing};
 use vitrine_models::published::{timm, transformers};
-use vitrine_models::{Dialect, Gelu, ModelConfig, RopeType};
+use vitrine_models::{Dialect, Gelu, ModelConfig, RopeType, VitConfig};
 use vitrine_nn::settings::SettingError;
 use vitrine_nn::{Model, Parameters};
 use vitrine_tensor::Tensor;
@@ -50,65 +50,59 @@ pub fn write(
         let reason = "only Vision Transformers are written".to_owned();
         return Err(SettingError::conflict("model.family", "resnet", reason).into());
     };
-    let (config, names, prefix, processor) = match form {
+    let mut beside = Vec::new();
+    let (names, prefix) = match form {
         Form::Timm => {
             let mut config = timm::write(vit)?;
             config["label_names"] = json!(about.label_names);
             config["pretrained_cfg"] = pretrained_cfg(about, vit.distilled)?;
-            let names = match vit.rope_type {
-                RopeType::Off => "timm",
-                RopeType::DinoV3 => "timm-eva",
-            };
-            (Some(config), names, "", None)
+            beside.push((DESCRIPTION, config));
+            (if vit.rope_type == RopeType::Off { "timm" } else { "timm-eva" }, "")
         }
         Form::HuggingFace => {
-            let written = transformers::write(vit, &about.label_names)?;
-            let processor = preprocessor(&about.pretrained_cfg)?;
-            (Some(written.config), written.names, written.prefix, Some(processor))
+            let (config, names, prefix) = transformers::write(vit, &about.label_names)?;
+            beside.push((DESCRIPTION, config));
+            beside.push((PREPROCESSOR, preprocessor(&about.pretrained_cfg)?));
+            (names, prefix)
         }
         Form::Torchvision => {
             // It takes neither from a file.
-            let refused = match (vit.layer_norm_eps, vit.gelu) {
-                (eps, Gelu::Erf) if eps <= 1e-6 => None,
-                (_, Gelu::Tanh) => Some(("model.gelu", vit.gelu.to_string(), "erf")),
-                (eps, Gelu::Erf) => Some(("model.layer_norm_eps", eps.to_string(), "1e-6")),
+            let refused = |key, value: String, only| {
+                SettingError::conflict(key, value, format!("torchvision has {only}"))
             };
-            if let Some((key, value, only)) = refused {
-                let reason = format!("torchvision has {only}");
-                return Err(SettingError::conflict(key, value, reason).into());
+            if vit.gelu != Gelu::Erf {
+                return Err(refused("model.gelu", vit.gelu.to_string(), "erf").into());
             }
-            (None, "torchvision", "", None)
+            let eps = vit.layer_norm_eps;
+            if eps > 1e-6 {
+                return Err(refused("model.layer_norm_eps", eps.to_string(), "1e-6").into());
+            }
+            ("torchvision", "")
         }
     };
     let dialect = Dialect::named(names).expect("a test reads all dialects");
-    let tensors = renamed((dialect, prefix), &model, &parameters)?;
+    let tensors = renamed(dialect, prefix, vit, &parameters)?;
     fs::create_dir_all(folder).map_err(io_error("create", folder))?;
     weights::write(&folder.join(FILE), tensors.into_iter(), dtype)?;
-    for (name, content) in [(DESCRIPTION, config), (PREPROCESSOR, processor)] {
-        if let Some(content) = content {
-            write_json(&folder.join(name), &content)?;
-        }
+    for (name, content) in beside {
+        write_json(&folder.join(name), &content)?;
     }
     Ok(())
 }
 
 /// The parameters under a dialect's names.
 fn renamed(
-    (dialect, prefix): (&Dialect, &str),
-    model: &ModelConfig,
+    dialect: &Dialect,
+    prefix: &str,
+    vit: &VitConfig,
     parameters: &Parameters,
 ) -> Result<Vec<(String, Tensor)>> {
-    let named = weights::named(parameters)?;
-    let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
-    let ModelConfig::Vit(vit) = model else { return Ok(named) };
+    let names: Vec<&str> = parameters.named_values().map(|(name, _)| name).collect();
     let mut tensors = Vec::new();
     for group in dialect.groups(&names, prefix) {
-        let of = |ours: &String| {
-            let at = names.iter().position(|name| name == ours).expect("a group is of our names");
-            &named[at].1
-        };
-        let parts: Vec<&Tensor> = group.ours.iter().map(of).collect();
-        let mut whole = Tensor::concat(&parts, 0)?;
+        let parts = group.ours.iter().map(|name| parameters.value(parameters.find(name)?));
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        let mut whole = Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0)?;
         match (group.ours[0].as_str(), dialect.name.as_str()) {
             (_, _) if group.theirs.is_empty() => {
                 let reason = format!("{} has no name for `{}`", dialect.name, group.ours[0]);

@@ -27,10 +27,7 @@ pub fn group(training: &Training, model: &dyn Model, parameters: &mut Parameters
         pattern => matches(pattern, name) || matches(&format!("{pattern}.*"), name),
     };
     if let Some(idle) = patterns.iter().find(|p| !parameters.names().any(|name| freezes(p, name))) {
-        let nearest = match parameters.find(idle) {
-            Err(error) => error.to_string(),
-            Ok(_) => String::new(),
-        };
+        let nearest = parameters.find(idle).err().map_or(String::new(), |error| error.to_string());
         return Err(SettingError::conflict("optimizer.freeze", format!("{idle:?}"), nearest).into());
     }
     let last = parameters.names().map(|name| model.layer(name)).max().unwrap_or(0);
@@ -42,14 +39,11 @@ pub fn group(training: &Training, model: &dyn Model, parameters: &mut Parameters
             group.rate_scale *= optimizer.head_rate_scale;
         }
     });
-    match parameters.infos().iter().all(|info| info.group.frozen) {
-        true => {
-            let reason = "nothing is left to train".to_owned();
-            let stated = format!("{patterns:?}");
-            Err(SettingError::conflict("optimizer.freeze", stated, reason).into())
-        }
-        false => Ok(()),
+    if parameters.infos().iter().all(|info| info.group.frozen) {
+        let (stated, reason) = (format!("{patterns:?}"), "nothing is left to train".to_owned());
+        return Err(SettingError::conflict("optimizer.freeze", stated, reason).into());
     }
+    Ok(())
 }
 
 /// Whether a name fits a pattern, in which `*` stands for any characters.

@@ -20,7 +20,8 @@ use crate::recipe::Recipe;
 /// use vitrine_train::recipe::{Overrides, Recipe};
 ///
 /// let recipe = Recipe::load("d2l", &Overrides::new())?;
-/// let classifier = Classifier::load(&recipe, Path::new("weights.safetensors"))?;
+/// let weights = Path::new("weights.safetensors");
+/// let classifier = Classifier::load(&recipe, weights, |notice| eprintln!("{notice}"))?;
 /// let guesses = classifier.classify_file(Path::new("shoe.png"))?;
 /// println!("{}: {:.3}", guesses[0].name, guesses[0].probability);
 /// # Ok::<(), vitrine_train::TrainError>(())
@@ -47,12 +48,10 @@ pub struct Guess {
 }
 
 impl Classifier {
-    /// The recipe's model with weights from a folder or a safetensors file, whosever names they have.
-    ///
-    /// Classes bear the names beside the weights; else those of the recipe's data set, or their numbers if the model
-    /// has another number of classes.
-    pub fn load(recipe: &Recipe, weights: &Path) -> Result<Self> {
-        let (model, parameters) = build::model_with_weights(recipe, weights)?;
+    /// The recipe's model with weights from a folder or a safetensors file, as [`build::model_with_weights`] reads them.
+    /// Classes have the names that [`Description::of`] gives them.
+    pub fn load(recipe: &Recipe, weights: &Path, notice: impl Fn(&str)) -> Result<Self> {
+        let (model, parameters) = build::model_with_weights(recipe, weights, notice)?;
         let about = Description::of(recipe, weights)?;
         let (class_names, preprocessing) = (about.label_names, about.pretrained_cfg);
         let max_pixels = recipe.training.data.max_pixels;

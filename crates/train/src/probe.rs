@@ -16,8 +16,8 @@ use crate::recipe::Training;
 
 /// A model's head as a model: its images are features `[B, F, 1, 1]`.
 pub(crate) struct Probe {
-    model: Arc<dyn Model>,
-    features: usize,
+    pub(crate) model: Arc<dyn Model>,
+    pub(crate) features: usize,
 }
 
 /// The model, if nothing but its head can change, and what that reads never does.
@@ -38,17 +38,10 @@ pub(crate) fn loader(
     parameters: &Parameters,
     images: &Loader,
 ) -> Result<Loader> {
-    let features = Features::of(model, parameters, images)?;
+    let features = Arc::new(Features::of(model, parameters, images)?);
     let preprocessing = Preprocessing::new(features.width, (1, 1));
     let config = LoaderConfig { preprocessing, ..images.config().clone() };
-    let samples = Arc::new(WithoutPictures(images.dataset().clone()));
-    Ok(Loader::with_transform(samples, config, Arc::new(features))?)
-}
-
-impl Probe {
-    pub(crate) fn new(model: Arc<dyn Model>, features: usize) -> Self {
-        Self { model, features }
-    }
+    Ok(Loader::with_transform(features.clone(), config, features)?)
 }
 
 impl Model for Probe {
@@ -69,18 +62,19 @@ impl Model for Probe {
     }
 }
 
-/// The features of a data set's samples, in the place of their pictures.
+/// The features of a data set's samples, in the place of their pictures, which nobody reads any more.
 struct Features {
+    images: Arc<dyn Samples>,
     width: usize,
     /// None for a picture that cannot be read.
-    samples: Vec<Option<Box<[f32]>>>,
+    rows: Vec<Option<Box<[f32]>>>,
 }
 
 impl Features {
     fn of(model: &dyn Headed, parameters: &Parameters, loader: &Loader) -> Result<Self> {
         let config = LoaderConfig { shuffle: false, ..loader.config().clone() };
         let loader = Loader::new(loader.dataset().clone(), config)?;
-        let (mut width, mut samples) = (0, vec![None; loader.dataset().len()]);
+        let (mut width, mut rows) = (0, vec![None; loader.dataset().len()]);
         for batch in loader.epoch(0, 0) {
             let batch = batch?;
             if batch.labels.is_empty() {
@@ -93,11 +87,11 @@ impl Features {
             let values: Vec<f32> =
                 features.value().to_dtype(vitrine_tensor::DType::F32)?.to_vec()?;
             for (&sample, row) in batch.samples.iter().zip(values.chunks_exact(width)) {
-                samples[sample] = Some(row.into());
+                rows[sample] = Some(row.into());
             }
             loader.recycle(batch);
         }
-        Ok(Self { width, samples })
+        Ok(Self { images: loader.dataset().clone(), width, rows })
     }
 }
 
@@ -114,7 +108,7 @@ impl Transform for Features {
         out: &mut [f32],
     ) -> Result<(), DataError> {
         let index = address.sample;
-        let Some(features) = &self.samples[index] else {
+        let Some(features) = &self.rows[index] else {
             let reason = "its picture could not be read".to_owned();
             return Err(DataError::Sample { dataset: "features".into(), index, reason });
         };
@@ -123,12 +117,9 @@ impl Transform for Features {
     }
 }
 
-/// A data set whose pictures nobody reads any more.
-struct WithoutPictures(Arc<dyn Samples>);
-
-impl Samples for WithoutPictures {
+impl Samples for Features {
     fn labels(&self) -> &Labels {
-        self.0.labels()
+        self.images.labels()
     }
 
     fn read(&self, _: usize, image: &mut Image) -> Result<(), DataError> {
@@ -138,10 +129,10 @@ impl Samples for WithoutPictures {
     }
 
     fn shares(&self, index: usize, shares: &mut [f32]) -> bool {
-        self.0.shares(index, shares)
+        self.images.shares(index, shares)
     }
 
     fn fingerprint(&self) -> String {
-        self.0.fingerprint()
+        self.images.fingerprint()
     }
 }

@@ -1,36 +1,23 @@
 //! Learned positions of one grid of patches made into those of another.
 
 use vitrine_data::Interpolation;
-use vitrine_models::ModelConfig;
 
-/// Where a model's positions are.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Where positions are, and where they are wanted.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Grids {
     /// Positions before those of the patches, which stay as they are.
     pub(crate) prefix: usize,
-    /// Rows and columns of patches.
+    /// Rows and columns of patches in the file.
+    pub(crate) from: (usize, usize),
+    /// Rows and columns of patches in the model.
     pub(crate) to: (usize, usize),
     /// The length of one, D.
     pub(crate) width: usize,
 }
 
-impl Grids {
-    pub(crate) fn of(model: &ModelConfig) -> Option<Self> {
-        match model {
-            ModelConfig::Resnet(_) => None,
-            ModelConfig::Vit(config) => Some(Self {
-                prefix: config.prefix_positions(),
-                to: config.grid(),
-                width: config.width,
-            }),
-        }
-    }
-}
-
 /// Positions `[P + H·W, D]` for the grid that is asked for, by the bicubic filter with antialiasing: timm's
 /// `resample_abs_pos_embed`.
-pub(crate) fn resample(values: &[f32], grids: &Grids, from: (usize, usize)) -> Vec<f32> {
-    let Grids { prefix, to, width } = *grids;
+pub(crate) fn resample(values: &[f32], Grids { prefix, from, to, width }: Grids) -> Vec<f32> {
     let (kept, patches) = values.split_at(prefix * width);
     // Along the width, then along the height: both leave the last axis alone.
     let narrow = along(patches, from.0, (from.1, to.1), width);

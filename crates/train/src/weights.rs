@@ -2,14 +2,16 @@
 //! are is the business of `vitrine-models`; a checkpoint is made of such files in [`crate::checkpoint`].
 
 use std::collections::{HashMap, HashSet};
+use std::env;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, Metadata, TensorView};
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use vitrine_models::{Dialect, Group, MOST_PATCHES, ModelConfig};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use vitrine_models::{Dialect, Group, MOST_PATCHES, ModelConfig, VitConfig};
 use vitrine_nn::settings::{shown, size};
 use vitrine_nn::{ParameterBuilder, Parameters};
 use vitrine_tensor::{DType, Tensor};
@@ -25,15 +27,6 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 /// Parameters and buffers by name.
 pub(crate) type Named = Vec<(String, Tensor)>;
 
-/// What was done to weights that did not fit as they were, for a person to read.
-#[derive(Debug, Default)]
-pub struct Adapted {
-    /// What became of the head, if it begins anew.
-    pub new_head: Option<String>,
-    /// All else.
-    pub notices: Vec<String>,
-}
-
 /// The file with the weights in a checkpoint's folder.
 pub(crate) const WEIGHTS: &str = "weights.safetensors";
 /// The file with the weights in the form of timm and of transformers.
@@ -47,7 +40,7 @@ pub fn find(name: &str, notice: impl Fn(&str) + Send + Sync + 'static) -> Result
     if !name.starts_with(HubName::PREFIX) {
         return Ok(PathBuf::from(name));
     }
-    let hub = Hub::from_env()?.on_notice(notice);
+    let hub = Hub::from_variables(|name| env::var_os(name))?.on_notice(notice);
     Ok(hub.snapshot(&HubName::parse(name)?, MODEL, &[DESCRIPTION, PREPROCESSOR])?)
 }
 
@@ -69,13 +62,14 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
     if !path.exists() {
         return Err(Error::Missing { path: path.to_owned() });
     }
-    let entries = path.read_dir().map_err(io_error("read", path))?;
-    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    files
-        .sort_by_key(|file| (file.file_name() != Some("pytorch_model.bin".as_ref()), file.clone()));
     let split = path.join("model.safetensors.index.json");
-    match files.into_iter().find(|file| pickle(file)) {
-        _ if split.exists() => Err(Error::Split { path: split }),
+    if split.exists() {
+        return Err(Error::Split { path: split });
+    }
+    let entries = path.read_dir().map_err(io_error("read", path))?;
+    let pickles = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|file| pickle(file));
+    let usual = |file: &PathBuf| file.ends_with("pytorch_model.bin");
+    match pickles.min_by_key(|file| (!usual(file), file.clone())) {
         Some(file) => refused(file),
         None => Err(Error::Missing { path: path.to_owned() }),
     }
@@ -83,34 +77,33 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
 
 /// The number of classes that weights tell apart; `None` if they have no head.
 pub fn classes(path: &Path) -> Result<Option<usize>> {
-    Ok(Weights::open(&locate(path)?)?.classes())
+    let head = Weights::open(&locate(path)?)?.head;
+    Ok(Dialect::head_weights().find_map(|name| head.info(&name)?.shape.first().copied()))
 }
 
 /// Reads weights into parameters, whosever names they have; with a `model`, also those of another image size, or of
 /// three channels for one. If `new_head`, the head's keep their values where the file has none or one of other classes.
-/// A file of another model changes nothing; where a number is not finite, a part of the values may be read by then.
+/// Gives what was done to weights that did not fit as they were, for a person to read. A file of another model changes
+/// nothing; where a number is not finite, a part of the values may be read by then.
 pub fn load(
     path: &Path,
     model: Option<&ModelConfig>,
     parameters: &Parameters,
     new_head: bool,
-) -> Result<Adapted> {
+) -> Result<Vec<String>> {
     let mut weights = Weights::open(&locate(path)?)?;
     let tensors = named(parameters)?;
     let plan = weights.plan(&shapes(&tensors), model, new_head)?;
     weights.read(&plan, &tensors)?;
-    Ok(plan.adapted)
+    Ok(plan.notices)
 }
 
-/// Whether [`load`] would read weights into what is declared, which takes no memory yet.
-pub fn check(
-    path: &Path,
-    model: Option<&ModelConfig>,
-    declared: &ParameterBuilder,
-    new_head: bool,
-) -> Result<()> {
+/// Whether a model can begin with weights, the head perhaps anew: as [`load`], before it takes any memory.
+pub fn check(path: &Path, model: &ModelConfig) -> Result<()> {
+    let mut declared = ParameterBuilder::new(0);
+    model.build(&mut declared)?;
     let shapes: Vec<_> = declared.shapes().collect();
-    Weights::open(&locate(path)?)?.plan(&shapes, model, new_head).map(|_| ())
+    Weights::open(&locate(path)?)?.plan(&shapes, Some(model), true).map(drop)
 }
 
 /// Names and shapes.
@@ -144,19 +137,20 @@ pub(crate) fn write(
         }
         data.push((name, tensor.shape().to_vec(), bytes));
     }
-    let format = |e: safetensors::SafeTensorError| Error::Format {
-        path: path.to_owned(),
-        message: e.to_string(),
-    };
-    let mut views = Vec::with_capacity(data.len());
-    for (name, shape, bytes) in &data {
-        let view = TensorView::new(dtype, shape.clone(), bytes).map_err(format)?;
-        views.push((name.as_str(), view));
-    }
+    let views = data.iter().map(|(name, shape, bytes)| {
+        Ok((name.as_str(), TensorView::new(dtype, shape.clone(), bytes)?))
+    });
     // What PyTorch's and transformers' readers ask for.
     let about = Some([("format".to_owned(), "pt".to_owned())].into());
-    let bytes = safetensors::serialize(views, about).map_err(format)?;
+    let bytes = views
+        .collect::<Result<Vec<_>, SafeTensorError>>()
+        .and_then(|views| safetensors::serialize(views, about))
+        .map_err(format_error(path))?;
     Ok(write_atomic(path, &bytes)?)
+}
+
+fn format_error<E: fmt::Display>(path: &Path) -> impl FnOnce(E) -> Error {
+    move |error| Error::Format { path: path.to_owned(), message: error.to_string() }
 }
 
 fn flat<const N: usize>(numbers: impl Iterator<Item = [u8; N]>) -> Vec<u8> {
@@ -193,11 +187,6 @@ const CLASS_TOKEN: &str = "cls_token";
 
 impl Weights {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let io = io_error("read", path);
-        let format = |message: &dyn fmt::Display| Error::Format {
-            path: path.to_owned(),
-            message: message.to_string(),
-        };
         let read = || -> io::Result<(File, u64, u64, Vec<u8>)> {
             let mut file = regular(path)?;
             let length = file.metadata()?.len();
@@ -209,31 +198,22 @@ impl Weights {
             (&mut file).take(size.min(LONGEST_HEAD)).read_to_end(&mut head)?;
             Ok((file, length, size, head))
         };
-        let (file, length, size, bytes) = read().map_err(io)?;
+        let (file, length, size, bytes) = read().map_err(io_error("read", path))?;
         if bytes.len() as u64 != size {
             let most = LONGEST_HEAD.min(length - 8);
-            return Err(format(&format_args!(
-                "its head has {size} bytes, where there are at most {most}"
-            )));
+            let message = format!("its head has {size} bytes, where there are at most {most}");
+            return Err(format_error(path)(message));
         }
-        let Distinct = serde_json::from_slice(&bytes).map_err(|error| format(&error))?;
-        let head: Metadata = serde_json::from_slice(&bytes).map_err(|error| format(&error))?;
-        let start = 8 + bytes.len() as u64;
-        let end = start.checked_add(head.data_len() as u64);
-        if end != Some(length) {
-            let message = match end {
-                Some(end) => format!("its tensors end at byte {end}, the file at {length}"),
-                None => "its tensors end past any file".to_owned(),
-            };
-            return Err(format(&message));
+        let mut json = serde_json::Deserializer::from_slice(&bytes);
+        json.deserialize_map(Distinct).map_err(format_error(path))?;
+        let head: Metadata = serde_json::from_slice(&bytes).map_err(format_error(path))?;
+        let start = 8 + size;
+        let end = start.saturating_add(head.data_len() as u64);
+        if end != length {
+            let message = format!("its tensors end at byte {end}, the file at {length}");
+            return Err(format_error(path)(message));
         }
         Ok(Self { path: path.to_owned(), file, start, head, bytes: Vec::new() })
-    }
-
-    /// Whosever names the head has.
-    fn classes(&self) -> Option<usize> {
-        let mut names = Dialect::head_weights();
-        names.find_map(|name| self.head.info(&name)?.shape.first().copied())
     }
 
     fn other(&self, difference: String) -> Error {
@@ -250,69 +230,55 @@ impl Weights {
         let names: Vec<&str> = tensors.iter().map(|(name, _)| *name).collect();
         let shapes_of: HashMap<&str, &[usize]> = tensors.iter().copied().collect();
         let keys = self.head.offset_keys();
-        let found: HashSet<&str> = keys.iter().map(String::as_str).collect();
         let (dialect, prefix) = match model {
-            Some(_) => Dialect::detect(&names, &found),
+            Some(_) => Dialect::detect(&names, &keys.iter().map(String::as_str).collect()),
             None => (&Dialect::all()[0], ""),
         };
-        let grids = model.and_then(Grids::of);
-        let mut plan = Plan { steps: Vec::new(), adapted: Adapted::default() };
+        let vit = model.and_then(ModelConfig::vit);
+        let (mut steps, mut notices, mut anew) = (Vec::new(), Vec::new(), None);
         let (mut missing, mut shapes, mut types) = (Vec::new(), Vec::new(), Vec::new());
         let mut known: HashSet<String> = HashSet::new();
         for group in dialect.groups(&names, prefix) {
             known.extend(group.theirs.iter().cloned());
-            let is_head = new_head && group.ours.iter().any(|name| name.starts_with("head"));
-            let infos: Vec<_> = group.theirs.iter().map(|name| self.head.info(name)).collect();
-            if infos.is_empty() || infos.iter().any(Option::is_none) {
-                // What LoRA adds begins with the training.
-                if new_head && group.ours[0].contains(ADDED) {
-                    continue;
+            let name = group.ours[0].as_str();
+            let is_head = new_head && name.starts_with("head");
+            let absent = |name: &String| self.head.info(name).is_none();
+            if group.theirs.is_empty() || group.theirs.iter().any(absent) {
+                match group.theirs.is_empty() {
+                    // What LoRA adds begins with the training.
+                    _ if new_head && name.contains(ADDED) => {}
+                    _ if is_head => anew = anew.or(Some("the weights have no head".to_owned())),
+                    true => missing.extend(group.ours),
+                    false => missing.extend(group.theirs.into_iter().filter(absent)),
                 }
-                if is_head {
-                    plan.new_head("the weights have no head".to_owned());
-                    continue;
-                }
-                let named = if group.theirs.is_empty() { &group.ours } else { &group.theirs };
-                missing.extend(
-                    named
-                        .iter()
-                        .zip(infos.iter().chain(std::iter::repeat(&None)))
-                        .filter(|(_, info)| info.is_none())
-                        .map(|(name, _)| name.clone()),
-                );
                 continue;
             }
-            let infos: Vec<_> = infos.into_iter().flatten().collect();
+            let infos: Vec<_> = group.theirs.iter().filter_map(|n| self.head.info(n)).collect();
             for (name, info) in group.theirs.iter().zip(&infos) {
                 if !matches!(info.dtype, Dtype::F64 | Dtype::F32 | Dtype::BF16 | Dtype::F16) {
                     types.push(format!("{name} ({:?})", info.dtype));
                 }
             }
-            let targets: Vec<&[usize]> =
-                group.ours.iter().map(|name| shapes_of[name.as_str()]).collect();
+            let targets = group.ours.iter().map(|name| shapes_of[name.as_str()]);
+            let (theirs, ours) = (infos[0].shape.as_slice(), shapes_of[name]);
             let shape = joined(infos.iter().map(|info| info.shape.as_slice()));
-            let expected = joined(targets.iter().copied());
-            let change = match (shape, expected) {
+            let change = match (shape, joined(targets)) {
                 (Some(shape), Some(expected)) if shape == expected => Some(Change::None),
-                (Some(shape), Some(expected)) => {
-                    let name = group.ours[0].as_str();
-                    change(name, &shape, &expected, grids.as_ref(), &mut plan.adapted)
-                }
+                (Some(shape), Some(expected)) => change(name, &shape, &expected, vit, &mut notices),
                 _ => None,
             };
             match change {
-                Some(change) => plan.steps.push(Step { group, change }),
-                None if is_head && infos[0].shape.get(1..) == targets[0].get(1..) => {
-                    let (theirs, ours) = (infos[0].shape[0], targets[0][0]);
-                    plan.new_head(format!(
-                        "the weights tell {theirs} classes apart, the data has {ours}"
-                    ));
+                Some(change) => steps.push((group, change)),
+                None if is_head && theirs.get(1..) == ours.get(1..) => {
+                    let (theirs, ours) = (theirs[0], ours[0]);
+                    let why =
+                        format!("the weights tell {theirs} classes apart, the data has {ours}");
+                    anew = anew.or(Some(why));
                 }
                 None => shapes.push(format!(
-                    "{} ({} in the file, {:?} in the model)",
+                    "{} ({} in the file, {ours:?} in the model)",
                     group.theirs.join(" + "),
-                    shown(&format!("{:?}", infos[0].shape), LONGEST_NAME),
-                    targets[0]
+                    shown(&format!("{theirs:?}"), LONGEST_NAME),
                 )),
             }
         }
@@ -321,32 +287,36 @@ impl Weights {
             let module = name.trim_end_matches(".bias").trim_end_matches(".weight");
             new_head && heads.contains(&format!("{module}.weight"))
         };
+        let expected =
+            |name: &str| known.contains(name) || dialect.ignores(name, prefix) || of_head(name);
         let unexpected: Vec<String> = keys
             .iter()
-            .filter(|name| {
-                !known.contains(*name) && !dialect.ignores(name, prefix) && !of_head(name)
-            })
+            .filter(|name| !expected(name))
             .map(|name| shown(name, LONGEST_NAME))
             .collect();
-        if plan.adapted.new_head.is_some() {
-            plan.steps.retain(|step| !step.group.ours[0].starts_with("head"));
+        if let Some(why) = anew {
+            notices.insert(0, format!("{why}: the head begins anew"));
+            steps.retain(|(group, _): &(Group, _)| !group.ours[0].starts_with("head"));
         }
-        let hint =
+        let bias =
             unexpected.first().and_then(|name| BIASES.iter().find(|(end, _)| name.ends_with(end)));
         let hint =
-            hint.map_or(String::new(), |(_, key)| format!("; --set {key}=true gives it one"));
-        let lists = [
-            ("missing from the file", missing, String::new()),
-            ("unknown to the model", unexpected, hint),
-            ("of another shape", shapes, String::new()),
-            ("no floats", types, String::new()),
-        ];
-        let wrong: Vec<String> = lists
-            .into_iter()
-            .filter(|(_, names, _)| !names.is_empty())
-            .map(|(what, names, hint)| format!("{what}: {}{hint}", listed(&names)))
-            .collect();
-        if wrong.is_empty() { Ok(plan) } else { Err(self.other(wrong.join("; "))) }
+            bias.map_or(String::new(), |(_, key)| format!("; --set {key}=true gives it one"));
+        let wrong: Vec<String> = [
+            ("missing from the file", listed(&missing)),
+            ("unknown to the model", listed(&unexpected) + &hint),
+            ("of another shape", listed(&shapes)),
+            ("no floats", listed(&types)),
+        ]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| format!("{what}: {names}"))
+        .collect();
+        if wrong.is_empty() {
+            Ok(Plan { steps, notices })
+        } else {
+            Err(self.other(wrong.join("; ")))
+        }
     }
 
     /// Copies the values of tensors that were checked, all finite.
@@ -354,14 +324,14 @@ impl Weights {
         let targets: HashMap<&str, &Tensor> =
             tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let mut values = Vec::new();
-        for step in &plan.steps {
+        for (group, change) in &plan.steps {
             values.clear();
-            for name in &step.group.theirs {
+            for name in &group.theirs {
                 self.append(name, &mut values)?;
             }
-            let folded = step.change.apply(&mut values);
+            let folded = change.apply(&mut values);
             let mut rest = values.as_slice();
-            for target in step.group.ours.iter().map(|name| targets[name.as_str()]) {
+            for target in group.ours.iter().map(|name| targets[name.as_str()]) {
                 let (part, after) = rest.split_at(target.elements());
                 target.copy_from_slice_(part)?;
                 rest = after;
@@ -420,48 +390,31 @@ fn listed(names: &[String]) -> String {
     text
 }
 
-/// A JSON object that has no key twice: of two tensors with one name, readers take one or the other.
+/// Takes a JSON object that has no key twice: of two tensors with one name, readers take one or the other.
 struct Distinct;
 
-impl<'de> Deserialize<'de> for Distinct {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(Self)
-    }
-}
-
 impl<'de> Visitor<'de> for Distinct {
-    type Value = Self;
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut keys: HashSet<String> = HashSet::new();
         while let Some((key, IgnoredAny)) = map.next_entry::<String, _>()? {
             if let Some(twice) = keys.replace(key) {
                 return Err(A::Error::custom(format!("it has `{twice}` twice")));
             }
         }
-        Ok(self)
+        Ok(())
     }
 }
 
 /// What is read from a file, and what becomes of it.
 pub(crate) struct Plan {
-    steps: Vec<Step>,
-    pub(crate) adapted: Adapted,
-}
-
-impl Plan {
-    fn new_head(&mut self, why: String) {
-        self.adapted.new_head.get_or_insert(why);
-    }
-}
-
-struct Step {
-    group: Group,
-    change: Change,
+    steps: Vec<(Group, Change)>,
+    pub(crate) notices: Vec<String>,
 }
 
 /// What makes a tensor of one shape one of another.
@@ -469,8 +422,8 @@ enum Change {
     None,
     /// Weights of three channels are summed for one: numbers of a patch and channel.
     SumChannels(usize),
-    /// Positions of another grid, and whether those of the class token are among them that are added to it.
-    Positions(Grids, (usize, usize), bool),
+    /// Positions of another grid, and whether that of the class token is among them, which is added to it.
+    Positions(Grids, bool),
 }
 
 impl Change {
@@ -487,9 +440,9 @@ impl Change {
                     .collect();
                 None
             }
-            Self::Positions(grids, from, folds) => {
+            Self::Positions(grids, folds) => {
                 let class = folds.then(|| values.drain(..grids.width).collect());
-                *values = resample(values, grids, *from);
+                *values = resample(values, *grids);
                 class
             }
         }
@@ -518,35 +471,32 @@ fn change(
     name: &str,
     shape: &[usize],
     expected: &[usize],
-    grids: Option<&Grids>,
-    adapted: &mut Adapted,
+    vit: Option<&VitConfig>,
+    notices: &mut Vec<String>,
 ) -> Option<Change> {
     match (name, shape, expected) {
         (PATCHES, &[d, 3, p, q], &[e, 1, r, s]) if (d, p, q) == (e, r, s) => {
-            adapted.notices.push("the patch weights of three channels are summed for one".into());
+            notices.push("the patch weights of three channels are summed for one".to_owned());
             Some(Change::SumChannels(p * q))
         }
-        (POSITIONS, &[rows, d], &[_, e]) if d == e => {
-            let grids = grids?;
+        (POSITIONS, &[rows, width], &[_, d]) if width == d => {
+            let (prefix, to) = (vit?.prefix_positions(), vit?.grid());
             // The very grid, or a square one.
             let grid = |patches: usize| {
                 let side = patches.isqrt();
                 let square = ((1..=MOST_PATCHES).contains(&patches) && side * side == patches)
                     .then_some((side, side));
-                if patches == grids.to.0 * grids.to.1 { Some(grids.to) } else { square }
+                if patches == to.0 * to.1 { Some(to) } else { square }
             };
             // The class token has a position where our model has none for it.
-            let folded = rows.checked_sub(1).filter(|_| grids.prefix == 0).and_then(grid);
-            let plain = rows.checked_sub(grids.prefix).and_then(grid);
-            let (from, folds) =
-                plain.map(|from| (from, false)).or(folded.map(|from| (from, true)))?;
-            if from != grids.to {
-                let (before, after) = (size::text(from), size::text(grids.to));
-                adapted
-                    .notices
-                    .push(format!("positions of {before} patches are resampled for {after}"));
+            let folded = rows.checked_sub(1).filter(|_| prefix == 0).and_then(grid);
+            let plain = rows.checked_sub(prefix).and_then(grid);
+            let (from, folds) = (plain.or(folded)?, plain.is_none());
+            if from != to {
+                let (before, after) = (size::text(from), size::text(to));
+                notices.push(format!("positions of {before} patches are resampled for {after}"));
             }
-            Some(Change::Positions(*grids, from, folds))
+            Some(Change::Positions(Grids { prefix, from, to, width }, folds))
         }
         _ => None,
     }

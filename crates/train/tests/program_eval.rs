@@ -38,7 +38,7 @@ fn figures_equal_those_of_single_images() {
     let more = ["run.seed=3", "run.batch_size=16"];
     let weights = tiny_weights(folder.path(), &more);
     let recipe = tiny_recipe(&more);
-    let classifier = Classifier::load(&recipe, &weights).unwrap();
+    let classifier = Classifier::load(&recipe, &weights, |_| {}).unwrap();
     // 61 images: the last batch is short.
     let dataset = Arc::new(Dataset::synthetic(61, [1, 28, 28], 10, 5).unwrap());
     let (mut loss, mut top1, mut top5) = (0.0, 0, 0);

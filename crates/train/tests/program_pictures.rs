@@ -257,6 +257,12 @@ fn training_begins_with_weights_whose_head_may_be_anothers() {
     let config = fs::read_to_string(run.join("config.toml")).unwrap();
     assert!(config.contains(&format!("initial_weights = {:?}", text(&weights))), "{config}");
 
+    // A run that is judged at another size tells what that takes.
+    let ended =
+        vitrine(&["eval", "--run", text(&run), "--data", text(&data), "--set=model.image_size=56"]);
+    ended.says(&["positions of 2 patches are resampled for 4"]);
+    ended.succeeded();
+
     // A run that goes on does not ask for them again.
     fs::remove_file(&weights).unwrap();
     vitrine(&["train", "--resume", text(&run), "--epochs", "2"]).succeeded();

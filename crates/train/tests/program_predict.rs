@@ -260,6 +260,22 @@ fn weights_that_are_of_no_use_are_refused() {
 }
 
 #[test]
+fn weights_that_are_changed_to_fit_are_told_of() {
+    let folder = tempdir().unwrap();
+    let weights = tiny_weights(folder.path(), &["model.channels=3"]);
+    let image = picture(folder.path(), "a.png", |_, _| 3);
+    let predict = tiny(&["predict", "--weights", text(&weights), text(&image)]);
+    let ended = vitrine(&[&predict[..], &["--set=model.channels=3"]].concat());
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    let ended = vitrine(&[&predict[..], &["--set=model.image_size=56"]].concat());
+    ended.says(&[
+        "positions of 2 patches are resampled for 4",
+        "the patch weights of three channels are summed for one",
+    ]);
+    ended.succeeded();
+}
+
+#[test]
 fn runs_that_are_of_no_use_are_refused() {
     let folder = tempdir().unwrap();
     let image = picture(folder.path(), "a.png", |_, _| 3);

@@ -21,8 +21,7 @@ fn with(source: &str, assignments: &[&str]) -> Recipe {
 }
 
 fn vit(recipe: &Recipe) -> VitConfig {
-    let ModelConfig::Vit(config) = recipe.model.clone();
-    config
+    recipe.model.vit().unwrap().clone()
 }
 
 #[test]

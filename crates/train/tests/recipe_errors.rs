@@ -254,7 +254,7 @@ fn a_recipe_changed_in_code_is_checked_too() {
     bad.training.optimizer.learning_rate = f64::NAN;
     assert_says(&bad.validate().unwrap_err().to_string(), &["optimizer.learning_rate = nan"]);
     let mut bad = good.clone();
-    let ModelConfig::Vit(model) = &mut bad.model;
+    let ModelConfig::Vit(model) = &mut bad.model else { unreachable!() };
     model.image_size = (0, 96);
     assert_says(&bad.validate().unwrap_err().to_string(), &["model.image_size = [0, 96]"]);
     let mut bad = good.clone();

@@ -2,7 +2,6 @@
 //! survives being written and read.
 
 use proptest::prelude::*;
-use vitrine_models::ModelConfig;
 use vitrine_train::recipe::{Overrides, Recipe, SECTIONS, keys};
 
 /// A TOML value of any type, often near the edges of what keys allow.
@@ -87,7 +86,7 @@ proptest! {
         let recipe = Recipe::load("d2l", &overrides).unwrap();
         prop_assert_eq!(recipe.training.optimizer.learning_rate.to_bits(), learning_rate.to_bits());
         let read = Recipe::parse(&recipe.to_toml().unwrap(), "written").unwrap();
-        let ModelConfig::Vit(model) = &read.model;
+        let model = read.model.vit().unwrap();
         prop_assert_eq!(model.dropout.to_bits(), dropout.to_bits());
         prop_assert_eq!(model.layer_norm_eps.to_bits(), eps.to_bits());
         prop_assert_eq!(read, recipe);

@@ -1,61 +1,65 @@
 //! timm's `config.json`: an architecture's name, and those of its arguments that are not the architecture's own.
 
 use serde_json::{Map, Value, json};
-use vitrine_nn::settings::SettingError;
+use vitrine_nn::settings::{self, SettingError};
 use vitrine_nn::{MlpLayer, Table};
 
 use super::{Published, check, convert, section, unsupported};
-use crate::config::{Gelu, PosEmbed, RopeType, VitConfig};
+use crate::config::{RopeType, VitConfig};
 use crate::registry::ModelConfig;
 
-/// Arguments of timm's classes that are keys here, by other names or the same.
-const ARGUMENTS: [(&str, &str); 19] = [
-    ("img_size", "image_size"),
-    ("patch_size", "patch_size"),
-    ("in_chans", "channels"),
-    ("embed_dim", "width"),
-    ("depth", "depth"),
-    ("num_heads", "heads"),
-    ("qkv_bias", "qkv_bias"),
-    ("qk_norm", "qk_norm"),
-    ("init_values", "init_values"),
-    ("class_token", "class_token"),
-    ("reg_tokens", "reg_tokens"),
-    ("num_reg_tokens", "reg_tokens"),
-    ("no_embed_class", "no_embed_class"),
-    ("fc_norm", "fc_norm"),
-    ("use_fc_norm", "fc_norm"),
-    ("rope_temperature", "rope_temperature"),
-    ("pos_drop_rate", "embedding_dropout"),
-    ("proj_drop_rate", "dropout"),
-    ("attn_drop_rate", "attention_dropout"),
+/// Arguments of timm's classes that are keys here, by other names or the same, and the classes that they are written
+/// for: `v` for VisionTransformer, `d` for that with a second head, `e` for Eva.
+const ARGUMENTS: [(&str, &str, &str); 19] = [
+    ("img_size", "image_size", "vde"),
+    ("patch_size", "patch_size", "vde"),
+    ("in_chans", "channels", "vde"),
+    ("embed_dim", "width", "vde"),
+    ("depth", "depth", "vde"),
+    ("num_heads", "heads", "vde"),
+    ("qkv_bias", "qkv_bias", "vde"),
+    ("qk_norm", "qk_norm", "vde"),
+    ("init_values", "init_values", "vde"),
+    ("class_token", "class_token", "ve"),
+    ("reg_tokens", "reg_tokens", "v"),
+    ("num_reg_tokens", "reg_tokens", "e"),
+    ("no_embed_class", "no_embed_class", "vde"),
+    ("fc_norm", "fc_norm", "v"),
+    ("use_fc_norm", "fc_norm", "e"),
+    ("rope_temperature", "rope_temperature", "e"),
+    ("pos_drop_rate", "embedding_dropout", ""),
+    ("proj_drop_rate", "dropout", ""),
+    ("attn_drop_rate", "attention_dropout", ""),
 ];
 
-/// Values of arguments, and what they are here: a key and its value, or nothing that needs to be said.
-const VALUES: [(&str, &str, &str); 23] = [
-    ("global_pool", r#""token""#, r#"pool = "class-token""#),
-    ("global_pool", r#""avg""#, r#"pool = "mean""#),
-    ("global_pool", r#""map""#, r#"pool = "map""#),
-    ("act_layer", r#""gelu""#, r#"gelu = "erf""#),
-    ("act_layer", r#""gelu_tanh""#, r#"gelu = "tanh""#),
-    ("pos_embed", r#""learn""#, r#"pos_embed = "learn""#),
-    ("pos_embed", r#""none""#, r#"pos_embed = "none""#),
-    ("use_abs_pos_emb", "true", r#"pos_embed = "learn""#),
-    ("use_abs_pos_emb", "false", r#"pos_embed = "none""#),
-    ("rope_type", r#""dinov3""#, r#"rope_type = "dinov3""#),
-    ("swiglu_mlp", "true", r#"mlp_layer = "swiglu""#),
-    ("swiglu_mlp", "false", r#"mlp_layer = "mlp""#),
-    ("norm_layer", r#""layernorm""#, "layer_norm_eps = 1e-6"),
-    ("proj_bias", "true", ""),
-    ("pre_norm", "false", ""),
-    ("final_norm", "true", ""),
-    ("use_rot_pos_emb", "true", ""),
-    ("rope_rotate_half", "true", ""),
-    ("rope_grid_indexing", r#""ij""#, ""),
-    ("rope_grid_offset", "0.0", ""),
-    ("scale_attn_norm", "false", ""),
-    ("scale_mlp_norm", "false", ""),
-    ("pool_include_prefix", "false", ""),
+/// Values of arguments; what they are here, a key and its value, or nothing that needs to be said; and the classes that
+/// they are written for.
+const VALUES: [(&str, &str, &str, &str); 25] = [
+    ("global_pool", r#""token""#, r#"pool = "class-token""#, "vde"),
+    ("global_pool", r#""avg""#, r#"pool = "mean""#, "vde"),
+    ("global_pool", r#""map""#, r#"pool = "map""#, "vde"),
+    ("act_layer", r#""gelu""#, r#"gelu = "erf""#, "vd"),
+    ("act_layer", r#""gelu_tanh""#, r#"gelu = "tanh""#, "vd"),
+    ("pos_embed", r#""learn""#, r#"pos_embed = "learn""#, "v"),
+    ("pos_embed", r#""none""#, r#"pos_embed = "none""#, "v"),
+    ("use_abs_pos_emb", "true", r#"pos_embed = "learn""#, "e"),
+    ("use_abs_pos_emb", "false", r#"pos_embed = "none""#, "e"),
+    ("rope_type", r#""dinov3""#, r#"rope_type = "dinov3""#, "e"),
+    ("swiglu_mlp", "true", r#"mlp_layer = "swiglu""#, "e"),
+    ("swiglu_mlp", "false", r#"mlp_layer = "mlp""#, "e"),
+    ("swiglu_align_to", "1", "", "e"),
+    ("norm_layer", r#""layernorm""#, "layer_norm_eps = 1e-6", ""),
+    ("proj_bias", "true", "", ""),
+    ("pre_norm", "false", "", ""),
+    ("final_norm", "true", "", ""),
+    ("use_rot_pos_emb", "true", "", "e"),
+    ("rope_rotate_half", "true", "", "e"),
+    ("rope_grid_indexing", r#""ij""#, "", ""),
+    ("rope_grid_offset", "0.0", "", ""),
+    ("dynamic_img_size", "false", "", "e"),
+    ("scale_attn_norm", "false", "", ""),
+    ("scale_mlp_norm", "false", "", ""),
+    ("pool_include_prefix", "false", "", ""),
 ];
 
 /// Arguments that change no logits, or that are read by themselves.
@@ -116,23 +120,19 @@ pub(super) fn read(config: &Value) -> Result<Published, SettingError> {
         model.remove("preset");
         model.insert("layer_norm_eps".into(), (*eps).into());
     }
-    match image.get("input_size").map(|size| (size, size.as_array().map(Vec::as_slice))) {
-        None | Some((Value::Null, _)) => {}
-        Some((size, Some([channels, _, _]))) => {
-            model.insert("channels".into(), convert("input_size", channels)?);
-            let sides = size.as_array().map_or(Vec::new(), |all| all[1..].to_vec());
-            model.insert("image_size".into(), convert("input_size", &sides.into())?);
-        }
-        Some((size, _)) => {
+    if let Some(size) = image.get("input_size").filter(|size| !size.is_null()) {
+        let Some([channels, height, width]) = size.as_array().map(Vec::as_slice) else {
             return Err(unsupported("input_size", size, "[channels, height, width]"));
-        }
+        };
+        model.insert("channels".into(), convert("input_size", channels)?);
+        model.insert("image_size".into(), convert("input_size", &json!([height, width]))?);
     }
     for (argument, value) in arguments {
         let text = value.to_string();
-        let chosen = VALUES.iter().find(|(name, value, _)| name == argument && *value == text);
-        if let Some((.., setting)) = chosen {
-            model.extend(setting.parse::<Table>().map_err(SettingError::convert)?);
-        } else if let Some((_, key)) = ARGUMENTS.iter().find(|(name, _)| name == argument) {
+        let chosen = VALUES.iter().find(|(name, value, ..)| name == argument && *value == text);
+        if let Some((_, _, setting, _)) = chosen {
+            model.extend(table(setting)?);
+        } else if let Some((_, key, _)) = ARGUMENTS.iter().find(|(name, ..)| name == argument) {
             match value {
                 Value::Null => drop(model.remove(*key)),
                 value => drop(model.insert((*key).into(), convert(argument, value)?)),
@@ -142,41 +142,45 @@ pub(super) fn read(config: &Value) -> Result<Published, SettingError> {
             return Err(unsupported(&format!("model_args.{argument}"), value, allowed));
         }
     }
-    let (halves, given) = (known.mlp_layer == MlpLayer::SwiGluPacked, arguments.get("mlp_ratio"));
+    let ratio = arguments.get("mlp_ratio").filter(|ratio| !ratio.is_null());
     if let Some(width) = model.get("width").and_then(toml::Value::as_integer)
-        && (given.is_some() || width as usize != known.width)
+        && (ratio.is_some() || width as usize != known.width)
     {
-        let own = known.mlp_width as f64 / known.width as f64 * if halves { 2.0 } else { 1.0 };
-        let ratio = match given {
-            Some(given) if !given.is_null() => {
-                given.as_f64().ok_or_else(|| unsupported("mlp_ratio", given, "a number"))?
+        let hidden = match ratio {
+            Some(ratio) => {
+                let number =
+                    ratio.as_f64().ok_or_else(|| unsupported("mlp_ratio", ratio, "a number"))?;
+                let halves = known.mlp_layer == MlpLayer::SwiGluPacked;
+                (width as f64 * number) as i64 / if halves { 2 } else { 1 }
             }
-            _ => own,
+            None => (width as f64 * known.mlp_width as f64 / known.width as f64) as i64,
         };
-        let hidden = (width as f64 * ratio) as i64 / if halves { 2 } else { 1 };
         // Beyond its key's range in any case.
         let hidden = hidden.clamp(-1 << 32, 1 << 32);
-        let align =
-            arguments.get("swiglu_align_to").and_then(Value::as_i64).unwrap_or(0).clamp(1, 1 << 32);
         let gated = model.get("mlp_layer").and_then(toml::Value::as_str) == Some("swiglu");
-        let hidden = if gated { hidden + (-hidden).rem_euclid(align) } else { hidden };
-        model.insert("mlp_width".into(), hidden.into());
+        let align = arguments.get("swiglu_align_to").filter(|_| gated).and_then(Value::as_i64);
+        let align = align.unwrap_or(0).clamp(1, 1 << 32);
+        model.insert("mlp_width".into(), (hidden + (-hidden).rem_euclid(align)).into());
     }
     let classes =
         [arguments.get("num_classes"), config.get("num_classes"), image.get("num_classes")];
-    let classes = classes.into_iter().flatten().find(|classes| !classes.is_null());
-    let count = |value: &Value| {
-        let count =
-            value.as_u64().ok_or_else(|| unsupported("num_classes", value, "a whole number"));
-        Ok::<_, SettingError>(count? as usize)
+    let classes = match classes.into_iter().flatten().find(|classes| !classes.is_null()) {
+        None => 1000,
+        Some(classes) => {
+            classes.as_u64().ok_or_else(|| unsupported("num_classes", classes, "a whole number"))?
+                as usize
+        }
     };
-    let classes = classes.map_or(Ok(1000), count)?;
     let names = [config.get("label_names"), image.get("label_names"), config.get("labels")];
     Ok(Published {
         model,
         classes: (classes > 0).then_some(classes),
         label_names: names.into_iter().flatten().next().map_or(Vec::new(), label_names),
     })
+}
+
+pub(super) fn table(setting: &str) -> Result<Table, SettingError> {
+    setting.parse().map_err(SettingError::convert)
 }
 
 /// Names in a list, or by their numbers; none unless there are all.
@@ -214,58 +218,37 @@ pub fn write(config: &VitConfig) -> Result<Value, SettingError> {
     let ratio = hidden as f64 / config.width as f64;
     // timm cuts off what is behind the point.
     let whole = (config.width as f64 * ratio) as usize == hidden;
-    let pool = format!("pool = \"{}\"", config.pool);
-    let pool = VALUES
-        .iter()
-        .find(|(.., setting)| *setting == pool)
-        .map(|(_, name, _)| name.trim_matches('"'));
+    let class = match (rotary, distilled) {
+        (true, _) => 'e',
+        (false, true) => 'd',
+        (false, false) => 'v',
+    };
+    let (class_token, fc_norm) = (Some(config.has_class_token()), Some(config.has_fc_norm()));
+    let ours = settings::table(&VitConfig { class_token, fc_norm, ..config.clone() })?;
     let mut arguments = json!({
-        "img_size": [config.image_size.0, config.image_size.1],
-        "patch_size": [config.patch_size.0, config.patch_size.1],
-        "in_chans": config.channels,
         "num_classes": config.classes,
-        "global_pool": pool,
-        "embed_dim": config.width,
-        "depth": config.depth,
-        "num_heads": config.heads,
         "mlp_ratio": if whole { ratio } else { ratio.next_up() },
-        "qkv_bias": config.qkv_bias,
-        "qk_norm": config.qk_norm,
-        "init_values": config.init_values,
-        "no_embed_class": config.no_embed_class,
     });
-    let more = match (rotary, distilled) {
-        (true, _) => json!({
-            "class_token": config.has_class_token(),
-            "num_reg_tokens": config.reg_tokens,
-            "use_fc_norm": config.has_fc_norm(),
-            "swiglu_mlp": mlp_layer == MlpLayer::SwiGlu,
-            "swiglu_align_to": 1,
-            "use_abs_pos_emb": config.pos_embed == PosEmbed::Learn,
-            "use_rot_pos_emb": true,
-            "rope_type": "dinov3",
-            "rope_temperature": config.rope_temperature,
-            "rope_rotate_half": true,
-            "dynamic_img_size": false,
-        }),
-        (false, true) => json!({}),
-        (false, false) => json!({
-            "class_token": config.has_class_token(),
-            "reg_tokens": config.reg_tokens,
-            "fc_norm": config.has_fc_norm(),
-            "pos_embed": config.pos_embed,
-        }),
-    };
-    let (Value::Object(all), Value::Object(more)) = (&mut arguments, more) else {
-        unreachable!("both are objects")
-    };
-    all.extend(more);
-    if !rotary && !packed {
-        let gelu = if config.gelu == Gelu::Tanh { "gelu_tanh" } else { "gelu" };
-        all.insert("act_layer".into(), gelu.into());
+    for (argument, key, classes) in ARGUMENTS {
+        if classes.contains(class) {
+            arguments[argument] = json!(ours.get(key));
+        }
+    }
+    for (argument, value, setting, classes) in VALUES {
+        let same = table(setting)?.iter().all(|(key, value)| ours.get(key) == Some(value));
+        // Packed units have their own.
+        let other = packed && argument == "act_layer";
+        if classes.contains(class) && same && !other {
+            arguments[argument] = value.parse().map_err(SettingError::convert)?;
+        }
+    }
+    for (argument, (height, width)) in
+        [("img_size", config.image_size), ("patch_size", config.patch_size)]
+    {
+        arguments[argument] = json!([height, width]);
     }
     if architecture == EPS_5 {
-        all.insert("pre_norm".into(), false.into());
+        arguments["pre_norm"] = false.into();
     }
     let written = json!({
         "architecture": architecture,

@@ -34,7 +34,6 @@ pub(super) fn origin(address: &str) -> Option<String> {
     Some(format!("{scheme}://{}", uri.authority()?.as_str().to_ascii_lowercase()))
 }
 
-/// An answer, and the address that it came from or leads to.
 type Answer = (Response<Body>, String);
 
 /// What the Hub says of a file.
@@ -79,9 +78,9 @@ impl Wanted<'_> {
             _ => return Err(self.no_use(&asked, format!("answered {status}"))),
         }
         let missing = |what| self.no_use(&asked, format!("gave no {what}: it is no Hub"));
-        let etag = header("X-Linked-Etag").or(header("ETag")).unwrap_or_default();
-        let etag = etag.trim_start_matches("W/").trim_matches('"');
-        let etag = Some(etag).filter(|etag| is_plain(etag) && !etag.contains(['.', '/']));
+        let etag = header("X-Linked-Etag").or(header("ETag"));
+        let etag = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
+        let etag = etag.filter(|etag| is_plain(etag) && !etag.contains(['.', '/']));
         // The length of a redirect is that of its own text.
         let own = header("Content-Length").filter(|_| status == 200);
         let size = header("X-Linked-Size").or(own).and_then(|size| size.parse().ok());
@@ -162,10 +161,10 @@ impl Wanted<'_> {
         Err(self.not_cached(format!("{broken}; they are kept: run it again and it goes on")))
     }
 
-    /// Sends a request, and follows where redirects lead. One that leads away from the Hub answers what is asked by
-    /// `HEAD`: it is the Hub that knows the file.
+    /// Sends a request, and follows where redirects lead: the answer, and the address that it came from or leads to. A
+    /// redirect away from the Hub answers what is asked by `HEAD`: it is the Hub that knows the file.
     fn send(&self, method: Method, address: &str, start: u64) -> Result<Answer, HubError> {
-        let of_hub = |address: &str| origin(address).as_ref() == Some(&self.hub.origin);
+        let of_hub = |address: &str| origin(address) == origin(&self.hub.endpoint);
         let mut address = address.to_owned();
         for _ in 0..=10 {
             let mut request = Request::builder().method(&method).uri(&address);

@@ -3,16 +3,37 @@
 
 mod cache;
 mod download;
-mod error;
 
-use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use cache::is_commit;
-pub use error::HubError;
+use thiserror::Error;
+
+/// Why a file of a Hub could not be had. No message holds a token, or the query of an address, which may sign it.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the message says what each field is")]
+pub enum HubError {
+    /// The name of a model, or of a file.
+    #[error("`{given}` names no {what}; its parts are of letters, digits, `.`, `_` and `-`")]
+    Name { given: String, what: &'static str },
+    /// A variable of the environment.
+    #[error("{name} {problem}")]
+    Variable { name: &'static str, problem: &'static str },
+    /// The Hub knows the repository, but no such revision or file.
+    #[error("{repo} has no {what}")]
+    Missing { repo: String, what: String },
+    /// The file is not in the cache, and did not get there either.
+    #[error("{file} of {name} is not in the cache {}, and {why}", cache.display())]
+    NotCached { name: HubName, file: String, cache: PathBuf, why: String },
+    /// A file or folder of the cache.
+    #[error("cannot use {}: {source}; HF_HUB_CACHE may name another folder", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
 
 /// A model on a Hub, written `hf-hub:ORG/NAME` or `hf-hub:ORG/NAME@REVISION`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,9 +81,8 @@ fn is_plain(path: &str) -> bool {
 /// The Hub is asked each time what a branch or tag stands for; what is in the cache is not fetched again. Where the Hub
 /// gives no answer, the cache is taken as it is.
 pub struct Hub {
+    /// The token is sent to its scheme, host and port, and nowhere else.
     endpoint: String,
-    /// Scheme, host and port: where the token is sent, and nowhere else.
-    origin: String,
     cache: PathBuf,
     token: Option<String>,
     offline: bool,
@@ -71,12 +91,8 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// The Hub and the cache that the process's variables name, as `huggingface_hub` reads them.
-    pub fn from_env() -> Result<Self, HubError> {
-        Self::from_variables(|name| env::var_os(name))
-    }
-
-    /// The same with other variables. An empty one counts as not set.
+    /// The Hub and the cache that variables of the environment name, as `huggingface_hub` reads them. An empty one counts
+    /// as not set.
     pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, HubError> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let text = |name: &str| set(name).map(|value| value.to_string_lossy().into_owned());
@@ -96,10 +112,10 @@ impl Hub {
 
         let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
         let endpoint = endpoint.trim_end_matches('/').to_owned();
-        let plain = !endpoint.contains(['@', '?', '#']);
-        let origin = download::origin(&endpoint).filter(|_| plain).ok_or_else(|| {
-            bad("HF_ENDPOINT", "is no address of a Hub, like https://HOST or http://HOST:PORT/PATH")
-        })?;
+        if endpoint.contains(['@', '?', '#']) || download::origin(&endpoint).is_none() {
+            let problem = "is no address of a Hub, like https://HOST or http://HOST:PORT/PATH";
+            return Err(bad("HF_ENDPOINT", problem));
+        }
 
         let token = text("HF_TOKEN").or_else(|| fs::read_to_string(home?.join("token")).ok());
         let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
@@ -111,7 +127,7 @@ impl Hub {
         let offline = text("HF_HUB_OFFLINE").unwrap_or_default().to_ascii_uppercase();
         let offline = ["1", "ON", "YES", "TRUE"].contains(&offline.as_str());
         let (agent, notice) = (download::agent(), Box::new(|_: &str| ()));
-        Ok(Self { endpoint, origin, cache, token, offline, agent, notice })
+        Ok(Self { endpoint, cache, token, offline, agent, notice })
     }
 
     /// Has `notice` called with a line of text before what may take long.

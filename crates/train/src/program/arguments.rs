@@ -165,20 +165,8 @@ fn source(name: &str) -> Result<Source, String> {
 
 /// A trained model: a run, or weights and their recipe.
 #[derive(Args)]
+#[command(group(clap::ArgGroup::new("source").required(true).args(["run", "weights"])))]
 pub struct ModelArguments {
-    #[command(flatten)]
-    pub source: ModelSource,
-    /// Which of the run's checkpoints [default: best if there is one, else last].
-    #[arg(long, value_enum, value_name = "NAME", conflicts_with = "weights")]
-    pub checkpoint: Option<Checkpoint>,
-    #[command(flatten)]
-    pub recipe: RecipeArguments,
-}
-
-/// Where the weights are.
-#[derive(Args)]
-#[group(required = true, multiple = false)]
-pub struct ModelSource {
     /// Folder of a training run: its recipe and its weights.
     #[arg(long, value_name = "DIR", conflicts_with = "recipe")]
     pub run: Option<PathBuf>,
@@ -186,6 +174,11 @@ pub struct ModelSource {
     /// beside them says which model they are for, else the recipe.
     #[arg(long, value_name = "WEIGHTS")]
     pub weights: Option<String>,
+    /// Which of the run's checkpoints [default: best if there is one, else last].
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with = "weights")]
+    pub checkpoint: Option<Checkpoint>,
+    #[command(flatten)]
+    pub recipe: RecipeArguments,
 }
 
 /// A checkpoint of a run.

@@ -1,7 +1,6 @@
 //! `vitrine data`
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +9,7 @@ use serde::Serialize;
 use vitrine_data::{DatasetName, Image, Locator, MAX_PIXELS, Samples, Source};
 
 use super::arguments::DataArguments;
-use super::{print, tell};
+use super::{print, print_json, tell};
 
 /// What is printed: as a JSON object, or as TOML, which reads well.
 #[derive(Serialize)]
@@ -46,7 +45,7 @@ struct Seen {
 }
 
 /// Prints what images a folder has. Without one: the folder of a data set, after all its files were checked.
-pub fn run(arguments: DataArguments) -> Result<ExitCode> {
+pub fn run(arguments: DataArguments) -> Result<()> {
     let Some(folder) = arguments.folder else {
         let Source::Known(name) =
             arguments.dataset.unwrap_or(Source::Known(DatasetName::FashionMnist))
@@ -55,19 +54,17 @@ pub fn run(arguments: DataArguments) -> Result<ExitCode> {
         };
         let spec = name.spec();
         let mut locator = Locator::from_env(arguments.data).on_notice(tell);
-        let folder = match arguments.check {
-            true => {
-                locator.fetch.clear();
-                locator.locate(spec).context("--check fetches nothing")?
-            }
-            false => locator.locate(spec)?,
-        };
+        if arguments.check {
+            locator.fetch.clear();
+        }
+        let folder = locator.locate(spec);
+        let folder =
+            if arguments.check { folder.context("--check fetches nothing")? } else { folder? };
         tell(&format!(
             "{}: {} training and {} test images, all files checked",
             spec.title, spec.train.samples, spec.test.samples
         ));
-        print(&format!("{}\n", folder.display()))?;
-        return Ok(ExitCode::SUCCESS);
+        return print(&format!("{}\n", folder.display()));
     };
     let detected = match arguments.dataset {
         None => Source::detect(&folder)?,
@@ -105,12 +102,10 @@ pub fn run(arguments: DataArguments) -> Result<ExitCode> {
         }
         report.duplicates.push(names);
     }
-    let text = match arguments.json {
-        true => serde_json::to_string(&report).context("cannot write the report as JSON")? + "\n",
-        false => toml::to_string_pretty(&report).context("cannot write the report")?,
-    };
-    print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    match arguments.json {
+        true => print_json(&report),
+        false => print(&toml::to_string_pretty(&report).context("cannot write the report")?),
+    }
 }
 
 fn look(samples: &dyn Samples, index: usize) -> Seen {

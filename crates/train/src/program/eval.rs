@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -16,7 +15,7 @@ use vitrine_train::evaluate::{Evaluation, evaluate};
 use vitrine_train::threads::with_threads;
 
 use super::arguments::EvalArguments;
-use super::{model, print, tell, warn_of};
+use super::{model, print, print_json, tell, warn_of};
 
 /// The JSON object.
 #[derive(Serialize)]
@@ -29,10 +28,10 @@ struct Report<'a> {
 }
 
 /// Prints a model's figures on a part of its data set.
-pub fn run(arguments: EvalArguments) -> Result<ExitCode> {
+pub fn run(arguments: EvalArguments) -> Result<()> {
     let (mut recipe, weights) = model::resolve(&arguments.model)?;
     // The weights come first: what is wrong with them is said before any data is fetched.
-    let (model, parameters) = build::model_with_weights(&recipe, &weights)?;
+    let (model, parameters) = build::model_with_weights(&recipe, &weights, tell)?;
     let dataset = build::part(&mut recipe.training, arguments.split, tell)?;
     let dataset = match Description::beside(&weights)? {
         Some(about) => in_order_of(&about.label_names, dataset)?,
@@ -63,15 +62,7 @@ pub fn run(arguments: EvalArguments) -> Result<ExitCode> {
     }
     let weights = weights.display().to_string();
     let report = Report { dataset: dataset.name(), split: name, weights, figures: &figures };
-    match arguments.json {
-        true => {
-            let object =
-                serde_json::to_string(&report).context("cannot write the figures as JSON")?;
-            print(&format!("{object}\n"))?;
-        }
-        false => print(&text(&report))?,
-    }
-    Ok(ExitCode::SUCCESS)
+    if arguments.json { print_json(&report) } else { print(&text(&report)) }
 }
 
 /// The images with the classes as the weights number them. Where these call them by other names, they are taken as they

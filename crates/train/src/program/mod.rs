@@ -15,24 +15,23 @@ use std::process::ExitCode;
 use anyhow::Context;
 use arguments::{Command, Program};
 use clap::Parser;
+use serde::Serialize;
 
 /// Runs the command that the arguments name. 0: done; 1: failed; 2: arguments that make no sense; 130: interrupted.
 pub fn main() -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
     let result = match Program::parse().command {
         Command::Train(arguments) => train::run(arguments),
-        Command::Eval(arguments) => eval::run(arguments),
+        Command::Eval(arguments) => eval::run(arguments).map(done),
         Command::Predict(arguments) => predict::run(arguments),
-        Command::Convert(arguments) => convert::run(arguments),
-        Command::Bench(arguments) => bench::run(arguments),
-        Command::Data(arguments) => data::run(arguments),
+        Command::Convert(arguments) => convert::run(arguments).map(done),
+        Command::Bench(arguments) => bench::run(arguments).map(done),
+        Command::Data(arguments) => data::run(arguments).map(done),
     };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            tell(&format!("error: {}", message(&error)));
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|error| {
+        tell(&format!("error: {}", message(&error)));
+        ExitCode::FAILURE
+    })
 }
 
 /// An error with its causes. Most of our errors name their cause in their own words, and it is not said twice.
@@ -53,6 +52,12 @@ fn warn_of(broken: &[String]) {
         let (count, list) = (broken.len(), broken.join("\n  "));
         tell(&format!("passed over, as they cannot be read ({count}):\n  {list}"));
     }
+}
+
+/// Writes a command's result to the standard output as one JSON object, on one line.
+fn print_json(result: &impl Serialize) -> anyhow::Result<()> {
+    let object = serde_json::to_string(result).context("cannot write the result as JSON")?;
+    print(&format!("{object}\n"))
 }
 
 /// Writes a command's result to the standard output. A reader that went away, such as `head`, is no failure.

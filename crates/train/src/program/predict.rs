@@ -11,7 +11,7 @@ use vitrine_train::predict::{Classifier, Guess};
 use vitrine_train::threads::with_threads;
 
 use super::arguments::PredictArguments;
-use super::{message, model, print, tell};
+use super::{message, model, print, print_json, tell};
 
 /// The name that stands for the standard input.
 const STDIN: &str = "-";
@@ -27,7 +27,7 @@ struct Report<'a> {
 /// all the same, and the command fails at the end.
 pub fn run(arguments: PredictArguments) -> Result<ExitCode> {
     let (recipe, weights) = model::resolve(&arguments.model)?;
-    let classifier = Classifier::load(&recipe, &weights)?;
+    let classifier = Classifier::load(&recipe, &weights, tell)?;
     with_threads(recipe.training.run.threads, || -> Result<ExitCode> {
         let mut code = ExitCode::SUCCESS;
         for file in &arguments.files {
@@ -35,7 +35,7 @@ pub fn run(arguments: PredictArguments) -> Result<ExitCode> {
                 Ok(mut guesses) => {
                     guesses.truncate(arguments.top.get());
                     let report = Report { file: file.display().to_string(), classes: &guesses };
-                    print(&shown(&report, arguments.json)?)?;
+                    if arguments.json { print_json(&report)? } else { print(&text(&report))? }
                 }
                 Err(error) => {
                     // Errors of the data name the file themselves.
@@ -61,12 +61,8 @@ fn classify(classifier: &Classifier, file: &Path) -> Result<Vec<Guess>> {
     Ok(classifier.classify_bytes("standard input", &bytes)?)
 }
 
-fn shown(report: &Report<'_>, json: bool) -> Result<String> {
-    if json {
-        let object = serde_json::to_string(report).context("cannot write the classes as JSON")?;
-        return Ok(format!("{object}\n"));
-    }
+fn text(report: &Report<'_>) -> String {
     let lines =
         report.classes.iter().map(|guess| format!("  {:.4}  {}\n", guess.probability, guess.name));
-    Ok(format!("{}\n{}", report.file, lines.collect::<String>()))
+    format!("{}\n{}", report.file, lines.collect::<String>())
 }

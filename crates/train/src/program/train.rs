@@ -2,20 +2,21 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{self, Path, PathBuf};
+use std::path::{self, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use vitrine_data::Source;
-use vitrine_nn::ParameterBuilder;
 use vitrine_train::TrainError;
 use vitrine_train::build::{self, Datasets, Parts};
 use vitrine_train::description::Description;
+use vitrine_train::hub::HubName;
+use vitrine_train::metrics::Judgement;
 use vitrine_train::progress::Progress;
 use vitrine_train::recipe::Recipe;
 use vitrine_train::threads::with_threads;
@@ -36,12 +37,17 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
     if let Some(name) = &arguments.weights {
         let found = weights::find(name, tell)?;
         weights::locate(&found)?;
-        // What is no name on a Hub is found from anywhere.
-        let path = path::absolute(&found)?;
-        let name = if found == Path::new(name) { path.to_str() } else { Some(name.as_str()) };
-        let name = name
-            .with_context(|| format!("the name of {} is not UTF-8; rename it", path.display()))?;
-        overrides.set(&format!("run.initial_weights={name}"))?;
+        let stated = match (name.split('@').next(), found.file_name()) {
+            // The trainer finds this commit in the cache, and asks nobody.
+            (Some(repo), Some(commit)) if repo.starts_with(HubName::PREFIX) => {
+                format!("{repo}@{}", commit.display())
+            }
+            // A path is found from anywhere.
+            _ => path::absolute(&found)?.into_os_string().into_string().map_err(|path| {
+                anyhow!("the name of {} is not UTF-8; rename it", path.display())
+            })?,
+        };
+        overrides.set(&format!("run.initial_weights={stated}"))?;
         if let Some(about) = Description::beside(&found)? {
             overrides.describe(&about, false)?;
         }
@@ -69,13 +75,11 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
     }
     if let Some(found) = initial {
         // Before a model of any size is drawn.
-        let mut declared = ParameterBuilder::new(0);
-        recipe.model.build(&mut declared)?;
-        weights::check(&found, Some(&recipe.model), &declared, true)?;
+        weights::check(&found, &recipe.model)?;
     }
     let training = &recipe.training;
     let (images, val_images) = (data.train.len(), data.val.len());
-    let interrupt = Interrupt::listen()?;
+    let (stop, signal) = listen()?;
     let resume = arguments.resume.is_some();
     let folder = match arguments.resume.or(arguments.out) {
         Some(folder) => folder,
@@ -93,68 +97,55 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
             trainer.parameters().count(),
             folder.display()
         ));
-        let outcome = trainer.run(&mut progress, &interrupt.stop)?;
+        let outcome = trainer.run(&mut progress, &stop)?;
         warn_of(&trainer.broken());
         Ok((outcome, trainer.judgement().cloned()))
     })??;
     match outcome {
         Outcome::Finished(last) => {
-            let report = folder.join("report.html");
-            let test = judgement.map_or(String::new(), |judgement| {
-                let (epoch, accuracy) = (judgement.epoch, judgement.figures.top1);
-                format!("; test accuracy {accuracy:.4} with the weights of epoch {epoch}, the best")
-            });
-            let text = format!(
-                "done: validation accuracy {:.4}, loss {:.4}{test}; report {}\n",
-                last.val_accuracy,
-                last.val_loss,
-                report.display()
+            let mut text = format!(
+                "done: validation accuracy {:.4}, loss {:.4}",
+                last.val_accuracy, last.val_loss
             );
+            if let Some(Judgement { epoch, figures }) = judgement {
+                text += &format!("; test accuracy {:.4}", figures.top1);
+                text += &format!(" with the weights of epoch {epoch}, the best");
+            }
+            text += &format!("; report {}\n", folder.join("report.html").display());
             // The run is saved, whoever reads this.
             print(&text).unwrap_or_else(|error| tell(&message(&error)));
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted => {
             tell(&format!("stopped; `--resume {}` goes on", folder.display()));
-            Ok(ExitCode::from(interrupt.code()))
+            // What a shell gives for a program that the signal ended.
+            Ok(ExitCode::from(128 + signal.load(Ordering::Relaxed) as u8))
         }
     }
 }
 
-/// What asks a run to stop: Ctrl-C, and what Slurm, containers, systemd and a lost connection send.
-struct Interrupt {
-    /// Set by the first signal; the second ends the program at once.
-    stop: Arc<AtomicBool>,
-    signal: Arc<AtomicI32>,
-}
-
-impl Interrupt {
-    fn listen() -> Result<Self> {
-        let mut signals = vec![SIGINT, SIGTERM];
-        // `nohup` asks for it to be ignored.
-        if !ignored(SIGHUP) {
-            signals.push(SIGHUP);
-        }
-        let mut signals = Signals::new(signals).context("cannot listen for signals")?;
-        let interrupt = Self { stop: Arc::default(), signal: Arc::new(AtomicI32::new(SIGINT)) };
-        let (stop, first) = (interrupt.stop.clone(), interrupt.signal.clone());
-        std::thread::spawn(move || {
-            for signal in signals.forever() {
-                if stop.load(Ordering::Relaxed) {
-                    std::process::exit(128 + signal);
-                }
-                first.store(signal, Ordering::Relaxed);
-                stop.store(true, Ordering::Relaxed);
-                tell("\nfinishing this step; press Ctrl-C again to stop at once");
+/// Listens for what asks a run to stop: Ctrl-C, and what Slurm, containers, systemd and a lost connection send. The
+/// first signal sets the flag, and which one it was; the second ends the program at once.
+fn listen() -> Result<(Arc<AtomicBool>, Arc<AtomicI32>)> {
+    let mut signals = vec![SIGINT, SIGTERM];
+    // `nohup` asks for it to be ignored.
+    if !ignored(SIGHUP) {
+        signals.push(SIGHUP);
+    }
+    let mut signals = Signals::new(signals).context("cannot listen for signals")?;
+    let (stop, first) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI32::new(SIGINT)));
+    let heard = (stop.clone(), first.clone());
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            if stop.load(Ordering::Relaxed) {
+                std::process::exit(128 + signal);
             }
-        });
-        Ok(interrupt)
-    }
-
-    /// What a shell gives for a program that the signal ended.
-    fn code(&self) -> u8 {
-        128 + self.signal.load(Ordering::Relaxed) as u8
-    }
+            first.store(signal, Ordering::Relaxed);
+            stop.store(true, Ordering::Relaxed);
+            tell("\nfinishing this step; press Ctrl-C again to stop at once");
+        }
+    });
+    Ok(heard)
 }
 
 /// Whether whoever started this process has it ignore a signal, where the system tells.
@@ -172,16 +163,13 @@ fn new_folder(name: &str) -> Result<PathBuf> {
     let failed = |folder: &PathBuf| format!("cannot create the folder {}", folder.display());
     fs::create_dir_all(&runs).with_context(|| failed(&runs))?;
     let mut folder = runs.join(format!("{name}-{seconds}"));
-    for more in 2.. {
-        match fs::create_dir(&folder) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                folder = runs.join(format!("{name}-{seconds}-{more}"));
-            }
-            created => {
-                created.with_context(|| failed(&folder))?;
-                break;
-            }
+    let mut number = 1;
+    while let Err(error) = fs::create_dir(&folder) {
+        if error.kind() != ErrorKind::AlreadyExists {
+            return Err(error).with_context(|| failed(&folder));
         }
+        number += 1;
+        folder = runs.join(format!("{name}-{seconds}-{number}"));
     }
     Ok(folder)
 }

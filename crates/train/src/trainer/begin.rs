@@ -69,9 +69,7 @@ impl Trainer {
         if let Some(name) = &training.run.initial_weights {
             let (weights, parameters) = (weights::find(name, |_| {})?, &trainer.parameters);
             let known = export::known(trainer.model.as_ref())?;
-            let adapted = weights::load(&weights, known.as_ref(), parameters, true)?;
-            let anew = adapted.new_head.map(|why| format!("{why}: the head begins anew"));
-            trainer.notices.extend(anew.into_iter().chain(adapted.notices));
+            trainer.notices.extend(weights::load(&weights, known.as_ref(), parameters, true)?);
         }
         trainer.keep_features()?;
         trainer.save_last(&mut ())?;
@@ -214,7 +212,8 @@ impl Trainer {
         let loader = |loader: &Loader| probe::loader(headed, &self.parameters, loader);
         let (train, val) = (loader(&self.train)?, loader(&self.val)?);
         let test = self.test.as_ref().map(loader).transpose()?;
-        self.model = Arc::new(Probe::new(self.model.clone(), train.image_shape()[0]));
+        let (model, features) = (self.model.clone(), train.image_shape()[0]);
+        self.model = Arc::new(Probe { model, features });
         (self.train, self.val, self.test) = (train, val, test);
         Ok(())
     }

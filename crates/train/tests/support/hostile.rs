@@ -46,8 +46,8 @@ pub fn opened(folder: &Path) -> Result<Vec<Guess>, String> {
             None => overrides.head_has(weights::classes(folder)?.unwrap_or(0)),
         };
         let recipe = Recipe::load("d2l", &overrides)?;
-        let classifier = Classifier::load(&recipe, folder)?;
-        let vitrine_models::ModelConfig::Vit(vit) = &recipe.model;
+        let classifier = Classifier::load(&recipe, folder, |_| {})?;
+        let vit = recipe.model.vit().unwrap();
         let pixels = vit.channels * vit.image_size.0 * vit.image_size.1;
         let pixels: Vec<f32> = (0..pixels).map(|i| (i % 13) as f32 / 6.0 - 1.0).collect();
         classifier.classify(&pixels)
