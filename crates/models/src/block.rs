@@ -1,10 +1,10 @@
 //! A pre-norm transformer block.
 
 use vitrine_autodiff::Var;
-use vitrine_nn::{LayerNorm, LayerScale, Mlp, MultiHeadAttention, Pass, Result, Scope, recompute};
-use vitrine_tensor::{Rotation, Tensor};
-
-use crate::config::VitConfig;
+use vitrine_nn::{
+    AttentionConfig, LayerNorm, LayerScale, Mlp, MlpConfig, MultiHeadAttention, Pass, Places,
+    Result, Scope, recompute,
+};
 
 /// What a block is computed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,19 @@ pub enum Tokens {
     All,
     /// The first alone.
     First,
+}
+
+/// Sizes and options of a [`Block`].
+#[derive(Clone, Debug)]
+pub struct BlockConfig {
+    /// Of the attention, whose width is the block's.
+    pub attention: AttentionConfig,
+    /// Of the MLP.
+    pub mlp: MlpConfig,
+    /// The ε of both norms.
+    pub layer_norm_eps: f64,
+    /// First value of the factors of both branches; `None`: there are none.
+    pub init_values: Option<f64>,
 }
 
 /// `x = x + attention(norm1(x))`, `x = x + mlp(norm2(x))` (Dosovitskiy et al. 2021, equations 2 and 3); with
@@ -29,8 +42,9 @@ pub struct Block {
 
 impl Block {
     /// Declares `norm1`, `attn`, `ls1`, `norm2`, `mlp` and `ls2`.
-    pub fn new(scope: &mut Scope<'_>, config: &VitConfig) -> Result<Self> {
-        let VitConfig { width, layer_norm_eps, init_values, .. } = *config;
+    pub fn new(scope: &mut Scope<'_>, config: &BlockConfig) -> Result<Self> {
+        let BlockConfig { ref attention, ref mlp, layer_norm_eps, init_values } = *config;
+        let width = attention.width;
         let norm = |scope: &mut Scope<'_>, name| {
             LayerNorm::new(&mut scope.scope(name), width, layer_norm_eps)
         };
@@ -39,10 +53,10 @@ impl Block {
         };
         Ok(Self {
             norm1: norm(scope, "norm1"),
-            attention: MultiHeadAttention::new(&mut scope.scope("attn"), &config.attention())?,
+            attention: MultiHeadAttention::new(&mut scope.scope("attn"), attention)?,
             scale1: scale(scope, "ls1"),
             norm2: norm(scope, "norm2"),
-            mlp: Mlp::new(&mut scope.scope("mlp"), &config.mlp())?,
+            mlp: Mlp::new(&mut scope.scope("mlp"), mlp)?,
             scale2: scale(scope, "ls2"),
         })
     }
@@ -53,18 +67,16 @@ impl Block {
         &self,
         pass: &Pass<'_>,
         x: &Var,
-        rotation: Option<&Rotation>,
+        places: &Places,
         tokens: Tokens,
         recomputes: bool,
     ) -> Result<Var> {
         if recomputes {
-            let (block, rotation) = (self.clone(), rotation.cloned());
-            return recompute(pass, x, move |pass, x| {
-                block.run(pass, x, rotation.as_ref(), tokens, false)
-            });
+            let (block, places) = (self.clone(), places.clone());
+            return recompute(pass, x, move |pass, x| block.run(pass, x, &places, tokens, false));
         }
         match tokens {
-            Tokens::All => self.forward(pass, x, None, rotation),
+            Tokens::All => self.forward(pass, x, places),
             Tokens::First => self.forward_first(pass, x),
         }
     }
@@ -74,18 +86,11 @@ impl Block {
         self.attention.has_forward_first()
     }
 
-    /// `[B, N, D]` to `[B, N, D]`; keys at and past `valid_lens [B]` get no weight; queries and keys are turned by
-    /// `rotation`.
-    pub fn forward(
-        &self,
-        pass: &Pass<'_>,
-        x: &Var,
-        valid_lens: Option<&Tensor>,
-        rotation: Option<&Rotation>,
-    ) -> Result<Var> {
+    /// `[B, N, D]` to `[B, N, D]`.
+    pub fn forward(&self, pass: &Pass<'_>, x: &Var, places: &Places) -> Result<Var> {
         let normed = self.norm1.forward(pass, x)?;
         let x = scaled(pass, self.scale1, x, |residual| {
-            self.attention.forward(pass, &normed, valid_lens, rotation, residual)
+            self.attention.forward(pass, &normed, places, residual)
         })?;
         let normed = self.norm2.forward(pass, &x)?;
         scaled(pass, self.scale2, &x, |residual| self.mlp.forward(pass, &normed, residual))

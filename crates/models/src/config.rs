@@ -3,6 +3,7 @@
 use vitrine_nn::settings::{self, Fallback, Kind, Range, SettingError, size};
 use vitrine_nn::{Activation, AttentionConfig, Init, InputSpec, LoraConfig, MlpConfig, MlpLayer};
 
+use crate::block::BlockConfig;
 use crate::images;
 use crate::registry::{self, ModelConfig};
 
@@ -246,7 +247,12 @@ impl VitConfig {
         if self.no_embed_class { 0 } else { self.prefix_tokens() }
     }
 
-    pub(crate) fn attention(&self) -> AttentionConfig {
+    pub(crate) fn block(&self) -> BlockConfig {
+        let Self { layer_norm_eps, init_values, .. } = *self;
+        BlockConfig { attention: self.attention(), mlp: self.mlp(), layer_norm_eps, init_values }
+    }
+
+    fn attention(&self) -> AttentionConfig {
         let bias = self.bias_init();
         let lora = LoraConfig { rank: self.lora_rank, alpha: self.lora_alpha };
         AttentionConfig {
@@ -258,6 +264,7 @@ impl VitConfig {
             qkv_bias: self.qkv_bias.then(|| bias.clone()),
             key_bias: self.key_bias,
             qk_norm: self.qk_norm.then_some(self.layer_norm_eps),
+            window: None,
             lora: (lora.rank > 0).then_some(lora),
             projection_bias: self.projection_bias.then_some(bias),
         }

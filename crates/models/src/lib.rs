@@ -29,11 +29,13 @@ mod lora;
 pub mod published;
 mod registry;
 mod resnet;
+mod swin;
 mod vision_transformer;
 
-pub use block::{Block, Tokens};
+pub use block::{Block, BlockConfig, Tokens};
 pub use config::{Gelu, Initialisation, MOST_PATCHES, Pool, PosEmbed, RopeType, VitConfig};
 pub use dialect::{Dialect, Group};
 pub use registry::{FAMILY, ModelConfig, is_preset_key, keys, preset, preset_names};
 pub use resnet::{ConvolutionInit, ResNet, ResNetConfig, ResidualBlock};
+pub use swin::{SwinConfig, SwinTransformer};
 pub use vision_transformer::VisionTransformer;

@@ -10,6 +10,7 @@ use vitrine_nn::{InputSpec, Model, ParameterBuilder, Result, Table};
 
 use crate::config::VitConfig;
 use crate::resnet::{ResNet, ResNetConfig};
+use crate::swin::{SwinConfig, SwinTransformer};
 use crate::vision_transformer::VisionTransformer;
 
 /// Declares [`ModelConfig`] and what it asks of each family.
@@ -62,6 +63,8 @@ families! {
         Vit(VitConfig) builds VisionTransformer;
     "resnet": /// A residual network.
         Resnet(ResNetConfig) builds ResNet;
+    "swin": /// A Swin Transformer.
+        Swin(SwinConfig) builds SwinTransformer;
 }
 
 /// The key that names the family.

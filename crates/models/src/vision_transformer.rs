@@ -6,7 +6,7 @@ use std::f64::consts::TAU;
 use vitrine_autodiff::Var;
 use vitrine_nn::{
     AttentionPool, Dropout, Headed, Init, InputSpec, LayerNorm, Linear, MlpConfig, MlpLayer, Model,
-    Output, ParameterId, Pass, PatchEmbedding, Result, Scope, Table,
+    Output, ParameterId, Pass, PatchEmbedding, Places, Result, Scope, Table,
 };
 use vitrine_tensor::{Rotation, Tensor};
 
@@ -59,7 +59,7 @@ impl VisionTransformer {
         let embedding_dropout = Dropout::new(scope, config.embedding_dropout)?;
         let mut blocks = Vec::with_capacity(config.depth);
         for i in 0..config.depth {
-            blocks.push(Block::new(&mut scope.scope(&format!("blocks.{i}")), config)?);
+            blocks.push(Block::new(&mut scope.scope(&format!("blocks.{i}")), &config.block())?);
         }
         let norm = |scope: &mut Scope<'_>, name| {
             LayerNorm::new(&mut scope.scope(name), width, config.layer_norm_eps)
@@ -188,11 +188,12 @@ impl Headed for VisionTransformer {
         let mut x = patches.embed_tokens(&each, positions.as_ref(), mask)?; // [B, N, D]
         drop(patches);
         let rotation = self.rotation(pass, x.value())?;
+        let places = Places { rotation, ..Places::default() };
         for (i, block) in (1..).zip(&self.blocks) {
             let last = i == self.blocks.len();
             let tokens = if last && self.saves_last_block() { Tokens::First } else { Tokens::All };
             // [B, N, D], at last [B, 1, D]
-            x = block.run(pass, &x, rotation.as_ref(), tokens, self.config.recompute)?;
+            x = block.run(pass, &x, &places, tokens, self.config.recompute)?;
         }
         let (batch, width) = (x.shape()[0], self.config.width);
         let first = |x: &Var, count: usize| -> Result<Var> {

@@ -9,7 +9,7 @@ use vitrine_nn::{Model, Optimizer, Output, ParameterBuilder, Parameters, Pass, S
 use vitrine_tensor::{DType, Device, Tensor};
 use vitrine_testkit::golden::{GoldenFile, relative_error};
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 13] = [
     "vit_dinov2",
     "vit_dinov3",
     "vit_dinov3_qkvb_swiglu",
@@ -18,6 +18,8 @@ const FILES: [&str; 11] = [
     "vit_qk_norm",
     "vit_gap",
     "deit_distilled",
+    "swin",
+    "swin_oblong",
     "resnet_basic",
     "resnet_bottleneck",
     "resnet_textbook",

@@ -11,6 +11,7 @@ use crate::linear::Linear;
 use crate::lora::{Lora, LoraConfig};
 use crate::parameters::{ParameterId, Scope};
 use crate::pass::Pass;
+use crate::relative_position::{RelativePositionBias, WindowPairs};
 
 /// Sizes and options of a [`MultiHeadAttention`].
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +33,8 @@ pub struct AttentionConfig {
     /// The ε of a layer norm over each head's queries and keys (Henry et al. 2020; Dehghani et al. 2023, section 2);
     /// `None`: without.
     pub qk_norm: Option<f64>,
+    /// The window (p, q) whose tokens have a learned bias for each pair's distance; `None`: without.
+    pub window: Option<(usize, usize)>,
     /// What is added to queries and values when the rest is frozen; `None`: nothing.
     pub lora: Option<LoraConfig>,
     /// For the bias of the output projection; `None`: without.
@@ -50,10 +53,22 @@ impl AttentionConfig {
             qkv_bias: Some(Init::TORCH),
             key_bias: true,
             qk_norm: None,
+            window: None,
             lora: None,
             projection_bias: Some(Init::TORCH),
         }
     }
+}
+
+/// What attention goes by beside the tokens.
+#[derive(Clone, Default)]
+pub struct Places {
+    /// `[B]` of `i64`: keys at and past this position get no weight.
+    pub valid_lens: Option<Tensor>,
+    /// Turns queries and keys (2H heads).
+    pub rotation: Option<Rotation>,
+    /// For tokens of windows: the distances of pairs.
+    pub window: Option<WindowPairs>,
 }
 
 /// Queries, keys and values from one product, scaled dot-product attention, output projection (Vaswani et al. 2017,
@@ -65,6 +80,7 @@ pub struct MultiHeadAttention {
     biases: Option<[ParameterId; 2]>,
     /// Those of queries and keys.
     norms: Option<[LayerNorm; 2]>,
+    relative: Option<RelativePositionBias>,
     lora: Option<Lora>,
     projection: Linear,
     heads: usize,
@@ -86,6 +102,7 @@ impl MultiHeadAttention {
                 rule: "it must be at least 1 and divide the width",
             });
         }
+        let relative = config.window.map(|window| RelativePositionBias::new(scope, window, heads));
         let (qkv_bias, projection_bias) =
             (config.qkv_bias.as_ref(), config.projection_bias.as_ref());
         let fused = qkv_bias.filter(|_| config.key_bias);
@@ -108,6 +125,7 @@ impl MultiHeadAttention {
             qkv,
             biases,
             norms,
+            relative,
             lora,
             projection,
             heads,
@@ -117,13 +135,17 @@ impl MultiHeadAttention {
         })
     }
 
-    fn options(&self, pass: &Pass<'_>, valid_lens: Option<&Tensor>) -> SelfAttention {
-        SelfAttention {
+    fn options(&self, pass: &Pass<'_>, places: &Places) -> Result<SelfAttention> {
+        let bias = match (&self.relative, &places.window) {
+            (Some(relative), Some(pairs)) => Some(relative.forward(pass, pairs)?),
+            _ => None,
+        };
+        Ok(SelfAttention {
             heads: self.heads,
-            valid_lens: valid_lens.cloned(),
-            bias: None,
+            valid_lens: places.valid_lens.clone(),
+            bias,
             dropout: pass.mask(&self.weight_dropout),
-        }
+        })
     }
 
     /// Queries, keys and values side by side: `[B, N, D]` to `[B, N, 3D]`.
@@ -163,18 +185,16 @@ impl MultiHeadAttention {
         }
     }
 
-    /// `[B, N, D]` to `[B, N, D]`; keys at and past `valid_lens [B]` get no weight; queries and keys (2H heads) are
-    /// turned by `rotation`; `residual` is added.
+    /// `[B, N, D]` to `[B, N, D]`; `residual` is added.
     pub fn forward(
         &self,
         pass: &Pass<'_>,
         x: &Var,
-        valid_lens: Option<&Tensor>,
-        rotation: Option<&Rotation>,
+        places: &Places,
         residual: Option<&Var>,
     ) -> Result<Var> {
-        let qkv = self.queries_keys_values(pass, x, rotation)?;
-        let mixed = qkv.self_attention(&self.options(pass, valid_lens))?;
+        let qkv = self.queries_keys_values(pass, x, places.rotation.as_ref())?;
+        let mixed = qkv.self_attention(&self.options(pass, places)?)?;
         let dropout = pass.mask(&self.projection_dropout);
         let epilogue = Epilogue { dropout, residual, ..Default::default() };
         self.projection.forward_with(pass, &mixed, &epilogue)
@@ -183,7 +203,8 @@ impl MultiHeadAttention {
     /// Whether [`MultiHeadAttention::forward_first`] gives what the full run does: nothing comes between the one
     /// product and the attention.
     pub fn has_forward_first(&self) -> bool {
-        self.biases.is_none() && self.norms.is_none() && self.lora.is_none()
+        let Self { biases, norms, relative, lora, .. } = self;
+        biases.is_none() && norms.is_none() && relative.is_none() && lora.is_none()
     }
 
     /// As [`MultiHeadAttention::forward`] for the queries of the first `queries` tokens alone: `[B, N, D]` to

@@ -51,10 +51,11 @@ mod parameters;
 mod pass;
 mod patch_embedding;
 mod recompute;
+mod relative_position;
 pub mod schedule;
 pub mod settings;
 
-pub use attention::{AttentionConfig, MultiHeadAttention};
+pub use attention::{AttentionConfig, MultiHeadAttention, Places};
 pub use attention_pool::AttentionPool;
 pub use batch_norm::BatchNorm;
 pub use convolution::Convolution;
@@ -72,5 +73,6 @@ pub use parameters::{BufferId, ParameterBuilder, ParameterId, ParameterInfo, Par
 pub use pass::Pass;
 pub use patch_embedding::PatchEmbedding;
 pub use recompute::recompute;
+pub use relative_position::{RelativePositionBias, WindowPairs};
 pub use toml::Table;
 pub use vitrine_tensor::{Activation, Epilogue, ParameterGroup, Windows};

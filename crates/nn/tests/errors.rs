@@ -3,7 +3,7 @@
 use vitrine_autodiff::Error as AutodiffError;
 use vitrine_nn::{
     AdamW, AttentionConfig, Dropout, Error, Init, LayerNorm, Linear, Mlp, MlpConfig,
-    MultiHeadAttention, ParameterBuilder, Parameters, Pass, PatchEmbedding, Result, Sgd,
+    MultiHeadAttention, ParameterBuilder, Parameters, Pass, PatchEmbedding, Places, Result, Sgd,
     clip_grad_norm,
 };
 use vitrine_tensor::{DType, Device, Error as TensorError, Tensor};
@@ -129,7 +129,7 @@ fn inputs_of_a_wrong_width_type_or_rank_are_refused() {
     let double = pass.constant(zeros(&[2, 4]).to_dtype(DType::F64).unwrap());
     let integers =
         |values: &[i64]| Tensor::from_slice(values, &[values.len()], &Device::cpu()).unwrap();
-    let tokens = constant(&[2, 3, 4]);
+    let (tokens, plain) = (constant(&[2, 3, 4]), Places::default());
     let wrong_lens = [zeros(&[2]), integers(&[1, 2, 3]), integers(&[1])];
     let mut results = vec![
         linear.forward(&pass, &constant(&[2, 3])),
@@ -140,14 +140,16 @@ fn inputs_of_a_wrong_width_type_or_rank_are_refused() {
         norm.forward(&pass, &constant(&[])),
         norm.forward(&pass, &double),
         negative.forward(&pass, &constant(&[2, 4])),
-        attention.forward(&pass, &constant(&[2, 4]), None, None, None),
-        attention.forward(&pass, &constant(&[2, 3, 5]), None, None, None),
-        attention.forward(&pass, &tokens, None, None, Some(&constant(&[2, 3, 5]))),
+        attention.forward(&pass, &constant(&[2, 4]), &plain, None),
+        attention.forward(&pass, &constant(&[2, 3, 5]), &plain, None),
+        attention.forward(&pass, &tokens, &plain, Some(&constant(&[2, 3, 5]))),
         attention.forward_first(&pass, &tokens, 4, None),
         attention.forward_first(&pass, &constant(&[4]), 1, None),
     ];
-    results
-        .extend(wrong_lens.iter().map(|l| attention.forward(&pass, &tokens, Some(l), None, None)));
+    results.extend(wrong_lens.into_iter().map(|lens| {
+        let places = Places { valid_lens: Some(lens), ..Places::default() };
+        attention.forward(&pass, &tokens, &places, None)
+    }));
     for (i, result) in results.into_iter().enumerate() {
         let error = result.expect_err(&format!("call {i} should have been refused"));
         let known = matches!(error, Error::Tensor(_) | Error::Autodiff(AutodiffError::Tensor(_)));

@@ -4,7 +4,7 @@
 use vitrine_autodiff::Var;
 use vitrine_nn::{
     AttentionConfig, Init, Mlp, MlpConfig, MultiHeadAttention, ParameterBuilder, Parameters, Pass,
-    Result,
+    Places, Result,
 };
 use vitrine_tensor::{DType, Device, StreamKey, Tensor};
 
@@ -80,7 +80,7 @@ fn attention_of_the_first_queries_equals_the_first_rows_of_all() {
             for first in [1, 2, TOKENS] {
                 for training in [true, false] {
                     let full = run(&parameters, training, first, |pass, x, residual| {
-                        layer.forward(pass, x, None, None, Some(residual))
+                        layer.forward(pass, x, &Places::default(), Some(residual))
                     });
                     let short = run(&parameters, training, first, |pass, x, residual| {
                         let residual = residual.narrow(1, 0, first)?;
@@ -146,8 +146,10 @@ fn dropout_acts_on_the_branch_and_not_on_the_residual() {
     let pass = Pass::training(&parameters, 11, 4);
     let x = pass.constant(normal(0, &[BATCH, TOKENS, WIDTH]));
     let residual = normal(1, &[BATCH, TOKENS, WIDTH]);
-    let y = layer.forward(&pass, &x, None, None, Some(&pass.constant(residual.clone()))).unwrap();
-    let branch = layer.forward(&pass, &x, None, None, None).unwrap();
+    let y = layer
+        .forward(&pass, &x, &Places::default(), Some(&pass.constant(residual.clone())))
+        .unwrap();
+    let branch = layer.forward(&pass, &x, &Places::default(), None).unwrap();
     let values = [y.value(), &residual, branch.value()].map(|t| t.to_vec::<f64>().unwrap());
     let [y, residual, branch] = values;
     assert!(branch.contains(&0.0) && branch.iter().any(|&v| v != 0.0));
@@ -160,10 +162,11 @@ fn dropout_acts_on_the_branch_and_not_on_the_residual() {
 fn keys_past_the_valid_length_change_nothing() {
     let (parameters, layer) = attention(0.0, true);
     let lens = Tensor::from_slice(&[2i64, 5, 1], &[BATCH], &Device::cpu()).unwrap();
+    let places = Places { valid_lens: Some(lens), ..Places::default() };
     let input = normal(0, &[BATCH, TOKENS, WIDTH]);
     let run = |input: Tensor| {
         let pass = Pass::inference(&parameters);
-        let y = layer.forward(&pass, &pass.constant(input), Some(&lens), None, None).unwrap();
+        let y = layer.forward(&pass, &pass.constant(input), &places, None).unwrap();
         y.into_value()
     };
     let before = run(input.clone());

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the golden files of the models around the Vision Transformer beside this script, small: ResNet.
+"""Makes the golden files of the models around the Vision Transformer beside this script, small: ResNet and
+Swin.
 
 Run as `make.py` is, which says how the numbers are made (float32 in, float64 inside, rounded once):
 
@@ -16,6 +17,7 @@ from typing import Callable
 
 import torch
 import torch.nn.functional as F
+from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
@@ -47,6 +49,8 @@ def draw(name: str, value: Tensor, random: Random) -> Tensor:
     shape = value.shape
     if name.endswith("running_var"):
         return random.uniform(*shape, low=0.5, high=2.0)
+    if name.endswith("relative_position_bias_table"):
+        return random.normal(*shape, std=0.5)
     if len(shape) > 1:
         fan_in = value[0].numel()
         return random.normal(*shape, std=(2 / fan_in) ** 0.5)
@@ -138,7 +142,29 @@ def resnet(block: str, layers: list[int], width: int, **more) -> dict:
     return common | rest | {"conv_bias": False, "downsample_norm": True} | more
 
 
+# --- Swin ----------------------------------------------------------------------------------------------------------
+
+
+def swin(image_size: tuple[int, int], window: tuple[int, int], depths: list[int], heads: list[int]) -> Case:
+    def make() -> nn.Module:
+        return SwinTransformer(
+            img_size=image_size, patch_size=2, in_chans=3, num_classes=5, embed_dim=8, depths=depths, num_heads=heads,
+            window_size=window, mlp_ratio=2.0, drop_path_rate=0.0,
+        )
+
+    ours = {
+        "family": "swin", "patch_size": 2, "window_size": list(window), "width": 8, "depths": depths, "heads": heads,
+        "mlp_ratio": 2.0, "qkv_bias": True, "dropout": 0.0, "attention_dropout": 0.0, "layer_norm_eps": 1e-5,
+        "recompute": False,
+    }
+    return Case(make, ours, image_size, batch=3)
+
+
 CASES = {
+    # Two by four windows, then one down and two across.
+    "swin": swin((12, 24), (3, 3), [2, 2], [2, 4]),
+    # One window down and two across, then one alone, which is smaller than others.
+    "swin_oblong": swin((8, 16), (4, 4), [2, 1], [1, 2]),
     "resnet_basic": Case(
         lambda: SmallResNet(BasicBlock, [2, 1], 4, 3, 5),
         resnet("basic", [2, 1], 4),

@@ -210,9 +210,10 @@ fn every_preset_makes_a_valid_recipe() {
     for preset in preset_names() {
         let recipe = with("d2l", &[&format!("model.preset={preset}")]);
         // A preset leaves classes to the data, and channels, if its mean is the same for all: Fashion-MNIST's here.
-        let channels = vit(&recipe).mean.len();
-        assert_eq!((recipe.model.classes(), vit(&recipe).channels), (10, channels));
-        assert_eq!(Some(vit(&recipe)), VitConfig::preset(preset));
+        let input = recipe.model.input();
+        let channels = recipe.model.vit().map_or(1, |vit| vit.mean.len());
+        assert_eq!((input.classes, input.channels), (10, channels), "{preset}");
+        assert_eq!(Some(recipe.model), ModelConfig::preset(preset));
     }
     // One that is named over another leaves nothing of it, but keeps the channels.
     let over = vit(&with("finetune", &["model.preset=vit_base_patch16_224"]));

@@ -4,7 +4,7 @@ use serde_json::Value;
 use vitrine_autodiff::Var;
 use vitrine_nn::{
     Activation, AttentionConfig, Init, LayerNorm, Mlp, MlpConfig, MultiHeadAttention,
-    ParameterBuilder, Parameters, Pass, PatchEmbedding, Result,
+    ParameterBuilder, Parameters, Pass, PatchEmbedding, Places, Result,
 };
 use vitrine_tensor::{DType, Device};
 
@@ -77,7 +77,12 @@ fn attention(dtype: DType) {
             MultiHeadAttention::new(&mut b.scope("attn"), &config).unwrap()
         };
         check(&golden, case, layer, "attn.", |attention, pass, x| {
-            attention.forward(pass, x, lens.as_ref(), None, None)
+            attention.forward(
+                pass,
+                x,
+                &Places { valid_lens: lens.clone(), ..Places::default() },
+                None,
+            )
         });
     }
     assert_eq!(with_lens, 2);
