@@ -22,6 +22,7 @@
 //! The layers are in `vitrine-nn`; training is in `vitrine-train`.
 
 mod block;
+mod cct;
 mod config;
 mod dialect;
 mod images;
@@ -33,6 +34,7 @@ mod swin;
 mod vision_transformer;
 
 pub use block::{Block, BlockConfig, Tokens};
+pub use cct::{CctConfig, CompactTransformer, Tokenizer};
 pub use config::{Gelu, Initialisation, MOST_PATCHES, Pool, PosEmbed, RopeType, VitConfig};
 pub use dialect::{Dialect, Group};
 pub use registry::{FAMILY, ModelConfig, is_preset_key, keys, preset, preset_names};

@@ -8,6 +8,7 @@ use toml::Value;
 use vitrine_nn::settings::{self, Fallback, Key, Kind, SettingError};
 use vitrine_nn::{InputSpec, Model, ParameterBuilder, Result, Table};
 
+use crate::cct::{CctConfig, CompactTransformer};
 use crate::config::VitConfig;
 use crate::resnet::{ResNet, ResNetConfig};
 use crate::swin::{SwinConfig, SwinTransformer};
@@ -65,6 +66,8 @@ families! {
         Resnet(ResNetConfig) builds ResNet;
     "swin": /// A Swin Transformer.
         Swin(SwinConfig) builds SwinTransformer;
+    "cct": /// A compact transformer.
+        Cct(CctConfig) builds CompactTransformer;
 }
 
 /// The key that names the family.

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the golden files of the models around the Vision Transformer beside this script, small: ResNet and
-Swin.
+"""Makes the golden files of the models around the Vision Transformer beside this script, small: ResNet,
+Swin and the compact transformers.
 
 Run as `make.py` is, which says how the numbers are made (float32 in, float64 inside, rounded once):
 
@@ -160,7 +160,83 @@ def swin(image_size: tuple[int, int], window: tuple[int, int], depths: list[int]
     return Case(make, ours, image_size, batch=3)
 
 
+# --- Compact transformers ------------------------------------------------------------------------------------------
+
+
+class CompactBlock(nn.Module):
+    """The encoder layer of the authors' `utils/transformers.py`: the norm after the attention stays in the sum."""
+
+    def __init__(self, width: int, heads: int, hidden: int):
+        super().__init__()
+        self.heads = heads
+        self.pre_norm, self.norm1 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.self_attn = nn.Module()
+        self.self_attn.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.self_attn.proj = nn.Linear(width, width)
+        self.linear1, self.linear2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, width = x.shape
+        qkv = self.self_attn.qkv(self.pre_norm(x)).reshape(batch, tokens, 3, self.heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        mixed = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
+        x = self.norm1(x + self.self_attn.proj(mixed.transpose(1, 2).reshape(batch, tokens, width)))
+        return x + self.linear2(F.gelu(self.linear1(x)))
+
+
+class Compact(nn.Module):
+    """The authors' `cct.py` and `cvt.py`, without what training alone needs."""
+
+    def __init__(self, convolutions: list[nn.Module], tokens: int, width: int, depth: int, heads: int, hidden: int,
+                 positions: bool, classes: int):
+        super().__init__()
+        self.tokenizer, self.classifier = nn.Module(), nn.Module()
+        self.tokenizer.conv_layers = nn.Sequential(*convolutions)
+        if positions:
+            self.classifier.positional_emb = nn.Parameter(torch.zeros(1, tokens, width))
+        self.classifier.attention_pool = nn.Linear(width, 1)
+        self.classifier.blocks = nn.ModuleList(CompactBlock(width, heads, hidden) for _ in range(depth))
+        self.classifier.norm = nn.LayerNorm(width)
+        self.classifier.fc = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        classifier = self.classifier
+        x = self.tokenizer.conv_layers(x).flatten(2).mT
+        if hasattr(classifier, "positional_emb"):
+            x = x + classifier.positional_emb
+        for block in classifier.blocks:
+            x = block(x)
+        x = classifier.norm(x)
+        return classifier.fc((classifier.attention_pool(x).softmax(dim=1).mT @ x).squeeze(1))
+
+
+def convolutional(channels: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Module:
+    convolution = nn.Conv2d(channels, outputs, kernel, stride, padding, bias=False)
+    return nn.Sequential(convolution, nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+
+
+def compact(**ours) -> dict:
+    rest = {"mlp_ratio": 2.0, "dropout": 0.0, "attention_dropout": 0.0, "layer_norm_eps": 1e-5, "recompute": False}
+    return {"family": "cct", "width": 8, "depth": 2, "heads": 2} | rest | ours
+
+
 CASES = {
+    "cct": Case(
+        lambda: Compact(
+            [convolutional(3, 6, 5, 1, 2), convolutional(6, 8, 5, 1, 2)], 12, 8, 2, 2, 16, True, 5
+        ),
+        compact(kernel_size=5, padding=2, conv_layers=2, conv_width=6),
+        image_size=(10, 14),
+        # The same added to all scores changes no weight.
+        zero=("attention_pool.bias",),
+    ),
+    "cvt": Case(
+        lambda: Compact([nn.Sequential(nn.Conv2d(3, 8, 4, 4))], 6, 8, 2, 2, 16, False, 5),
+        compact(tokenizer="patch", kernel_size=4, pos_embed="none"),
+        image_size=(8, 12),
+        # The same added to all scores changes no weight.
+        zero=("attention_pool.bias",),
+    ),
     # Two by four windows, then one down and two across.
     "swin": swin((12, 24), (3, 3), [2, 2], [2, 4]),
     # One window down and two across, then one alone, which is smaller than others.
