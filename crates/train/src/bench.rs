@@ -14,8 +14,8 @@ use vitrine_tensor::{StreamKey, Tensor};
 
 use crate::build;
 use crate::error::{Result, TrainError};
-use crate::objective::DeviceBatch;
-use crate::recipe::Recipe;
+use crate::objective::{DeviceBatch, Objective};
+use crate::recipe::{Recipe, Training};
 use crate::{groups, machine, step};
 
 /// What is timed.
@@ -68,7 +68,8 @@ pub struct Bench {
     work: Work,
     model: Box<dyn Model>,
     parameters: Parameters,
-    recipe: Recipe,
+    training: Training,
+    objective: Box<dyn Objective>,
     optimizer: Box<dyn Optimizer>,
     batch: Batch,
     steps_done: u64,
@@ -90,9 +91,9 @@ impl Bench {
             batch.labels.push(label as i64);
         }
         groups::group(training, model.as_ref(), &mut parameters)?;
-        let optimizer = build::optimizer(training)?;
-        let recipe = recipe.clone();
-        Ok(Self { work, model, parameters, recipe, optimizer, batch, steps_done: 0 })
+        let objective = recipe.objective.build(training, &model.input())?;
+        let (optimizer, training) = (build::optimizer(training)?, training.clone());
+        Ok(Self { work, model, parameters, training, objective, optimizer, batch, steps_done: 0 })
     }
 
     /// The parameters as they are now.
@@ -120,7 +121,7 @@ impl Bench {
     fn train_step(&mut self) -> Result<f64> {
         self.parameters.zero_grads()?;
         let mut losses = Vec::new();
-        let (training, objective) = (&self.recipe.training, &self.recipe.objective);
+        let (training, objective) = (&self.training, self.objective.as_ref());
         let batches = self.batches_in_step() as u64;
         let share = 1.0 / batches as f64;
         for number in self.steps_done * batches..(self.steps_done + 1) * batches {
@@ -138,7 +139,7 @@ impl Bench {
 
     fn batches_in_step(&self) -> usize {
         match self.work {
-            Work::TrainStep => self.recipe.training.optimizer.accumulation,
+            Work::TrainStep => self.training.optimizer.accumulation,
             Work::Forward => 1,
         }
     }
@@ -188,7 +189,7 @@ impl Bench {
         Ok(BenchFigures {
             program: format!("vitrine {}", env!("CARGO_PKG_VERSION")),
             what: self.work.name(),
-            precision: self.recipe.training.run.precision.name(),
+            precision: self.training.run.precision.name(),
             threads: rayon::current_num_threads(),
             batch_size,
             steps: times.len(),

@@ -171,7 +171,8 @@ impl Parts {
     /// The recipe's, on these images.
     pub fn of(recipe: &Recipe, data: Datasets) -> Result<Self> {
         let (model, parameters) = model(recipe)?;
-        Ok(Self { model, parameters, data, objective: Box::new(recipe.objective.clone()) })
+        let objective = recipe.objective.build(&recipe.training, &model.input())?;
+        Ok(Self { model, parameters, data, objective })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::objective::DeviceBatch;
 
 /// The place of the largest entry; the first of equals counts.
-fn largest(row: &[f64]) -> usize {
+pub(crate) fn largest(row: &[f64]) -> usize {
     (1..row.len()).fold(0, |best, k| if row[k] > row[best] { k } else { best })
 }
 

@@ -20,6 +20,7 @@ pub mod bench;
 pub mod build;
 pub mod checkpoint;
 pub mod description;
+mod distillation;
 mod error;
 pub mod evaluate;
 pub mod export;

@@ -3,12 +3,13 @@
 
 use vitrine_autodiff::Var;
 use vitrine_data::Batch;
-use vitrine_nn::settings::{Fallback, table};
-use vitrine_nn::{Output, Table, settings};
+use vitrine_nn::settings::{Fallback, Kind, Range, table};
+use vitrine_nn::{InputSpec, Output, Table, choices, settings};
 use vitrine_tensor::{Device, Tensor};
 
+use crate::distillation::Distillation;
 use crate::error::Result;
-use crate::recipe::SHARE;
+use crate::recipe::{SHARE, Training};
 
 /// A batch on the device that the model runs on.
 pub struct DeviceBatch {
@@ -45,17 +46,45 @@ pub trait Objective: Send + Sync {
     fn settings(&self) -> Result<Table>;
 }
 
-settings! {
-    /// Section `[objective]`: cross-entropy with the labels, or with shares of the classes where the data has such.
-    /// With a second head, the mean of both heads' losses.
-    CrossEntropy in "objective" {
-        /// share of the target that is spread over all classes
-        label_smoothing: f64 = SHARE, Fallback::Toml("0.0"), also ["smoothing"];
+choices! {
+    /// What a model learns from a teacher (Touvron et al. 2021, "DeiT", section 4).
+    DistillationType {
+        /// There is none.
+        Off = "none",
+        /// The teacher's shares of the classes.
+        Soft = "soft",
+        /// The teacher's likeliest class.
+        Hard = "hard",
     }
 }
 
-impl CrossEntropy {
-    fn of(&self, logits: &Var, batch: &DeviceBatch) -> Result<Var> {
+settings! {
+    /// Section `[objective]`: cross-entropy with the labels, or with shares of the classes where the data has such.
+    /// With a second head, the mean of both heads' losses, or its own where there is a teacher.
+    ObjectiveRecipe in "objective" {
+        /// share of the target that is spread over all classes
+        label_smoothing: f64 = SHARE, Fallback::Toml("0.0"), also ["smoothing"];
+        /// what is learned from a teacher
+        distillation_type: DistillationType = Kind::Choice(DistillationType::NAMES), Fallback::Toml("\"none\""), also ["distillation"];
+        /// share of the teacher's loss in the whole
+        distillation_alpha: f64 = Kind::Number(Range::Closed(0.0, 1.0)), Fallback::Toml("0.5");
+        /// what the logits of both are divided by for the teacher's shares (temperature)
+        distillation_tau: f64 = Kind::Number(Range::Above(0.0, 1e3)), Fallback::Toml("1.0"), also ["temperature"];
+        /// the teacher: the folder of a run, or of a model with its config.json
+        teacher: Option<String> = Kind::Text("a folder", |text| !text.is_empty()), Fallback::Open, also ["teacher_model", "teacher_path"];
+    }
+}
+
+impl ObjectiveRecipe {
+    /// What is minimised; the teacher is opened, if there is one, for the device and precision of this run.
+    pub fn build(&self, training: &Training, input: &InputSpec) -> Result<Box<dyn Objective>> {
+        Ok(match self.distillation_type {
+            DistillationType::Off => Box::new(self.clone()),
+            _ => Box::new(Distillation::open(self, training, input)?),
+        })
+    }
+
+    pub(crate) fn of(&self, logits: &Var, batch: &DeviceBatch) -> Result<Var> {
         let smoothing = self.label_smoothing;
         let Some(shares) = &batch.shares else {
             return Ok(logits.cross_entropy(&batch.labels, smoothing)?);
@@ -70,7 +99,7 @@ impl CrossEntropy {
     }
 }
 
-impl Objective for CrossEntropy {
+impl Objective for ObjectiveRecipe {
     fn loss(&self, output: &Output, batch: &DeviceBatch) -> Result<Var> {
         let loss = self.of(&output.logits, batch)?;
         match &output.distilled {

@@ -41,7 +41,7 @@ pub use sections::{
     SECTIONS, ScheduleKind, ScheduleRecipe, Training, find_key, keys,
 };
 
-use crate::objective::CrossEntropy;
+use crate::objective::ObjectiveRecipe;
 
 /// The recipes that come with the program: names, and texts as they stand in their files.
 const BUILTIN: [(&str, &str); 5] = [
@@ -68,7 +68,7 @@ pub struct Recipe {
     /// The network.
     pub model: ModelConfig,
     /// What is minimised.
-    pub objective: CrossEntropy,
+    pub objective: ObjectiveRecipe,
     /// All else.
     pub training: Training,
 }
@@ -118,7 +118,7 @@ impl Recipe {
     /// passed it; it is for those built or changed in code.
     pub fn validate(&self) -> Result<(), RecipeError> {
         self.model.validate()?;
-        check(&self.objective, CrossEntropy::KEYS)?;
+        check(&self.objective, ObjectiveRecipe::KEYS)?;
         self.training.validate()?;
         Ok(self.training.data.check_classes(self.model.classes())?)
     }
@@ -145,7 +145,7 @@ impl Recipe {
         }
         let recipe = Self {
             model: ModelConfig::read(model, "the recipe")?,
-            objective: section(&mut sections, "objective", CrossEntropy::KEYS)?,
+            objective: section(&mut sections, "objective", ObjectiveRecipe::KEYS)?,
             training: Training::read(sections)?,
         };
         recipe.validate()?;

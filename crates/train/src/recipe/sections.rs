@@ -9,7 +9,7 @@ use vitrine_data::{CropMode, Interpolation, Source};
 use vitrine_nn::settings::{Fallback, Key, Kind, Range};
 use vitrine_nn::{choices, settings};
 
-use crate::objective::CrossEntropy;
+use crate::objective::ObjectiveRecipe;
 
 /// How a model is trained: all of a recipe but the model and the objective.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +37,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         AugmentRecipe::KEYS,
         OptimizerRecipe::KEYS,
         ScheduleRecipe::KEYS,
-        CrossEntropy::KEYS,
+        ObjectiveRecipe::KEYS,
         RunRecipe::KEYS,
     ];
     vitrine_models::keys().chain(sections.into_iter().flatten())
