@@ -193,6 +193,9 @@ pub struct CompactTransformer {
 }
 
 impl CompactTransformer {
+    /// What the names of the parameters that tell the classes apart begin with.
+    pub const HEAD: &[&str] = &["classifier.fc."];
+
     /// Declares all parameters under the authors' names.
     pub fn new(scope: &mut Scope<'_>, config: &CctConfig) -> Result<Self> {
         config.validate()?;
@@ -246,7 +249,7 @@ impl Model for CompactTransformer {
     }
 
     fn head(&self) -> &'static [&'static str] {
-        &["classifier.fc."]
+        Self::HEAD
     }
 
     /// Tokenizer and positions are 0, then each block one more, and what comes after them the last.

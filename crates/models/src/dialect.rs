@@ -32,8 +32,15 @@ pub struct Group {
     pub theirs: Vec<String>,
 }
 
-/// What stands for the number of a block, and for the last part of a name.
-const HOLES: [char; 2] = ['#', '*'];
+/// What stands for the number of a block and of a stage, and for the last part of a name.
+const HOLES: [char; 3] = ['#', '@', '*'];
+
+/// The last parts of names.
+const LAST: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
+
+/// What the weights of a classifier's head are called here, whatever the family.
+const HEADS: [&str; 5] =
+    ["head.weight", "head_dist.weight", "fc.weight", "head.fc.weight", "classifier.fc.weight"];
 
 impl Dialect {
     /// All of them.
@@ -93,7 +100,7 @@ impl Dialect {
 
     /// What the weights of a classifier's head are called, in all of them.
     pub fn head_weights() -> impl Iterator<Item = String> {
-        ["head.weight", "head_dist.weight"].into_iter().flat_map(|weight| {
+        HEADS.into_iter().flat_map(|weight| {
             let groups = Self::forms().flat_map(|(form, prefix)| form.groups(&[weight], prefix));
             groups.flat_map(|group| group.theirs)
         })
@@ -107,7 +114,10 @@ impl Dialect {
 
     /// Whether a tensor of theirs has no meaning for a classifier of pictures.
     pub fn ignores(&self, theirs: &str, prefix: &str) -> bool {
-        self.ignored.iter().any(|start| theirs.starts_with(&prefixed(start, prefix)))
+        self.ignored.iter().any(|part| match part.strip_prefix('*') {
+            Some(end) => theirs.ends_with(end),
+            None => theirs.starts_with(&prefixed(part, prefix)),
+        })
     }
 
     /// The dialect and prefix in which most of our names are among theirs.
@@ -131,8 +141,8 @@ fn matched<'a>(pattern: &str, name: &'a str) -> Option<Vec<(char, &'a str)>> {
     let hole = pattern[at..].chars().next()?;
     let pattern = &pattern[at + 1..];
     let end = match hole {
-        '#' => rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()),
-        _ => ["weight", "bias"].iter().find(|word| rest.starts_with(*word))?.len(),
+        '#' | '@' => rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()),
+        _ => LAST.iter().find(|word| rest.starts_with(*word))?.len(),
     };
     let mut found = matched(pattern, &rest[end..])?;
     found.push((hole, &rest[..end]));

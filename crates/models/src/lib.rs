@@ -37,7 +37,7 @@ pub use block::{Block, BlockConfig, Tokens};
 pub use cct::{CctConfig, CompactTransformer, Tokenizer};
 pub use config::{Gelu, Initialisation, MOST_PATCHES, Pool, PosEmbed, RopeType, VitConfig};
 pub use dialect::{Dialect, Group};
-pub use registry::{FAMILY, ModelConfig, is_preset_key, keys, preset, preset_names};
+pub use registry::{FAMILY, ModelConfig, families, is_preset_key, keys, preset, preset_names};
 pub use resnet::{ConvolutionInit, ResNet, ResNetConfig, ResidualBlock};
 pub use swin::{SwinConfig, SwinTransformer};
 pub use vision_transformer::VisionTransformer;

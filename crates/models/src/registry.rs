@@ -39,9 +39,20 @@ macro_rules! families {
                 match self { $(Self::$Family(config) => config.classes),* }
             }
 
+            /// Whether the family has a key of this name.
+            pub(crate) fn has_key(&self, leaf: &str) -> bool {
+                let keys = match self { $(Self::$Family(_) => <$Config>::KEYS),* };
+                keys.iter().any(|key| key.leaf() == leaf)
+            }
+
             /// What the model takes.
             pub fn input(&self) -> InputSpec {
                 match self { $(Self::$Family(config) => config.input()),* }
+            }
+
+            /// What the names of the parameters that tell the classes apart begin with.
+            pub fn head(&self) -> &'static [&'static str] {
+                match self { $(Self::$Family(_) => <$Model>::HEAD),* }
             }
 
             /// The same model for another number of classes.
@@ -80,9 +91,14 @@ pub const FAMILY: Key = Key {
     aliases: &["kind", "type"],
 };
 
-/// The keys of all families, family by family.
+/// Each family's name and its keys.
+pub fn families() -> impl Iterator<Item = (&'static str, &'static [Key])> {
+    FAMILIES.iter().map(|&(name, keys, _)| (name, keys))
+}
+
+/// The keys of all families, family by family: some have keys of one name.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    std::iter::once(&FAMILY).chain(FAMILIES.iter().flat_map(|(_, keys, _)| keys.iter()))
+    std::iter::once(&FAMILY).chain(families().flat_map(|(_, keys)| keys))
 }
 
 /// All presets, each with its family, its base's keys filled in.

@@ -90,6 +90,11 @@ impl ResNetConfig {
         images::spec(self.image_size, self.channels, &self.mean, &self.std, self.classes)
     }
 
+    /// Channels of what each stage gives.
+    pub fn outputs(&self) -> Vec<usize> {
+        (0..self.layers.len()).map(|stage| (self.width << stage) * self.expansion()).collect()
+    }
+
     /// Channels of what a block of a stage gives, over those of its 3×3 convolutions.
     fn expansion(&self) -> usize {
         match self.block {
@@ -198,6 +203,9 @@ pub struct ResNet {
 }
 
 impl ResNet {
+    /// What the names of the parameters that tell the classes apart begin with.
+    pub const HEAD: &[&str] = &["fc."];
+
     /// Declares all parameters and buffers under torchvision's names, which are timm's, in their order.
     pub fn new(scope: &mut Scope<'_>, config: &ResNetConfig) -> Result<Self> {
         config.validate()?;
@@ -244,7 +252,7 @@ impl Model for ResNet {
     }
 
     fn head(&self) -> &'static [&'static str] {
-        &["fc."]
+        Self::HEAD
     }
 
     /// The stem is 0, then each block one more, and the classifier the last.

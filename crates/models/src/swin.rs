@@ -213,6 +213,9 @@ pub struct SwinTransformer {
 }
 
 impl SwinTransformer {
+    /// What the names of the parameters that tell the classes apart begin with.
+    pub const HEAD: &[&str] = &["head."];
+
     /// Declares all parameters under timm's names, in timm's order.
     pub fn new(scope: &mut Scope<'_>, config: &SwinConfig) -> Result<Self> {
         config.validate()?;

@@ -31,6 +31,9 @@ pub struct VisionTransformer {
 }
 
 impl VisionTransformer {
+    /// What the names of the parameters that tell the classes apart begin with.
+    pub const HEAD: &[&str] = &["head.", "head_dist."];
+
     /// Declares all parameters under timm's names, in timm's order.
     pub fn new(scope: &mut Scope<'_>, config: &VitConfig) -> Result<Self> {
         config.validate()?;
@@ -153,7 +156,7 @@ impl Model for VisionTransformer {
     }
 
     fn head(&self) -> &'static [&'static str] {
-        &["head.", "head_dist."]
+        Self::HEAD
     }
 
     /// timm's groups: embedding, blocks, and what comes after them; a norm before the pooling counts to the last block.

@@ -7,7 +7,7 @@ pub use safetensors::Dtype;
 use serde_json::{Value, json};
 use vitrine_data::{CropMode, Interpolation, Preprocessing};
 use vitrine_models::published::{timm, transformers};
-use vitrine_models::{Dialect, Gelu, ModelConfig, RopeType, VitConfig};
+use vitrine_models::{Dialect, ModelConfig, RopeType};
 use vitrine_nn::settings::SettingError;
 use vitrine_nn::{Model, Parameters};
 use vitrine_tensor::Tensor;
@@ -26,7 +26,7 @@ pub enum Form {
     /// That of Hugging Face's transformers: `from_pretrained("FOLDER")` opens it.
     #[value(name = "huggingface")]
     HuggingFace,
-    /// The names of torchvision's VisionTransformer; it has no file for more.
+    /// The names of torchvision's models; it has no file for more.
     Torchvision,
 }
 
@@ -46,42 +46,26 @@ pub fn write(
     dtype: Dtype,
 ) -> Result<()> {
     let (model, parameters) = model.plain(parameters, form == Form::Torchvision)?;
-    let ModelConfig::Vit(vit) = &model else {
-        let reason = "only Vision Transformers are written".to_owned();
-        return Err(SettingError::conflict("model.family", "resnet", reason).into());
-    };
     let mut beside = Vec::new();
     let (names, prefix) = match form {
         Form::Timm => {
-            let mut config = timm::write(vit)?;
+            let mut config = timm::write(&model)?;
             config["label_names"] = json!(about.label_names);
-            config["pretrained_cfg"] = pretrained_cfg(about, vit.distilled)?;
+            config["pretrained_cfg"] = pretrained_cfg(about, &model)?;
             beside.push((DESCRIPTION, config));
-            (if vit.rope_type == RopeType::Off { "timm" } else { "timm-eva" }, "")
+            let rotary = model.vit().is_some_and(|vit| vit.rope_type != RopeType::Off);
+            (if rotary { "timm-eva" } else { "timm" }, "")
         }
         Form::HuggingFace => {
-            let (config, names, prefix) = transformers::write(vit, &about.label_names)?;
+            let (config, names, prefix) = transformers::write(&model, &about.label_names)?;
             beside.push((DESCRIPTION, config));
             beside.push((PREPROCESSOR, preprocessor(&about.pretrained_cfg)?));
             (names, prefix)
         }
-        Form::Torchvision => {
-            // It takes neither from a file.
-            let refused = |key, value: String, only| {
-                SettingError::conflict(key, value, format!("torchvision has {only}"))
-            };
-            if vit.gelu != Gelu::Erf {
-                return Err(refused("model.gelu", vit.gelu.to_string(), "erf").into());
-            }
-            let eps = vit.layer_norm_eps;
-            if eps > 1e-6 {
-                return Err(refused("model.layer_norm_eps", eps.to_string(), "1e-6").into());
-            }
-            ("torchvision", "")
-        }
+        Form::Torchvision => (torchvision(&model)?, ""),
     };
     let dialect = Dialect::named(names).expect("a test reads all dialects");
-    let tensors = renamed(dialect, prefix, vit, &parameters)?;
+    let tensors = renamed(dialect, prefix, &model, &parameters)?;
     fs::create_dir_all(folder).map_err(io_error("create", folder))?;
     weights::write(&folder.join(FILE), tensors.into_iter(), dtype)?;
     for (name, content) in beside {
@@ -90,31 +74,70 @@ pub fn write(
     Ok(())
 }
 
-/// The parameters under a dialect's names.
+/// The table of torchvision's names for a model, which takes no option from a file; an error if it has no such model.
+fn torchvision(model: &ModelConfig) -> Result<&'static str> {
+    let table = model.table()?;
+    let (names, only): (_, &[(&str, toml::Value)]) = match model {
+        ModelConfig::Vit(_) => ("torchvision", &[("gelu", "erf".into())]),
+        ModelConfig::Swin(_) => ("torchvision-swin", &[("layer_norm_eps", 1e-5.into())]),
+        ModelConfig::Resnet(_) => (
+            "timm",
+            &[
+                ("width", 64.into()),
+                ("conv_bias", false.into()),
+                ("downsample_norm", true.into()),
+                ("batch_norm_eps", 1e-5.into()),
+            ],
+        ),
+        ModelConfig::Cct(_) => ("timm", &[("family", "vit, swin or resnet".into())]),
+    };
+    let other = only.iter().find(|(key, value)| table.get(*key) != Some(value)).cloned();
+    // For the Vision Transformer's, a smaller one is as good.
+    let eps = model.vit().map_or(0.0, |vit| vit.layer_norm_eps);
+    let other = if eps > 1e-6 { Some(("layer_norm_eps", 1e-6.into())) } else { other };
+    match other {
+        None => Ok(names),
+        Some((key, only)) => {
+            let value = table.get(key).map_or(String::new(), ToString::to_string);
+            let key = vitrine_models::keys().find(|known| known.leaf() == key);
+            let name = key.map_or("model.family", |key| key.name);
+            Err(SettingError::conflict(name, value, format!("torchvision has {only}")).into())
+        }
+    }
+}
+
+/// The parameters and buffers under a dialect's names.
 fn renamed(
     dialect: &Dialect,
     prefix: &str,
-    vit: &VitConfig,
+    model: &ModelConfig,
     parameters: &Parameters,
 ) -> Result<Vec<(String, Tensor)>> {
-    let names: Vec<&str> = parameters.named_values().map(|(name, _)| name).collect();
+    let named = weights::named(parameters)?;
+    let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
     let mut tensors = Vec::new();
     for group in dialect.groups(&names, prefix) {
-        let parts = group.ours.iter().map(|name| parameters.value(parameters.find(name)?));
-        let parts = parts.collect::<Result<Vec<_>, _>>()?;
-        let mut whole = Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0)?;
-        match (group.ours[0].as_str(), dialect.name.as_str()) {
-            (_, _) if group.theirs.is_empty() => {
+        let of = |ours: &String| {
+            let at = names.iter().position(|name| name == ours).expect("a group is of our names");
+            &named[at].1
+        };
+        let mut whole = Tensor::concat(&group.ours.iter().map(of).collect::<Vec<_>>(), 0)?;
+        match (group.ours[0].as_str(), dialect.name.as_str(), model.vit()) {
+            _ if group.theirs.is_empty() => {
                 let reason = format!("{} has no name for `{}`", dialect.name, group.ours[0]);
-                return Err(SettingError::conflict("model.family", "vit", reason).into());
+                let family = model.table()?.remove("family");
+                let family = family.map_or(String::new(), |family| family.to_string());
+                return Err(SettingError::conflict("model.family", family, reason).into());
             }
             // There the class token has a position, where the registers have none.
-            ("pos_embed", "dinov2" | "dinov2-swiglu") if vit.no_embed_class => {
+            ("pos_embed", "dinov2" | "dinov2-swiglu", Some(vit)) if vit.no_embed_class => {
                 let zeros = Tensor::zeros(&[1, 1, vit.width], whole.dtype(), whole.device())?;
                 whole = Tensor::concat(&[&zeros, &whole], 1)?;
             }
             // An embedding's weight.
-            ("pos_embed", "siglip") => whole = whole.reshape(&[vit.patches(), vit.width])?,
+            ("pos_embed", "siglip", Some(vit)) => {
+                whole = whole.reshape(&[vit.patches(), vit.width])?;
+            }
             _ => {}
         }
         let rows = whole.shape()[0] / group.theirs.len();
@@ -125,12 +148,17 @@ fn renamed(
     Ok(tensors)
 }
 
-fn pretrained_cfg(about: &Description, distilled: bool) -> Result<Value> {
+fn pretrained_cfg(about: &Description, model: &ModelConfig) -> Result<Value> {
     let mut config = serde_json::to_value(&about.pretrained_cfg).map_err(SettingError::convert)?;
     config["num_classes"] = about.num_classes.into();
-    config["fixed_input_size"] = true.into();
-    config["first_conv"] = "patch_embed.proj".into();
-    config["classifier"] = if distilled { json!(["head", "head_dist"]) } else { json!("head") };
+    let residual = matches!(model, ModelConfig::Resnet(_));
+    config["fixed_input_size"] = (!residual).into();
+    config["first_conv"] = if residual { "conv1" } else { "patch_embed.proj" }.into();
+    config["classifier"] = match model {
+        ModelConfig::Vit(vit) if vit.distilled => json!(["head", "head_dist"]),
+        ModelConfig::Swin(_) => json!("head.fc"),
+        _ => json!(model.head()[0].trim_end_matches('.')),
+    };
     Ok(config)
 }
 

@@ -1,4 +1,5 @@
-//! Learned positions of one grid of patches made into those of another.
+//! Learned positions of one grid of patches made into those of another, and biases of the distances in one window into
+//! those of another.
 
 use vitrine_data::Interpolation;
 
@@ -20,19 +21,70 @@ pub(crate) struct Grids {
 pub(crate) fn resample(values: &[f32], Grids { prefix, from, to, width }: Grids) -> Vec<f32> {
     let (kept, patches) = values.split_at(prefix * width);
     // Along the width, then along the height: both leave the last axis alone.
-    let narrow = along(patches, from.0, (from.1, to.1), width);
-    [kept, along(&narrow, 1, (from.0, to.0), to.1 * width).as_slice()].concat()
+    let bicubic = |from, to| {
+        move |position, weights: &mut Vec<f64>| {
+            Interpolation::Bicubic.taps(position, from, to, weights)
+        }
+    };
+    let narrow = along(patches, from.0, (from.1, to.1), width, bicubic(from.1, to.1));
+    let all = along(&narrow, 1, (from.0, to.0), to.1 * width, bicubic(from.0, to.0));
+    [kept, all.as_slice()].concat()
 }
 
-/// `[outer, from, inner]` to `[outer, to, inner]`.
-fn along(values: &[f32], outer: usize, (from, to): (usize, usize), inner: usize) -> Vec<f32> {
+/// A table `[side·side, H]` of biases of distances, an odd number of them down and across, for other windows: timm's
+/// `resize_rel_pos_bias_table`. Its own distances are thought of as growing from the middle out, by a factor that makes
+/// the last as large as that of the new window; between them it is linear.
+pub(crate) fn resample_distances(
+    values: &[f32],
+    side: usize,
+    to: (usize, usize),
+    heads: usize,
+) -> Vec<f32> {
+    let narrow = along(values, side, (side, to.1), heads, between(side, to.1));
+    along(&narrow, 1, (side, to.0), to.1 * heads, between(side, to.0))
+}
+
+/// Where a distance of `to` lies among those of `from`: the first of the two around it, and their weights.
+fn between(from: usize, to: usize) -> impl Fn(usize, &mut Vec<f64>) -> usize {
+    let (half, reach) = (from / 2, (to / 2) as f64);
+    let (mut low, mut high) = (1.01, 1.5);
+    let mut factor = low;
+    while high - low > 1e-6 {
+        factor = (low + high) / 2.0;
+        let last = (1.0 - f64::powi(factor, half as i32)) / (1.0 - factor);
+        if last > reach { high = factor } else { low = factor }
+    }
+    let distance = move |steps: usize| (0..steps).map(|i| f64::powi(factor, i as i32)).sum::<f64>();
+    let places: Vec<f64> = (0..from)
+        .map(|i| if i < half { -distance(half - i) } else { distance(i - half) })
+        .collect();
+    move |position, weights| {
+        let at = position as f64 - reach;
+        let right = places.partition_point(|&place| place < at).clamp(1, places.len() - 1);
+        let share = (at - places[right - 1]) / (places[right] - places[right - 1]);
+        let share = share.clamp(0.0, 1.0);
+        weights.clear();
+        weights.extend([1.0 - share, share]);
+        right - 1
+    }
+}
+
+/// `[outer, from, inner]` to `[outer, to, inner]`: `taps` gives, for each position, the first that counts, and the
+/// weights from it on.
+fn along(
+    values: &[f32],
+    outer: usize,
+    (from, to): (usize, usize),
+    inner: usize,
+    taps: impl Fn(usize, &mut Vec<f64>) -> usize,
+) -> Vec<f32> {
     if from == to {
         return values.to_vec();
     }
     let mut weights = Vec::new();
     let mut result = vec![0.0; outer * to * inner];
     for position in 0..to {
-        let first = Interpolation::Bicubic.taps(position, from, to, &mut weights);
+        let first = taps(position, &mut weights);
         for block in 0..outer {
             let out = &mut result[(block * to + position) * inner..][..inner];
             for (i, &weight) in (first..).zip(&weights) {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, Metadata, TensorView};
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use vitrine_models::{Dialect, Group, MOST_PATCHES, ModelConfig, VitConfig};
+use vitrine_models::{Dialect, Group, MOST_PATCHES, ModelConfig};
 use vitrine_nn::settings::{shown, size};
 use vitrine_nn::{ParameterBuilder, Parameters};
 use vitrine_tensor::{DType, Tensor};
@@ -20,7 +20,7 @@ use crate::atomic::write_atomic;
 use crate::checkpoint::{CheckpointError as Error, io_error, regular, whole};
 use crate::description::{DESCRIPTION, PREPROCESSOR};
 use crate::hub::{Hub, HubName};
-use crate::resample::{Grids, resample};
+use crate::resample::{Grids, resample, resample_distances};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -182,7 +182,10 @@ const LONGEST_LIST: usize = 1000;
 /// What is in the names of LoRA's parameters.
 pub(crate) const ADDED: &str = ".lora.";
 const POSITIONS: &str = "pos_embed";
-const PATCHES: &str = "patch_embed.proj.weight";
+/// The first convolutions of all families.
+const FIRST: [&str; 3] =
+    ["patch_embed.proj.weight", "conv1.weight", "tokenizer.conv_layers.0.0.weight"];
+const DISTANCES: &str = ".relative_position_bias_table";
 const CLASS_TOKEN: &str = "cls_token";
 
 impl Weights {
@@ -234,14 +237,15 @@ impl Weights {
             Some(_) => Dialect::detect(&names, &keys.iter().map(String::as_str).collect()),
             None => (&Dialect::all()[0], ""),
         };
-        let vit = model.and_then(ModelConfig::vit);
+        let head = model.map_or(&["head."][..], ModelConfig::head);
+        let of_our_head = |name: &str| head.iter().any(|start| name.starts_with(start));
         let (mut steps, mut notices, mut anew) = (Vec::new(), Vec::new(), None);
         let (mut missing, mut shapes, mut types) = (Vec::new(), Vec::new(), Vec::new());
         let mut known: HashSet<String> = HashSet::new();
         for group in dialect.groups(&names, prefix) {
             known.extend(group.theirs.iter().cloned());
             let name = group.ours[0].as_str();
-            let is_head = new_head && name.starts_with("head");
+            let is_head = new_head && of_our_head(name);
             let absent = |name: &String| self.head.info(name).is_none();
             if group.theirs.is_empty() || group.theirs.iter().any(absent) {
                 match group.theirs.is_empty() {
@@ -264,7 +268,9 @@ impl Weights {
             let shape = joined(infos.iter().map(|info| info.shape.as_slice()));
             let change = match (shape, joined(targets)) {
                 (Some(shape), Some(expected)) if shape == expected => Some(Change::None),
-                (Some(shape), Some(expected)) => change(name, &shape, &expected, vit, &mut notices),
+                (Some(shape), Some(expected)) => {
+                    change(name, &shape, &expected, model, &mut notices)
+                }
                 _ => None,
             };
             match change {
@@ -296,7 +302,7 @@ impl Weights {
             .collect();
         if let Some(why) = anew {
             notices.insert(0, format!("{why}: the head begins anew"));
-            steps.retain(|(group, _): &(Group, _)| !group.ours[0].starts_with("head"));
+            steps.retain(|(group, _): &(Group, _)| !of_our_head(&group.ours[0]));
         }
         let bias =
             unexpected.first().and_then(|name| BIASES.iter().find(|(end, _)| name.ends_with(end)));
@@ -424,6 +430,8 @@ enum Change {
     SumChannels(usize),
     /// Positions of another grid, and whether that of the class token is among them, which is added to it.
     Positions(Grids, bool),
+    /// Biases of distances in other windows: the side of the table, down and across in the model, and heads.
+    Distances(usize, (usize, usize), usize),
 }
 
 impl Change {
@@ -438,6 +446,10 @@ impl Change {
                         (0..*patch).map(|i| kernel[i] + kernel[patch + i] + kernel[2 * patch + i])
                     })
                     .collect();
+                None
+            }
+            Self::Distances(side, to, heads) => {
+                *values = resample_distances(values, *side, *to, *heads);
                 None
             }
             Self::Positions(grids, folds) => {
@@ -471,16 +483,17 @@ fn change(
     name: &str,
     shape: &[usize],
     expected: &[usize],
-    vit: Option<&VitConfig>,
+    model: Option<&ModelConfig>,
     notices: &mut Vec<String>,
 ) -> Option<Change> {
     match (name, shape, expected) {
-        (PATCHES, &[d, 3, p, q], &[e, 1, r, s]) if (d, p, q) == (e, r, s) => {
+        (_, &[d, 3, p, q], &[e, 1, r, s]) if (d, p, q) == (e, r, s) && FIRST.contains(&name) => {
             notices.push("the patch weights of three channels are summed for one".to_owned());
             Some(Change::SumChannels(p * q))
         }
         (POSITIONS, &[rows, width], &[_, d]) if width == d => {
-            let (prefix, to) = (vit?.prefix_positions(), vit?.grid());
+            let vit = model?.vit()?;
+            let (prefix, to) = (vit.prefix_positions(), vit.grid());
             // The very grid, or a square one.
             let grid = |patches: usize| {
                 let side = patches.isqrt();
@@ -497,6 +510,20 @@ fn change(
                 notices.push(format!("positions of {before} patches are resampled for {after}"));
             }
             Some(Change::Positions(Grids { prefix, from, to, width }, folds))
+        }
+        (_, &[rows, heads], &[_, count]) if heads == count && name.ends_with(DISTANCES) => {
+            let stage = name.split('.').nth(1)?.parse::<usize>().ok()?;
+            let Some(ModelConfig::Swin(swin)) = model else { return None };
+            let [_, (p, q)] = *swin.windows().get(stage)?;
+            let (side, to) = (rows.isqrt(), (2 * p - 1, 2 * q - 1));
+            if side * side != rows || side < 3 {
+                return None;
+            }
+            let text = "the biases of distances are resampled for other windows".to_owned();
+            if !notices.contains(&text) {
+                notices.push(text);
+            }
+            Some(Change::Distances(side, to, heads))
         }
         _ => None,
     }

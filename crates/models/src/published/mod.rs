@@ -33,8 +33,8 @@ pub fn read(config: &Value) -> Result<Option<Published>, SettingError> {
 
 /// Section `[model]` for a configuration, without what is no business of the one who wrote the weights, and without
 /// what is said of pictures in another place.
-fn section(config: VitConfig) -> Result<Table, SettingError> {
-    let mut model = ModelConfig::Vit(config).table()?;
+fn section(config: &ModelConfig) -> Result<Table, SettingError> {
+    let mut model = config.table()?;
     for open in
         ["classes", "last_block_saving", "recompute", "lora_rank", "lora_alpha", "mean", "std"]
     {
@@ -58,15 +58,11 @@ fn convert(key: &str, value: &Value) -> Result<toml::Value, SettingError> {
 }
 
 /// Whether what was written stands for the model: it is read again. If not, the form has no place for some key's value.
-fn check(config: &VitConfig, written: &Value, form: &str) -> Result<(), SettingError> {
+fn check(config: &ModelConfig, written: &Value, form: &str) -> Result<(), SettingError> {
     let mut model = read(written)?.map(|published| published.model).unwrap_or_default();
-    model.insert("classes".into(), (config.classes as i64).into());
-    let ModelConfig::Vit(found) = ModelConfig::read(model, form)? else {
-        return Err(unsupported("family", written, "vit"));
-    };
-    let [ours, theirs] = [config, &found].map(|config| settings::table(&decisive(config)));
-    let (ours, theirs) = (ours?, theirs?);
-    match VitConfig::KEYS.iter().find(|key| ours.get(key.leaf()) != theirs.get(key.leaf())) {
+    model.insert("classes".into(), (config.classes() as i64).into());
+    let [ours, theirs] = [decisive(config)?, decisive(&ModelConfig::read(model, form)?)?];
+    match crate::keys().find(|key| ours.get(key.leaf()) != theirs.get(key.leaf())) {
         None => Ok(()),
         Some(key) => {
             let value = ours.get(key.leaf()).map_or("not set".to_owned(), ToString::to_string);
@@ -75,13 +71,45 @@ fn check(config: &VitConfig, written: &Value, form: &str) -> Result<(), SettingE
     }
 }
 
+/// That a form has no such model.
+fn absent(config: &ModelConfig, form: &str) -> Result<SettingError, SettingError> {
+    let family =
+        config.table()?.remove("family").map_or(String::new(), |family| family.to_string());
+    Ok(SettingError::conflict("model.family", family, format!("{form} has no such model")))
+}
+
 /// The same function of pictures, as far as a form must say it: what follows is stated, and what has no effect is left
 /// at one value.
-fn decisive(config: &VitConfig) -> VitConfig {
+fn decisive(config: &ModelConfig) -> Result<Table, SettingError> {
+    let mut table = match config {
+        ModelConfig::Vit(config) => settings::table(&decisive_of_vit(config))?,
+        other => other.table()?,
+    };
+    // How weights began, what becomes of pictures in another place, and how it is computed.
+    for key in [
+        "preset",
+        "init",
+        "zero_init_last",
+        "mean",
+        "std",
+        "dropout",
+        "attention_dropout",
+        "embedding_dropout",
+        "recompute",
+    ] {
+        table.remove(key);
+    }
+    if let ModelConfig::Resnet(_) = config {
+        // It takes any.
+        table.remove("image_size");
+    }
+    Ok(table)
+}
+
+fn decisive_of_vit(config: &VitConfig) -> VitConfig {
     let plain = VitConfig::preset("vit-ti-16").expect("a test reads all presets");
     let gated = config.mlp_layer != MlpLayer::Mlp;
     VitConfig {
-        preset: None,
         class_token: Some(config.has_class_token()),
         fc_norm: Some(config.has_fc_norm()),
         // How weights began. With zeros, what is smaller than timm's is as good.
@@ -94,15 +122,8 @@ fn decisive(config: &VitConfig) -> VitConfig {
             RopeType::Off => plain.rope_temperature,
             RopeType::DinoV3 => config.rope_temperature,
         },
-        init: plain.init,
         lora_alpha: plain.lora_alpha,
-        mean: plain.mean,
-        std: plain.std,
-        dropout: plain.dropout,
-        attention_dropout: plain.attention_dropout,
-        embedding_dropout: plain.embedding_dropout,
         last_block_saving: plain.last_block_saving,
-        recompute: plain.recompute,
         ..config.clone()
     }
 }

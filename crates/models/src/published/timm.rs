@@ -4,20 +4,24 @@ use serde_json::{Map, Value, json};
 use vitrine_nn::settings::{self, SettingError};
 use vitrine_nn::{MlpLayer, Table};
 
-use super::{Published, check, convert, section, unsupported};
+use super::{Published, absent, check, convert, section, unsupported};
 use crate::config::{RopeType, VitConfig};
 use crate::registry::ModelConfig;
 
 /// Arguments of timm's classes that are keys here, by other names or the same, and the classes that they are written
-/// for: `v` for VisionTransformer, `d` for that with a second head, `e` for Eva.
-const ARGUMENTS: [(&str, &str, &str); 19] = [
-    ("img_size", "image_size", "vde"),
-    ("patch_size", "patch_size", "vde"),
-    ("in_chans", "channels", "vde"),
-    ("embed_dim", "width", "vde"),
+/// for: `v` for VisionTransformer, `d` for that with a second head, `e` for Eva, `s` for SwinTransformer, `r` for ResNet.
+const ARGUMENTS: [(&str, &str, &str); 23] = [
+    ("img_size", "image_size", "vdes"),
+    ("patch_size", "patch_size", "vdes"),
+    ("window_size", "window_size", "s"),
+    ("in_chans", "channels", "vdesr"),
+    ("embed_dim", "width", "vdes"),
     ("depth", "depth", "vde"),
-    ("num_heads", "heads", "vde"),
-    ("qkv_bias", "qkv_bias", "vde"),
+    ("depths", "depths", "s"),
+    ("layers", "layers", "r"),
+    ("num_heads", "heads", "vdes"),
+    ("mlp_ratio", "mlp_ratio", "s"),
+    ("qkv_bias", "qkv_bias", "vdes"),
     ("qk_norm", "qk_norm", "vde"),
     ("init_values", "init_values", "vde"),
     ("class_token", "class_token", "ve"),
@@ -103,19 +107,19 @@ pub(super) fn read(config: &Value) -> Result<Published, SettingError> {
         *known == name && arguments.get(*key).map(Value::to_string).as_deref() == Some(*value)
     });
     let preset = carrier.map_or(name, |(_, _, preset, _)| preset);
-    let Some(ModelConfig::Vit(known)) =
-        ModelConfig::preset(preset).filter(|_| preset.contains('_'))
-    else {
+    let Some(known) = ModelConfig::preset(preset).filter(|_| is_timms(preset)) else {
         let allowed = "one of timm's names among the presets in docs/weights.md";
         return Err(unsupported("architecture", architecture, allowed));
     };
-    let mut model = section(known.clone())?;
+    let mut model = section(&known)?;
     model.remove("channels");
-    if known.rope_type == RopeType::DinoV3 {
-        model.insert("key_bias".into(), false.into());
+    if let Some(known) = known.vit() {
+        if known.rope_type == RopeType::DinoV3 {
+            model.insert("key_bias".into(), false.into());
+        }
+        // Another pooling leaves it where it is.
+        model.insert("class_token".into(), known.has_class_token().into());
     }
-    // Another pooling leaves it where it is.
-    model.insert("class_token".into(), known.has_class_token().into());
     if let Some((.., eps)) = carrier {
         model.remove("preset");
         model.insert("layer_norm_eps".into(), (*eps).into());
@@ -130,9 +134,12 @@ pub(super) fn read(config: &Value) -> Result<Published, SettingError> {
     for (argument, value) in arguments {
         let text = value.to_string();
         let chosen = VALUES.iter().find(|(name, value, ..)| name == argument && *value == text);
-        if let Some((_, _, setting, _)) = chosen {
+        let key = ARGUMENTS.iter().find(|(name, key, _)| name == argument && known.has_key(key));
+        if known.vit().is_none() && (argument == "global_pool" && text == r#""avg""#) {
+            // They have no other.
+        } else if let (Some((_, _, setting, _)), Some(_)) = (chosen, known.vit()) {
             model.extend(table(setting)?);
-        } else if let Some((_, key, _)) = ARGUMENTS.iter().find(|(name, ..)| name == argument) {
+        } else if let Some((_, key, _)) = key {
             match value {
                 Value::Null => drop(model.remove(*key)),
                 value => drop(model.insert((*key).into(), convert(argument, value)?)),
@@ -143,7 +150,8 @@ pub(super) fn read(config: &Value) -> Result<Published, SettingError> {
         }
     }
     let ratio = arguments.get("mlp_ratio").filter(|ratio| !ratio.is_null());
-    if let Some(width) = model.get("width").and_then(toml::Value::as_integer)
+    if let (Some(known), Some(width)) =
+        (known.vit(), model.get("width").and_then(toml::Value::as_integer))
         && (ratio.is_some() || width as usize != known.width)
     {
         let hidden = match ratio {
@@ -179,6 +187,11 @@ pub(super) fn read(config: &Value) -> Result<Published, SettingError> {
     })
 }
 
+/// Whether a preset's name is timm's for the same model.
+fn is_timms(preset: &str) -> bool {
+    !preset.contains('-') && !["d2l", "cct", "cvt"].iter().any(|own| preset.starts_with(own))
+}
+
 pub(super) fn table(setting: &str) -> Result<Table, SettingError> {
     setting.parse().map_err(SettingError::convert)
 }
@@ -196,7 +209,33 @@ pub(super) fn label_names(names: &Value) -> Vec<String> {
 
 /// The architecture and arguments by which timm builds a model; an error if it has no such model. One without a bias of
 /// the attention's projection is to be given zeros before: timm leaves those of the MLP out with it.
-pub fn write(config: &VitConfig) -> Result<Value, SettingError> {
+pub fn write(config: &ModelConfig) -> Result<Value, SettingError> {
+    let ours = config.table()?;
+    let (preset, class, features) = match config {
+        ModelConfig::Vit(config) => return write_vit(config),
+        ModelConfig::Cct(_) => return Err(absent(config, "timm")?),
+        ModelConfig::Swin(swin) => (&swin.preset, 's', swin.width << (swin.depths.len() - 1)),
+        ModelConfig::Resnet(resnet) => {
+            (&resnet.preset, 'r', resnet.outputs().last().copied().unwrap_or(0))
+        }
+    };
+    let named = preset.as_deref().filter(|name| is_timms(name));
+    let basic = ours.get("block").and_then(toml::Value::as_str) == Some("basic");
+    let architecture = named.unwrap_or(match (class, basic) {
+        ('s', _) => "swin_tiny_patch4_window7_224",
+        (_, true) => "resnet18",
+        (_, false) => "resnet50",
+    });
+    let mut arguments = json!({ "num_classes": config.classes() });
+    for (argument, key, classes) in ARGUMENTS {
+        if classes.contains(class) {
+            arguments[argument] = json!(ours.get(key));
+        }
+    }
+    written(config, architecture, features, arguments)
+}
+
+fn write_vit(config: &VitConfig) -> Result<Value, SettingError> {
     let VitConfig { layer_norm_eps: eps, distilled, mlp_layer, rope_type, .. } = *config;
     let (rotary, packed) = (rope_type == RopeType::DinoV3, mlp_layer == MlpLayer::SwiGluPacked);
     // The preset's own name, if what has no argument is the same; else one that has it.
@@ -250,10 +289,19 @@ pub fn write(config: &VitConfig) -> Result<Value, SettingError> {
     if architecture == EPS_5 {
         arguments["pre_norm"] = false.into();
     }
+    written(&ModelConfig::Vit(config.clone()), architecture, config.width, arguments)
+}
+
+fn written(
+    config: &ModelConfig,
+    architecture: &str,
+    features: usize,
+    arguments: Value,
+) -> Result<Value, SettingError> {
     let written = json!({
         "architecture": architecture,
-        "num_classes": config.classes,
-        "num_features": config.width,
+        "num_classes": config.classes(),
+        "num_features": features,
         "model_args": arguments,
     });
     check(config, &written, "timm").map(|()| written)

@@ -1,12 +1,13 @@
 //! The `config.json` of transformers: ViT, DeiT, Dinov2, DINOv3's ViT, and SigLIP's vision tower.
 
 use serde_json::{Map, Value, json};
-use vitrine_nn::MlpLayer;
 use vitrine_nn::settings::{SettingError, size};
+use vitrine_nn::{MlpLayer, Table};
 
 use super::timm::{label_names, table};
-use super::{Published, check, convert, section, unsupported};
+use super::{Published, absent, check, convert, section, unsupported};
 use crate::config::{Gelu, Pool, RopeType, VitConfig};
+use crate::registry::ModelConfig;
 
 /// The types of models, and what holds for them where a file says nothing, beside what [`COMMON`] says.
 const TYPES: [(&str, &str); 7] = [
@@ -47,8 +48,13 @@ const KEYS: [(&str, &str); 17] = [
 
 pub(super) fn read(config: &Value) -> Result<Published, SettingError> {
     let kind = config["model_type"].as_str().unwrap_or_default();
+    if let Some(family) = FAMILIES.iter().find(|family| family.kind == kind) {
+        return family.read(config);
+    }
     let Some((_, defaults)) = TYPES.iter().find(|(known, _)| *known == kind) else {
-        let known = TYPES.map(|(known, _)| known).join(", ");
+        let families = FAMILIES.iter().map(|family| family.kind);
+        let known: Vec<&str> = TYPES.iter().map(|(known, _)| *known).chain(families).collect();
+        let known = known.join(", ");
         return Err(unsupported("model_type", &config["model_type"], &known));
     };
     let keys = match config.get("vision_config") {
@@ -66,7 +72,7 @@ pub(super) fn read(config: &Value) -> Result<Published, SettingError> {
     let [siglip, dinov2, dinov3] =
         ["siglip", "dinov2", "dinov3"].map(|start| kind.starts_with(start));
 
-    let mut model = section(VitConfig::preset("vit-ti-16").expect("a test reads all presets"))?;
+    let mut model = section(&ModelConfig::preset("vit-ti-16").expect("a test reads all presets"))?;
     model.remove("preset");
     model.extend(table(COMMON)?.into_iter().chain(table(defaults)?));
     for (theirs, ours) in KEYS {
@@ -124,10 +130,122 @@ pub(super) fn read(config: &Value) -> Result<Published, SettingError> {
     {
         model.insert(key.into(), name.into());
     }
-    let names = config.get("id2label").map_or(Vec::new(), label_names);
+    Ok(published(config, model, has_head))
+}
+
+/// The model with the classes that a file names.
+fn published(config: &Value, model: Table, has_head: bool) -> Published {
+    let label_names = config.get("id2label").map_or(Vec::new(), label_names);
     let classes = config.get("id2label").and_then(Value::as_object).map_or(0, Map::len);
     let classes = if classes == 0 { 2 } else { classes };
-    Ok(Published { model, classes: has_head.then_some(classes), label_names: names })
+    Published { model, classes: has_head.then_some(classes), label_names }
+}
+
+/// A type of models that is a family here.
+struct Family {
+    kind: &'static str,
+    class: &'static str,
+    /// The table of names, and what stands before them.
+    names: (&'static str, &'static str),
+    /// A preset, and what holds beside it where a file says nothing.
+    base: (&'static str, &'static str),
+    /// Keys of theirs, and ours.
+    keys: &'static [(&'static str, &'static str)],
+    /// Keys of theirs, and the only value that there is a model for.
+    only: &'static [(&'static str, &'static str)],
+}
+
+const FAMILIES: [Family; 2] = [
+    Family {
+        kind: "swin",
+        class: "SwinForImageClassification",
+        names: ("swin", "swin."),
+        base: ("swin_tiny_patch4_window7_224", "channels = 3"),
+        keys: &[
+            ("image_size", "image_size"),
+            ("patch_size", "patch_size"),
+            ("window_size", "window_size"),
+            ("num_channels", "channels"),
+            ("embed_dim", "width"),
+            ("depths", "depths"),
+            ("num_heads", "heads"),
+            ("mlp_ratio", "mlp_ratio"),
+            ("qkv_bias", "qkv_bias"),
+            ("hidden_dropout_prob", "dropout"),
+            ("attention_probs_dropout_prob", "attention_dropout"),
+            ("layer_norm_eps", "layer_norm_eps"),
+        ],
+        only: &[("hidden_act", r#""gelu""#), ("use_absolute_embeddings", "false")],
+    },
+    Family {
+        kind: "resnet",
+        class: "ResNetForImageClassification",
+        names: ("resnet", "resnet."),
+        base: ("resnet50", "channels = 3"),
+        keys: &[
+            ("num_channels", "channels"),
+            ("embedding_size", "width"),
+            ("depths", "layers"),
+            ("layer_type", "block"),
+        ],
+        only: &[
+            ("hidden_act", r#""relu""#),
+            ("downsample_in_first_stage", "false"),
+            ("downsample_in_bottleneck", "false"),
+        ],
+    },
+];
+
+impl Family {
+    fn read(&self, config: &Value) -> Result<Published, SettingError> {
+        let stated = |key: &str| config.get(key).filter(|value| !value.is_null());
+        let (preset, defaults) = self.base;
+        let mut model = section(&ModelConfig::preset(preset).expect("a test reads all presets"))?;
+        model.remove("preset");
+        model.extend(table(defaults)?);
+        for (theirs, ours) in self.keys {
+            if let Some(value) = stated(theirs) {
+                model.insert((*ours).into(), convert(theirs, value)?);
+            }
+        }
+        for (key, only) in self.only {
+            if let Some(value) = stated(key).filter(|value| value.to_string() != *only) {
+                return Err(unsupported(key, value, only));
+            }
+        }
+        if let (true, Some(sizes)) = (self.kind == "resnet", stated("hidden_sizes")) {
+            let found = ModelConfig::read(with_classes(&model), "config.json")?;
+            let ModelConfig::Resnet(found) = &found else { unreachable!("its base is one") };
+            let ours = json!(found.outputs());
+            if *sizes != ours {
+                return Err(unsupported("hidden_sizes", sizes, &ours.to_string()));
+            }
+        }
+        let class = config["architectures"][0].as_str().unwrap_or_default();
+        Ok(published(config, model, class.contains("ForImageClassification")))
+    }
+
+    fn write(&self, config: &ModelConfig, labels: &[String]) -> Result<Written, SettingError> {
+        let ours = config.table()?;
+        let mut keys = json!({ "model_type": self.kind, "architectures": [self.class] });
+        for (theirs, ours_key) in self.keys {
+            keys[theirs] = json!(ours.get(*ours_key));
+        }
+        for (key, only) in self.only {
+            keys[key] = only.parse().map_err(SettingError::convert)?;
+        }
+        if let ModelConfig::Resnet(resnet) = config {
+            keys["hidden_sizes"] = json!(resnet.outputs());
+        }
+        label(&mut keys, labels);
+        check(config, &keys, "transformers").map(|()| (keys, self.names.0, self.names.1))
+    }
+}
+
+fn with_classes(model: &Table) -> Table {
+    let mut model = model.clone();
+    model.insert("classes".into(), 2.into());
+    model
 }
 
 /// The hidden units of Dinov2's gated MLP, where the plain one has so many.
@@ -137,10 +255,33 @@ fn gated_hidden(plain: usize) -> usize {
 
 /// The `config.json` by which transformers builds a model, the table of names for its weights, and what stands before
 /// those; an error if it has no such model.
-pub fn write(
-    config: &VitConfig,
-    labels: &[String],
-) -> Result<(Value, &'static str, &'static str), SettingError> {
+pub fn write(config: &ModelConfig, labels: &[String]) -> Result<Written, SettingError> {
+    let family = |kind| FAMILIES.iter().find(|family| family.kind == kind);
+    let family = match config {
+        ModelConfig::Vit(vit) => return write_vit(vit, labels),
+        ModelConfig::Swin(_) => family("swin"),
+        ModelConfig::Resnet(_) => family("resnet"),
+        ModelConfig::Cct(_) => None,
+    };
+    match family {
+        Some(family) => family.write(config, labels),
+        None => Err(absent(config, "transformers")?),
+    }
+}
+
+/// A `config.json`, the table of names for the weights, and what stands before those.
+type Written = (Value, &'static str, &'static str);
+
+/// The classes' names and numbers.
+fn label(written: &mut Value, labels: &[String]) {
+    let numbered = || labels.iter().enumerate();
+    let id2label: Map<_, _> = numbered().map(|(i, name)| (i.to_string(), json!(name))).collect();
+    let label2id: Map<_, _> = numbered().map(|(i, name)| (name.clone(), json!(i))).collect();
+    written["id2label"] = id2label.into();
+    written["label2id"] = label2id.into();
+}
+
+fn write_vit(config: &VitConfig, labels: &[String]) -> Result<Written, SettingError> {
     let VitConfig { width, mlp_width, pool, mlp_layer, reg_tokens, .. } = *config;
     let (rotary, gated) = (config.rope_type == RopeType::DinoV3, mlp_layer != MlpLayer::Mlp);
     let dinov2 = config.init_values.is_some() && !rotary;
@@ -210,12 +351,9 @@ pub fn write(
         }
         _ => keys,
     };
-    let numbered = || labels.iter().enumerate();
-    let id2label: Map<_, _> = numbered().map(|(i, name)| (i.to_string(), json!(name))).collect();
-    let label2id: Map<_, _> = numbered().map(|(i, name)| (name.clone(), json!(i))).collect();
     written["architectures"] = json!([class]);
-    written["id2label"] = id2label.into();
-    written["label2id"] = label2id.into();
+    label(&mut written, labels);
     let names = if gated && dinov2 { "dinov2-swiglu" } else { names };
-    check(config, &written, "transformers").map(|()| (written, names, prefix))
+    let model = ModelConfig::Vit(config.clone());
+    check(&model, &written, "transformers").map(|()| (written, names, prefix))
 }

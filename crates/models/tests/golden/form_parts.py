@@ -307,6 +307,8 @@ def folder(
             random = Random("changes")
             for key, value in sorted(tensors.items()):
                 change = random.normal(value.shape).to(value.dtype) if value.is_floating_point() else 1
+                # A variance stays one.
+                change = change.abs() if key.endswith("running_var") else change
                 safetensors.torch.save_file(
                     tensors | {key: value + change}, path / "model.safetensors", metadata=metadata
                 )
@@ -320,11 +322,12 @@ def folder(
     return files | {"expected.safetensors": safetensors.torch.save(expected, metadata=metadata)}
 
 
-def other_eps(model: nn.Module) -> nn.Module:
-    for module in model.modules():
-        if isinstance(module, nn.LayerNorm):
-            module.eps = 1e-5 if module.eps == 1e-6 else 1e-6
-    return model
+def other_eps(model: nn.Module) -> nn.Module | None:
+    """None: there is no layer norm."""
+    found = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
+    for module in found:
+        module.eps = 1e-5 if module.eps == 1e-6 else 1e-6
+    return model if found else None
 
 
 def other_gelu(model: nn.Module) -> nn.Module | None:

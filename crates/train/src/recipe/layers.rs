@@ -8,7 +8,7 @@ use vitrine_models::{FAMILY, is_preset_key};
 use vitrine_nn::settings::SettingError;
 
 use super::error::RecipeError;
-use super::sections::{SECTIONS, find_key};
+use super::sections::{SECTIONS, check_value, find_key};
 use super::suggest::{nearest_key, nearest_of};
 use super::{builtin_names, builtin_text};
 
@@ -93,7 +93,7 @@ fn flatten(table: Table, origin: &str) -> Result<Layer, RecipeError> {
                     let name = format!("{section}.{leaf}");
                     let key = find_key(&name)
                         .ok_or_else(|| unknown(origin, &name, nearest_key(&name)))?;
-                    layer.insert(key.name, key.check(&value, origin)?);
+                    layer.insert(key.name, check_value(key, &value, origin)?);
                 }
             }
             Value::Table(_) => {

@@ -8,7 +8,7 @@ use crate::description::Description;
 
 use super::error::RecipeError;
 use super::layers::Layer;
-use super::sections::{find_key, keys};
+use super::sections::{check_value, find_key, keys};
 use super::suggest::nearest_key;
 
 const CLASSES: &str = "model.classes";
@@ -87,7 +87,7 @@ impl Overrides {
             .map(|(leaf, value)| (key("model", leaf).or_else(|| key("data", leaf)), value));
         for (key, value) in model.chain(images) {
             if let Some(key) = key.filter(|key| key.name != CLASSES) {
-                let value = key.check(value, "config.json beside the weights")?;
+                let value = check_value(key, value, "config.json beside the weights")?;
                 self.described.insert(key.name, value);
             }
         }
@@ -126,7 +126,7 @@ impl Overrides {
             }
             other => other,
         };
-        let value = key.check(&read_value(key, text), origin).map_err(refused)?;
+        let value = check_value(key, &read_value(key, text), origin).map_err(refused)?;
         self.stated.insert(key.name, value);
         Ok(self)
     }

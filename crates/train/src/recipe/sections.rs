@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use vitrine_data::augment::{EraseMode, Policy, RandomCrop};
 use vitrine_data::{CropMode, Interpolation, Source};
-use vitrine_nn::settings::{Fallback, Key, Kind, Range};
+use vitrine_nn::settings::{Fallback, Key, Kind, Range, SettingError};
 use vitrine_nn::{choices, settings};
 
 use crate::objective::ObjectiveRecipe;
@@ -43,7 +43,28 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
     vitrine_models::keys().chain(sections.into_iter().flatten())
 }
 
-/// The key of this dotted name.
+/// A value of a key, checked; of a key that several families of models have, by any of theirs.
+pub(super) fn check_value(
+    key: &'static Key,
+    value: &toml::Value,
+    origin: &str,
+) -> Result<toml::Value, SettingError> {
+    let others = keys().filter(|other| other.name == key.name);
+    let found = others.map(|key| key.check(value, origin));
+    let mut refused: Vec<String> = Vec::new();
+    for checked in found {
+        match checked {
+            Err(SettingError::Value { allowed, .. }) if !refused.contains(&allowed) => {
+                refused.push(allowed);
+            }
+            Err(SettingError::Value { .. }) => {}
+            other => return other,
+        }
+    }
+    Err(SettingError::value(origin, key.name, value, refused.join(", or ")))
+}
+
+/// The key of this dotted name; the first family's, where several have it.
 pub fn find_key(name: &str) -> Option<&'static Key> {
     // What the section was called before.
     let objective = name.strip_prefix("loss.").map(|leaf| format!("objective.{leaf}"));
