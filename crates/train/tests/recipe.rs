@@ -65,7 +65,7 @@ fn d2l_jax_differs_in_three_keys_only() {
 
 #[test]
 fn built_in_files_say_how_they_are_run_and_where_the_figures_are() {
-    assert_eq!(builtin_names(), ["d2l", "d2l-jax", "scratch-small", "finetune"]);
+    assert_eq!(builtin_names(), ["d2l", "d2l-jax", "scratch-small", "finetune", "resnet18"]);
     for name in builtin_names() {
         let text = builtin_text(name).unwrap();
         assert!(text.starts_with('#') && text.contains("command:"), "{name}");

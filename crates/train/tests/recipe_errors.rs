@@ -33,7 +33,7 @@ fn senseless_values_are_named_with_what_is_allowed() {
         ("model.heads=-8", "a whole number from 1"),
         ("model.heads=4.0", "a whole number from 1"),
         ("model.heads=four", "a whole number from 1"),
-        ("model.heads=[4]", "a whole number from 1"),
+        ("model.depth=[4]", "a whole number from 1"),
         ("model.heads=99999999999999999999", "a whole number"),
         ("model.width=0", "a whole number from 1"),
         ("model.depth=0", "a whole number from 1"),
