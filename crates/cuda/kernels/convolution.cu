@@ -1,14 +1,8 @@
 // Windows of images: cutting them out, and adding them up again.
 #include "element.cuh"
+#include "windows.cuh"
 
-// images [B, C, H, W] and windows [B, M, C·p·q]. Mirrors `Cut` in src/ops/convolution.rs.
-struct Cut {
-    uint32_t channels, height, width;
-    uint32_t kernel[2], stride[2], padding[2];
-    uint32_t rows, columns;  // of windows
-};
-
-// Each element of each window: a pixel, or 0 in the padding.
+// images [B, C, H, W] to windows [B, M, C·p·q]: each element of each window is a pixel, or 0 in the padding.
 template <class T>
 __device__ void unfold(const T* images, T* windows, const Cut& cut, uint64_t elements) {
     for (uint64_t i = thread_number(); i < elements; i += thread_count()) {
@@ -34,21 +28,16 @@ __device__ void unfold(const T* images, T* windows, const Cut& cut, uint64_t ele
 // Each pixel: `add` takes what each window has of it in turn, row by row.
 template <class T, class Add>
 __device__ void for_each_window(uint64_t pixel, const T* windows, const Cut& cut, Add add) {
-    uint32_t x = uint32_t(pixel % cut.width) + cut.padding[1];
+    uint32_t x = uint32_t(pixel % cut.width);
     pixel /= cut.width;
-    uint32_t y = uint32_t(pixel % cut.height) + cut.padding[0];
+    uint32_t y = uint32_t(pixel % cut.height);
     pixel /= cut.height;
     uint32_t channel = uint32_t(pixel % cut.channels);
     uint64_t image = pixel / cut.channels;
-    uint32_t above = y < cut.kernel[0] ? 0 : (y - cut.kernel[0]) / cut.stride[0] + 1;
-    uint32_t left = x < cut.kernel[1] ? 0 : (x - cut.kernel[1]) / cut.stride[1] + 1;
-    for (uint32_t row = above; row < cut.rows && row * cut.stride[0] <= y; row++) {
-        for (uint32_t column = left; column < cut.columns && column * cut.stride[1] <= x; column++) {
-            uint64_t at = ((image * cut.rows + row) * cut.columns + column) * cut.channels + channel;
-            at = (at * cut.kernel[0] + y - row * cut.stride[0]) * cut.kernel[1] + x - column * cut.stride[1];
-            add(windows[at]);
-        }
-    }
+    for_each_window_at(y, x, cut, [&](uint32_t row, uint32_t column, uint32_t inner_y, uint32_t inner_x) {
+        uint64_t at = ((image * cut.rows + row) * cut.columns + column) * cut.channels + channel;
+        add(windows[(at * cut.kernel[0] + inner_y) * cut.kernel[1] + inner_x]);
+    });
 }
 
 // Windows that are apart: moving needs the size of an element only.

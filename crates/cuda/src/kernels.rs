@@ -17,6 +17,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("attention.cu", include_str!("../kernels/attention.cu")),
     ("attention.cuh", include_str!("../kernels/attention.cuh")),
     ("attention_mma.cu", include_str!("../kernels/attention_mma.cu")),
+    ("batch_norm.cu", include_str!("../kernels/batch_norm.cu")),
     ("convolution.cu", include_str!("../kernels/convolution.cu")),
     ("copy.cu", include_str!("../kernels/copy.cu")),
     ("cross_entropy.cu", include_str!("../kernels/cross_entropy.cu")),
@@ -27,6 +28,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("layer_norm.cu", include_str!("../kernels/layer_norm.cu")),
     ("matmul.cu", include_str!("../kernels/matmul.cu")),
     ("optimizer.cu", include_str!("../kernels/optimizer.cu")),
+    ("pooling.cu", include_str!("../kernels/pooling.cu")),
     ("product.cuh", include_str!("../kernels/product.cuh")),
     ("product_bf16.cu", include_str!("../kernels/product_bf16.cu")),
     ("product_f32.cu", include_str!("../kernels/product_f32.cu")),
@@ -40,6 +42,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("sum.cu", include_str!("../kernels/sum.cu")),
     ("tensor_core.cuh", include_str!("../kernels/tensor_core.cuh")),
     ("walk.cuh", include_str!("../kernels/walk.cuh")),
+    ("windows.cuh", include_str!("../kernels/windows.cuh")),
 ];
 
 /// `kernels.json`, as far as it is used here.

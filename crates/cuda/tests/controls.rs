@@ -13,9 +13,10 @@ use vitrine_tensor::{DType, Device};
 const OP: &str = "VITRINE_CONTROL_OP";
 
 /// Modules, and an operation that needs each.
-const MODULES: [(&str, &str); 12] = [
+const MODULES: [(&str, &str); 14] = [
     ("activation", "activate"),
     ("attention", "attention"),
+    ("batch_norm", "batch_norm_grad"),
     ("copy", "fill"),
     ("cross_entropy", "cross_entropy"),
     ("elementwise", "binary"),
@@ -23,6 +24,7 @@ const MODULES: [(&str, &str); 12] = [
     ("embed", "embed_tokens"),
     ("layer_norm", "layer_norm_grad"),
     ("optimizer", "sgd"),
+    ("pooling", "max_pool"),
     ("product_f32", "linear"),
     ("softmax", "softmax"),
     ("sum", "sum"),

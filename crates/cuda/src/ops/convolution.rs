@@ -9,10 +9,10 @@ use super::linear::sizes;
 use super::movement::moved_as;
 use crate::backend::CudaBackend;
 
-/// How images are cut, as `Cut` in `kernels/convolution.cu`.
+/// How windows cut images, as `Cut` in `kernels/windows.cuh`.
 #[derive(Clone, Copy, NoUninit)]
 #[repr(C)]
-struct Cut {
+pub(super) struct Cut {
     channels: u32,
     height: u32,
     width: u32,
@@ -21,6 +21,25 @@ struct Cut {
     padding: [u32; 2],
     rows: u32,
     columns: u32,
+}
+
+impl Cut {
+    /// How windows cut images of these channels, height and width.
+    pub(super) fn new(
+        backend: &CudaBackend,
+        op: &'static str,
+        windows: &Windows,
+        [channels, height, width]: [usize; 3],
+    ) -> Result<Self> {
+        let (rows, columns) = windows.count(height, width).expect("`ops` admits windows that fit");
+        let pair = |(first, second): (usize, usize)| sizes(backend, op, [first, second]);
+        let Windows { kernel, stride, padding } = *windows;
+        pair((height + 2 * padding.0, width + 2 * padding.1))?;
+        let [channels, height, width, rows, columns] =
+            sizes(backend, op, [channels, height, width, rows, columns])?;
+        let (kernel, stride, padding) = (pair(kernel)?, pair(stride)?, pair(padding)?);
+        Ok(Self { channels, height, width, kernel, stride, padding, rows, columns })
+    }
 }
 
 impl CudaBackend {
@@ -36,14 +55,7 @@ impl CudaBackend {
         let &[_, channels, height, width] = images.shape() else {
             unreachable!("`ops` gives [B, C, H, W]")
         };
-        let (rows, columns) = windows.count(height, width).expect("`ops` admits windows that fit");
-        let pair = |(first, second): (usize, usize)| sizes(self, op, [first, second]);
-        let Windows { kernel: size, stride, padding } = *windows;
-        pair((height + 2 * padding.0, width + 2 * padding.1))?;
-        let [channels, height, width, rows, columns] =
-            sizes(self, op, [channels, height, width, rows, columns])?;
-        let (size, stride, padding) = (pair(size)?, pair(stride)?, pair(padding)?);
-        let cut = Cut { channels, height, width, kernel: size, stride, padding, rows, columns };
+        let cut = Cut::new(self, op, windows, [channels, height, width])?;
         let elements = to.elements() as u64;
         self.launch(op, kernel)?
             .moves(&[from, to])

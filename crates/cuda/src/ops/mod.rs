@@ -3,6 +3,7 @@
 mod activation;
 mod arithmetic;
 mod attention;
+mod batch_norm;
 mod convolution;
 mod embedding;
 mod linear;
@@ -10,3 +11,4 @@ pub(crate) mod losses;
 mod movement;
 mod norms;
 mod optimizers;
+mod pooling;
