@@ -2,7 +2,7 @@
 //! blocks.
 
 use bytemuck::NoUninit;
-use vitrine_tensor::backend::{Attention, AttentionGrads, AttentionInputs, Attentions};
+use vitrine_tensor::backend::{Attention, AttentionInputs, Attentions};
 use vitrine_tensor::{DType, Result, Tensor};
 
 use super::arithmetic::{blocks, float_kernel};
@@ -182,17 +182,14 @@ impl Attentions for CudaBackend {
         y: &Tensor,
         log_sums: &Tensor,
         dy: &Tensor,
-        grads: &AttentionGrads<'_>,
+        grads: &[Tensor],
     ) -> Result<()> {
         const OP: &str = "attention_grad";
         let columns = y.shape()[2];
-        let written = match *grads {
-            AttentionGrads::Packed(all) => {
-                [0, 1, 2].map(|part| Rows::from_column(all, part * columns))
-            }
-            AttentionGrads::Split(dq, dkv) => {
-                [Rows::new(dq), Rows::new(dkv), Rows::from_column(dkv, columns)]
-            }
+        let written = match grads {
+            [all] => [0, 1, 2].map(|part| Rows::from_column(all, part * columns)),
+            [dq, dkv] => [Rows::new(dq), Rows::new(dkv), Rows::from_column(dkv, columns)],
+            _ => unreachable!("`ops` gives one tensor or two"),
         };
         let plan = Plan::new(self, OP, inputs, attention, Some(dy), &written)?;
         let AttentionArgument { queries, keys, heads, width, .. } = plan.argument;

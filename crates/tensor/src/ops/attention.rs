@@ -1,8 +1,8 @@
 //! Scaled dot-product attention over many heads (Vaswani et al. 2017, section 3.2), with its gradients.
 
-use super::{check_dropout, expect_accumulator, expect_shape, same_device, same_float};
+use super::{check_dropout, expect_accumulator, expect_i64, expect_shape, same_device, same_float};
 use crate::error::{Error, Result};
-use crate::{DType, Device, Dropout, Shape, Tensor};
+use crate::{Device, Dropout, Shape, Tensor};
 
 /// How the heads of an attention lie in memory, and what it is to do.
 #[derive(Clone, Copy)]
@@ -27,15 +27,6 @@ pub struct AttentionInputs<'a> {
     pub value: &'a Tensor,
 }
 
-/// Where attention writes gradients.
-#[derive(Clone, Copy)]
-pub enum AttentionGrads<'a> {
-    /// One tensor `[B, N, 3D]`: queries, keys, values side by side.
-    Packed(&'a Tensor),
-    /// Queries `[B, Q, D]`, and keys beside values `[B, K, 2D]`.
-    Split(&'a Tensor, &'a Tensor),
-}
-
 /// Scaled dot-product attention.
 pub trait Attentions {
     /// Scaled dot-product attention; `y [B, Q, D]`, `log_sums [B, H, Q]` (of the accumulator's type) receives the
@@ -47,8 +38,9 @@ pub trait Attentions {
         y: &Tensor,
         log_sums: &Tensor,
     ) -> Result<()>;
-    /// The gradients of attention. The weights are computed again from `log_sums`, so memory stays linear in the
-    /// number of tokens.
+    /// The gradients of attention, into one tensor `[B, N, 3D]` (queries, keys, values side by side) or two, queries
+    /// `[B, Q, D]` and keys beside values `[B, K, 2D]`. The weights are computed again from `log_sums`, so memory stays
+    /// linear in the number of tokens.
     fn attention_grad(
         &self,
         inputs: &AttentionInputs<'_>,
@@ -56,7 +48,7 @@ pub trait Attentions {
         y: &Tensor,
         log_sums: &Tensor,
         dy: &Tensor,
-        grads: &AttentionGrads<'_>,
+        grads: &[Tensor],
     ) -> Result<()>;
 }
 
@@ -71,12 +63,15 @@ pub struct AttentionOutput {
 impl AttentionInputs<'_> {
     /// Queries, keys and values side by side in `[B, N, 3D]`.
     pub fn packed(qkv: &Tensor) -> Result<[Tensor; 3]> {
-        let width = third(qkv)?;
-        Ok([
-            qkv.narrow(2, 0, width)?,
-            qkv.narrow(2, width, width)?,
-            qkv.narrow(2, 2 * width, width)?,
-        ])
+        let width = match qkv.shape() {
+            [_, _, width] if width % 3 == 0 => width / 3,
+            _ => {
+                let rule = "packed queries, keys, values must be [B, N, 3D]";
+                return Err(qkv.shape_error("attention", rule));
+            }
+        };
+        let part = |i: usize| qkv.narrow(2, i * width, width);
+        Ok([part(0)?, part(1)?, part(2)?])
     }
 
     /// `softmax(q·kᵀ/√d)·v` for each head, `d` being a head's width D/H.
@@ -85,8 +80,7 @@ impl AttentionInputs<'_> {
         let device = check(OP, self, attention)?;
         let [batch, queries, width] = extents(self.query);
         let dtype = self.query.dtype();
-        let shape = Shape::from_valid(&[batch, queries, width]);
-        let y = Tensor::uninitialised(shape, dtype, device)?;
+        let y = Tensor::uninitialised(Shape::from_valid(&[batch, queries, width]), dtype, device)?;
         let heads = Shape::from_valid(&[batch, attention.heads, queries]);
         let log_sums = Tensor::uninitialised(heads, dtype.accumulator(), device)?;
         device.backend().attention(self, attention, &y, &log_sums)?;
@@ -115,27 +109,15 @@ impl AttentionInputs<'_> {
         expect_accumulator(OP, log_sums, self.query)?;
         let dtype = self.query.dtype();
         let make = |dims: [usize; 3]| Tensor::uninitialised(Shape::new(&dims)?, dtype, device);
-        let made = if packed {
+        let grads = if packed {
             expect_shape(OP, self.key, self.query.shape(), "packed: as many queries as keys")?;
             vec![make([batch, keys, 3 * width])?]
         } else {
             vec![make([batch, queries, width])?, make([batch, keys, 2 * width])?]
         };
-        let grads = match made.as_slice() {
-            [qkv] => AttentionGrads::Packed(qkv),
-            [q, kv] => AttentionGrads::Split(q, kv),
-            _ => unreachable!("one or two tensors were made above"),
-        };
         let (y, log_sums, dy) = (output.y.contiguous()?, log_sums.contiguous()?, dy.contiguous()?);
         device.backend().attention_grad(self, attention, &y, &log_sums, &dy, &grads)?;
-        Ok(made)
-    }
-}
-
-fn third(qkv: &Tensor) -> Result<usize> {
-    match qkv.shape() {
-        [_, _, width] if width % 3 == 0 => Ok(width / 3),
-        _ => Err(qkv.shape_error("attention", "packed queries, keys, values must be [B, N, 3D]")),
+        Ok(grads)
     }
 }
 
@@ -156,31 +138,21 @@ fn check<'a>(
         && query.shape()[0] == key.shape()[0]
         && query.shape()[2] == key.shape()[2];
     if !fits {
-        return Err(Error::ShapeMismatch {
-            op,
-            lhs: query.shape().to_vec(),
-            rhs: key.shape().to_vec(),
-            rule: "queries must be [B, Q, D] and keys [B, K, D]",
-        });
+        let rule = "queries must be [B, Q, D] and keys [B, K, D]";
+        return Err(Error::shapes(op, query.shape(), key.shape(), rule));
     }
     if [query, key, value].iter().any(|t| t.strides()[2] != 1 && t.shape()[2] > 1) {
         return Err(query.shape_error(op, "the last axis must be dense"));
     }
     let [batch, _, width] = extents(query);
     if attention.heads == 0 || !width.is_multiple_of(attention.heads) {
-        return Err(Error::Argument {
-            op,
-            name: "number of heads",
-            value: attention.heads.to_string(),
-            rule: "it must divide the width of the queries",
-        });
+        let rule = "it must divide the width of the queries";
+        return Err(Error::argument(op, "number of heads", attention.heads, rule));
     }
     check_dropout(op, attention.dropout.as_ref())?;
     if let Some(lens) = attention.valid_lens {
         same_device(op, query, &[lens])?;
-        if lens.dtype() != DType::I64 {
-            return Err(Error::DType { op, dtype: lens.dtype(), expected: "i64 valid_lens" });
-        }
+        expect_i64(op, lens, "i64 valid_lens")?;
         expect_shape(op, lens, &[batch], "valid_lens must be [B]")?;
         if !lens.is_contiguous() {
             return Err(lens.shape_error(op, "valid_lens must be dense"));

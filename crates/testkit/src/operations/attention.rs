@@ -1,6 +1,6 @@
 //! Attention and its gradients: packed and apart, with `valid_lens` and dropout.
 
-use vitrine_tensor::backend::{AttentionGrads, Attentions};
+use vitrine_tensor::backend::Attentions;
 use vitrine_tensor::{Attention, AttentionInputs, AttentionOutput, DType, Dropout, Result, Tensor};
 
 use super::mask;
@@ -466,14 +466,6 @@ pub(super) fn sweep(reach: Reach) -> Vec<Case> {
     cases
 }
 
-/// What attention's gradient writes.
-fn of_attention<'a>(grads: &AttentionGrads<'a>) -> [Option<&'a Tensor>; 2] {
-    match *grads {
-        AttentionGrads::Packed(qkv) => [Some(qkv), None],
-        AttentionGrads::Split(q, kv) => [Some(q), Some(kv)],
-    }
-}
-
 faults! {
     Attentions {
         attention(
@@ -481,8 +473,8 @@ faults! {
         ) writes [Some(y), Some(log_sums)];
         attention_grad(
             inputs: &AttentionInputs<'_>, attention: &Attention<'_>, y: &Tensor, log_sums: &Tensor,
-            dy: &Tensor, grads: &AttentionGrads<'_>
-        ) writes [of_attention(grads)[0], of_attention(grads)[1]];
+            dy: &Tensor, grads: &[Tensor]
+        ) writes [grads.first(), grads.get(1)];
     }
 }
 
