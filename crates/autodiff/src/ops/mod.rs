@@ -12,7 +12,6 @@ mod losses;
 mod movement;
 mod norms;
 
-pub use attention::SelfAttention;
 pub use custom::CustomOp;
 
 use vitrine_tensor::Tensor;

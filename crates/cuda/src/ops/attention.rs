@@ -112,7 +112,7 @@ impl<'a> Plan<'a> {
         backend: &'a CudaBackend,
         op: &'static str,
         inputs: &AttentionInputs<'_>,
-        attention: &Attention<'_>,
+        attention: &Attention,
         dy: Option<&Tensor>,
         written: &[Rows],
     ) -> Result<Self> {
@@ -127,7 +127,7 @@ impl<'a> Plan<'a> {
         let vectors = width.is_multiple_of(4) && rows.iter().all(|r| r.is_aligned(4, dtype));
         let [queries, keys, heads, head_width] = sizes.map(|size| size as u32);
         let argument = AttentionArgument {
-            valid_lens: attention.valid_lens.map_or(0, address),
+            valid_lens: attention.valid_lens.as_ref().map_or(0, address),
             queries,
             keys,
             heads,
@@ -162,7 +162,7 @@ impl Attentions for CudaBackend {
     fn attention(
         &self,
         inputs: &AttentionInputs<'_>,
-        attention: &Attention<'_>,
+        attention: &Attention,
         y: &Tensor,
         log_sums: &Tensor,
     ) -> Result<()> {
@@ -178,7 +178,7 @@ impl Attentions for CudaBackend {
     fn attention_grad(
         &self,
         inputs: &AttentionInputs<'_>,
-        attention: &Attention<'_>,
+        attention: &Attention,
         y: &Tensor,
         log_sums: &Tensor,
         dy: &Tensor,

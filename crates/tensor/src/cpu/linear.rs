@@ -28,8 +28,8 @@ fn pack_weight<T: Number>(w: Matrix<'_, T>, buffer: Option<Buffer>) -> Option<Bu
 }
 
 /// `y = epilogue(x·wᵀ)`, given `wᵀ`.
-fn forward<T: Number>(
-    x: &[T],
+pub(super) fn forward<T: Number>(
+    x: Matrix<'_, T>,
     w: Right<'_, T>,
     epilogue: &Epilogue<'_, [T]>,
     mask: Option<&Mask>,
@@ -39,10 +39,8 @@ fn forward<T: Number>(
     if y.is_empty() {
         return Ok(());
     }
-    let [inputs, outputs] = w.matrix.extents();
-    let rows = y.len() / outputs;
-    let x = Matrix::row_major(x, rows, inputs);
-    let grid = BlockGrid::new::<T>(rows, outputs);
+    let [_, outputs] = w.matrix.extents();
+    let grid = BlockGrid::new::<T>(y.len() / outputs, outputs);
     let mut derivatives = derivative.map(|derivative| grid.cut(derivative).into_iter());
     let parts = grid.cut(y).into_iter().map(|y| (y, derivatives.as_mut().and_then(Iterator::next)));
     product(x, w, &grid, parts, |(y, mut derivative), block| {
@@ -56,7 +54,7 @@ fn forward<T: Number>(
 }
 
 /// Computes a block where it goes, and finishes each of its rows while it is in cache.
-fn compute<T: Number>(
+pub(super) fn compute<T: Number>(
     block: &ResultBlock<'_, T>,
     to: MatrixMut<'_, T>,
     mut finish: impl FnMut(usize, &mut [T::Acc]),
@@ -137,18 +135,18 @@ fn grad_input<T: Number>(
     })
 }
 
-/// `dw += dyᵀ·x`: dw `[outputs, inputs]`.
-fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
+/// `dw += dyᵀ·x`, for a matrix x of a row for each of dy's.
+pub(super) fn grad_weight<T: Number, S: Number<Acc = T::Acc>>(
     dy: &[T],
-    x: &[T],
+    x: Matrix<'_, T>,
     dw: &mut [S],
-    [outputs, inputs]: [usize; 2],
+    outputs: usize,
 ) -> Result<()> {
     if dw.is_empty() {
         return Ok(());
     }
-    let rows = dy.len() / outputs;
-    let (dy, x) = (Matrix::row_major(dy, rows, outputs), Matrix::row_major(x, rows, inputs));
+    let inputs = dw.len() / outputs;
+    let dy = Matrix::row_major(dy, dy.len() / outputs, outputs);
     if inputs <= outputs {
         let grid = BlockGrid::new::<T>(outputs, inputs);
         return product(dy.transposed(), x.into(), &grid, grid.cut(dw), |dw, block| {
@@ -204,6 +202,12 @@ simd! {
     }
 }
 
+/// `db += Σ dy` over the rows.
+pub(super) fn grad_bias<T: Number, S: Number<Acc = T::Acc>>(dy: &[T], db: &mut [S]) {
+    let sums = sum_rows(dy, db.len());
+    accumulate(db, &sums);
+}
+
 /// Matrix `i` of a batch of strided ones, whose elements are `values`.
 fn matrix<'a, T: Number>(of: &Tensor, values: &'a [T], i: usize) -> Matrix<'a, T> {
     let (shape, strides) = (of.shape(), of.strides());
@@ -248,12 +252,13 @@ impl Products for CpuBackend {
             let (bias, residual) = (bias.as_deref(), residual.as_deref());
             let epilogue = Epilogue { bias, activation, dropout, residual };
             let mut derivative = derivative.map(write::<T>);
-            let values = read::<T>(w);
+            let (x_values, values) = (read::<T>(x), read::<T>(w));
             let matrix = Matrix::row_major(&values, w.shape()[0], w.shape()[1]).transposed();
             let packed = packed_weight(w, |buffer| pack_weight(matrix, buffer));
             let packed = packed.as_deref().map(|buffer| bytemuck::cast_slice(buffer.bytes()));
             let (w, derivative) = (Right { matrix, packed }, derivative.as_deref_mut());
-            forward(&read(x), w, &epilogue, mask.as_ref(), derivative, &mut write(y))
+            let x = Matrix::row_major(&x_values, x.rows(), x.dims().last());
+            forward(x, w, &epilogue, mask.as_ref(), derivative, &mut write(y))
         })
     }
 
@@ -280,17 +285,18 @@ impl Products for CpuBackend {
         dw: &Tensor,
         db: Option<&Tensor>,
     ) -> Result<()> {
-        let extents = [dw.shape()[0], dw.shape()[1]];
+        let &[outputs, inputs] = dw.shape() else { unreachable!("`ops` gives a matrix") };
+        let rows = dy.elements() / outputs.max(1);
         with_float!(dy.dtype(), T => {
             with_sum!(dw.dtype(), T, S => {
                 let (from, mut dw) = lock::<T, S>(&[dy, x], &[dw]);
-                grad_weight(&from[0], &from[1], &mut dw[0], extents)?;
+                let x = Matrix::row_major(&from[1], rows, inputs);
+                grad_weight(&from[0], x, &mut dw[0], outputs)?;
             });
             if let Some(db) = db {
                 with_sum!(db.dtype(), T, S => {
                     let (dy, mut db) = lock::<T, S>(&[dy], &[db]);
-                    let sums = sum_rows(&dy[0], db[0].len());
-                    accumulate(&mut db[0], &sums);
+                    grad_bias(&dy[0], &mut db[0]);
                 });
             }
         });

@@ -5,12 +5,12 @@ use crate::error::{Error, Result};
 use crate::{Device, Dropout, Shape, Tensor};
 
 /// How the heads of an attention lie in memory, and what it is to do.
-#[derive(Clone, Copy)]
-pub struct Attention<'a> {
+#[derive(Clone, Default)]
+pub struct Attention {
     /// Number of heads H; the width D of queries is H times the head's.
     pub heads: usize,
     /// `[B]` of `i64`: keys at and past this position get no weight. `None`: all count.
-    pub valid_lens: Option<&'a Tensor>,
+    pub valid_lens: Option<Tensor>,
     /// Dropout on the attention weights. Weight `(b, h, i, j)` has the index `((b·H + h)·max(Q, K) + i)·K + j`, so
     /// that a run over the first queries alone draws the masks of the full one.
     pub dropout: Option<Dropout>,
@@ -34,7 +34,7 @@ pub trait Attentions {
     fn attention(
         &self,
         inputs: &AttentionInputs<'_>,
-        attention: &Attention<'_>,
+        attention: &Attention,
         y: &Tensor,
         log_sums: &Tensor,
     ) -> Result<()>;
@@ -44,7 +44,7 @@ pub trait Attentions {
     fn attention_grad(
         &self,
         inputs: &AttentionInputs<'_>,
-        attention: &Attention<'_>,
+        attention: &Attention,
         y: &Tensor,
         log_sums: &Tensor,
         dy: &Tensor,
@@ -75,7 +75,7 @@ impl AttentionInputs<'_> {
     }
 
     /// `softmax(q·kᵀ/√d)·v` for each head, `d` being a head's width D/H.
-    pub fn attend(&self, attention: &Attention<'_>) -> Result<AttentionOutput> {
+    pub fn attend(&self, attention: &Attention) -> Result<AttentionOutput> {
         const OP: &str = "attention";
         let device = check(OP, self, attention)?;
         let [batch, queries, width] = extents(self.query);
@@ -91,7 +91,7 @@ impl AttentionInputs<'_> {
     /// many queries as keys), else one tensor for the queries `[B, Q, D]` and one for keys and values `[B, K, 2D]`.
     pub fn attend_grad(
         &self,
-        attention: &Attention<'_>,
+        attention: &Attention,
         output: &AttentionOutput,
         dy: &Tensor,
         packed: bool,
@@ -128,7 +128,7 @@ fn extents(t: &Tensor) -> [usize; 3] {
 fn check<'a>(
     op: &'static str,
     inputs: &AttentionInputs<'a>,
-    attention: &Attention<'_>,
+    attention: &Attention,
 ) -> Result<&'a Device> {
     let AttentionInputs { query, key, value } = inputs;
     let device = same_float(op, query, &[key, value])?;
@@ -150,7 +150,7 @@ fn check<'a>(
         return Err(Error::argument(op, "number of heads", attention.heads, rule));
     }
     check_dropout(op, attention.dropout.as_ref())?;
-    if let Some(lens) = attention.valid_lens {
+    if let Some(lens) = &attention.valid_lens {
         same_device(op, query, &[lens])?;
         expect_i64(op, lens, "i64 valid_lens")?;
         expect_shape(op, lens, &[batch], "valid_lens must be [B]")?;

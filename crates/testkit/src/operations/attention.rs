@@ -370,9 +370,8 @@ impl Plan {
 fn forward(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
     let s = &plan.setup(s);
     let Operands { tensors: [query, key, value], values: [q, k, v] } = &operands(s, plan)?;
-    let lens = plan.lens(s)?;
-    let attention =
-        Attention { heads: plan.heads(), valid_lens: lens.as_ref(), dropout: plan.dropout };
+    let valid_lens = plan.lens(s)?;
+    let attention = Attention { heads: plan.heads(), valid_lens, dropout: plan.dropout };
     let output = AttentionInputs { query, key, value }.attend(&attention)?;
     let (y, log_sums) = reference::attend(q, k, v, &plan.reference());
     let spread = plan.spread(s.dtype, [q, k, v], &y, &y.mapv(|_| 0.0)).y;
@@ -393,9 +392,8 @@ fn weighted(v: &Array, y: &Array) -> Array {
 fn gradient(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
     let s = &plan.setup(s);
     let Operands { tensors: [query, key, value], values: [q, k, v] } = &operands(s, plan)?;
-    let lens = plan.lens(s)?;
-    let attention =
-        Attention { heads: plan.heads(), valid_lens: lens.as_ref(), dropout: plan.dropout };
+    let valid_lens = plan.lens(s)?;
+    let attention = Attention { heads: plan.heads(), valid_lens, dropout: plan.dropout };
     // What forward saved is an input here: the reference's, rounded as it is stored.
     let (y, log_sums) = reference::attend(q, k, v, &plan.reference());
     let y = s.placed(&y, Layout::Dense)?;
@@ -469,10 +467,10 @@ pub(super) fn sweep(reach: Reach) -> Vec<Case> {
 faults! {
     Attentions {
         attention(
-            inputs: &AttentionInputs<'_>, attention: &Attention<'_>, y: &Tensor, log_sums: &Tensor
+            inputs: &AttentionInputs<'_>, attention: &Attention, y: &Tensor, log_sums: &Tensor
         ) writes [Some(y), Some(log_sums)];
         attention_grad(
-            inputs: &AttentionInputs<'_>, attention: &Attention<'_>, y: &Tensor, log_sums: &Tensor,
+            inputs: &AttentionInputs<'_>, attention: &Attention, y: &Tensor, log_sums: &Tensor,
             dy: &Tensor, grads: &[Tensor]
         ) writes [grads.first(), grads.get(1)];
     }

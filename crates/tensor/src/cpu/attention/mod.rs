@@ -49,7 +49,7 @@ struct Saved<'a, T: Number> {
 impl<'a> Plan<'a> {
     fn new(
         inputs: &AttentionInputs<'_>,
-        attention: &Attention<'_>,
+        attention: &Attention,
         valid_lens: Option<&'a [i64]>,
     ) -> Self {
         let of = |t: &Tensor| [t.strides()[0], t.strides()[1]];
@@ -396,13 +396,13 @@ impl Attentions for CpuBackend {
     fn attention(
         &self,
         inputs: &AttentionInputs<'_>,
-        attention: &Attention<'_>,
+        attention: &Attention,
         y: &Tensor,
         log_sums: &Tensor,
     ) -> Result<()> {
         with_float!(y.dtype(), T => {
             let (q, k, v) = (read::<T>(inputs.query), read(inputs.key), read(inputs.value));
-            let lens = attention.valid_lens.map(read::<i64>);
+            let lens = attention.valid_lens.as_ref().map(read::<i64>);
             let plan = Plan::new(inputs, attention, lens.as_deref());
             plan.forward::<T>([&q, &k, &v], &mut write(y), &mut write(log_sums))
         })
@@ -411,7 +411,7 @@ impl Attentions for CpuBackend {
     fn attention_grad(
         &self,
         inputs: &AttentionInputs<'_>,
-        attention: &Attention<'_>,
+        attention: &Attention,
         y: &Tensor,
         log_sums: &Tensor,
         dy: &Tensor,
@@ -419,7 +419,7 @@ impl Attentions for CpuBackend {
     ) -> Result<()> {
         with_float!(y.dtype(), T => {
             let (q, k, v) = (read::<T>(inputs.query), read(inputs.key), read(inputs.value));
-            let lens = attention.valid_lens.map(read::<i64>);
+            let lens = attention.valid_lens.as_ref().map(read::<i64>);
             let plan = Plan::new(inputs, attention, lens.as_deref());
             let saved = Saved {
                 inputs: [&q, &k, &v],
