@@ -92,13 +92,13 @@ pub(crate) fn prefetch<T>(values: &[T], near: Near) {
     let _ = (values, near);
 }
 
-/// Defines a function whose body is compiled for each [`Simd`](crate::simd::Simd) set; the call chooses. The body is
+/// Defines functions whose bodies are compiled for each [`Simd`](crate::simd::Simd) set; the call chooses. A body is
 /// plain Rust that the compiler vectorises: every set gives the same bits, as nothing is fused or reordered.
 #[macro_export]
 macro_rules! simd {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$T:ident: $bound:ident>)? (
+    ($($(#[$meta:meta])* $vis:vis fn $name:ident $(<$T:ident: $bound:ident>)? (
         $($arg:ident: $type:ty),* $(,)?
-    ) $(-> $ret:ty)? $body:block) => {
+    ) $(-> $ret:ty)? $body:block)*) => {$(
         $(#[$meta])*
         $vis fn $name $(<$T: $bound>)? ($($arg: $type),*) $(-> $ret)? {
             #[inline(always)]
@@ -128,5 +128,5 @@ macro_rules! simd {
                 _ => plain $(::<$T>)? ($($arg),*),
             }
         }
-    };
+    )*};
 }

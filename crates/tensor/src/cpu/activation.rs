@@ -61,9 +61,7 @@ simd! {
             }
         });
     }
-}
 
-simd! {
     /// Multiplies two runs of elements by the same mask.
     fn dropout_rows<A: Real>(rows: [&mut [A]; 2], dropout: &Dropout, index: u64) {
         let (threshold, scale) = (dropout.threshold(), A::of(dropout.scale()));

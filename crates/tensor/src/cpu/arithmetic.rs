@@ -46,27 +46,21 @@ simd! {
             *to = T::narrow(to.widen() + sum);
         }
     }
-}
 
-simd! {
     /// `values = values · factors`, for values kept in the arithmetic type.
     pub(crate) fn multiply_by<T: Number>(values: &mut [T::Acc], factors: &[T]) {
         for (value, factor) in values.iter_mut().zip(factors) {
             *value = *value * factor.widen();
         }
     }
-}
 
-simd! {
     /// `to = values`, for values kept in the arithmetic type.
     pub(crate) fn store<T: Number>(values: &[T::Acc], to: &mut [T]) {
         for (to, &value) in to.iter_mut().zip(values) {
             *to = T::narrow(value);
         }
     }
-}
 
-simd! {
     /// `to = values`, in the arithmetic type.
     pub(crate) fn load<T: Number>(values: &[T], to: &mut [T::Acc]) {
         for (to, value) in to.iter_mut().zip(values) {
@@ -132,9 +126,7 @@ simd! {
     fn sum_run<T: Number>(values: &[T]) -> T::Acc {
         sum_of([values], |[value]| value)
     }
-}
 
-simd! {
     /// `sums += row`, for sums kept in the arithmetic type.
     pub(crate) fn add_row<T: Number>(sums: &mut [T::Acc], row: &[T]) {
         for (sum, value) in sums.iter_mut().zip(row) {

@@ -360,9 +360,7 @@ simd! {
             }
         }
     }
-}
 
-simd! {
     /// Writes rows that lie `from.1` apart to those of a head.
     fn store_rows<T: Number>(
         from: (&[T::Acc], usize),

@@ -238,9 +238,7 @@ simd! {
             }
         }
     }
-}
 
-simd! {
     /// Spreads the pairs that the first `columns` values of two rows make over panels.
     fn spread_pairs<T: Number>(
         rows: [&[T]; 2],
