@@ -3,7 +3,7 @@
 use num_traits::Zero;
 
 use super::CpuBackend;
-use super::arithmetic::{load, multiply_by, store};
+use super::arithmetic::{load, store};
 use super::dispatch::with_float;
 use super::memory::{read, write};
 use super::number::{Number, Real};
@@ -58,6 +58,16 @@ simd! {
             let values = &mut values[start..start + words.len()];
             for (value, &word) in values.iter_mut().zip(words) {
                 *value = if word >= threshold { *value * scale } else { A::zero() };
+            }
+        });
+    }
+
+    /// Draws the factors of a run of elements, the first having the given index.
+    pub(crate) fn dropout_factors<A: Real>(factors: &mut [A], dropout: &Dropout, index: u64) {
+        let (threshold, scale) = (dropout.threshold(), A::of(dropout.scale()));
+        dropout.for_each_run(index, factors.len(), |start, words| {
+            for (factor, &word) in factors[start..start + words.len()].iter_mut().zip(words) {
+                *factor = if word >= threshold { scale } else { A::zero() };
             }
         });
     }
@@ -119,6 +129,40 @@ fn both<A: Real>(values: &mut [A], derivative: &mut [A], f: impl Fn(A) -> (A, A)
     }
 }
 
+simd! {
+    fn activate_block<T: Number>(x: &[T], activation: Activation, y: &mut [T]) {
+        match activation {
+            Activation::GeluErf => map(x, y, |v| Activation::GeluErf.at(v).0),
+            Activation::GeluTanh => map(x, y, |v| Activation::GeluTanh.at(v).0),
+            Activation::Relu => map(x, y, |v| Activation::Relu.at(v).0),
+            Activation::Silu => map(x, y, |v| Activation::Silu.at(v).0),
+        }
+    }
+
+    fn grad_block<T: Number>(x: &[T], activation: Activation, dy: &[T], dx: &mut [T]) {
+        match activation {
+            Activation::GeluErf => chain(x, dy, dx, |v| Activation::GeluErf.at(v).1),
+            Activation::GeluTanh => chain(x, dy, dx, |v| Activation::GeluTanh.at(v).1),
+            Activation::Relu => chain(x, dy, dx, |v| Activation::Relu.at(v).1),
+            Activation::Silu => chain(x, dy, dx, |v| Activation::Silu.at(v).1),
+        }
+    }
+}
+
+#[inline(always)]
+fn map<T: Number>(x: &[T], y: &mut [T], f: impl Fn(T::Acc) -> T::Acc) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = T::narrow(f(x.widen()));
+    }
+}
+
+#[inline(always)]
+fn chain<T: Number>(x: &[T], dy: &[T], dx: &mut [T], f: impl Fn(T::Acc) -> T::Acc) {
+    for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
+        *dx = T::narrow(dy.widen() * f(x.widen()));
+    }
+}
+
 /// Elements that are at hand in the arithmetic type at a time: few enough for the first-level cache.
 const RUN: usize = 1024;
 
@@ -142,36 +186,34 @@ pub(crate) fn activate_row_with_derivative<T: Number>(
     }
 }
 
-/// `y = change(x)`, where `change` gets a run of elements in the arithmetic type, and the number of the first.
-fn in_runs<T: Number>(x: &[T], y: &mut [T], change: impl Fn(&mut [T::Acc], usize) + Sync) {
+/// `y = activation(x)`
+fn forward<T: Number>(x: &[T], activation: Activation, y: &mut [T]) {
+    each(y.chunks_mut(BLOCK).zip(x.chunks(BLOCK)), |(y, x)| activate_block(x, activation, y));
+}
+
+/// `dx = dy · activation′(x)`
+fn grad<T: Number>(x: &[T], activation: Activation, dy: &[T], dx: &mut [T]) {
+    let blocks = dx.chunks_mut(BLOCK).zip(x.chunks(BLOCK)).zip(dy.chunks(BLOCK));
+    each(blocks, |((dx, x), dy)| grad_block(x, activation, dy, dx));
+}
+
+/// `y = x · mask`, where a dropped element is 0 whatever it was.
+fn multiply_by_mask<T: Number>(x: &[T], mask: &Mask, y: &mut [T]) {
     each(y.chunks_mut(BLOCK).enumerate(), |(block, y)| {
         let mut values = [T::Acc::zero(); RUN];
         for (run, y) in y.chunks_mut(RUN).enumerate() {
             let first = block * BLOCK + run * RUN;
             let values = &mut values[..y.len()];
             load(&x[first..first + y.len()], values);
-            change(values, first);
+            mask.apply(values, first);
             store(values, y);
         }
     });
 }
 
-/// `dx = dy · activation′(x)`
-fn grad<T: Number>(x: &[T], activation: Activation, dy: &[T], dx: &mut [T]) {
-    in_runs(x, dx, |values, first| {
-        let mut slopes = [T::Acc::zero(); RUN];
-        let slopes = &mut slopes[..values.len()];
-        activate_both(values, slopes, activation);
-        load(&dy[first..first + values.len()], values);
-        multiply_by(values, slopes);
-    });
-}
-
 impl Activations for CpuBackend {
     fn activate(&self, x: &Tensor, activation: Activation, y: &Tensor) -> Result<()> {
-        with_float!(y.dtype(), T => {
-            in_runs::<T>(&read(x), &mut write(y), |values, _| activate_row(values, activation));
-        });
+        with_float!(y.dtype(), T => forward::<T>(&read(x), activation, &mut write(y)));
         Ok(())
     }
 
@@ -190,9 +232,7 @@ impl Activations for CpuBackend {
 
     fn dropout(&self, x: &Tensor, dropout: Dropout, y: &Tensor) -> Result<()> {
         let mask = Mask::new(dropout, x);
-        with_float!(y.dtype(), T => {
-            in_runs::<T>(&read(x), &mut write(y), |values, first| mask.apply(values, first));
-        });
+        with_float!(y.dtype(), T => multiply_by_mask::<T>(&read(x), &mask, &mut write(y)));
         Ok(())
     }
 }

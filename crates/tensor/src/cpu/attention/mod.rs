@@ -9,7 +9,7 @@ use std::ops::Range;
 use num_traits::Float;
 
 use super::CpuBackend;
-use super::activation::dropout_row;
+use super::activation::dropout_factors;
 use super::arithmetic::multiply_by;
 use super::dispatch::with_float;
 use super::memory::{Write, read, write};
@@ -97,8 +97,7 @@ impl<'a> Plan<'a> {
         if let Some(dropout) = &self.dropout {
             let all = self.queries.max(self.keys);
             let row = (image * self.heads + head) * all + first;
-            factors.fill(A::one());
-            dropout_row(factors, dropout, (row * self.keys) as u64);
+            dropout_factors(factors, dropout, (row * self.keys) as u64);
         }
     }
 
