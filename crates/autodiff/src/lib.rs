@@ -29,5 +29,5 @@ mod tape;
 
 pub use backward::Gradients;
 pub use error::{Error, Result};
-pub use ops::CustomOp;
+pub use ops::{CustomOp, SelfAttention};
 pub use tape::{Tape, Var};

@@ -4,8 +4,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use vitrine_autodiff::{CustomOp, Result, Tape, Var};
-use vitrine_tensor::{Activation, Attention, Device, Dropout, Epilogue, StreamKey, Tensor};
+use vitrine_autodiff::{CustomOp, Result, SelfAttention, Tape, Var};
+use vitrine_tensor::{Activation, Device, Dropout, Epilogue, StreamKey, Tensor};
 
 /// What is seen while backward is at a probe.
 #[derive(Default)]
@@ -72,7 +72,7 @@ fn layers(x: Var, watch: &Watch) -> Var {
     let dropout = Some(Dropout::new(0.1, StreamKey { seed: 1, step: 2, stream: 0 }));
     let mut y = keep("layer norm", x.layer_norm(&weight(0, &[4]), &weight(1, &[4]), 1e-5).unwrap());
     y = keep("qkv", y.linear(&weight(2, &[12, 4]), &Epilogue::default()).unwrap());
-    let attention = Attention { heads: 2, valid_lens: None, dropout };
+    let attention = SelfAttention { heads: 2, valid_lens: None, dropout };
     y = keep("attention", y.self_attention(&attention).unwrap());
     let activation = Some(Activation::GeluErf);
     let options = Epilogue { activation, dropout, ..Default::default() };

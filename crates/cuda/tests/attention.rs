@@ -101,8 +101,9 @@ fn compare(s: &Setup, plan: &Plan, expected: &Plan) -> Result<Vec<Comparison>> {
     let [query, key, value] = &plan.inputs(s)?;
     let [q, k, v] = [query, key, value].map(|input| &input.values);
     let lens = plan.valid_lens.map(|lens| Tensor::from_slice(lens, &[plan.batch], &s.device));
-    let valid_lens = lens.transpose()?;
-    let attention = Attention { heads: plan.heads, valid_lens, dropout: plan.dropout };
+    let lens = lens.transpose()?;
+    let attention =
+        Attention { heads: plan.heads, valid_lens: lens.as_ref(), dropout: plan.dropout };
     let inputs = AttentionInputs { query: &query.tensor, key: &key.tensor, value: &value.tensor };
     let output = inputs.attend(&attention)?;
 

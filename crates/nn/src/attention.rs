@@ -1,7 +1,7 @@
 //! Multi-head self-attention with fused projections.
 
-use vitrine_autodiff::Var;
-use vitrine_tensor::{Attention, Epilogue, Rotation, Tensor};
+use vitrine_autodiff::{SelfAttention, Var};
+use vitrine_tensor::{Epilogue, Rotation, Tensor};
 
 use crate::dropout::Dropout;
 use crate::error::{Error, Result};
@@ -117,8 +117,8 @@ impl MultiHeadAttention {
         })
     }
 
-    fn options(&self, pass: &Pass<'_>, valid_lens: Option<&Tensor>) -> Attention {
-        Attention {
+    fn options(&self, pass: &Pass<'_>, valid_lens: Option<&Tensor>) -> SelfAttention {
+        SelfAttention {
             heads: self.heads,
             valid_lens: valid_lens.cloned(),
             dropout: pass.mask(&self.weight_dropout),

@@ -1,7 +1,7 @@
 //! Pooling by attention: one learned query reads all tokens.
 
-use vitrine_autodiff::Var;
-use vitrine_tensor::{Attention, Tensor};
+use vitrine_autodiff::{SelfAttention, Var};
+use vitrine_tensor::Tensor;
 
 use crate::error::Result;
 use crate::init::Init;
@@ -55,7 +55,7 @@ impl AttentionPool {
         let like = query.value();
         let zeros = Tensor::zeros(&[batch, 1, width], like.dtype(), like.device())?;
         let query = pass.constant(zeros).add(&query)?;
-        let options = Attention { heads: self.heads, ..Default::default() };
+        let options = SelfAttention { heads: self.heads, ..Default::default() };
         let mixed = query.attention(&self.key_value.forward(pass, x)?, &options)?;
         let pooled = self.projection.forward(pass, &mixed)?;
         let normed = self.norm.forward(pass, &pooled)?;

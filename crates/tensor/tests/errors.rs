@@ -144,7 +144,7 @@ fn layer_norm_checks_its_vectors() {
 fn attention_checks_its_inputs() {
     let (q, k) = (zeros(&[2, 5, 6]), zeros(&[2, 4, 6]));
     let plain = Attention { heads: 2, valid_lens: None, dropout: None };
-    let attend = |query: &Tensor, key: &Tensor, value: &Tensor, attention: &Attention| {
+    let attend = |query: &Tensor, key: &Tensor, value: &Tensor, attention: &Attention<'_>| {
         AttentionInputs { query, key, value }.attend(attention)
     };
     assert!(attend(&q, &k, &k, &plain).is_ok());
@@ -154,14 +154,14 @@ fn attention_checks_its_inputs() {
     let other = zeros(&[4, 6]);
     mismatch(attend(&other, &other, &other, &plain), "attention", &[4, 6], &[4, 6]);
     for heads in [0, 4] {
-        let attention = Attention { heads, ..plain.clone() };
+        let attention = Attention { heads, ..plain };
         argument(attend(&q, &k, &k, &attention), "attention", "heads", &heads.to_string());
     }
     let lens = of(DType::I64, &[3]);
-    let with_lens = Attention { valid_lens: Some(lens), ..plain.clone() };
+    let with_lens = Attention { valid_lens: Some(&lens), ..plain };
     mismatch(attend(&q, &k, &k, &with_lens), "attention", &[3], &[2]);
     let lens = zeros(&[2]);
-    let with_lens = Attention { valid_lens: Some(lens), ..plain.clone() };
+    let with_lens = Attention { valid_lens: Some(&lens), ..plain };
     error(attend(&q, &k, &k, &with_lens), &["attention", "f32", "i64"]);
     let columns = zeros(&[2, 6, 4]).transpose(1, 2).unwrap();
     error(attend(&q, &columns, &columns, &plain), &["attention", "dense"]);

@@ -12,6 +12,7 @@ mod losses;
 mod movement;
 mod norms;
 
+pub use attention::SelfAttention;
 pub use custom::CustomOp;
 
 use vitrine_tensor::Tensor;

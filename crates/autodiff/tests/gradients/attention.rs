@@ -1,13 +1,13 @@
 //! Cases of attention: packed and split, masked by length, with dropout, in several shapes.
 
-use vitrine_autodiff::Var;
-use vitrine_tensor::{Attention, Dropout};
+use vitrine_autodiff::{SelfAttention, Var};
+use vitrine_tensor::Dropout;
 
 use crate::check::{Case, case, integers};
 use crate::linear::mask;
 
-fn options(heads: usize, lens: Option<&[i64]>, dropout: Option<Dropout>) -> Attention {
-    Attention { heads, valid_lens: lens.map(integers), dropout }
+fn options(heads: usize, lens: Option<&[i64]>, dropout: Option<Dropout>) -> SelfAttention {
+    SelfAttention { heads, valid_lens: lens.map(integers), dropout }
 }
 
 pub fn cases() -> Vec<Case> {

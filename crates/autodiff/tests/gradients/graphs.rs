@@ -1,7 +1,7 @@
 //! Cases where one gradient reaches several places: code that adds in place must not change what another place holds.
 
-use vitrine_autodiff::{Result, Var};
-use vitrine_tensor::{Activation, Attention, Epilogue};
+use vitrine_autodiff::{Result, SelfAttention, Var};
+use vitrine_tensor::{Activation, Epilogue};
 
 use crate::check::{Case, PassThrough, case};
 use crate::linear::mask;
@@ -140,7 +140,7 @@ pub fn cases() -> Vec<Case> {
 /// `w`: `qkv [12, 4]`, a projection `[4, 4]`, scale and shift of the norms.
 fn transformer_block(x: &Var, w: &[Var], block: u32) -> Result<Var> {
     let qkv = x.layer_norm(&w[2], &w[3], 1e-5)?.linear(&w[0], &Epilogue::default())?;
-    let attention = Attention { heads: 2, dropout: Some(mask(40 + block)), valid_lens: None };
+    let attention = SelfAttention { heads: 2, dropout: Some(mask(40 + block)), valid_lens: None };
     let mixed = qkv.self_attention(&attention)?;
     let options = Epilogue { residual: Some(x), ..Default::default() };
     let x = mixed.linear(&w[1], &options)?;

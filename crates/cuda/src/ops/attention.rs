@@ -2,7 +2,7 @@
 //! blocks.
 
 use bytemuck::NoUninit;
-use vitrine_tensor::backend::{Attention, AttentionInputs, Attentions};
+use vitrine_tensor::backend::{Attention, AttentionGrads, AttentionInputs, Attentions};
 use vitrine_tensor::{DType, Result, Tensor};
 
 use super::arithmetic::{blocks, float_kernel};
@@ -112,7 +112,7 @@ impl<'a> Plan<'a> {
         backend: &'a CudaBackend,
         op: &'static str,
         inputs: &AttentionInputs<'_>,
-        attention: &Attention,
+        attention: &Attention<'_>,
         dy: Option<&Tensor>,
         written: &[Rows],
     ) -> Result<Self> {
@@ -127,7 +127,7 @@ impl<'a> Plan<'a> {
         let vectors = width.is_multiple_of(4) && rows.iter().all(|r| r.is_aligned(4, dtype));
         let [queries, keys, heads, head_width] = sizes.map(|size| size as u32);
         let argument = AttentionArgument {
-            valid_lens: attention.valid_lens.as_ref().map_or(0, address),
+            valid_lens: attention.valid_lens.map_or(0, address),
             queries,
             keys,
             heads,
@@ -162,7 +162,7 @@ impl Attentions for CudaBackend {
     fn attention(
         &self,
         inputs: &AttentionInputs<'_>,
-        attention: &Attention,
+        attention: &Attention<'_>,
         y: &Tensor,
         log_sums: &Tensor,
     ) -> Result<()> {
@@ -178,18 +178,21 @@ impl Attentions for CudaBackend {
     fn attention_grad(
         &self,
         inputs: &AttentionInputs<'_>,
-        attention: &Attention,
+        attention: &Attention<'_>,
         y: &Tensor,
         log_sums: &Tensor,
         dy: &Tensor,
-        grads: &[Tensor],
+        grads: &AttentionGrads<'_>,
     ) -> Result<()> {
         const OP: &str = "attention_grad";
         let columns = y.shape()[2];
-        let written = match grads {
-            [all] => [0, 1, 2].map(|part| Rows::from_column(all, part * columns)),
-            [dq, dkv] => [Rows::new(dq), Rows::new(dkv), Rows::from_column(dkv, columns)],
-            _ => unreachable!("`ops` gives one tensor or two"),
+        let written = match *grads {
+            AttentionGrads::Packed(all) => {
+                [0, 1, 2].map(|part| Rows::from_column(all, part * columns))
+            }
+            AttentionGrads::Split(dq, dkv) => {
+                [Rows::new(dq), Rows::new(dkv), Rows::from_column(dkv, columns)]
+            }
         };
         let plan = Plan::new(self, OP, inputs, attention, Some(dy), &written)?;
         let AttentionArgument { queries, keys, heads, width, .. } = plan.argument;

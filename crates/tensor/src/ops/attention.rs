@@ -1,16 +1,16 @@
 //! Scaled dot-product attention over many heads (Vaswani et al. 2017, section 3.2), with its gradients.
 
-use super::{check_dropout, expect_accumulator, expect_i64, expect_shape, same_device, same_float};
+use super::{check_dropout, expect_accumulator, expect_shape, same_device, same_float};
 use crate::error::{Error, Result};
-use crate::{Device, Dropout, Shape, Tensor};
+use crate::{DType, Device, Dropout, Shape, Tensor};
 
 /// How the heads of an attention lie in memory, and what it is to do.
-#[derive(Clone, Default)]
-pub struct Attention {
+#[derive(Clone, Copy)]
+pub struct Attention<'a> {
     /// Number of heads H; the width D of queries is H times the head's.
     pub heads: usize,
     /// `[B]` of `i64`: keys at and past this position get no weight. `None`: all count.
-    pub valid_lens: Option<Tensor>,
+    pub valid_lens: Option<&'a Tensor>,
     /// Dropout on the attention weights. Weight `(b, h, i, j)` has the index `((b·H + h)·max(Q, K) + i)·K + j`, so
     /// that a run over the first queries alone draws the masks of the full one.
     pub dropout: Option<Dropout>,
@@ -27,6 +27,15 @@ pub struct AttentionInputs<'a> {
     pub value: &'a Tensor,
 }
 
+/// Where attention writes gradients.
+#[derive(Clone, Copy)]
+pub enum AttentionGrads<'a> {
+    /// One tensor `[B, N, 3D]`: queries, keys, values side by side.
+    Packed(&'a Tensor),
+    /// Queries `[B, Q, D]`, and keys beside values `[B, K, 2D]`.
+    Split(&'a Tensor, &'a Tensor),
+}
+
 /// Scaled dot-product attention.
 pub trait Attentions {
     /// Scaled dot-product attention; `y [B, Q, D]`, `log_sums [B, H, Q]` (of the accumulator's type) receives the
@@ -34,21 +43,20 @@ pub trait Attentions {
     fn attention(
         &self,
         inputs: &AttentionInputs<'_>,
-        attention: &Attention,
+        attention: &Attention<'_>,
         y: &Tensor,
         log_sums: &Tensor,
     ) -> Result<()>;
-    /// The gradients of attention, into one tensor `[B, N, 3D]` (queries, keys, values side by side) or two, queries
-    /// `[B, Q, D]` and keys beside values `[B, K, 2D]`. The weights are computed again from `log_sums`, so memory stays
-    /// linear in the number of tokens.
+    /// The gradients of attention. The weights are computed again from `log_sums`, so memory stays linear in the
+    /// number of tokens.
     fn attention_grad(
         &self,
         inputs: &AttentionInputs<'_>,
-        attention: &Attention,
+        attention: &Attention<'_>,
         y: &Tensor,
         log_sums: &Tensor,
         dy: &Tensor,
-        grads: &[Tensor],
+        grads: &AttentionGrads<'_>,
     ) -> Result<()>;
 }
 
@@ -63,24 +71,22 @@ pub struct AttentionOutput {
 impl AttentionInputs<'_> {
     /// Queries, keys and values side by side in `[B, N, 3D]`.
     pub fn packed(qkv: &Tensor) -> Result<[Tensor; 3]> {
-        let width = match qkv.shape() {
-            [_, _, width] if width % 3 == 0 => width / 3,
-            _ => {
-                let rule = "packed queries, keys, values must be [B, N, 3D]";
-                return Err(qkv.shape_error("attention", rule));
-            }
-        };
-        let part = |i: usize| qkv.narrow(2, i * width, width);
-        Ok([part(0)?, part(1)?, part(2)?])
+        let width = third(qkv)?;
+        Ok([
+            qkv.narrow(2, 0, width)?,
+            qkv.narrow(2, width, width)?,
+            qkv.narrow(2, 2 * width, width)?,
+        ])
     }
 
     /// `softmax(q·kᵀ/√d)·v` for each head, `d` being a head's width D/H.
-    pub fn attend(&self, attention: &Attention) -> Result<AttentionOutput> {
+    pub fn attend(&self, attention: &Attention<'_>) -> Result<AttentionOutput> {
         const OP: &str = "attention";
         let device = check(OP, self, attention)?;
         let [batch, queries, width] = extents(self.query);
         let dtype = self.query.dtype();
-        let y = Tensor::uninitialised(Shape::from_valid(&[batch, queries, width]), dtype, device)?;
+        let shape = Shape::from_valid(&[batch, queries, width]);
+        let y = Tensor::uninitialised(shape, dtype, device)?;
         let heads = Shape::from_valid(&[batch, attention.heads, queries]);
         let log_sums = Tensor::uninitialised(heads, dtype.accumulator(), device)?;
         device.backend().attention(self, attention, &y, &log_sums)?;
@@ -91,7 +97,7 @@ impl AttentionInputs<'_> {
     /// many queries as keys), else one tensor for the queries `[B, Q, D]` and one for keys and values `[B, K, 2D]`.
     pub fn attend_grad(
         &self,
-        attention: &Attention,
+        attention: &Attention<'_>,
         output: &AttentionOutput,
         dy: &Tensor,
         packed: bool,
@@ -109,15 +115,27 @@ impl AttentionInputs<'_> {
         expect_accumulator(OP, log_sums, self.query)?;
         let dtype = self.query.dtype();
         let make = |dims: [usize; 3]| Tensor::uninitialised(Shape::new(&dims)?, dtype, device);
-        let grads = if packed {
+        let made = if packed {
             expect_shape(OP, self.key, self.query.shape(), "packed: as many queries as keys")?;
             vec![make([batch, keys, 3 * width])?]
         } else {
             vec![make([batch, queries, width])?, make([batch, keys, 2 * width])?]
         };
+        let grads = match made.as_slice() {
+            [qkv] => AttentionGrads::Packed(qkv),
+            [q, kv] => AttentionGrads::Split(q, kv),
+            _ => unreachable!("one or two tensors were made above"),
+        };
         let (y, log_sums, dy) = (output.y.contiguous()?, log_sums.contiguous()?, dy.contiguous()?);
         device.backend().attention_grad(self, attention, &y, &log_sums, &dy, &grads)?;
-        Ok(grads)
+        Ok(made)
+    }
+}
+
+fn third(qkv: &Tensor) -> Result<usize> {
+    match qkv.shape() {
+        [_, _, width] if width % 3 == 0 => Ok(width / 3),
+        _ => Err(qkv.shape_error("attention", "packed queries, keys, values must be [B, N, 3D]")),
     }
 }
 
@@ -128,7 +146,7 @@ fn extents(t: &Tensor) -> [usize; 3] {
 fn check<'a>(
     op: &'static str,
     inputs: &AttentionInputs<'a>,
-    attention: &Attention,
+    attention: &Attention<'_>,
 ) -> Result<&'a Device> {
     let AttentionInputs { query, key, value } = inputs;
     let device = same_float(op, query, &[key, value])?;
@@ -138,21 +156,31 @@ fn check<'a>(
         && query.shape()[0] == key.shape()[0]
         && query.shape()[2] == key.shape()[2];
     if !fits {
-        let rule = "queries must be [B, Q, D] and keys [B, K, D]";
-        return Err(Error::shapes(op, query.shape(), key.shape(), rule));
+        return Err(Error::ShapeMismatch {
+            op,
+            lhs: query.shape().to_vec(),
+            rhs: key.shape().to_vec(),
+            rule: "queries must be [B, Q, D] and keys [B, K, D]",
+        });
     }
     if [query, key, value].iter().any(|t| t.strides()[2] != 1 && t.shape()[2] > 1) {
         return Err(query.shape_error(op, "the last axis must be dense"));
     }
     let [batch, _, width] = extents(query);
     if attention.heads == 0 || !width.is_multiple_of(attention.heads) {
-        let rule = "it must divide the width of the queries";
-        return Err(Error::argument(op, "number of heads", attention.heads, rule));
+        return Err(Error::Argument {
+            op,
+            name: "number of heads",
+            value: attention.heads.to_string(),
+            rule: "it must divide the width of the queries",
+        });
     }
     check_dropout(op, attention.dropout.as_ref())?;
-    if let Some(lens) = &attention.valid_lens {
+    if let Some(lens) = attention.valid_lens {
         same_device(op, query, &[lens])?;
-        expect_i64(op, lens, "i64 valid_lens")?;
+        if lens.dtype() != DType::I64 {
+            return Err(Error::DType { op, dtype: lens.dtype(), expected: "i64 valid_lens" });
+        }
         expect_shape(op, lens, &[batch], "valid_lens must be [B]")?;
         if !lens.is_contiguous() {
             return Err(lens.shape_error(op, "valid_lens must be dense"));

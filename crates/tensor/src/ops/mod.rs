@@ -15,7 +15,7 @@ mod optimizers;
 
 pub use activation::{Activation, Activations};
 pub use arithmetic::{Arithmetic, Binary};
-pub use attention::{Attention, AttentionInputs, AttentionOutput, Attentions};
+pub use attention::{Attention, AttentionGrads, AttentionInputs, AttentionOutput, Attentions};
 pub use convolution::{Convolutions, Windows};
 pub use embedding::{Embeddings, Rotation};
 pub use linear::{Epilogue, Products};

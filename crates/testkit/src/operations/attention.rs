@@ -1,6 +1,6 @@
 //! Attention and its gradients: packed and apart, with `valid_lens` and dropout.
 
-use vitrine_tensor::backend::Attentions;
+use vitrine_tensor::backend::{AttentionGrads, Attentions};
 use vitrine_tensor::{Attention, AttentionInputs, AttentionOutput, DType, Dropout, Result, Tensor};
 
 use super::mask;
@@ -370,8 +370,9 @@ impl Plan {
 fn forward(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
     let s = &plan.setup(s);
     let Operands { tensors: [query, key, value], values: [q, k, v] } = &operands(s, plan)?;
-    let valid_lens = plan.lens(s)?;
-    let attention = Attention { heads: plan.heads(), valid_lens, dropout: plan.dropout };
+    let lens = plan.lens(s)?;
+    let attention =
+        Attention { heads: plan.heads(), valid_lens: lens.as_ref(), dropout: plan.dropout };
     let output = AttentionInputs { query, key, value }.attend(&attention)?;
     let (y, log_sums) = reference::attend(q, k, v, &plan.reference());
     let spread = plan.spread(s.dtype, [q, k, v], &y, &y.mapv(|_| 0.0)).y;
@@ -392,8 +393,9 @@ fn weighted(v: &Array, y: &Array) -> Array {
 fn gradient(s: &Setup, plan: &Plan) -> Result<Vec<Comparison>> {
     let s = &plan.setup(s);
     let Operands { tensors: [query, key, value], values: [q, k, v] } = &operands(s, plan)?;
-    let valid_lens = plan.lens(s)?;
-    let attention = Attention { heads: plan.heads(), valid_lens, dropout: plan.dropout };
+    let lens = plan.lens(s)?;
+    let attention =
+        Attention { heads: plan.heads(), valid_lens: lens.as_ref(), dropout: plan.dropout };
     // What forward saved is an input here: the reference's, rounded as it is stored.
     let (y, log_sums) = reference::attend(q, k, v, &plan.reference());
     let y = s.placed(&y, Layout::Dense)?;
@@ -464,15 +466,23 @@ pub(super) fn sweep(reach: Reach) -> Vec<Case> {
     cases
 }
 
+/// What attention's gradient writes.
+fn of_attention<'a>(grads: &AttentionGrads<'a>) -> [Option<&'a Tensor>; 2] {
+    match *grads {
+        AttentionGrads::Packed(qkv) => [Some(qkv), None],
+        AttentionGrads::Split(q, kv) => [Some(q), Some(kv)],
+    }
+}
+
 faults! {
     Attentions {
         attention(
-            inputs: &AttentionInputs<'_>, attention: &Attention, y: &Tensor, log_sums: &Tensor
+            inputs: &AttentionInputs<'_>, attention: &Attention<'_>, y: &Tensor, log_sums: &Tensor
         ) writes [Some(y), Some(log_sums)];
         attention_grad(
-            inputs: &AttentionInputs<'_>, attention: &Attention, y: &Tensor, log_sums: &Tensor,
-            dy: &Tensor, grads: &[Tensor]
-        ) writes [grads.first(), grads.get(1)];
+            inputs: &AttentionInputs<'_>, attention: &Attention<'_>, y: &Tensor, log_sums: &Tensor,
+            dy: &Tensor, grads: &AttentionGrads<'_>
+        ) writes [of_attention(grads)[0], of_attention(grads)[1]];
     }
 }
 

@@ -12,13 +12,13 @@ use super::CpuBackend;
 use super::activation::dropout_factors;
 use super::arithmetic::multiply_by;
 use super::dispatch::with_float;
-use super::memory::{Write, read, write};
+use super::memory::{read, write};
 use super::norms::{masked_softmax, masked_softmax_again};
 use super::number::{Number, Real, sum_of};
 use super::parallel::try_each;
 use super::product::{MatrixMut, SLACK_COLUMNS, SLACK_ROWS, Small, cut};
 use super::scratch::with_scratch;
-use crate::backend::{Attention, AttentionInputs, Attentions};
+use crate::backend::{Attention, AttentionGrads, AttentionInputs, Attentions};
 use crate::simd;
 use crate::{Dropout, Result, Tensor};
 use words::Words;
@@ -27,7 +27,7 @@ use words::Words;
 const BLOCK: usize = 64;
 
 /// Extents, strides and options of one call.
-struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     queries: usize,
     keys: usize,
     heads: usize,
@@ -39,17 +39,17 @@ struct Plan<'a> {
 }
 
 /// What the gradient starts from.
-struct Saved<'a, T: Number> {
-    inputs: [&'a [T]; 3],
-    y: &'a [T],
-    log_sums: &'a [T::Acc],
-    dy: &'a [T],
+pub(crate) struct Saved<'a, T: Number> {
+    pub(crate) inputs: [&'a [T]; 3],
+    pub(crate) y: &'a [T],
+    pub(crate) log_sums: &'a [T::Acc],
+    pub(crate) dy: &'a [T],
 }
 
 impl<'a> Plan<'a> {
-    fn new(
+    pub(crate) fn new(
         inputs: &AttentionInputs<'_>,
-        attention: &Attention,
+        attention: &Attention<'_>,
         valid_lens: Option<&'a [i64]>,
     ) -> Self {
         let of = |t: &Tensor| [t.strides()[0], t.strides()[1]];
@@ -109,7 +109,7 @@ impl<'a> Plan<'a> {
     }
 
     /// `y = dropout(softmax(q·kᵀ/√d))·v`, and the logarithms of the denominators.
-    fn forward<T: Number>(
+    pub(crate) fn forward<T: Number>(
         &self,
         [q, k, v]: [&[T]; 3],
         y: &mut [T],
@@ -194,21 +194,41 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// The gradients, in one tensor or two as [`Attentions::attention_grad`] gets them.
-    fn grad<T: Number>(&self, saved: &Saved<'_, T>, grads: &mut [Write<'_, T>]) -> Result<()> {
-        if grads.iter().any(|grads| grads.is_empty()) {
-            grads.iter_mut().for_each(|grads| grads.fill(T::from_f64(0.0)));
+    /// Gradients side by side in `[B, N, 3D]`.
+    pub(crate) fn grad_packed<T: Number>(
+        &self,
+        saved: &Saved<'_, T>,
+        grads: &mut [T],
+    ) -> Result<()> {
+        if grads.is_empty() {
             return Ok(());
         }
-        let [dq, dk, dv] = match grads {
-            [qkv] => self.cut_heads(qkv, self.keys),
-            [q, kv] => {
-                let [dq] = self.cut_heads(q, self.queries);
-                let [dk, dv] = self.cut_heads(kv, self.keys);
-                [dq, dk, dv]
-            }
-            _ => unreachable!("`ops` gives one tensor or two"),
-        };
+        self.grad(saved, self.cut_heads(grads, self.keys))
+    }
+
+    /// Gradients of the queries in `[B, Q, D]`, of keys and values side by side in `[B, K, 2D]`.
+    pub(crate) fn grad_split<T: Number>(
+        &self,
+        saved: &Saved<'_, T>,
+        query_grads: &mut [T],
+        key_value_grads: &mut [T],
+    ) -> Result<()> {
+        if query_grads.is_empty() || key_value_grads.is_empty() {
+            query_grads.fill(T::from_f64(0.0));
+            key_value_grads.fill(T::from_f64(0.0));
+            return Ok(());
+        }
+        let [dq] = self.cut_heads(query_grads, self.queries);
+        let [dk, dv] = self.cut_heads(key_value_grads, self.keys);
+        self.grad(saved, [dq, dk, dv])
+    }
+
+    /// Gradients of queries, keys and values, in heads of all images one after the other.
+    fn grad<T: Number>(
+        &self,
+        saved: &Saved<'_, T>,
+        [dq, dk, dv]: [Vec<MatrixMut<'_, T>>; 3],
+    ) -> Result<()> {
         try_each(dq.into_iter().zip(dk).zip(dv).enumerate(), |(i, ((dq, dk), dv))| {
             self.grad_head(saved, [i / self.heads, i % self.heads], [dq, dk, dv])
         })
@@ -359,7 +379,9 @@ simd! {
             }
         }
     }
+}
 
+simd! {
     /// Writes rows that lie `from.1` apart to those of a head.
     fn store_rows<T: Number>(
         from: (&[T::Acc], usize),
@@ -393,13 +415,13 @@ impl Attentions for CpuBackend {
     fn attention(
         &self,
         inputs: &AttentionInputs<'_>,
-        attention: &Attention,
+        attention: &Attention<'_>,
         y: &Tensor,
         log_sums: &Tensor,
     ) -> Result<()> {
         with_float!(y.dtype(), T => {
             let (q, k, v) = (read::<T>(inputs.query), read(inputs.key), read(inputs.value));
-            let lens = attention.valid_lens.as_ref().map(read::<i64>);
+            let lens = attention.valid_lens.map(read::<i64>);
             let plan = Plan::new(inputs, attention, lens.as_deref());
             plan.forward::<T>([&q, &k, &v], &mut write(y), &mut write(log_sums))
         })
@@ -408,15 +430,15 @@ impl Attentions for CpuBackend {
     fn attention_grad(
         &self,
         inputs: &AttentionInputs<'_>,
-        attention: &Attention,
+        attention: &Attention<'_>,
         y: &Tensor,
         log_sums: &Tensor,
         dy: &Tensor,
-        grads: &[Tensor],
+        grads: &AttentionGrads<'_>,
     ) -> Result<()> {
         with_float!(y.dtype(), T => {
             let (q, k, v) = (read::<T>(inputs.query), read(inputs.key), read(inputs.value));
-            let lens = attention.valid_lens.as_ref().map(read::<i64>);
+            let lens = attention.valid_lens.map(read::<i64>);
             let plan = Plan::new(inputs, attention, lens.as_deref());
             let saved = Saved {
                 inputs: [&q, &k, &v],
@@ -424,7 +446,12 @@ impl Attentions for CpuBackend {
                 log_sums: &read(log_sums),
                 dy: &read(dy),
             };
-            plan.grad::<T>(&saved, &mut grads.iter().map(write).collect::<Vec<_>>())
+            match grads {
+                AttentionGrads::Packed(qkv) => plan.grad_packed::<T>(&saved, &mut write(qkv)),
+                AttentionGrads::Split(q, kv) => {
+                    plan.grad_split::<T>(&saved, &mut write(q), &mut write(kv))
+                }
+            }
         })
     }
 }
