@@ -1,6 +1,6 @@
 //! The way back: the operations from the last to the first, and the gradients on their way.
 
-use vitrine_tensor::{DType, Tensor};
+use vitrine_tensor::{DType, Error as TensorError, Tensor};
 
 use crate::error::{Error, Result};
 use crate::ops::Rule;
@@ -36,19 +36,14 @@ impl Tape {
 
     /// As [`Tape::backward`], for a result of any shape whose gradient is given.
     pub fn backward_from(&self, result: &Var, grad: Tensor) -> Result<Gradients> {
+        let op = "backward_from";
         if grad.shape() != result.shape() {
-            return Err(vitrine_tensor::Error::ShapeMismatch {
-                op: "backward_from",
-                lhs: result.shape().to_vec(),
-                rhs: grad.shape().to_vec(),
-                rule: "the gradient must have the result's shape",
-            }
-            .into());
+            let rule = "the gradient must have the result's shape";
+            return Err(TensorError::shapes(op, result.shape(), grad.shape(), rule).into());
         }
-        if grad.dtype() != result.value().dtype() {
-            let (lhs, rhs) = (result.value().dtype(), grad.dtype());
-            let op = "backward_from";
-            return Err(vitrine_tensor::Error::DTypeMismatch { op, lhs, rhs }.into());
+        let (lhs, rhs) = (result.value().dtype(), grad.dtype());
+        if lhs != rhs {
+            return Err(TensorError::DTypeMismatch { op, lhs, rhs }.into());
         }
         let round = self.round();
         let last = result.node_in(self, round).ok_or(Error::NotRecorded)?;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-use vitrine_tensor::Tensor;
+use vitrine_tensor::{Error as TensorError, Tensor};
 
 use crate::backward::Flow;
 use crate::error::{Error, Result};
@@ -96,27 +96,18 @@ impl Tape {
     /// An input whose gradient is added to `grad`, a dense tensor of the same shape: a view of a flat gradient buffer.
     /// The gradient of a `bf16` value may be `f32`.
     pub fn parameter(&self, value: Tensor, grad: Tensor) -> Result<Var> {
+        let op = "parameter";
         if grad.shape() != value.shape() {
-            return Err(vitrine_tensor::Error::ShapeMismatch {
-                op: "parameter",
-                lhs: value.shape().to_vec(),
-                rhs: grad.shape().to_vec(),
-                rule: "a parameter and its gradient must have one shape",
-            }
-            .into());
+            let rule = "a parameter and its gradient must have one shape";
+            return Err(TensorError::shapes(op, value.shape(), grad.shape(), rule).into());
         }
-        if grad.dtype() != value.dtype() && grad.dtype() != value.dtype().accumulator() {
-            let (lhs, rhs) = (value.dtype(), grad.dtype());
-            let op = "parameter";
-            return Err(vitrine_tensor::Error::DTypeMismatch { op, lhs, rhs }.into());
+        let (lhs, rhs) = (value.dtype(), grad.dtype());
+        if rhs != lhs && rhs != lhs.accumulator() {
+            return Err(TensorError::DTypeMismatch { op, lhs, rhs }.into());
         }
         if !grad.is_contiguous() {
-            return Err(vitrine_tensor::Error::Shape {
-                op: "parameter",
-                shape: grad.shape().to_vec(),
-                rule: "the buffer for a gradient must be dense; it is a view with gaps",
-            }
-            .into());
+            let rule = "the buffer for a gradient must be dense; it is a view with gaps";
+            return Err(TensorError::Shape { op, shape: grad.shape().to_vec(), rule }.into());
         }
         Ok(self.leaf(value, Some(grad)))
     }
@@ -221,6 +212,19 @@ impl Var {
         Self::record_rule(name, value, inputs, saved, || Rule::Function(Box::new(backward)))
     }
 
+    /// As [`Var::record`] for one input, whose gradient `backward` makes of the result's.
+    pub(crate) fn record_one(
+        &self,
+        name: &'static str,
+        value: Tensor,
+        saved: &[&Tensor],
+        backward: impl FnOnce(Tensor) -> vitrine_tensor::Result<Tensor> + 'static,
+    ) -> Result<Self> {
+        Self::record(name, value, &[self], saved, move |dy, inputs, flow| {
+            flow.add(inputs[0], backward(dy)?)
+        })
+    }
+
     /// As [`Var::record`], with any rule.
     pub(crate) fn record_rule(
         name: &'static str,
@@ -230,13 +234,8 @@ impl Var {
         rule: impl FnOnce() -> Rule,
     ) -> Result<Self> {
         let Some(first) = inputs.first() else {
-            return Err(vitrine_tensor::Error::Argument {
-                op: name,
-                name: "number of inputs",
-                value: "0".into(),
-                rule: "at least one is needed",
-            }
-            .into());
+            let what = "number of inputs";
+            return Err(TensorError::argument(name, what, 0, "at least one is needed").into());
         };
         let tape = first.tape.clone();
         let round = tape.round();

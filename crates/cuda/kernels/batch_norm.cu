@@ -184,7 +184,8 @@ __device__ void batch_norm_grad_sums(const T* x, const Norm<T>& norm, const T* d
     }
 }
 
-// dx = root·scale·(g − mean(g) − n·mean(g·n)); `sums` [2, channels] times `share` are the means. g may lie in dx.
+// dx = root·scale·(g − mean(g) − n·mean(g·n)); `sums` [2, channels] times `share` are the means; a
+// share of 0 says that there are none. g may lie in dx.
 template <class T>
 __device__ void batch_norm_grad(const T* x, const Norm<T>& norm, const T* g, const float* sums, float share, T* dx,
                                 const Rows& of) {
@@ -194,7 +195,8 @@ __device__ void batch_norm_grad(const T* x, const Norm<T>& norm, const T* g, con
     float g_mean = sums[place.channel] * share, gn_mean = sums[of.channels + place.channel] * share;
     for (uint64_t row = place.first; row < place.end; row += WARPS) {
         uint64_t at = row * of.channels + place.channel;
-        float centred = to_float(g[at]) - g_mean - channel.normalised(x[at]) * gn_mean;
+        float centred = to_float(g[at]);
+        if (share != 0.0f) centred -= g_mean + channel.normalised(x[at]) * gn_mean;
         dx[at] = from_float<T>(channel.root * channel.scale * centred);
     }
 }

@@ -38,3 +38,20 @@ pub enum Error {
 
 /// The result of a tensor operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An [`Error::ShapeMismatch`].
+    pub fn shapes(op: &'static str, lhs: &[usize], rhs: &[usize], rule: &'static str) -> Self {
+        Self::ShapeMismatch { op, lhs: lhs.to_vec(), rhs: rhs.to_vec(), rule }
+    }
+
+    /// An [`Error::Argument`].
+    pub fn argument(
+        op: &'static str,
+        name: &'static str,
+        value: impl ToString,
+        rule: &'static str,
+    ) -> Self {
+        Self::Argument { op, name, value: value.to_string(), rule }
+    }
+}

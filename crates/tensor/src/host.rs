@@ -45,24 +45,12 @@ impl Tensor {
     /// As [`Tensor::to_ndarray`], but takes the memory over where the tensor came from an array, is dense and is the
     /// only one that uses it.
     pub fn into_ndarray<T: Element>(self) -> Result<ArrayD<T>> {
-        let whole = self.is_contiguous() && self.offset() == 0 && self.dtype() == T::DTYPE;
-        if !whole || !self.is_sole_owner() {
-            return self.to_ndarray();
+        let alone = self.is_sole_owner() && self.is_contiguous();
+        let host = self.memory().downcast_ref::<HostMemory>().filter(|_| alone);
+        match host.and_then(|host| host.take_values(self.elements())) {
+            Some(values) => Ok(self.array_from(values)),
+            None => self.to_ndarray(),
         }
-        let (shape, device) = (self.dims(), self.device().clone());
-        let memory = self.into_memory().expect("the sole owner has the memory alone");
-        let memory = match memory.downcast::<HostMemory>() {
-            Ok(host) => match host.into_values::<T>() {
-                Ok(values) if values.len() == shape.elements() => {
-                    let array = ArrayD::from_shape_vec(IxDyn(&shape), values);
-                    return Ok(array.expect("the number of values was just compared"));
-                }
-                Ok(values) => Box::new(HostMemory::from_values(values)),
-                Err(host) => Box::new(host),
-            },
-            Err(other) => other as crate::backend::Memory,
-        };
-        Self::from_memory(memory, shape, T::DTYPE, &device).to_ndarray()
     }
 
     fn array_from<T: Element>(&self, values: Vec<T>) -> ArrayD<T> {

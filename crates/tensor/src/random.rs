@@ -141,18 +141,6 @@ impl Dropout {
         1.0 / (1.0 - self.probability)
     }
 
-    /// The index of the first element of row `row`, for rows of `row_len` elements and `rows_per_sample` rows a
-    /// sample.
-    #[inline(always)]
-    pub fn row_index(&self, row: usize, row_len: usize, rows_per_sample: usize) -> u64 {
-        match self.sample_stride {
-            None => (row * row_len) as u64,
-            Some(stride) => {
-                (row / rows_per_sample * stride + row % rows_per_sample * row_len) as u64
-            }
-        }
-    }
-
     /// Calls `each(i, kept)` for the elements `index + i`, `i` in `0..len`.
     pub fn for_each(&self, index: u64, len: usize, mut each: impl FnMut(usize, bool)) {
         let threshold = self.threshold();

@@ -18,23 +18,14 @@ pub struct Shape {
 impl Shape {
     /// A shape from its extents. An error if there are more than [`MAX_RANK`].
     pub fn new(dims: &[usize]) -> Result<Self, Error> {
-        if dims.len() > MAX_RANK {
-            return Err(Error::Shape {
-                op: "shape",
-                shape: dims.to_vec(),
-                rule: "a tensor has at most 6 axes",
-            });
-        }
         // Zeros apart: an empty tensor has strides too.
         let product = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
-        if product.is_none_or(|n| n >= 1 << 47) {
-            return Err(Error::Shape {
-                op: "shape",
-                shape: dims.to_vec(),
-                rule: "the product of the extents, zeros apart, must be below 2^47",
-            });
-        }
-        Ok(Self::from_valid(dims))
+        let rule = match product {
+            _ if dims.len() > MAX_RANK => "a tensor has at most 6 axes",
+            Some(n) if n < 1 << 47 => return Ok(Self::from_valid(dims)),
+            _ => "the product of the extents, zeros apart, must be below 2^47",
+        };
+        Err(Error::Shape { op: "shape", shape: dims.to_vec(), rule })
     }
 
     /// A shape whose extents come from valid shapes, so that no check is needed.
@@ -70,13 +61,10 @@ impl Shape {
         &self.dims[..self.rank]
     }
 
-    /// This shape with its last extent replaced. A scalar stays a scalar.
-    pub fn with_last(&self, last: usize) -> Self {
-        let mut out = *self;
-        if self.rank > 0 {
-            out.dims[self.rank - 1] = last;
-        }
-        out
+    /// This shape with another extent of an axis.
+    pub(crate) fn with(mut self, axis: usize, extent: usize) -> Self {
+        self.dims[..self.rank][axis] = extent;
+        self
     }
 
     /// The shape that `self` and `other` broadcast to (NumPy's rule: align at the right, 1 stretches).
@@ -90,12 +78,9 @@ impl Shape {
                 (1, b) => b,
                 (a, 1) => a,
                 _ => {
-                    return Err(Error::ShapeMismatch {
-                        op,
-                        lhs: self.to_vec(),
-                        rhs: other.to_vec(),
-                        rule: "aligned at the right, each pair of extents must be equal or hold a 1",
-                    });
+                    let rule =
+                        "aligned at the right, each pair of extents must be equal or hold a 1";
+                    return Err(Error::shapes(op, self, other, rule));
                 }
             };
         }

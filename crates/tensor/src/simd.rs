@@ -23,47 +23,40 @@ pub enum Simd {
 pub fn level() -> Simd {
     static LEVEL: OnceLock<Simd> = OnceLock::new();
     *LEVEL.get_or_init(|| {
-        let limit = match std::env::var("VITRINE_SIMD").as_deref() {
+        let [detected, fast] = detected();
+        detected.min(match std::env::var("VITRINE_SIMD").as_deref() {
             Ok("portable") => Simd::Portable,
             Ok("avx2") => Simd::Avx2,
             Ok("avx512") => Simd::Avx512,
             Ok("avx512bf16") => Simd::Avx512Bf16,
-            _ if pairs_are_fast() => Simd::Avx512Bf16,
-            _ => Simd::Avx512,
-        };
-        detected().min(limit)
+            _ => fast,
+        })
     })
 }
 
-/// The best set that this machine has.
+/// The best set that this machine has, and the best that its maker's machines are quick with.
 #[cfg(target_arch = "x86_64")]
-fn detected() -> Simd {
+fn detected() -> [Simd; 2] {
     use std::arch::is_x86_feature_detected as has;
-    if !(has!("avx2") && has!("fma")) {
+    let detected = if !(has!("avx2") && has!("fma")) {
         Simd::Portable
     } else if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
         if has!("avx512bf16") { Simd::Avx512Bf16 } else { Simd::Avx512 }
     } else {
         Simd::Avx2
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn pairs_are_fast() -> bool {
+    };
     // The three registers hold the maker's name, here "AuthenticAMD".
     let maker = std::arch::x86_64::__cpuid(0);
-    [maker.ebx, maker.edx, maker.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
-}
-
-/// The best set that this machine has.
-#[cfg(not(target_arch = "x86_64"))]
-fn detected() -> Simd {
-    Simd::Portable
+    let maker = [maker.ebx, maker.edx, maker.ecx].map(u32::to_le_bytes);
+    [
+        detected,
+        if maker.as_flattened() == b"AuthenticAMD" { Simd::Avx512Bf16 } else { Simd::Avx512 },
+    ]
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn pairs_are_fast() -> bool {
-    false
+fn detected() -> [Simd; 2] {
+    [Simd::Portable; 2]
 }
 
 /// How near values are brought.
@@ -99,13 +92,13 @@ pub(crate) fn prefetch<T>(values: &[T], near: Near) {
     let _ = (values, near);
 }
 
-/// Defines a function whose body is compiled for each [`Simd`](crate::simd::Simd) set; the call chooses. The body is
+/// Defines functions whose bodies are compiled for each [`Simd`](crate::simd::Simd) set; the call chooses. A body is
 /// plain Rust that the compiler vectorises: every set gives the same bits, as nothing is fused or reordered.
 #[macro_export]
 macro_rules! simd {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$T:ident: $bound:ident>)? (
+    ($($(#[$meta:meta])* $vis:vis fn $name:ident $(<$T:ident: $bound:ident>)? (
         $($arg:ident: $type:ty),* $(,)?
-    ) $(-> $ret:ty)? $body:block) => {
+    ) $(-> $ret:ty)? $body:block)*) => {$(
         $(#[$meta])*
         $vis fn $name $(<$T: $bound>)? ($($arg: $type),*) $(-> $ret)? {
             #[inline(always)]
@@ -135,5 +128,5 @@ macro_rules! simd {
                 _ => plain $(::<$T>)? ($($arg),*),
             }
         }
-    };
+    )*};
 }

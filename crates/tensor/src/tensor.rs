@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Device;
 use crate::backend::Memory;
+use crate::cpu::dispatch::with_element;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -68,12 +69,8 @@ impl Tensor {
     pub fn from_slice<T: Element>(values: &[T], shape: &[usize], device: &Device) -> Result<Self> {
         let shape = Shape::new(shape)?;
         if shape.elements() != values.len() {
-            return Err(Error::ShapeMismatch {
-                op: "from_slice",
-                lhs: vec![values.len()],
-                rhs: shape.to_vec(),
-                rule: "the number of values must be the product of the extents",
-            });
+            let rule = "the number of values must be the product of the extents";
+            return Err(Error::shapes("from_slice", &[values.len()], &shape, rule));
         }
         let tensor = Self::uninitialised(shape, T::DTYPE, device)?;
         device.backend().upload(bytemuck::cast_slice(values), &tensor)?;
@@ -91,16 +88,7 @@ impl Tensor {
 
     /// The values as `f64`, whatever the element type: for tests, logs and statistics.
     pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
-        fn widen<T: Element>(values: Vec<T>) -> Vec<f64> {
-            values.into_iter().map(T::to_f64).collect()
-        }
-        Ok(match self.dtype {
-            DType::F32 => widen(self.to_vec::<f32>()?),
-            DType::F64 => self.to_vec::<f64>()?,
-            DType::BF16 => widen(self.to_vec::<crate::bf16>()?),
-            DType::U8 => widen(self.to_vec::<u8>()?),
-            DType::I64 => widen(self.to_vec::<i64>()?),
-        })
+        with_element!(self.dtype, T => Ok(self.to_vec()?.into_iter().map(T::to_f64).collect()))
     }
 
     /// The value of a tensor with one element. Waits for the device.
@@ -115,10 +103,9 @@ impl Tensor {
     pub fn copy_from_slice_<T: Element>(&self, values: &[T]) -> Result<()> {
         self.check_element::<T>("copy_from_slice_")?;
         if !self.is_contiguous() || values.len() != self.elements() {
-            return Err(self.shape_error(
-                "copy_from_slice_",
-                "the destination must be dense and have as many elements as there are values",
-            ));
+            let rule =
+                "the destination must be dense and have as many elements as there are values";
+            return Err(self.shape_error("copy_from_slice_", rule));
         }
         self.written_by(|| self.device.backend().upload(bytemuck::cast_slice(values), self))
     }
@@ -217,11 +204,6 @@ impl Tensor {
         Arc::strong_count(&self.memory) == 1
     }
 
-    /// Takes the memory out; `None` if another tensor shares it.
-    pub(crate) fn into_memory(self) -> Option<Memory> {
-        Arc::into_inner(self.memory).map(|shared| shared.memory)
-    }
-
     pub(crate) fn view(&self, shape: Shape, strides: Shape, offset: usize) -> Self {
         Self { shape, strides, offset, ..self.clone() }
     }
@@ -230,12 +212,8 @@ impl Tensor {
     pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
         let shape = Shape::new(shape)?;
         if shape.elements() != self.elements() {
-            return Err(Error::ShapeMismatch {
-                op: "reshape",
-                lhs: self.shape.to_vec(),
-                rhs: shape.to_vec(),
-                rule: "the number of elements must stay the same",
-            });
+            let rule = "the number of elements must stay the same";
+            return Err(Error::shapes("reshape", &self.shape, &shape, rule));
         }
         let dense = self.contiguous()?;
         Ok(dense.view(shape, shape.row_major_strides(), dense.offset))
@@ -243,25 +221,13 @@ impl Tensor {
 
     /// A view with the axes in another order: axis `i` of the result is axis `order[i]` of `self`.
     pub fn permute(&self, order: &[usize]) -> Result<Self> {
-        let mut seen = [false; crate::shape::MAX_RANK];
-        let valid = order.len() == self.rank()
-            && order
-                .iter()
-                .all(|&axis| axis < self.rank() && !std::mem::replace(&mut seen[axis], true));
-        if !valid {
-            return Err(Error::ShapeMismatch {
-                op: "permute",
-                lhs: self.shape.to_vec(),
-                rhs: order.to_vec(),
-                rule: "the order must name each axis once",
-            });
+        if order.len() != self.rank() || !(0..self.rank()).all(|axis| order.contains(&axis)) {
+            let rule = "the order must name each axis once";
+            return Err(Error::shapes("permute", &self.shape, order, rule));
         }
         let pick = |of: &Shape| {
-            let mut picked = [0; crate::shape::MAX_RANK];
-            for (to, &axis) in picked.iter_mut().zip(order) {
-                *to = of[axis];
-            }
-            Shape::from_valid(&picked[..order.len()])
+            let picked: Vec<usize> = order.iter().map(|&axis| of[axis]).collect();
+            Shape::from_valid(&picked)
         };
         Ok(self.view(pick(&self.shape), pick(&self.strides), self.offset))
     }
@@ -281,39 +247,28 @@ impl Tensor {
         let inside = axis < self.rank()
             && start.checked_add(length).is_some_and(|end| end <= self.shape[axis]);
         if !inside {
-            return Err(Error::ShapeMismatch {
-                op: "narrow",
-                lhs: self.shape.to_vec(),
-                rhs: vec![axis, start, length],
-                rule: "(axis, start, length) must lie inside the tensor",
-            });
+            let rule = "(axis, start, length) must lie inside the tensor";
+            return Err(Error::shapes("narrow", &self.shape, &[axis, start, length], rule));
         }
-        let mut dims = [0; crate::shape::MAX_RANK];
-        dims[..self.rank()].copy_from_slice(&self.shape);
-        dims[axis] = length;
-        let shape = Shape::from_valid(&dims[..self.rank()]);
-        Ok(self.view(shape, self.strides, self.offset + start * self.strides[axis]))
+        let offset = self.offset + start * self.strides[axis];
+        Ok(self.view(self.shape.with(axis, length), self.strides, offset))
     }
 
     /// A view that repeats extents of 1 (and adds leading axes) to reach `shape`, without a copy.
     pub fn broadcast_to(&self, shape: &[usize]) -> Result<Self> {
         let target = Shape::new(shape)?;
         if self.shape.broadcast(&target, "broadcast_to")? != target {
-            return Err(Error::ShapeMismatch {
-                op: "broadcast_to",
-                lhs: self.shape.to_vec(),
-                rhs: shape.to_vec(),
-                rule: "only extents of 1 can be repeated",
-            });
+            let rule = "only extents of 1 can be repeated";
+            return Err(Error::shapes("broadcast_to", &self.shape, shape, rule));
         }
         let added = target.len() - self.rank();
-        let mut strides = [0; crate::shape::MAX_RANK];
+        let mut strides = Shape::from_valid(&vec![0; target.len()]);
         for axis in 0..self.rank() {
             if self.shape[axis] == target[axis + added] {
-                strides[axis + added] = self.strides[axis];
+                strides = strides.with(axis + added, self.strides[axis]);
             }
         }
-        Ok(self.view(target, Shape::from_valid(&strides[..target.len()]), self.offset))
+        Ok(self.view(target, strides, self.offset))
     }
 
     /// The tensor on another device; the same tensor if it is there already.

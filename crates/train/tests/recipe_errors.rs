@@ -55,7 +55,7 @@ fn senseless_values_are_named_with_what_is_allowed() {
         ("model.pool=max", "\"class-token\", \"mean\""),
         ("model.gelu=relu", "\"erf\" or \"tanh\""),
         ("model.layer_norm_eps=0", "a number over 0"),
-        ("model.init=xavier", "\"torch\" or \"flax\""),
+        ("model.init=random", "\"torch\" or \"flax\""),
         ("model.preset=vit-xxl", "\"vit-b-16\""),
         ("data.dataset=cifar", "\"folder\" or \"shards\""),
         ("data.dataset=3", "\"folder\" or \"shards\""),

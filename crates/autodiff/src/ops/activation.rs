@@ -10,16 +10,14 @@ impl Var {
     pub fn activate(&self, activation: Activation) -> Result<Self> {
         let x = self.value().clone();
         let value = x.activate(activation)?;
-        Self::record("activate", value, &[self], &[self.value()], move |dy, inputs, flow| {
-            flow.add(inputs[0], x.activate_grad(activation, &dy)?)
+        self.record_one("activate", value, &[self.value()], move |dy| {
+            x.activate_grad(activation, &dy)
         })
     }
 
     /// Sets a random share of the elements to 0 and scales the others. The mask is drawn again for the gradient.
     pub fn dropout(&self, dropout: Dropout) -> Result<Self> {
         let value = self.value().dropout(dropout)?;
-        Self::record("dropout", value, &[self], &[], move |dy, inputs, flow| {
-            flow.add(inputs[0], dy.dropout(dropout)?)
-        })
+        self.record_one("dropout", value, &[], move |dy| dy.dropout(dropout))
     }
 }

@@ -48,19 +48,17 @@ impl Var {
     /// `factor · x`
     pub fn scale(&self, factor: f64) -> Result<Self> {
         let value = self.value().scale(factor)?;
-        Self::record("scale", value, &[self], &[], move |dy, inputs, flow| {
-            flow.add(inputs[0], dy.scale(factor)?)
-        })
+        self.record_one("scale", value, &[], move |dy| dy.scale(factor))
     }
 
     /// The sum over one axis, which is dropped.
     pub fn sum_axis(&self, axis: usize) -> Result<Self> {
         let value = self.value().sum_axis(axis)?;
         let shape = self.shape().to_vec();
-        Self::record("sum_axis", value, &[self], &[], move |dy, inputs, flow| {
+        self.record_one("sum_axis", value, &[], move |dy| {
             let mut kept = shape.clone();
             kept[axis] = 1;
-            flow.add(inputs[0], dy.reshape(&kept)?.broadcast_to(&shape)?.copy()?)
+            dy.reshape(&kept)?.broadcast_to(&shape)?.copy()
         })
     }
 
@@ -73,8 +71,6 @@ impl Var {
     /// The sum of all elements, a scalar.
     pub fn sum(&self) -> Result<Self> {
         let (value, shape) = (self.value().sum()?, self.shape().to_vec());
-        Self::record("sum", value, &[self], &[], move |dy, inputs, flow| {
-            flow.add(inputs[0], dy.broadcast_to(&shape)?.copy()?)
-        })
+        self.record_one("sum", value, &[], move |dy| dy.broadcast_to(&shape)?.copy())
     }
 }

@@ -55,8 +55,6 @@ impl Var {
         let value = self.value().rotate(rotation, false)?;
         let saved = [&rotation.cos, &rotation.sin];
         let rotation = rotation.clone();
-        Self::record("rotate", value, &[self], &saved, move |dy, inputs, flow| {
-            flow.add_with(inputs[0], || dy.rotate(&rotation, true))
-        })
+        self.record_one("rotate", value, &saved, move |dy| dy.rotate(&rotation, true))
     }
 }

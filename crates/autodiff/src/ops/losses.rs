@@ -12,8 +12,8 @@ impl Var {
         let value = self.value().cross_entropy(labels, smoothing)?;
         let saved = [self.value(), labels];
         let (logits, labels) = (self.value().clone(), labels.clone());
-        Self::record("cross_entropy", value, &[self], &saved, move |dy, inputs, flow| {
-            flow.add(inputs[0], logits.cross_entropy_grad(&labels, smoothing, &dy)?)
+        self.record_one("cross_entropy", value, &saved, move |dy| {
+            logits.cross_entropy_grad(&labels, smoothing, &dy)
         })
     }
 
@@ -23,14 +23,8 @@ impl Var {
         let value = self.value().soft_target_cross_entropy(targets)?;
         let saved = [self.value(), targets];
         let (logits, targets) = (self.value().clone(), targets.clone());
-        Self::record(
-            "soft_target_cross_entropy",
-            value,
-            &[self],
-            &saved,
-            move |dy, inputs, flow| {
-                flow.add(inputs[0], logits.soft_target_cross_entropy_grad(&targets, &dy)?)
-            },
-        )
+        self.record_one("soft_target_cross_entropy", value, &saved, move |dy| {
+            logits.soft_target_cross_entropy_grad(&targets, &dy)
+        })
     }
 }

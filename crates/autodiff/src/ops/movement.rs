@@ -9,9 +9,7 @@ impl Var {
     /// The same elements under another shape.
     pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
         let (value, shape) = (self.value().reshape(shape)?, self.shape().to_vec());
-        Self::record("reshape", value, &[self], &[], move |dy, inputs, flow| {
-            flow.add(inputs[0], dy.reshape(&shape)?)
-        })
+        self.record_one("reshape", value, &[], move |dy| dy.reshape(&shape))
     }
 
     /// The axes in another order: axis `i` of the result is axis `order[i]` of `self`.
@@ -21,9 +19,7 @@ impl Var {
         for (to, &from) in order.iter().enumerate() {
             inverse[from] = to;
         }
-        Self::record("permute", value, &[self], &[], move |dy, inputs, flow| {
-            flow.add(inputs[0], dy.permute(&inverse)?)
-        })
+        self.record_one("permute", value, &[], move |dy| dy.permute(&inverse))
     }
 
     /// `length` entries along `axis`, from `start` on.
@@ -60,8 +56,6 @@ impl Var {
         if !dtype.is_float() {
             return Ok(self.tape().constant(value));
         }
-        Self::record("to_dtype", value, &[self], &[], move |dy, inputs, flow| {
-            flow.add(inputs[0], dy.to_dtype(from)?)
-        })
+        self.record_one("to_dtype", value, &[], move |dy| dy.to_dtype(from))
     }
 }

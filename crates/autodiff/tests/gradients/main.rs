@@ -48,6 +48,7 @@ fn operations() -> BTreeSet<String> {
     let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/ops")).unwrap();
     let texts = folder.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
     let source: String = texts.collect();
+    let source = source.replace("self.record", "Self::record");
     let recorded = source.split("::record").skip(1);
     let named = recorded.filter_map(|call| call.split_once('"')?.1.split_once('"'));
     named.map(|(name, _)| name.to_owned()).chain(["leaf".to_owned()]).collect()

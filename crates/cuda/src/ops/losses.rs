@@ -3,9 +3,10 @@
 
 use parking_lot::Mutex;
 use vitrine_tensor::backend::Losses;
-use vitrine_tensor::{Error, Result, Tensor};
+use vitrine_tensor::{DType, Error, Result, Tensor};
 
 use crate::backend::CudaBackend;
+use crate::launch::Launch;
 use crate::memory::DeviceBlock;
 
 /// What the kernels found wrong with labels, until the host next waits for the device.
@@ -14,11 +15,6 @@ pub(crate) struct LabelFault(Mutex<Option<DeviceBlock>>);
 
 /// Sample, label and number of classes, as the kernel writes them; no classes: nothing was wrong.
 type Fault = [i64; 3];
-
-/// What the label's class has more than the others in the target, and what each has.
-fn targets(smoothing: f64, classes: usize) -> (f32, f32) {
-    ((1.0 - smoothing) as f32, (smoothing / classes as f64) as f32)
-}
 
 /// An error if a label was no class since this was last asked. For calls that wait for the device anyhow.
 pub(crate) fn check_labels(backend: &CudaBackend) -> Result<()> {
@@ -34,17 +30,54 @@ pub(crate) fn check_labels(backend: &CudaBackend) -> Result<()> {
     }
 }
 
-impl CudaBackend {
-    /// The mean of the losses of all rows. With `labels`, those that are no classes are noted at `fault`.
-    fn mean_loss(
+/// The names of the kernels: for labels, and for shares of the classes.
+fn named(targets: &Tensor, names: [&'static str; 2]) -> &'static str {
+    if targets.dtype() == DType::I64 { names[0] } else { names[1] }
+}
+
+/// The arguments for the targets. With labels these are what the label's class has more than the others, and what each
+/// has.
+fn with_targets<'a>(
+    launch: Launch<'a>,
+    targets: &Tensor,
+    smoothing: f64,
+    classes: usize,
+) -> Launch<'a> {
+    let launch = launch.tensor(targets);
+    match targets.dtype() {
+        DType::I64 => {
+            launch.value((1.0 - smoothing) as f32).value((smoothing / classes as f64) as f32)
+        }
+        _ => launch,
+    }
+}
+
+impl Losses for CudaBackend {
+    fn cross_entropy(
         &self,
-        op: &'static str,
-        losses: &DeviceBlock,
-        labels: Option<&Tensor>,
-        fault: u64,
-        [rows, classes]: [usize; 2],
+        logits: &Tensor,
+        targets: &Tensor,
+        smoothing: f64,
         loss: &Tensor,
     ) -> Result<()> {
+        let op = named(targets, ["cross_entropy", "soft_target_cross_entropy"]);
+        let &[rows, classes] = logits.shape() else { unreachable!("`ops` gives [B, K]") };
+        let losses = self.scratch(rows * size_of::<f32>())?;
+        let launch = self.launch_for(op, logits.dtype())?.moves(&[logits, targets]);
+        with_targets(launch.over_rows(rows).tensor(logits), targets, smoothing, classes)
+            .value(losses.address())
+            .value(rows as u64)
+            .value(classes as u32)
+            .launch()?;
+        // Labels that are no classes are noted.
+        let labels = Some(targets).filter(|targets| targets.dtype() == DType::I64);
+        let mut fault = self.label_fault().0.lock();
+        if labels.is_some() && fault.is_none() {
+            let block = self.scratch(size_of::<Fault>())?;
+            self.upload_to(block.address(), bytemuck::bytes_of(&Fault::default()))?;
+            *fault = Some(block);
+        }
+        let fault = fault.as_ref().filter(|_| labels.is_some()).map_or(0, DeviceBlock::address);
         self.launch(op, "cross_entropy_mean")?
             .grid([1; 3])
             .value(losses.address())
@@ -55,99 +88,19 @@ impl CudaBackend {
             .value(classes as u32)
             .launch()
     }
-}
-
-impl Losses for CudaBackend {
-    fn cross_entropy(
-        &self,
-        logits: &Tensor,
-        labels: &Tensor,
-        smoothing: f64,
-        loss: &Tensor,
-    ) -> Result<()> {
-        const OP: &str = "cross_entropy";
-        let &[rows, classes] = logits.shape() else { unreachable!("`ops` gives [B, K]") };
-        let losses = self.scratch(rows * size_of::<f32>())?;
-        let (hit, spread) = targets(smoothing, classes);
-        self.launch_for(OP, logits.dtype())?
-            .moves(&[logits, labels])
-            .over_rows(rows)
-            .tensor(logits)
-            .tensor(labels)
-            .value(hit)
-            .value(spread)
-            .value(losses.address())
-            .value(rows as u64)
-            .value(classes as u32)
-            .launch()?;
-        let mut fault = self.label_fault().0.lock();
-        if fault.is_none() {
-            let block = self.scratch(size_of::<Fault>())?;
-            self.upload_to(block.address(), bytemuck::bytes_of(&Fault::default()))?;
-            *fault = Some(block);
-        }
-        let fault = fault.as_ref().map_or(0, DeviceBlock::address);
-        self.mean_loss(OP, &losses, Some(labels), fault, [rows, classes], loss)
-    }
 
     fn cross_entropy_grad(
         &self,
         logits: &Tensor,
-        labels: &Tensor,
+        targets: &Tensor,
         smoothing: f64,
         dloss: &Tensor,
         dlogits: &Tensor,
     ) -> Result<()> {
+        let op = named(targets, ["cross_entropy_grad", "soft_target_cross_entropy_grad"]);
         let &[rows, classes] = logits.shape() else { unreachable!("`ops` gives [B, K]") };
-        let (hit, spread) = targets(smoothing, classes);
-        self.launch_for("cross_entropy_grad", logits.dtype())?
-            .moves(&[logits, labels, dlogits])
-            .over_rows(rows)
-            .tensor(logits)
-            .tensor(labels)
-            .value(hit)
-            .value(spread)
-            .tensor(dloss)
-            .tensor(dlogits)
-            .value(rows as u64)
-            .value(classes as u32)
-            .launch()
-    }
-
-    fn soft_target_cross_entropy(
-        &self,
-        logits: &Tensor,
-        targets: &Tensor,
-        loss: &Tensor,
-    ) -> Result<()> {
-        const OP: &str = "soft_target_cross_entropy";
-        let &[rows, classes] = logits.shape() else { unreachable!("`ops` gives [B, K]") };
-        let losses = self.scratch(rows * size_of::<f32>())?;
-        self.launch_for(OP, logits.dtype())?
-            .moves(&[logits, targets])
-            .over_rows(rows)
-            .tensor(logits)
-            .tensor(targets)
-            .value(losses.address())
-            .value(rows as u64)
-            .value(classes as u32)
-            .launch()?;
-        self.mean_loss(OP, &losses, None, 0, [rows, classes], loss)
-    }
-
-    fn soft_target_cross_entropy_grad(
-        &self,
-        logits: &Tensor,
-        targets: &Tensor,
-        dloss: &Tensor,
-        dlogits: &Tensor,
-    ) -> Result<()> {
-        let &[rows, classes] = logits.shape() else { unreachable!("`ops` gives [B, K]") };
-        self.launch_for("soft_target_cross_entropy_grad", logits.dtype())?
-            .moves(&[logits, targets, dlogits])
-            .over_rows(rows)
-            .tensor(logits)
-            .tensor(targets)
+        let launch = self.launch_for(op, logits.dtype())?.moves(&[logits, targets, dlogits]);
+        with_targets(launch.over_rows(rows).tensor(logits), targets, smoothing, classes)
             .tensor(dloss)
             .tensor(dlogits)
             .value(rows as u64)

@@ -17,39 +17,36 @@ const BLOCK: usize = 16 * 1024;
 
 /// A dropout mask laid over a tensor's samples.
 pub(crate) struct Mask {
-    dropout: Dropout,
+    pub(crate) dropout: Dropout,
+    /// Elements whose indices follow each other.
     sample: usize,
 }
 
 impl Mask {
     /// The mask of a tensor whose first axis counts samples. A tensor of one axis is one sample.
     pub(crate) fn new(dropout: Dropout, tensor: &Tensor) -> Self {
-        let samples = if tensor.rank() < 2 { 1 } else { tensor.shape()[0] };
-        Self { dropout, sample: tensor.elements().checked_div(samples).unwrap_or(0).max(1) }
+        let sample = match (tensor.shape(), dropout.sample_stride) {
+            ([_, rest @ ..], Some(_)) if !rest.is_empty() => rest.iter().product(),
+            _ => usize::MAX,
+        };
+        Self { dropout, sample: sample.max(1) }
     }
 
-    /// Cuts elements `first..first + len` at the borders of samples: gives `each` the position of a run, its length,
-    /// and the index of its mask.
-    fn runs(&self, first: usize, len: usize, mut each: impl FnMut(usize, usize, u64)) {
-        let mut done = 0;
-        while done < len {
-            let at = first + done;
-            let run = match self.dropout.sample_stride {
-                None => len,
-                Some(_) => (self.sample - at % self.sample).min(len - done),
-            };
-            let (sample, inside) = (at / self.sample, at % self.sample);
-            let stride = self.dropout.sample_stride.unwrap_or(self.sample);
-            each(done, run, (sample * stride + inside) as u64);
-            done += run;
-        }
+    /// The index of an element's mask.
+    pub(crate) fn index(&self, element: usize) -> u64 {
+        let stride = self.dropout.sample_stride.unwrap_or(0);
+        (element / self.sample * stride + element % self.sample) as u64
     }
 
     /// Multiplies elements `first..` by their mask.
-    pub(crate) fn apply<A: Real>(&self, values: &mut [A], first: usize) {
-        self.runs(first, values.len(), |start, len, index| {
-            dropout_row(&mut values[start..start + len], &self.dropout, index);
-        });
+    pub(crate) fn apply<A: Real>(&self, mut values: &mut [A], mut first: usize) {
+        while !values.is_empty() {
+            let in_sample = self.sample - first % self.sample;
+            let (run, rest) = values.split_at_mut(in_sample.min(values.len()));
+            dropout_row(run, &self.dropout, self.index(first));
+            first += run.len();
+            values = rest;
+        }
     }
 }
 
@@ -64,9 +61,7 @@ simd! {
             }
         });
     }
-}
 
-simd! {
     /// Draws the factors of a run of elements, the first having the given index.
     pub(crate) fn dropout_factors<A: Real>(factors: &mut [A], dropout: &Dropout, index: u64) {
         let (threshold, scale) = (dropout.threshold(), A::of(dropout.scale()));
@@ -76,9 +71,7 @@ simd! {
             }
         });
     }
-}
 
-simd! {
     /// Multiplies two runs of elements by the same mask.
     fn dropout_rows<A: Real>(rows: [&mut [A]; 2], dropout: &Dropout, index: u64) {
         let (threshold, scale) = (dropout.threshold(), A::of(dropout.scale()));
@@ -145,16 +138,7 @@ simd! {
             Activation::Silu => map(x, y, |v| Activation::Silu.at(v).0),
         }
     }
-}
 
-#[inline(always)]
-fn map<T: Number>(x: &[T], y: &mut [T], f: impl Fn(T::Acc) -> T::Acc) {
-    for (y, x) in y.iter_mut().zip(x) {
-        *y = T::narrow(f(x.widen()));
-    }
-}
-
-simd! {
     fn grad_block<T: Number>(x: &[T], activation: Activation, dy: &[T], dx: &mut [T]) {
         match activation {
             Activation::GeluErf => chain(x, dy, dx, |v| Activation::GeluErf.at(v).1),
@@ -162,6 +146,13 @@ simd! {
             Activation::Relu => chain(x, dy, dx, |v| Activation::Relu.at(v).1),
             Activation::Silu => chain(x, dy, dx, |v| Activation::Silu.at(v).1),
         }
+    }
+}
+
+#[inline(always)]
+fn map<T: Number>(x: &[T], y: &mut [T], f: impl Fn(T::Acc) -> T::Acc) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = T::narrow(f(x.widen()));
     }
 }
 

@@ -9,17 +9,10 @@ use super::number::{Number, Real, sum_of};
 use super::parallel::{each, map};
 use crate::backend::{Arithmetic, Binary};
 use crate::simd;
-use crate::{Result, Shape, Tensor};
+use crate::{Result, Tensor};
 
 /// Elements that one task works on.
 const BLOCK: usize = 16 * 1024;
-
-/// An input of an element-wise operation.
-#[derive(Clone, Copy)]
-struct Operand<'a, T> {
-    values: &'a [T],
-    strides: &'a [usize],
-}
 
 /// Where row `row` (an index over all axes but the last) starts.
 fn row_offset(mut row: usize, shape: &[usize], strides: &[usize]) -> usize {
@@ -29,10 +22,6 @@ fn row_offset(mut row: usize, shape: &[usize], strides: &[usize]) -> usize {
         row /= shape[axis];
     }
     offset
-}
-
-fn last(values: &[usize]) -> usize {
-    values.last().copied().unwrap_or(1)
 }
 
 simd! {
@@ -57,27 +46,21 @@ simd! {
             *to = T::narrow(to.widen() + sum);
         }
     }
-}
 
-simd! {
     /// `values = values · factors`, for values kept in the arithmetic type.
     pub(crate) fn multiply_by<T: Number>(values: &mut [T::Acc], factors: &[T]) {
         for (value, factor) in values.iter_mut().zip(factors) {
             *value = *value * factor.widen();
         }
     }
-}
 
-simd! {
     /// `to = values`, for values kept in the arithmetic type.
     pub(crate) fn store<T: Number>(values: &[T::Acc], to: &mut [T]) {
         for (to, &value) in to.iter_mut().zip(values) {
             *to = T::narrow(value);
         }
     }
-}
 
-simd! {
     /// `to = values`, in the arithmetic type.
     pub(crate) fn load<T: Number>(values: &[T], to: &mut [T::Acc]) {
         for (to, value) in to.iter_mut().zip(values) {
@@ -114,33 +97,27 @@ simd! {
     }
 }
 
-/// `to = op(a, b)` for operands with any strides, also 0; `to` is dense.
-fn binary<T: Number>(
-    op: Binary,
-    a: Operand<'_, T>,
-    b: Operand<'_, T>,
-    to: &mut [T],
-    shape: &[usize],
-) {
+/// `to = op(a, b)` for operands with any strides, also 0; `to` is dense, of the same shape.
+fn binary<T: Number>(op: Binary, [a, b]: [&Tensor; 2], to: &mut [T]) {
     if to.is_empty() {
         return;
     }
-    let dense = Shape::from_valid(shape).row_major_strides();
-    if a.strides == dense.as_slice() && b.strides == dense.as_slice() {
+    let (a_values, b_values) = (read::<T>(a), read::<T>(b));
+    if a.is_contiguous() && b.is_contiguous() {
         each(to.chunks_mut(BLOCK).enumerate(), |(block, to)| {
             let start = block * BLOCK;
-            binary_row(op, (&a.values[start..], 1), (&b.values[start..], 1), to);
+            binary_row(op, (&a_values[start..], 1), (&b_values[start..], 1), to);
         });
         return;
     }
-    let columns = last(shape);
+    let columns = a.dims().last();
     let rows = (BLOCK / columns).max(1);
     each(to.chunks_mut(rows * columns).enumerate(), |(block, to)| {
         for (i, to) in to.chunks_exact_mut(columns).enumerate() {
-            let row = block * rows + i;
-            let part = |x: &Operand<'_, T>| row_offset(row, shape, x.strides);
-            let (a_row, b_row) = (&a.values[part(&a)..], &b.values[part(&b)..]);
-            binary_row(op, (a_row, last(a.strides)), (b_row, last(b.strides)), to);
+            let start = |of: &Tensor| row_offset(block * rows + i, of.shape(), of.strides());
+            let step = |of: &Tensor| of.strides().last().copied().unwrap_or(1);
+            let (a_row, b_row) = (&a_values[start(a)..], &b_values[start(b)..]);
+            binary_row(op, (a_row, step(a)), (b_row, step(b)), to);
         }
     });
 }
@@ -149,10 +126,9 @@ simd! {
     fn sum_run<T: Number>(values: &[T]) -> T::Acc {
         sum_of([values], |[value]| value)
     }
-}
 
-simd! {
-    fn add_row<T: Number>(sums: &mut [T::Acc], row: &[T]) {
+    /// `sums += row`, for sums kept in the arithmetic type.
+    pub(crate) fn add_row<T: Number>(sums: &mut [T::Acc], row: &[T]) {
         for (sum, value) in sums.iter_mut().zip(row) {
             *sum = *sum + value.widen();
         }
@@ -229,12 +205,7 @@ impl Arithmetic for CpuBackend {
     }
 
     fn binary(&self, op: Binary, a: &Tensor, b: &Tensor, to: &Tensor) -> Result<()> {
-        with_float!(to.dtype(), T => {
-            let (left, right) = (read::<T>(a), read::<T>(b));
-            let left = Operand { values: &left, strides: a.strides() };
-            let right = Operand { values: &right, strides: b.strides() };
-            binary(op, left, right, &mut write(to), to.shape());
-        });
+        with_float!(to.dtype(), T => binary::<T>(op, [a, b], &mut write(to)));
         Ok(())
     }
 

@@ -177,12 +177,19 @@ simd! {
 
 simd! {
     /// `dx = root·scale·(g − mean(g) − n·mean(g·n))`, in place of g, with n the normalised x; `means [2, C]` has the two
-    /// means.
+    /// means, and is empty where the statistics are constants.
     fn finish<T: Number>(x: &[T], channels: &Channels<T::Acc>, means: &[T::Acc], dx: &mut [T]) {
         let Channels { mean, root, scale, .. } = channels;
         let n = mean.len();
-        let (root, scale, (of_g, of_gn)) = (&root[..n], &scale[..n], means.split_at(n));
+        let (root, scale) = (&root[..n], &scale[..n]);
         for (dx, x) in dx.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
+            if means.is_empty() {
+                for i in 0..n {
+                    dx[i] = T::narrow(root[i] * scale[i] * dx[i].widen());
+                }
+                continue;
+            }
+            let (of_g, of_gn) = means.split_at(n);
             for i in 0..n {
                 let normalised = (x[i].widen() - mean[i]) * root[i];
                 let centred = dx[i].widen() - of_g[i] - normalised * of_gn[i];
@@ -269,8 +276,9 @@ impl BatchNorms for CpuBackend {
             for (to, sums) in [grads.shift, grads.scale].into_iter().zip(means.chunks(width)) {
                 with_sum!(to.dtype(), T, S => accumulate::<S>(&mut write(to), sums));
             }
-            let share = if fixed { 0.0 } else { width as f64 / x.len() as f64 };
-            means.iter_mut().for_each(|mean| *mean = *mean * Acc::<T>::of(share));
+            let share = Acc::<T>::of(width as f64 / x.len() as f64);
+            multiply_by::<Acc<T>>(&mut means, &vec![share; 2 * width]);
+            means.truncate(if fixed { 0 } else { 2 * width });
             let tasks = dx.chunks_mut(block(width)).zip(x.chunks(block(width)));
             each(tasks, |(dx, x)| finish(x, &channels, &means, dx));
         });

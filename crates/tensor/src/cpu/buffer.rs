@@ -21,6 +21,8 @@ enum Source {
 }
 
 impl Buffer {
+    pub(crate) const EMPTY: Self = Self(Source::Lines(Vec::new()));
+
     /// A buffer of at least `bytes` zeros; `None` if the system has no memory left.
     pub(crate) fn zeroed(bytes: usize) -> Option<Self> {
         let bytes = Self::size_for(bytes);

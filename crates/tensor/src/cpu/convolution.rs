@@ -3,7 +3,7 @@
 
 use super::CpuBackend;
 use super::dispatch::{with_float, with_sum};
-use super::linear::{Weight, compute, forward, grad_bias, grad_weight};
+use super::linear::{compute, forward, grad_bias, grad_weight};
 use super::memory::{lock, read, write};
 use super::number::{Acc, Number};
 use super::parallel::each;
@@ -213,8 +213,8 @@ impl Convolutions for CpuBackend {
                     true => Matrix::row_major(&x, y.rows(), inputs),
                     false => Matrix::windows(&x, y.shape()[0], &rows),
                 };
-                let weight = Weight { values: w, outputs, inputs, packed: None };
-                forward::<T>(x, &weight, &epilogue, 1, None, &mut write(y))
+                let w = Matrix::row_major(w, outputs, inputs).transposed();
+                forward::<T>(x, w.into(), &epilogue, None, None, &mut write(y))
             })
         })
     }

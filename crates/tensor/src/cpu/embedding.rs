@@ -2,7 +2,7 @@
 
 use super::CpuBackend;
 use super::activation::Mask;
-use super::arithmetic::store;
+use super::arithmetic::{add_row, load, store};
 use super::dispatch::with_float;
 use super::memory::{read, write};
 use super::number::{Acc, Number, Real};
@@ -11,14 +11,6 @@ use super::scratch::with_scratch;
 use crate::backend::{Embeddings, Rotation};
 use crate::simd;
 use crate::{Dropout, Result, Tensor};
-
-simd! {
-    fn add<T: Number>(a: &[T], b: &[T], sums: &mut [T::Acc]) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum = a.widen() + b.widen();
-        }
-    }
-}
 
 /// `y = (prefix ++ patches + positions) · mask`
 fn tokens<T: Number>(
@@ -37,8 +29,9 @@ fn tokens<T: Number>(
         let patches = &patches[image * (tokens - before)..][..tokens - before];
         with_scratch(tokens, |sums| {
             let (first, others) = sums.split_at_mut(before);
-            add(prefix.unwrap_or_default(), positions, first);
-            add(patches, &positions[before..], others);
+            load(prefix.unwrap_or_default(), first);
+            load(patches, others);
+            add_row(sums, positions);
             if let Some(mask) = mask {
                 mask.apply(sums, image * tokens);
             }

@@ -1,8 +1,8 @@
 //! The linear layer: product and epilogue by row blocks, and its gradients. Batched products are here too.
 
 use super::CpuBackend;
-use super::activation::{activate_row, activate_row_with_derivative, dropout_row};
-use super::arithmetic::{accumulate, multiply_by, store, sum_rows};
+use super::activation::{Mask, activate_row, activate_row_with_derivative, dropout_row};
+use super::arithmetic::{accumulate, add_row, multiply_by, store, sum_rows};
 use super::buffer::Buffer;
 use super::dispatch::{with_float, with_sum};
 use super::memory::{lock, packed_weight, read, write};
@@ -12,34 +12,14 @@ use super::product::{
     BlockGrid, Matrix, MatrixMut, ResultBlock, Right, one_row, pack, packed_len, product,
 };
 use super::scratch::with_scratch;
-use super::transpose::SIDE;
+use super::transpose::{SIDE, transpose};
 use crate::backend::{Epilogue, Products};
 use crate::simd;
 use crate::{Result, Tensor};
 
-simd! {
-    fn add_bias<T: Number>(values: &mut [T::Acc], bias: &[T]) {
-        for (value, bias) in values.iter_mut().zip(bias) {
-            *value = *value + bias.widen();
-        }
-    }
-}
-
-/// A weight `[outputs, inputs]`, and what [`pack_weight`] made of it, if that is at hand.
-pub(super) struct Weight<'a, T> {
-    pub(super) values: &'a [T],
-    pub(super) outputs: usize,
-    pub(super) inputs: usize,
-    pub(super) packed: Option<&'a [u8]>,
-}
-
-/// Packs a weight for [`forward`], into an old buffer if there is one; `None` without memory for it.
-fn pack_weight<T: Number>(
-    w: &[T],
-    [outputs, inputs]: [usize; 2],
-    buffer: Option<Buffer>,
-) -> Option<Buffer> {
-    let w = Matrix::row_major(w, outputs, inputs).transposed();
+/// Packs the transpose of a weight, into an old buffer if there is one; `None` without memory for it.
+fn pack_weight<T: Number>(w: Matrix<'_, T>, buffer: Option<Buffer>) -> Option<Buffer> {
+    let [inputs, outputs] = w.extents();
     let bytes = packed_len::<T>(inputs, outputs) * size_of::<T::Acc>();
     let mut buffer =
         buffer.filter(|b| b.bytes().len() >= bytes).or_else(|| Buffer::zeroed(bytes))?;
@@ -47,24 +27,19 @@ fn pack_weight<T: Number>(
     Some(buffer)
 }
 
-/// `y = epilogue(x·wᵀ)`
+/// `y = epilogue(x·wᵀ)`, given `wᵀ`.
 pub(super) fn forward<T: Number>(
     x: Matrix<'_, T>,
-    w: &Weight<'_, T>,
+    w: Right<'_, T>,
     epilogue: &Epilogue<'_, [T]>,
-    rows_per_sample: usize,
+    mask: Option<&Mask>,
     derivative: Option<&mut [T]>,
     y: &mut [T],
 ) -> Result<()> {
     if y.is_empty() {
         return Ok(());
     }
-    let (outputs, inputs) = (w.outputs, w.inputs);
-    let packed = w.packed.map(|bytes| {
-        let len = packed_len::<T>(inputs, outputs) * size_of::<T::Acc>();
-        bytemuck::cast_slice(&bytes[..len])
-    });
-    let w = Right { matrix: Matrix::row_major(w.values, outputs, inputs).transposed(), packed };
+    let [_, outputs] = w.matrix.extents();
     let grid = BlockGrid::new::<T>(y.len() / outputs, outputs);
     let mut derivatives = derivative.map(|derivative| grid.cut(derivative).into_iter());
     let parts = grid.cut(y).into_iter().map(|y| (y, derivatives.as_mut().and_then(Iterator::next)));
@@ -72,8 +47,8 @@ pub(super) fn forward<T: Number>(
         let (rows, columns) = (block.rows(), block.columns());
         compute(&block, y, |i, values| {
             let derivative = derivative.as_mut().map(|derivative| derivative.row(i));
-            let at = [rows.start + i, columns.start];
-            finish_row(epilogue, at, [rows_per_sample, outputs], values, derivative);
+            let first = (rows.start + i) * outputs + columns.start;
+            finish_row(epilogue, mask, [first, columns.start], values, derivative);
         })
     })
 }
@@ -103,22 +78,19 @@ pub(super) fn compute<T: Number>(
     }
 }
 
-/// Finishes a part of row `row` of the product, from column `first` on.
+/// Finishes a part of a row of the product, from element `first` of the result on, which is in column `column`.
 fn finish_row<T: Number>(
     epilogue: &Epilogue<'_, [T]>,
-    [row, first]: [usize; 2],
-    [rows_per_sample, outputs]: [usize; 2],
+    mask: Option<&Mask>,
+    [first, column]: [usize; 2],
     values: &mut [T::Acc],
     derivative: Option<&mut [T]>,
 ) {
     let width = values.len();
     if let Some(bias) = epilogue.bias {
-        add_bias::<T>(values, &bias[first..][..width]);
+        add_row(values, &bias[column..][..width]);
     }
-    let mask = epilogue.dropout.as_ref().map(|dropout| {
-        let row = dropout.row_index(row, outputs, rows_per_sample);
-        (dropout, row + first as u64)
-    });
+    let mask = mask.map(|mask| (&mask.dropout, mask.index(first)));
     match (epilogue.activation, derivative) {
         (Some(activation), Some(derivative)) => {
             activate_row_with_derivative::<T>(values, activation, mask, derivative);
@@ -133,24 +105,24 @@ fn finish_row<T: Number>(
         }
     }
     if let Some(residual) = epilogue.residual {
-        add_bias::<T>(values, &residual[row * outputs + first..][..width]);
+        add_row(values, &residual[first..][..width]);
     }
 }
 
 /// `dx = dy·w`, times the derivative of what made the input, if there is one.
 fn grad_input<T: Number>(
     dy: &[T],
-    w: &[T],
+    w: &Tensor,
     dx: &mut [T],
-    [outputs, inputs]: [usize; 2],
     derivative: Option<&[T]>,
 ) -> Result<()> {
     if dx.is_empty() {
         return Ok(());
     }
+    let (outputs, inputs, w) = (w.shape()[0], w.shape()[1], read(w));
     let rows = dx.len() / inputs;
     let dy = Matrix::row_major(dy, rows, outputs);
-    let w = Matrix::row_major(w, outputs, inputs);
+    let w = Matrix::row_major(&w, outputs, inputs);
     let grid = BlockGrid::new::<T>(rows, inputs);
     product(dy, w.into(), &grid, grid.cut(dx), |dx, block| {
         let (rows, columns) = (block.rows(), block.columns());
@@ -218,7 +190,7 @@ simd! {
                 for (square, sums) in square.iter_mut().zip(sums) {
                     square[..height].copy_from_slice(&sums[row..row + height]);
                 }
-                T::Acc::transpose(&mut square);
+                transpose(&mut square);
                 for (i, sums) in square.iter().take(height).enumerate() {
                     let to = &mut to.row(row + i)[column..column + width];
                     for (to, &sum) in to.iter_mut().zip(sums) {
@@ -236,30 +208,22 @@ pub(super) fn grad_bias<T: Number, S: Number<Acc = T::Acc>>(dy: &[T], db: &mut [
     accumulate(db, &sums);
 }
 
-/// A batch of strided matrices.
-#[derive(Clone, Copy)]
-struct Batched<'a, T> {
-    values: &'a [T],
-    shape: &'a [usize],
-    strides: &'a [usize],
-}
-
-impl<'a, T: Number> Batched<'a, T> {
-    fn matrix(&self, i: usize) -> Matrix<'a, T> {
-        let (shape, strides) = (self.shape, self.strides);
-        let start = (i * strides[0]).min(self.values.len());
-        Matrix::new(&self.values[start..], [shape[1], shape[2]], [strides[1], strides[2]])
-    }
+/// Matrix `i` of a batch of strided ones, whose elements are `values`.
+fn matrix<'a, T: Number>(of: &Tensor, values: &'a [T], i: usize) -> Matrix<'a, T> {
+    let (shape, strides) = (of.shape(), of.strides());
+    let start = (i * strides[0]).min(values.len());
+    Matrix::new(&values[start..], [shape[1], shape[2]], [strides[1], strides[2]])
 }
 
 /// `c[b] = a[b]·b[b]`
-fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T]) -> Result<()> {
-    let (m, n) = (a.shape[1], b.shape[2]);
+fn matmul<T: Number>(a: &Tensor, b: &Tensor, c: &mut [T]) -> Result<()> {
+    let (m, n) = (a.shape()[1], b.shape()[2]);
     if c.is_empty() {
         return Ok(());
     }
+    let (a_values, b_values) = (read(a), read(b));
     try_each(c.chunks_mut(m * n).enumerate(), |(i, c)| {
-        let (a, b) = (a.matrix(i), b.matrix(i));
+        let (a, b) = (matrix::<T>(a, &a_values, i), matrix::<T>(b, &b_values, i));
         if m == 1 {
             return with_scratch(n, |values| {
                 one_row(a, b, values);
@@ -275,40 +239,31 @@ fn matmul<T: Number>(a: Batched<'_, T>, b: Batched<'_, T>, c: &mut [T]) -> Resul
 impl Products for CpuBackend {
     fn linear(
         &self,
-        x_tensor: &Tensor,
-        w_tensor: &Tensor,
+        x: &Tensor,
+        w: &Tensor,
         epilogue: &Epilogue<'_>,
         derivative: Option<&Tensor>,
         y: &Tensor,
     ) -> Result<()> {
+        let Epilogue { activation, dropout, .. } = *epilogue;
+        let mask = dropout.map(|dropout| Mask::new(dropout, y));
         with_float!(y.dtype(), T => {
-            let bias = epilogue.bias.map(read::<T>);
-            let residual = epilogue.residual.map(read::<T>);
-            let epilogue = Epilogue {
-                bias: bias.as_deref(),
-                activation: epilogue.activation,
-                dropout: epilogue.dropout,
-                residual: residual.as_deref(),
-            };
+            let (bias, residual) = (epilogue.bias.map(read::<T>), epilogue.residual.map(read::<T>));
+            let (bias, residual) = (bias.as_deref(), residual.as_deref());
+            let epilogue = Epilogue { bias, activation, dropout, residual };
             let mut derivative = derivative.map(write::<T>);
-            let (x, w) = (read::<T>(x_tensor), read::<T>(w_tensor));
-            let (inputs, outputs) = (x_tensor.dims().last(), y.dims().last());
-            let packed = packed_weight(w_tensor, |buffer| {
-                pack_weight::<T>(&w, [outputs, inputs], buffer)
-            });
-            let packed = packed.as_deref().map(Buffer::bytes);
-            let weight = Weight { values: &w, outputs, inputs, packed };
-            let derivative = derivative.as_deref_mut();
-            let x = Matrix::row_major(&x, y.rows(), inputs);
-            forward(x, &weight, &epilogue, rows_per_sample(y), derivative, &mut write(y))
+            let (x_values, values) = (read::<T>(x), read::<T>(w));
+            let matrix = Matrix::row_major(&values, w.shape()[0], w.shape()[1]).transposed();
+            let packed = packed_weight(w, |buffer| pack_weight(matrix, buffer));
+            let packed = packed.as_deref().map(|buffer| bytemuck::cast_slice(buffer.bytes()));
+            let (w, derivative) = (Right { matrix, packed }, derivative.as_deref_mut());
+            let x = Matrix::row_major(&x_values, x.rows(), x.dims().last());
+            forward(x, w, &epilogue, mask.as_ref(), derivative, &mut write(y))
         })
     }
 
     fn linear_grad_input(&self, dy: &Tensor, w: &Tensor, dx: &Tensor) -> Result<()> {
-        let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
-        with_float!(dx.dtype(), T => {
-            grad_input::<T>(&read(dy), &read(w), &mut write(dx), [outputs, inputs], None)
-        })
+        with_float!(dx.dtype(), T => grad_input::<T>(&read(dy), w, &mut write(dx), None))
     }
 
     fn linear_grad_activated(
@@ -318,11 +273,8 @@ impl Products for CpuBackend {
         derivative: &Tensor,
         dpre: &Tensor,
     ) -> Result<()> {
-        let &[outputs, inputs] = w.shape() else { unreachable!("`ops` gives a matrix") };
         with_float!(dpre.dtype(), T => {
-            let (derivative, mut dpre) = (read(derivative), write(dpre));
-            let extents = [outputs, inputs];
-            grad_input::<T>(&read(dy), &read(w), &mut dpre, extents, Some(&derivative))
+            grad_input::<T>(&read(dy), w, &mut write(dpre), Some(&read(derivative)))
         })
     }
 
@@ -352,19 +304,6 @@ impl Products for CpuBackend {
     }
 
     fn matmul(&self, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<()> {
-        with_float!(c.dtype(), T => {
-            let (left, right) = (read::<T>(a), read::<T>(b));
-            let left = Batched { values: &left, shape: a.shape(), strides: a.strides() };
-            let right = Batched { values: &right, shape: b.shape(), strides: b.strides() };
-            matmul(left, right, &mut write(c))
-        })
-    }
-}
-
-/// Rows (all axes but first and last) of one sample.
-fn rows_per_sample(t: &Tensor) -> usize {
-    match t.shape() {
-        [_, middle @ .., _] => middle.iter().product(),
-        _ => 1,
+        with_float!(c.dtype(), T => matmul::<T>(a, b, &mut write(c)))
     }
 }

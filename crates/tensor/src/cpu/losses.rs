@@ -7,23 +7,26 @@ use super::dispatch::with_float;
 use super::memory::{read, write};
 use super::number::{Acc, Number, Real};
 use super::parallel::{each, map};
-use crate::Tensor;
 use crate::backend::Losses;
 use crate::error::{Error, Result};
+use crate::{DType, Tensor};
 
 /// Classes whose terms are added one after the other: with a thousand in one run, their rounding errors would add up.
 const RUN: usize = 64;
 
-/// The targets of labels `[B, K]`, `(1 − s)·onehot + s/K`, after a check of the labels.
-fn smoothed<A: Real>(labels: &[i64], classes: usize, smoothing: f64) -> Result<Vec<A>> {
+/// The targets `[B, K]`: shares as they are; labels, once checked, as `(1 − s)·onehot + s/K`.
+fn shares<A: Real>(targets: &Tensor, classes: usize, smoothing: f64) -> Result<Vec<A>> {
+    if targets.dtype() != DType::I64 {
+        return Ok(read(targets).to_vec());
+    }
     let spread = smoothing / classes as f64;
-    let mut targets = vec![A::of(spread); labels.len() * classes];
-    for (sample, (&label, row)) in labels.iter().zip(targets.chunks_exact_mut(classes)).enumerate()
-    {
+    let mut shares = vec![A::of(spread); targets.elements() * classes];
+    let labels = read::<i64>(targets);
+    for (sample, (row, &label)) in shares.chunks_exact_mut(classes).zip(&*labels).enumerate() {
         let hit = usize::try_from(label).ok().and_then(|label| row.get_mut(label));
         *hit.ok_or(Error::Label { sample, label, classes })? = A::of(1.0 - smoothing + spread);
     }
-    Ok(targets)
+    Ok(shares)
 }
 
 /// The largest logit, and the logarithm of `Σ exp(logit − largest)`.
@@ -75,13 +78,13 @@ impl Losses for CpuBackend {
     fn cross_entropy(
         &self,
         logits: &Tensor,
-        labels: &Tensor,
+        targets: &Tensor,
         smoothing: f64,
         loss: &Tensor,
     ) -> Result<()> {
         let classes = logits.dims().last();
         with_float!(logits.dtype(), T => {
-            let targets = smoothed(&read(labels), classes, smoothing)?;
+            let targets = shares(targets, classes, smoothing)?;
             write::<Acc<T>>(loss)[0] = forward::<T>(&read(logits), &targets, classes);
         });
         Ok(())
@@ -90,44 +93,16 @@ impl Losses for CpuBackend {
     fn cross_entropy_grad(
         &self,
         logits: &Tensor,
-        labels: &Tensor,
+        targets: &Tensor,
         smoothing: f64,
         dloss: &Tensor,
         dlogits: &Tensor,
     ) -> Result<()> {
         let classes = logits.dims().last();
         with_float!(logits.dtype(), T => {
-            let targets = smoothed(&read(labels), classes, smoothing)?;
+            let targets = shares(targets, classes, smoothing)?;
             let dloss = read::<Acc<T>>(dloss)[0];
             grad::<T>(&read(logits), &targets, classes, dloss, &mut write(dlogits));
-        });
-        Ok(())
-    }
-
-    fn soft_target_cross_entropy(
-        &self,
-        logits: &Tensor,
-        targets: &Tensor,
-        loss: &Tensor,
-    ) -> Result<()> {
-        with_float!(logits.dtype(), T => {
-            let value = forward::<T>(&read(logits), &read(targets), logits.dims().last());
-            write::<Acc<T>>(loss)[0] = value;
-        });
-        Ok(())
-    }
-
-    fn soft_target_cross_entropy_grad(
-        &self,
-        logits: &Tensor,
-        targets: &Tensor,
-        dloss: &Tensor,
-        dlogits: &Tensor,
-    ) -> Result<()> {
-        let classes = logits.dims().last();
-        with_float!(logits.dtype(), T => {
-            let dloss = read::<Acc<T>>(dloss)[0];
-            grad::<T>(&read(logits), &read(targets), classes, dloss, &mut write(dlogits));
         });
         Ok(())
     }

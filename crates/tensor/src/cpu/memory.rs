@@ -1,48 +1,54 @@
 //! Host memory: cache-line aligned buffers that a pool hands out again, so that a training step touches no fresh pages.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::any::Any;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{
     MappedRwLockReadGuard, MappedRwLockWriteGuard, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
+use super::CpuBackend;
 use super::buffer::Buffer;
 use super::weights::PackedWeights;
+use crate::Tensor;
 use crate::dtype::Element;
-use crate::{Tensor, bf16};
 
-/// What backs a tensor: a buffer of the pool, or the vector of an array that was taken over.
+/// The vector of an array that was taken over.
+trait Values: Any + Send + Sync {
+    fn bytes(&self) -> &[u8];
+    fn bytes_mut(&mut self) -> &mut [u8];
+}
+
+impl<T: Element> Values for Vec<T> {
+    fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(self)
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(self)
+    }
+}
+
+/// What backs a tensor.
 enum Bytes {
-    Pooled(Buffer),
-    F32(Vec<f32>),
-    F64(Vec<f64>),
-    BF16(Vec<bf16>),
-    U8(Vec<u8>),
-    I64(Vec<i64>),
+    /// A buffer, and the pool that it goes back to.
+    Pooled(Buffer, Arc<Pool>),
+    Array(Box<dyn Values>),
 }
 
 impl Bytes {
     fn get(&self) -> &[u8] {
         match self {
-            Self::Pooled(buffer) => buffer.bytes(),
-            Self::F32(v) => bytemuck::cast_slice(v),
-            Self::F64(v) => bytemuck::cast_slice(v),
-            Self::BF16(v) => bytemuck::cast_slice(v),
-            Self::U8(v) => v,
-            Self::I64(v) => bytemuck::cast_slice(v),
+            Self::Pooled(buffer, _) => buffer.bytes(),
+            Self::Array(values) => values.bytes(),
         }
     }
 
     fn get_mut(&mut self) -> &mut [u8] {
         match self {
-            Self::Pooled(buffer) => buffer.bytes_mut(),
-            Self::F32(v) => bytemuck::cast_slice_mut(v),
-            Self::F64(v) => bytemuck::cast_slice_mut(v),
-            Self::BF16(v) => bytemuck::cast_slice_mut(v),
-            Self::U8(v) => v,
-            Self::I64(v) => bytemuck::cast_slice_mut(v),
+            Self::Pooled(buffer, _) => buffer.bytes_mut(),
+            Self::Array(values) => values.bytes_mut(),
         }
     }
 }
@@ -51,47 +57,30 @@ impl Bytes {
 pub(crate) struct HostMemory {
     bytes: RwLock<Bytes>,
     packed: PackedWeights,
-    pool: Option<Arc<Pool>>,
 }
 
 impl HostMemory {
-    /// Takes over the values of an array.
-    pub(crate) fn from_values<T: Element>(values: Vec<T>) -> Self {
-        use crate::DType;
-        // `cast_vec` checks sizes and alignment; each arm casts to the very type that the tag names.
-        let bytes = match T::DTYPE {
-            DType::F32 => Bytes::F32(bytemuck::allocation::cast_vec(values)),
-            DType::F64 => Bytes::F64(bytemuck::allocation::cast_vec(values)),
-            DType::BF16 => Bytes::BF16(bytemuck::allocation::cast_vec(values)),
-            DType::U8 => Bytes::U8(bytemuck::allocation::cast_vec(values)),
-            DType::I64 => Bytes::I64(bytemuck::allocation::cast_vec(values)),
-        };
-        Self { bytes: RwLock::new(bytes), packed: PackedWeights::default(), pool: None }
+    fn new(bytes: Bytes) -> Self {
+        Self { bytes: RwLock::new(bytes), packed: PackedWeights::default() }
     }
 
-    /// Gives the vector of an array back, if that is what this memory is.
-    pub(crate) fn into_values<T: Element>(mut self) -> Result<Vec<T>, Self> {
-        use bytemuck::allocation::cast_vec;
-        let bytes = std::mem::replace(self.bytes.get_mut(), Bytes::U8(Vec::new()));
-        Ok(match bytes {
-            Bytes::F32(v) if T::DTYPE == f32::DTYPE => cast_vec(v),
-            Bytes::F64(v) if T::DTYPE == f64::DTYPE => cast_vec(v),
-            Bytes::BF16(v) if T::DTYPE == bf16::DTYPE => cast_vec(v),
-            Bytes::U8(v) if T::DTYPE == u8::DTYPE => cast_vec(v),
-            Bytes::I64(v) if T::DTYPE == i64::DTYPE => cast_vec(v),
-            other => {
-                *self.bytes.get_mut() = other;
-                return Err(self);
-            }
-        })
+    /// Takes over the values of an array.
+    pub(crate) fn from_values<T: Element>(values: Vec<T>) -> Self {
+        Self::new(Bytes::Array(Box::new(values)))
+    }
+
+    /// Takes the vector of an array out, if this memory is one of so many values.
+    pub(crate) fn take_values<T: Element>(&self, count: usize) -> Option<Vec<T>> {
+        let Bytes::Array(values) = &mut *self.bytes.write() else { return None };
+        let values = (&mut **values as &mut dyn Any).downcast_mut::<Vec<T>>()?;
+        (values.len() == count).then(|| std::mem::take(values))
     }
 }
 
 impl Drop for HostMemory {
     fn drop(&mut self) {
-        let bytes = std::mem::replace(self.bytes.get_mut(), Bytes::U8(Vec::new()));
-        if let (Bytes::Pooled(buffer), Some(pool)) = (bytes, &self.pool) {
-            pool.give_back(buffer);
+        if let Bytes::Pooled(buffer, pool) = self.bytes.get_mut() {
+            pool.give_back(std::mem::replace(buffer, Buffer::EMPTY));
         }
     }
 }
@@ -197,31 +186,28 @@ fn elements_mut<T: Element>(bytes: &mut [u8]) -> &mut [T] {
 /// a training step takes the buffers of the step before. No more than twice as many bytes wait as were ever in use at
 /// once: beyond that those go that have waited longest, as a program that meets many sizes needs few of them again.
 #[derive(Default)]
-pub(crate) struct Pool {
-    state: Mutex<State>,
-    fresh: AtomicUsize,
-}
+pub(crate) struct Pool(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Those of one size in the order in which they came, each with the number of buffers that came before it.
-    free: BTreeMap<usize, VecDeque<(u64, Buffer)>>,
+    /// By size, and by the number of buffers that came before.
+    free: BTreeMap<(usize, u64), Buffer>,
     came: u64,
+    fresh: usize,
     idle_bytes: usize,
     used_bytes: usize,
     most_used_bytes: usize,
 }
 
 impl State {
-    /// The buffer of this size that came last, which may still be in a cache.
+    /// The smallest free buffer of `size` to twice that; of those of one size the one that came last, which may still
+    /// be in a cache.
     fn take(&mut self, size: usize) -> Option<Buffer> {
-        let waiting = self.free.get_mut(&size)?;
-        let (_, buffer) = waiting.pop_back()?;
-        if waiting.is_empty() {
-            self.free.remove(&size);
-        }
+        let large_enough = (size, 0)..=(size.saturating_mul(2), u64::MAX);
+        let (&(size, _), _) = self.free.range(large_enough).next()?;
+        let (&newest, _) = self.free.range(..=(size, u64::MAX)).next_back()?;
         self.idle_bytes -= size;
-        Some(buffer)
+        self.free.remove(&newest)
     }
 
     /// Counts a buffer that a tensor gets.
@@ -232,16 +218,11 @@ impl State {
 
     /// Gives the buffer back to the system that has waited longest.
     fn drop_oldest(&mut self) {
-        let came = |waiting: &VecDeque<(u64, Buffer)>| waiting.front().map(|(came, _)| *came);
-        let oldest = self.free.iter().min_by_key(|(_, waiting)| came(waiting));
-        let Some(size) = oldest.map(|(&size, _)| size) else { return };
-        if let Some(waiting) = self.free.get_mut(&size) {
-            waiting.pop_front();
-            if waiting.is_empty() {
-                self.free.remove(&size);
-            }
+        let oldest = self.free.keys().min_by_key(|(_, came)| *came).copied();
+        if let Some(key) = oldest {
+            self.free.remove(&key);
+            self.idle_bytes -= key.0;
         }
-        self.idle_bytes -= size;
     }
 }
 
@@ -249,26 +230,22 @@ impl Pool {
     /// A buffer of at least `bytes` bytes: the smallest free one of at most twice the size, else a new one.
     /// `None` if the system has no memory left.
     pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Option<HostMemory> {
-        let size = Buffer::size_for(bytes);
         let found = {
-            let mut state = self.state.lock();
-            let fits = state.free.range(size..=size.saturating_mul(2)).next();
-            let fits = fits.map(|(&size, _)| size);
-            let found = fits.and_then(|size| state.take(size));
+            let mut state = self.0.lock();
+            let found = state.take(Buffer::size_for(bytes));
             found.inspect(|buffer| state.used(buffer))
         };
         let buffer = match found {
             Some(buffer) => buffer,
             None => {
                 let fresh = Buffer::zeroed(bytes)?;
-                self.fresh.fetch_add(1, Ordering::Relaxed);
-                self.state.lock().used(&fresh);
+                let mut state = self.0.lock();
+                state.fresh += 1;
+                state.used(&fresh);
                 fresh
             }
         };
-        let pool = Some(self.clone());
-        let bytes = RwLock::new(Bytes::Pooled(buffer));
-        Some(HostMemory { bytes, packed: PackedWeights::default(), pool })
+        Some(HostMemory::new(Bytes::Pooled(buffer, self.clone())))
     }
 
     fn give_back(&self, buffer: Buffer) {
@@ -276,38 +253,40 @@ impl Pool {
         if size == 0 {
             return;
         }
-        let mut state = self.state.lock();
+        let mut state = self.0.lock();
         state.used_bytes -= size;
         state.idle_bytes += size;
         state.came += 1;
-        let came = state.came;
-        state.free.entry(size).or_default().push_back((came, buffer));
+        let key = (size, state.came);
+        state.free.insert(key, buffer);
         while state.idle_bytes > 2 * state.most_used_bytes {
             state.drop_oldest();
         }
     }
 
-    /// Gives all free buffers back to the system.
-    pub(crate) fn trim(&self) {
-        let mut state = self.state.lock();
+    /// Overwrites all free buffers with NaN, so that a test sees an operation that leaves a part unwritten.
+    pub(crate) fn poison(&self) {
+        for buffer in self.0.lock().free.values_mut() {
+            buffer.bytes_mut().fill(0xff);
+        }
+    }
+}
+
+impl CpuBackend {
+    /// Gives buffers that are not in use back to the system.
+    pub fn trim(&self) {
+        let mut state = self.pool.0.lock();
         state.free.clear();
         state.idle_bytes = 0;
     }
 
-    /// Overwrites all free buffers with NaN, so that a test sees an operation that leaves a part unwritten.
-    pub(crate) fn poison(&self) {
-        for (_, buffer) in self.state.lock().free.values_mut().flatten() {
-            buffer.bytes_mut().fill(0xff);
-        }
+    /// How many buffers the pool had to ask the system for so far. In a steady state this no longer grows.
+    pub fn fresh_allocations(&self) -> usize {
+        self.pool.0.lock().fresh
     }
 
-    /// How many buffers were new.
-    pub(crate) fn fresh_allocations(&self) -> usize {
-        self.fresh.load(Ordering::Relaxed)
-    }
-
-    /// Bytes in free buffers.
-    pub(crate) fn idle_bytes(&self) -> usize {
-        self.state.lock().idle_bytes
+    /// Bytes in buffers that wait to be used again.
+    pub fn idle_bytes(&self) -> usize {
+        self.pool.0.lock().idle_bytes
     }
 }

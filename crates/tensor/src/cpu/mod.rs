@@ -8,7 +8,7 @@ mod attention;
 mod batch_norm;
 mod buffer;
 mod convolution;
-mod dispatch;
+pub(crate) mod dispatch;
 mod embedding;
 mod linear;
 mod losses;
@@ -38,23 +38,6 @@ use memory::{Pool, read, write};
 #[derive(Default)]
 pub struct CpuBackend {
     pool: Arc<Pool>,
-}
-
-impl CpuBackend {
-    /// Gives buffers that are not in use back to the system.
-    pub fn trim(&self) {
-        self.pool.trim();
-    }
-
-    /// How many buffers the pool had to ask the system for so far. In a steady state this no longer grows.
-    pub fn fresh_allocations(&self) -> usize {
-        self.pool.fresh_allocations()
-    }
-
-    /// Bytes in buffers that wait to be used again.
-    pub fn idle_bytes(&self) -> usize {
-        self.pool.idle_bytes()
-    }
 }
 
 /// What the system refused.

@@ -8,7 +8,7 @@ use super::arithmetic::{load, store};
 use super::dispatch::with_element;
 use super::memory::{lock, write};
 use super::parallel::each_task;
-use super::transpose::{SIDE, Square, transpose, transpose_f32};
+use super::transpose::{SIDE, transpose};
 use crate::backend::Movement;
 use crate::dtype::Element;
 use crate::{DType, Result, Tensor, bf16};
@@ -101,18 +101,17 @@ fn copy_run<S: Element, T: Element>(axis: Axis, from: &[S], to: &mut [T]) {
             let value = to[0];
             to[..extent].fill(value);
         }
-        _ => match bytemuck::try_cast_slice::<S, T>(from) {
-            Ok(from) if S::DTYPE == T::DTYPE => {
-                for i in 0..extent {
-                    to[i * to_step] = from[i * from_step];
-                }
+        _ if S::DTYPE == T::DTYPE => {
+            let from: &[T] = bytemuck::cast_slice(from);
+            for i in 0..extent {
+                to[i * to_step] = from[i * from_step];
             }
-            _ => {
-                for i in 0..extent {
-                    to[i * to_step] = T::from_f64(from[i * from_step].to_f64());
-                }
+        }
+        _ => {
+            for i in 0..extent {
+                to[i * to_step] = T::from_f64(from[i * from_step].to_f64());
             }
-        },
+        }
     }
 }
 
@@ -138,19 +137,11 @@ fn copy_turned<S: Element, T: Element>(
                 let start = (column + i) * columns.from + row;
                 line[..height].copy_from_slice(&from[start..start + height]);
             }
-            turn(&mut square);
+            transpose(&mut square);
             for (i, line) in square.iter().enumerate().take(height) {
                 convert_run(&line[..width], &mut to[(row + i) * rows.to + column..][..width]);
             }
         }
-    }
-}
-
-/// Exchanges rows and columns.
-fn turn<S: Element>(square: &mut Square<S>) {
-    match S::DTYPE {
-        DType::F32 => transpose_f32(bytemuck::cast_mut(square)),
-        _ => transpose(square),
     }
 }
 

@@ -1,10 +1,11 @@
 //! The numbers that kernels are generic over: storage types ([`Number`]) and the types that arithmetic is done in
 //! ([`Real`]), with the functions that the compiler can vectorise.
 
+use std::sync::LazyLock;
+
 use num_traits::Float;
 
 use super::product::{self, MicroKernels};
-use super::transpose::{self, Square};
 use crate::dtype::Element;
 use crate::{Activation, bf16};
 
@@ -16,10 +17,6 @@ pub(crate) trait Real: Number<Acc = Self> + Float + std::iter::Sum {
     fn exponential(self) -> Self;
     /// The standard normal distribution function `Φ(x)` and density `φ(x)`.
     fn normal(self) -> (Self, Self);
-    /// Exchanges rows and columns.
-    fn transpose(square: &mut Square<Self>) {
-        transpose::transpose(square);
-    }
 }
 
 /// The type that arithmetic on a stored type is done in.
@@ -41,35 +38,29 @@ pub(crate) trait Number: Element {
     fn kernels() -> &'static MicroKernels<Self::Acc>;
 }
 
-impl Number for f32 {
-    type Acc = Self;
-    #[inline(always)]
-    fn widen(self) -> Self {
-        self
-    }
-    #[inline(always)]
-    fn narrow(value: Self) -> Self {
-        value
-    }
-    fn kernels() -> &'static MicroKernels<Self> {
-        product::f32_kernels()
-    }
+/// A type that arithmetic is done in as it is stored.
+macro_rules! own_accumulator {
+    ($type:ty, $kernels:path) => {
+        impl Number for $type {
+            type Acc = Self;
+            #[inline(always)]
+            fn widen(self) -> Self {
+                self
+            }
+            #[inline(always)]
+            fn narrow(value: Self) -> Self {
+                value
+            }
+            fn kernels() -> &'static MicroKernels<Self> {
+                static KERNELS: LazyLock<MicroKernels<$type>> = LazyLock::new($kernels);
+                &KERNELS
+            }
+        }
+    };
 }
 
-impl Number for f64 {
-    type Acc = Self;
-    #[inline(always)]
-    fn widen(self) -> Self {
-        self
-    }
-    #[inline(always)]
-    fn narrow(value: Self) -> Self {
-        value
-    }
-    fn kernels() -> &'static MicroKernels<Self> {
-        product::f64_kernels()
-    }
-}
+own_accumulator!(f32, product::for_f32);
+own_accumulator!(f64, product::portable);
 
 impl Number for bf16 {
     type Acc = f32;
@@ -90,7 +81,8 @@ impl Number for bf16 {
         f32::from_bits(u32::from(first.to_bits()) | u32::from(second.to_bits()) << 16)
     }
     fn kernels() -> &'static MicroKernels<f32> {
-        product::bf16_kernels()
+        static KERNELS: LazyLock<MicroKernels<f32>> = LazyLock::new(product::for_bf16);
+        &KERNELS
     }
 }
 
@@ -128,10 +120,6 @@ const TAIL: [f32; 9] = [
 ];
 
 impl Real for f32 {
-    fn transpose(square: &mut Square<Self>) {
-        transpose::transpose_f32(square);
-    }
-
     #[inline(always)]
     fn of(value: f64) -> Self {
         value as Self

@@ -2,6 +2,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Simd, level};
+use crate::{DType, Element};
 
 /// Numbers along a side of a square: those of the widest register in `f32`.
 pub(crate) const SIDE: usize = 16;
@@ -9,8 +10,15 @@ pub(crate) const SIDE: usize = 16;
 /// Rows of numbers.
 pub(crate) type Square<A> = [[A; SIDE]; SIDE];
 
-/// Transposes a square of any type.
-pub(crate) fn transpose<A: Copy>(square: &mut Square<A>) {
+/// Exchanges rows and columns.
+pub(crate) fn transpose<A: Element>(square: &mut Square<A>) {
+    match A::DTYPE {
+        DType::F32 => transpose_f32(bytemuck::cast_mut(square)),
+        _ => one_by_one(square),
+    }
+}
+
+fn one_by_one<A: Copy>(square: &mut Square<A>) {
     let old = *square;
     for (i, row) in square.iter_mut().enumerate() {
         for (to, from) in row.iter_mut().zip(&old) {
@@ -19,22 +27,16 @@ pub(crate) fn transpose<A: Copy>(square: &mut Square<A>) {
     }
 }
 
-/// Transposes a square of `f32`.
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn transpose_f32(square: &mut Square<f32>) {
+fn transpose_f32(square: &mut Square<f32>) {
+    #[cfg(target_arch = "x86_64")]
     match level() {
         // SAFETY: `level` gives this only where the machine has these instructions.
-        Simd::Avx512 | Simd::Avx512Bf16 => unsafe { avx512(square) },
+        Simd::Avx512 | Simd::Avx512Bf16 => return unsafe { avx512(square) },
         // SAFETY: as above.
-        Simd::Avx2 => unsafe { avx2(square) },
-        Simd::Portable => transpose(square),
+        Simd::Avx2 => return unsafe { avx2(square) },
+        Simd::Portable => {}
     }
-}
-
-/// Transposes a square of `f32`.
-#[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn transpose_f32(square: &mut Square<f32>) {
-    transpose(square);
+    one_by_one(square);
 }
 
 /// Numbers are exchanged within lanes of four, then whole lanes. Written without closures, which may be compiled apart,
@@ -127,7 +129,7 @@ mod tests {
         let square: Square<f32> =
             std::array::from_fn(|i| std::array::from_fn(|j| (i * SIDE + j) as f32));
         let expected: Square<f32> = std::array::from_fn(|i| std::array::from_fn(|j| square[j][i]));
-        let mut ways: Vec<fn(&mut Square<f32>)> = vec![transpose, transpose_f32];
+        let mut ways: Vec<fn(&mut Square<f32>)> = vec![one_by_one, transpose];
         #[cfg(target_arch = "x86_64")]
         {
             // SAFETY: either is called only where the machine has its instructions.

@@ -120,9 +120,8 @@ impl Tensor {
         }
         for (axis, &extent) in shape.iter().enumerate() {
             if extent == 1 && out.shape()[axis] != 1 {
-                let mut dims = out.shape().to_vec();
-                dims[axis] = 1;
-                out = out.sum_over(OP, axis, self.dtype())?.reshape(&dims)?;
+                let kept = out.dims().with(axis, 1);
+                out = out.sum_over(OP, axis, self.dtype())?.reshape(&kept)?;
             }
         }
         expect_shape(OP, &out, shape, RULE)?;

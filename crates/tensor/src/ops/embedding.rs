@@ -96,20 +96,13 @@ impl Tensor {
         };
         expect_shape(OP, sin, &[turned, half], "sines must have the cosines' shape")?;
         if turned > tokens || half == 0 || width % (2 * half) != 0 {
-            return Err(Error::ShapeMismatch {
-                op: OP,
-                lhs: self.shape().to_vec(),
-                rhs: cos.shape().to_vec(),
-                rule: "x must be [B, N, W] and cosines [M, d/2], M at most N and W a multiple of d",
-            });
+            let rule =
+                "x must be [B, N, W] and cosines [M, d/2], M at most N and W a multiple of d";
+            return Err(Error::shapes(OP, self.shape(), cos.shape(), rule));
         }
         if *heads > width / (2 * half) {
-            return Err(Error::Argument {
-                op: OP,
-                name: "number of heads that turn",
-                value: heads.to_string(),
-                rule: "x has fewer groups of d columns",
-            });
+            let rule = "x has fewer groups of d columns";
+            return Err(Error::argument(OP, "number of heads that turn", heads, rule));
         }
         let y = Self::uninitialised(self.dims(), self.dtype(), device)?;
         let dense = Rotation { cos: cos.contiguous()?, sin: sin.contiguous()?, heads: *heads };

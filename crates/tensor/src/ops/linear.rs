@@ -151,9 +151,10 @@ impl Tensor {
     /// The shape of `dy·w`, with `self` as dy.
     fn grad_input_shape(&self, op: &'static str, weight: &Self) -> Result<Shape> {
         if weight.rank() != 2 || self.rank() == 0 || self.dims().last() != weight.shape()[0] {
-            return Err(mismatch(op, self, weight, "dy must be [.., O] and the weight [O, I]"));
+            let rule = "dy must be [.., O] and the weight [O, I]";
+            return Err(Error::shapes(op, self.shape(), weight.shape(), rule));
         }
-        Shape::new(&self.dims().with_last(weight.shape()[1]))
+        Shape::new(&self.dims().with(self.rank() - 1, weight.shape()[1]))
     }
 
     /// The gradients of [`Tensor::linear`]'s product for weight and bias: `dw += dyᵀ·x`, `db += Σ dy`, with `self` as
@@ -163,7 +164,8 @@ impl Tensor {
         let device = same_float(OP, self, &[x])?;
         expect_sum(OP, dw, self)?;
         if dw.rank() != 2 || output_shape(OP, x, dw)?.as_slice() != self.shape() {
-            return Err(mismatch(OP, self, x, "dy [.., O] and x [.., I] must have the same rows"));
+            let rule = "dy [.., O] and x [.., I] must have the same rows";
+            return Err(Error::shapes(OP, self.shape(), x.shape(), rule));
         }
         expect_writable(OP, dw, &[self, x])?;
         if let Some(db) = db {
@@ -184,20 +186,15 @@ impl Tensor {
             && self.shape()[..rank - 2] == other.shape()[..rank - 2]
             && self.shape()[rank - 1] == other.shape()[rank - 2];
         if !fits {
-            return Err(mismatch(OP, self, other, "expected [.., M, K] and [.., K, N]"));
+            let rule = "expected [.., M, K] and [.., K, N]";
+            return Err(Error::shapes(OP, self.shape(), other.shape(), rule));
         }
-        let shape = self.dims().with_last(other.shape()[rank - 1]);
+        let shape = self.dims().with(rank - 1, other.shape()[rank - 1]);
         let batch: usize = self.shape()[..rank - 2].iter().product();
-        let flat = |t: &Self| {
-            if rank == 3 {
-                return Ok(t.clone());
-            }
-            let [m, n] = [t.shape()[rank - 2], t.shape()[rank - 1]];
-            if rank == 2 {
-                let strides = Shape::from_valid(&[0, t.strides()[0], t.strides()[1]]);
-                return Ok(t.view(Shape::from_valid(&[1, m, n]), strides, t.offset()));
-            }
-            t.reshape(&[batch, m, n])
+        let flat = |t: &Self| match rank {
+            2 => t.broadcast_to(&[1, t.shape()[0], t.shape()[1]]),
+            3 => Ok(t.clone()),
+            _ => t.reshape(&[batch, t.shape()[rank - 2], t.shape()[rank - 1]]),
         };
         let c = Self::uninitialised(shape, self.dtype(), device)?;
         device.backend().matmul(&flat(self)?, &flat(other)?, &flat(&c)?)?;
@@ -208,11 +205,8 @@ impl Tensor {
 /// The shape of `x·wᵀ`.
 fn output_shape(op: &'static str, x: &Tensor, weight: &Tensor) -> Result<Shape> {
     if weight.rank() != 2 || x.rank() == 0 || x.dims().last() != weight.shape()[1] {
-        return Err(mismatch(op, x, weight, "x must be [.., I] and the weight [O, I]"));
+        let rule = "x must be [.., I] and the weight [O, I]";
+        return Err(Error::shapes(op, x.shape(), weight.shape(), rule));
     }
-    Shape::new(&x.dims().with_last(weight.shape()[0]))
-}
-
-fn mismatch(op: &'static str, a: &Tensor, b: &Tensor, rule: &'static str) -> Error {
-    Error::ShapeMismatch { op, lhs: a.shape().to_vec(), rhs: b.shape().to_vec(), rule }
+    Shape::new(&x.dims().with(x.rank() - 1, weight.shape()[0]))
 }

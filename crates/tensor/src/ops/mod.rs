@@ -31,7 +31,7 @@ pub use optimizers::{AdamWStep, Optimizers, ParameterGroup, SgdStep};
 pub use pooling::Poolings;
 
 use crate::error::{Error, Result};
-use crate::{Device, Tensor};
+use crate::{DType, Device, Tensor};
 
 /// All tensors on one device?
 fn same_device<'a>(op: &'static str, first: &'a Tensor, rest: &[&Tensor]) -> Result<&'a Device> {
@@ -87,7 +87,7 @@ fn expect_shape(
     if tensor.shape() == shape {
         return Ok(());
     }
-    Err(Error::ShapeMismatch { op, lhs: tensor.shape().to_vec(), rhs: shape.to_vec(), rule })
+    Err(Error::shapes(op, tensor.shape(), shape, rule))
 }
 
 /// Can `to` be written while `inputs` are read? If so, it will be.
@@ -104,13 +104,21 @@ fn expect_writable(op: &'static str, to: &Tensor, inputs: &[&Tensor]) -> Result<
 
 /// Is the dropout's probability in [0, 1)?
 fn check_dropout(op: &'static str, dropout: Option<&crate::Dropout>) -> Result<()> {
-    match dropout {
-        Some(d) if !(0.0..1.0).contains(&d.probability) => Err(Error::Argument {
-            op,
-            name: "dropout probability",
-            value: d.probability.to_string(),
-            rule: "it must be at least 0 and below 1",
-        }),
-        _ => Ok(()),
+    dropout.map_or(Ok(()), |d| expect_share(op, "dropout probability", d.probability))
+}
+
+/// Is a number in [0, 1)?
+fn expect_share(op: &'static str, name: &'static str, value: f64) -> Result<()> {
+    match (0.0..1.0).contains(&value) {
+        true => Ok(()),
+        false => Err(Error::argument(op, name, value, "it must be at least 0 and below 1")),
+    }
+}
+
+/// Is `tensor` of `i64`? What it is, is said with the type.
+fn expect_i64(op: &'static str, tensor: &Tensor, expected: &'static str) -> Result<()> {
+    match tensor.dtype() {
+        DType::I64 => Ok(()),
+        dtype => Err(Error::DType { op, dtype, expected }),
     }
 }

@@ -20,16 +20,15 @@ impl Tensor {
 
     /// A dense copy with memory of its own.
     pub fn copy(&self) -> Result<Self> {
-        let out = Self::uninitialised(self.dims(), self.dtype(), self.device())?;
-        self.device().backend().copy(self, &out)?;
-        Ok(out)
+        self.copy_as(self.dtype())
     }
 
     /// The values converted to another element type; the same tensor if it has that type.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        if dtype == self.dtype() {
-            return Ok(self.clone());
-        }
+        if dtype == self.dtype() { Ok(self.clone()) } else { self.copy_as(dtype) }
+    }
+
+    fn copy_as(&self, dtype: DType) -> Result<Self> {
         let out = Self::uninitialised(self.dims(), dtype, self.device())?;
         self.device().backend().copy(self, &out)?;
         Ok(out)
@@ -55,12 +54,7 @@ impl Tensor {
     pub fn concat(parts: &[&Self], axis: usize) -> Result<Self> {
         const OP: &str = "concat";
         let [first, rest @ ..] = parts else {
-            return Err(Error::Argument {
-                op: OP,
-                name: "number of tensors",
-                value: "0".into(),
-                rule: "at least one is needed",
-            });
+            return Err(Error::argument(OP, "number of tensors", 0, "at least one is needed"));
         };
         let device = same_device(OP, first, rest)?;
         if axis >= first.rank() {
@@ -71,15 +65,10 @@ impl Tensor {
             if part.dtype() != first.dtype() {
                 return Err(Error::DTypeMismatch { op: OP, lhs: first.dtype(), rhs: part.dtype() });
             }
-            let fits = part.rank() == first.rank()
-                && (0..part.rank()).all(|i| i == axis || part.shape()[i] == first.shape()[i]);
-            if !fits {
-                return Err(Error::ShapeMismatch {
-                    op: OP,
-                    lhs: first.shape().to_vec(),
-                    rhs: part.shape().to_vec(),
-                    rule: "all extents but the joined one must be the same",
-                });
+            let expected = part.shape().get(axis).map(|&extent| first.dims().with(axis, extent));
+            if expected != Some(part.dims()) {
+                let rule = "all extents but the joined one must be the same";
+                return Err(Error::shapes(OP, first.shape(), part.shape(), rule));
             }
             dims[axis] += part.shape()[axis];
         }

@@ -55,10 +55,7 @@ impl Tensor {
         expect_shape(OP, scale, &width, "the scale must be [D]")?;
         expect_shape(OP, shift, &width, "the shift must be [D]")?;
         if epsilon.is_nan() || epsilon < 0.0 {
-            let value = epsilon.to_string();
-            return Err(Error::Argument {
-                op: OP, name: "epsilon", value, rule: "it must be ≥ 0"
-            });
+            return Err(Error::argument(OP, "epsilon", epsilon, "it must be ≥ 0"));
         }
         let y = Self::uninitialised(self.dims(), self.dtype(), device)?;
         let rows = Shape::from_valid(&[self.rows(), 2]);
@@ -97,9 +94,7 @@ impl Tensor {
         device.backend().layer_norm_grad(&x, &scale, &statistics.contiguous()?, &dy, &grads)?;
         Ok(dx)
     }
-}
 
-impl Tensor {
     /// `exp(x) / Σ exp(x)` over the last axis, computed from the distance to the largest element.
     pub fn softmax(&self) -> Result<Self> {
         let device = same_float("softmax", self, &[])?;

@@ -123,12 +123,7 @@ impl Tensor {
         others.extend(velocity);
         check(OP, self, &others, groups)?;
         if step.momentum != 0.0 && velocity.is_none() {
-            return Err(Error::Argument {
-                op: OP,
-                name: "velocity",
-                value: "missing".into(),
-                rule: "momentum needs one",
-            });
+            return Err(Error::argument(OP, "velocity", "missing", "momentum needs one"));
         }
         self.written_by(|| self.device().backend().sgd(self, grads, velocity, step, groups))
     }
@@ -178,21 +173,14 @@ fn check(
 ) -> Result<()> {
     let mut from = 0;
     for group in groups {
-        let ParameterGroup { range, rate_scale, .. } = group;
-        let inside = from <= range.start && range.start <= range.end;
-        if !inside
-            || range.end > parameters.elements()
-            || !(0.0..f64::INFINITY).contains(rate_scale)
-        {
-            return Err(Error::Argument {
-                op,
-                name: "parameter groups",
-                value: format!("{group:?}"),
-                rule: "ranges must ascend, not overlap, and lie inside the parameters; \
-                       a scale must be finite and not negative",
-            });
+        let Range { start, end } = group.range;
+        let inside = from <= start && start <= end && end <= parameters.elements();
+        if !inside || !(0.0..f64::INFINITY).contains(&group.rate_scale) {
+            let rule = "ranges must ascend, not overlap, and lie inside the parameters; \
+                        a scale must be finite and not negative";
+            return Err(Error::argument(op, "parameter groups", format!("{group:?}"), rule));
         }
-        from = range.end;
+        from = end;
     }
     same_float(op, parameters, others)?;
     for other in others {

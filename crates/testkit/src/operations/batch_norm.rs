@@ -51,8 +51,9 @@ pub mod reference {
                 (x - statistics[[0, c]]) / (statistics[[1, c]] + self.epsilon).sqrt()
             };
             let normalised: Vec<f64> = flat(x).iter().enumerate().map(normalise).collect();
+            let residual = self.residual.map(flat);
             let before = normalised.iter().enumerate().map(|(i, n)| {
-                let residual = self.residual.map_or(0.0, |residual| flat(residual)[i]);
+                let residual = residual.as_ref().map_or(0.0, |residual| residual[i]);
                 n * self.scale[[i % channels]] + self.shift[[i % channels]] + residual
             });
             let before = before.collect();
@@ -103,12 +104,11 @@ pub mod reference {
                 }
             }
             let factor = norm.scale[[c]] * root;
-            let share = if fixed { 0.0 } else { 1.0 / rows as f64 };
             let largest = of().fold(0.0, |top: f64, at| top.max(g[at].abs()));
             for at in of() {
                 // y depends on x itself, on the mean, and on the variance.
-                let through = shift.value[[c]] * share + n[at] * scale.value[[c]] * share;
-                dx[at] = factor * (g[at] - through);
+                let through = shift.value[[c]] + n[at] * scale.value[[c]];
+                dx[at] = factor * if fixed { g[at] } else { g[at] - through / rows as f64 };
                 terms[at] = factor.abs() * largest * (2.0 + n[at].abs());
             }
         }

@@ -113,10 +113,10 @@ pub(super) fn cases() -> Vec<Case> {
             [(Layout::Dense, 1.0), (Layout::Transposed, 1.0), (Layout::Narrowed, 50.0)]
         {
             let name = format!("{shape:?}, {layout:?}, logits × {spread}");
-            cases.push(Case::new("soft_target_cross_entropy", name.clone(), move |s| {
+            cases.push(Case::new("cross_entropy", name.clone(), move |s| {
                 soft_target_loss(s, shape, layout, spread)
             }));
-            cases.push(Case::new("soft_target_cross_entropy_grad", name, move |s| {
+            cases.push(Case::new("cross_entropy_grad", name, move |s| {
                 soft_target_gradient(s, shape, layout, spread)
             }));
         }
@@ -206,10 +206,10 @@ pub(super) fn sweep(reach: Reach) -> Vec<Case> {
     cases.extend(over(reach, "cross_entropy_grad", &axes, |s, shape, turn| {
         gradient(s, shape, pick(turn, &LAYOUTS), pick(turn, &[0.0, 0.1]), 1.0)
     }));
-    cases.extend(over(reach, "soft_target_cross_entropy", &axes, |s, shape, turn| {
+    cases.extend(over(reach, "cross_entropy", &axes, |s, shape, turn| {
         soft_target_loss(s, shape, pick(turn, &LAYOUTS), 1.0)
     }));
-    cases.extend(over(reach, "soft_target_cross_entropy_grad", &axes, |s, shape, turn| {
+    cases.extend(over(reach, "cross_entropy_grad", &axes, |s, shape, turn| {
         soft_target_gradient(s, shape, pick(turn, &LAYOUTS), 1.0)
     }));
     cases
@@ -217,15 +217,10 @@ pub(super) fn sweep(reach: Reach) -> Vec<Case> {
 
 faults! {
     Losses {
-        cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64, loss: &Tensor)
+        cross_entropy(logits: &Tensor, targets: &Tensor, smoothing: f64, loss: &Tensor)
             writes [Some(loss)];
         cross_entropy_grad(
-            logits: &Tensor, labels: &Tensor, smoothing: f64, dloss: &Tensor, dlogits: &Tensor
-        ) writes [Some(dlogits)];
-        soft_target_cross_entropy(logits: &Tensor, targets: &Tensor, loss: &Tensor)
-            writes [Some(loss)];
-        soft_target_cross_entropy_grad(
-            logits: &Tensor, targets: &Tensor, dloss: &Tensor, dlogits: &Tensor
+            logits: &Tensor, targets: &Tensor, smoothing: f64, dloss: &Tensor, dlogits: &Tensor
         ) writes [Some(dlogits)];
     }
 }

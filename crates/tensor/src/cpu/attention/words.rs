@@ -135,9 +135,7 @@ simd! {
             }
         }
     }
-}
 
-simd! {
     /// Pairs of the first `columns` numbers of a row, in their place.
     fn round_row<T: Number>(row: &mut [T::Acc], columns: usize) {
         const NUMBERS: usize = 2 * SIDE;
@@ -152,9 +150,7 @@ simd! {
             row[start / 2..][..SIDE].copy_from_slice(&words);
         }
     }
-}
 
-simd! {
     /// Pairs of two rows' numbers, the second of which may be missing.
     fn round_rows<T: Number>(rows: [&[T::Acc]; 2], to: &mut [T::Acc]) {
         let [first, second] = rows;

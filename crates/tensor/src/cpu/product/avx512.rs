@@ -7,38 +7,28 @@ use super::micro_kernel::{MicroKernel, Operands, Tile, TileFunction, check};
 /// Numbers in a register.
 const LANES: usize = 16;
 
-/// A tile of `ROWS` rows by `VECTORS` registers of `f32`. 14 by 2, 8 by 3 and 6 by 4 fill the 32 registers.
-pub(crate) fn f32_kernel<const ROWS: usize, const VECTORS: usize>() -> MicroKernel<f32> {
-    let short = [f32_function::<4, VECTORS>(), f32_function::<10, VECTORS>()];
+/// A tile of `ROWS` rows by `VECTORS` registers of `f32`: 14 by 2, 8 by 3 and 6 by 4 fill the 32 registers. With
+/// `PAIRS` a word is two `bf16`, whose products are exact.
+pub(crate) fn kernel<const ROWS: usize, const VECTORS: usize, const PAIRS: bool>()
+-> MicroKernel<f32> {
+    let short =
+        [(4, tile::<4, VECTORS, PAIRS> as TileFunction<f32>), (10, tile::<10, VECTORS, PAIRS>)];
     let short = short.into_iter().filter(|&(rows, _)| rows < ROWS).collect();
-    let tile = f32_function::<ROWS, VECTORS>().1;
-    MicroKernel { rows: ROWS, columns: VECTORS * LANES, pairs: false, tile, short }
+    let (columns, tile) = (VECTORS * LANES, tile::<ROWS, VECTORS, PAIRS>);
+    MicroKernel { rows: ROWS, columns, pairs: PAIRS, tile, short }
 }
 
-fn f32_function<const ROWS: usize, const VECTORS: usize>() -> (usize, TileFunction<f32>) {
-    fn tile<const ROWS: usize, const VECTORS: usize>(o: Operands<'_, f32>, t: Tile<'_, f32>) {
-        check(&o, &t, ROWS, VECTORS * LANES);
-        // SAFETY: `check` holds; the kernel is handed out only where AVX-512 was found.
-        unsafe { f32_tile::<ROWS, VECTORS>(&o, t) }
+fn tile<const ROWS: usize, const VECTORS: usize, const PAIRS: bool>(
+    o: Operands<'_, f32>,
+    t: Tile<'_, f32>,
+) {
+    check(&o, &t, ROWS, VECTORS * LANES);
+    match PAIRS {
+        // SAFETY: `check` holds; the kernel is handed out only where AVX512-BF16 was found.
+        true => unsafe { bf16_tile::<ROWS, VECTORS>(&o, t) },
+        // SAFETY: the same with AVX-512.
+        false => unsafe { f32_tile::<ROWS, VECTORS>(&o, t) },
     }
-    (ROWS, tile::<ROWS, VECTORS>)
-}
-
-/// As [`f32_kernel`], where a word is two `bf16`. Products are exact, sums `f32`.
-pub(crate) fn bf16_kernel<const ROWS: usize, const VECTORS: usize>() -> MicroKernel<f32> {
-    let short = [bf16_function::<4, VECTORS>(), bf16_function::<10, VECTORS>()];
-    let short = short.into_iter().filter(|&(rows, _)| rows < ROWS).collect();
-    let tile = bf16_function::<ROWS, VECTORS>().1;
-    MicroKernel { rows: ROWS, columns: VECTORS * LANES, pairs: true, tile, short }
-}
-
-fn bf16_function<const ROWS: usize, const VECTORS: usize>() -> (usize, TileFunction<f32>) {
-    fn tile<const ROWS: usize, const VECTORS: usize>(o: Operands<'_, f32>, t: Tile<'_, f32>) {
-        check(&o, &t, ROWS, VECTORS * LANES);
-        // SAFETY: as in `f32_kernel`, with AVX512-BF16.
-        unsafe { bf16_tile::<ROWS, VECTORS>(&o, t) }
-    }
-    (ROWS, tile::<ROWS, VECTORS>)
 }
 
 /// The body of both tiles, in one function each: were it a function of its own, the sums would live in memory.

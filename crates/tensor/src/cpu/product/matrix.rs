@@ -45,6 +45,11 @@ impl<'a, T: Element> Matrix<'a, T> {
         Self::new(data, [rows, columns], [columns, 1])
     }
 
+    /// Its rows and columns.
+    pub(crate) fn extents(&self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
     /// The transpose, by exchanging the strides.
     pub(crate) fn transposed(self) -> Self {
         Self {

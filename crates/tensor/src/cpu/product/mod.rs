@@ -29,7 +29,7 @@ pub(crate) use one_row::one_row;
 use panels::Left;
 pub(crate) use panels::{pack_along, turn_rows};
 pub(crate) use select::MicroKernels;
-pub(super) use select::{bf16_kernels, f32_kernels, f64_kernels};
+pub(super) use select::{for_bf16, for_f32, portable};
 
 /// Panels of the right operand that one task packs.
 const GROUP: usize = 8;

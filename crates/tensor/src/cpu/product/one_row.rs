@@ -35,9 +35,7 @@ simd! {
             *to = *to + factor * from.widen();
         }
     }
-}
 
-simd! {
     fn dot<T: Number>(a: &[T], b: &[T]) -> T::Acc {
         sum_of([a, b], |[a, b]| a * b)
     }

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use num_traits::Zero;
 
-use super::super::number::{Number, Real};
-use super::super::transpose::SIDE;
+use super::super::number::Number;
+use super::super::transpose::{SIDE, transpose};
 use super::matrix::Matrix;
 use super::micro_kernel::MicroKernel;
 use crate::simd;
@@ -175,7 +175,7 @@ simd! {
                     _ => words_along(&rest[..rest.len().min(SIDE * per_word)], pairs, square),
                 }
             }
-            T::Acc::transpose(&mut square);
+            transpose(&mut square);
             for (k, square) in (first..words).zip(&square) {
                 to[k * stride..][..SIDE].copy_from_slice(square);
             }
@@ -242,9 +242,7 @@ simd! {
             }
         }
     }
-}
 
-simd! {
     /// Spreads the pairs that the first `columns` values of two rows make over panels.
     fn spread_pairs<T: Number>(
         rows: [&[T]; 2],

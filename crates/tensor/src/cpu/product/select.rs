@@ -1,7 +1,5 @@
 //! Which micro-kernels this machine uses, for each element type.
 
-use std::sync::OnceLock;
-
 use super::super::number::Real;
 use super::micro_kernel::{self, MicroKernel};
 #[cfg(target_arch = "x86_64")]
@@ -30,67 +28,40 @@ impl<A> MicroKernels<A> {
     }
 }
 
-fn portable<A: Real>() -> MicroKernels<A> {
+/// For machines without kernels of their own.
+pub(crate) fn portable<A: Real>() -> MicroKernels<A> {
     MicroKernels { large: micro_kernel::portable(), small: Vec::new() }
 }
 
-#[cfg(target_arch = "x86_64")]
-fn for_f32() -> MicroKernels<f32> {
-    match level() {
-        Simd::Portable => portable(),
-        Simd::Avx2 => MicroKernels { large: avx2::f32_kernel(), small: Vec::new() },
-        Simd::Avx512 | Simd::Avx512Bf16 => MicroKernels {
-            large: avx512::f32_kernel::<14, 2>(),
-            small: vec![
-                avx512::f32_kernel::<14, 1>(),
-                avx512::f32_kernel::<14, 2>(),
-                avx512::f32_kernel::<8, 3>(),
-                avx512::f32_kernel::<6, 4>(),
-            ],
-        },
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn for_f32() -> MicroKernels<f32> {
-    portable()
-}
-
-#[cfg(target_arch = "x86_64")]
-fn for_bf16() -> MicroKernels<f32> {
-    match level() {
-        Simd::Avx512Bf16 => MicroKernels {
-            large: avx512::bf16_kernel::<14, 2>(),
-            small: vec![
-                avx512::bf16_kernel::<14, 1>(),
-                avx512::bf16_kernel::<14, 2>(),
-                avx512::bf16_kernel::<8, 3>(),
-                avx512::bf16_kernel::<6, 4>(),
-            ],
-        },
-        _ => for_f32(),
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn for_bf16() -> MicroKernels<f32> {
-    portable()
-}
-
 /// For `f32`.
-pub(crate) fn f32_kernels() -> &'static MicroKernels<f32> {
-    static KERNELS: OnceLock<MicroKernels<f32>> = OnceLock::new();
-    KERNELS.get_or_init(for_f32)
+pub(crate) fn for_f32() -> MicroKernels<f32> {
+    #[cfg(target_arch = "x86_64")]
+    match level() {
+        Simd::Portable => {}
+        Simd::Avx2 => return MicroKernels { large: avx2::f32_kernel(), small: Vec::new() },
+        Simd::Avx512 | Simd::Avx512Bf16 => return for_avx512::<false>(),
+    }
+    portable()
 }
 
 /// For `bf16`, with sums in `f32`: pairs where that is fast, else values widened to `f32`.
-pub(crate) fn bf16_kernels() -> &'static MicroKernels<f32> {
-    static KERNELS: OnceLock<MicroKernels<f32>> = OnceLock::new();
-    KERNELS.get_or_init(for_bf16)
+pub(crate) fn for_bf16() -> MicroKernels<f32> {
+    #[cfg(target_arch = "x86_64")]
+    if level() == Simd::Avx512Bf16 {
+        return for_avx512::<true>();
+    }
+    for_f32()
 }
 
-/// For `f64`.
-pub(crate) fn f64_kernels() -> &'static MicroKernels<f64> {
-    static KERNELS: OnceLock<MicroKernels<f64>> = OnceLock::new();
-    KERNELS.get_or_init(portable)
+#[cfg(target_arch = "x86_64")]
+fn for_avx512<const PAIRS: bool>() -> MicroKernels<f32> {
+    MicroKernels {
+        large: avx512::kernel::<14, 2, PAIRS>(),
+        small: vec![
+            avx512::kernel::<14, 1, PAIRS>(),
+            avx512::kernel::<14, 2, PAIRS>(),
+            avx512::kernel::<8, 3, PAIRS>(),
+            avx512::kernel::<6, 4, PAIRS>(),
+        ],
+    }
 }
