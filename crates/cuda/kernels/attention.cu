@@ -1,4 +1,5 @@
-// Attention and its gradients for any width and alignment, in float arithmetic whatever the stored type is.
+// Attention and its gradients for any width and alignment, with a bias of the scores or without, in float arithmetic
+// whatever the stored type is.
 //
 // A block of 128 threads works on 32 rows of scores (queries; keys for the gradients of keys and values) and goes
 // over the columns 32 at a time. Of the tiles, thread (x, y) of 16·8 holds the rows y + 8·i and the columns x + 16·j
@@ -6,6 +7,8 @@
 // then gives one part of the result, and has the scores from all parts of its rows, its own part being the last.
 #include "attention.cuh"
 #include "reduce.cuh"
+
+#include <cfloat>
 
 constexpr uint32_t TILE = 32;
 constexpr uint32_t THREADS = 128;
@@ -78,6 +81,27 @@ __device__ void add_products(float (&scores)[ROWS][COLUMNS], const Tile<W>& rows
     }
 }
 
+// Adds the bias of the scores, which are not scaled yet.
+template <class T, bool OF_KEYS>
+__device__ void add_bias(float (&scores)[ROWS][COLUMNS], const Attention& a, const Head& head, uint32_t first_row,
+                         uint32_t first_column) {
+    if (a.bias == nullptr) return;
+    uint64_t part = head.image % a.groups * a.heads + head.number;
+    const T* bias = static_cast<const T*>(a.bias) + part * a.queries * a.keys;
+    float factor = 1.0f / a.scale;
+#pragma unroll
+    for (int i = 0; i < ROWS; i++) {
+#pragma unroll
+        for (int j = 0; j < COLUMNS; j++) {
+            uint32_t row = first_row + threadIdx.x / ACROSS + DOWN * i;
+            uint32_t column = first_column + threadIdx.x % ACROSS + ACROSS * j;
+            uint32_t query = OF_KEYS ? column : row, key = OF_KEYS ? row : column;
+            bool there = query < a.queries && key < a.keys;
+            if (there) scores[i][j] += to_float(bias[uint64_t(query) * a.keys + key]) * factor;
+        }
+    }
+}
+
 // Adds weights·values; of the result, thread (x, y) holds the rows y + 8·i and W/16 columns side by side.
 template <int W>
 __device__ void add_weighted(float (&out)[ROWS][W / ACROSS], const Tile<TILE>& weights, const Tile<W>& values) {
@@ -117,6 +141,19 @@ __device__ void store(const float (&out)[ROWS][W / ACROSS], const float (&factor
         for (int j = 0; j < W / ACROSS; j++) {
             uint32_t to = column + x * (W / ACROSS) + j;
             if (row < end && to < attention.width) head[row * stride + to] = from_float<T>(out[i][j] * factors[i]);
+        }
+    }
+}
+
+// Writes the gradients of the scores of a tile.
+__device__ inline void store_scores(const Tile<TILE>& tile, const Attention& a, const Head& head, uint32_t first_query,
+                                    uint32_t first_key) {
+#pragma unroll 1
+    for (uint32_t row = threadIdx.x / ACROSS; row < TILE && first_query + row < a.queries; row += DOWN) {
+        uint64_t query = (head.image * a.heads + head.number) * a.queries + first_query + row;
+#pragma unroll 1
+        for (uint32_t i = threadIdx.x % ACROSS; i < TILE && first_key + i < a.keys; i += ACROSS) {
+            a.score_grads[query * a.keys + first_key + i] = tile.at[row][i];
         }
     }
 }
@@ -161,8 +198,8 @@ __device__ bool is_kept(uint32_t kept, uint32_t first_column, int i, int j) {
     return kept >> bit & 1;
 }
 
-// y = dropout(softmax(q·kᵀ·scale))·v, and the logarithms of the sums. The grid: for each head, parts of the width,
-// and for each of those, tiles of queries.
+// y = dropout(softmax(q·kᵀ·scale + bias))·v, and the logarithms of the sums. The grid: for each head, parts of the
+// width, and for each of those, tiles of queries.
 template <class T, int W>
 __device__ void attention(const Attention& a, const Rows<const T>& q, const Rows<const T>& k, const Rows<const T>& v,
                           const Rows<T>& y, float* log_sums) {
@@ -177,7 +214,7 @@ __device__ void attention(const Attention& a, const Rows<const T>& q, const Rows
 
     float out[ROWS][W / ACROSS] = {}, sums[ROWS] = {}, tops[ROWS];  // tops: the largest exponents so far
 #pragma unroll
-    for (int i = 0; i < ROWS; i++) tops[i] = -INFINITY;
+    for (int i = 0; i < ROWS; i++) tops[i] = -FLT_MAX;  // not −∞: a bias may be that for all keys of a tile
     uint32_t kept = 0;
     for (uint32_t first = 0; first < valid; first += TILE) {
         float scores[ROWS][COLUMNS] = {};
@@ -192,6 +229,7 @@ __device__ void attention(const Attention& a, const Rows<const T>& q, const Rows
             __syncthreads();
             add_products(scores, queries, keys, column, a);
         }
+        add_bias<T, false>(scores, a, head, first_query, first);
         if (first % 64 == 0) kept = kept_in_tile<false>(a, head, first_query, first);
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
@@ -222,7 +260,7 @@ __device__ void attention(const Attention& a, const Rows<const T>& q, const Rows
 #pragma unroll
     for (int i = 0; i < ROWS; i++) {
         float sum = row_sum(sums[i]);
-        factors[i] = sum == 0.0f ? 0.0f : a.dropout.scale / sum;  // no sum: no key counts
+        factors[i] = valid == 0 ? 0.0f : a.dropout.scale / sum;
         uint32_t query = first_query + down + DOWN * i;
         if (own_part == 0 && across == 0 && query < a.queries) {
             head.of(log_sums, a)[query] = tops[i] * LN_2 + logf(sum);
@@ -249,7 +287,7 @@ __device__ void attention_dots(const T* y, const T* dy, float* dots, uint64_t co
 
 // The gradient of queries (a row is a query, a column a key), or those of keys and values (the other way round). With
 // the weights P, their factors M and the scores S: dS = P∘(M∘(dy·vᵀ) − dots), dq = dS·k·scale, dk = dSᵀ·q·scale, dv =
-// (M∘P)ᵀ·dy.
+// (M∘P)ᵀ·dy. That of queries writes dS, too, if there is a bias.
 //
 // `row` and `other_row` are q and dy, `column` and `other_column` are k and v, or those exchanged. `to` is dq or dk,
 // `other_to` is nothing or dv. The grid is that of `attention`.
@@ -267,13 +305,14 @@ __device__ void attention_grad(const Attention& a, const Rows<const T>& row, con
     uint32_t own_part = head.block / tiles, first_row = head.block % tiles * TILE;
     uint32_t valid = head.valid_keys(a);
     uint32_t rows_end = OF_KEYS ? valid : a.queries, columns_end = OF_KEYS ? a.queries : valid;
-    if (first_row >= rows_end) columns_end = 0;
+    // Past the keys that count, the gradients of scores are 0.
+    uint32_t end = first_row >= rows_end ? 0 : !OF_KEYS && a.score_grads != nullptr ? a.keys : columns_end;
     float exponent_scale = a.scale * LOG2_E;
 
     float out[ROWS][W / ACROSS] = {}, other_out[ROWS][W / ACROSS] = {};
     float log_sum[QUERIES], dot[QUERIES];
     uint32_t kept = 0;
-    for (uint32_t first = 0; first < columns_end; first += TILE) {
+    for (uint32_t first = 0; first < end; first += TILE) {
         float scores[ROWS][COLUMNS] = {}, weight_grads[ROWS][COLUMNS] = {};
         for (uint32_t step = 1; step <= parts; step++) {
             uint32_t part = (own_part + step) % parts * W;
@@ -288,6 +327,7 @@ __device__ void attention_grad(const Attention& a, const Rows<const T>& row, con
             add_products(scores, rows, columns, part, a);
             add_products(weight_grads, other_rows, other_columns, part, a);
         }
+        add_bias<T, OF_KEYS>(scores, a, head, first_row, first);
         if (OF_KEYS || first == 0) {
 #pragma unroll
             for (int i = 0; i < QUERIES; i++) {
@@ -315,6 +355,7 @@ __device__ void attention_grad(const Attention& a, const Rows<const T>& row, con
         __syncwarp();  // a row is written and read by the threads of one warp
         add_weighted(out, score_grads, columns);
         if (OF_KEYS) add_weighted(other_out, weights, other_columns);
+        if (!OF_KEYS && a.score_grads != nullptr && own_part == 0) store_scores(score_grads, a, head, first_row, first);
     }
     float scales[ROWS], ones[ROWS];
 #pragma unroll

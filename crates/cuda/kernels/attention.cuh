@@ -19,6 +19,11 @@ struct Rows {
 // Mirrors `AttentionArgument` in src/ops/attention.rs.
 struct Attention {
     const int64_t* valid_lens;  // [B]: keys from there on get no weight; null: all count
+    // What the general kernels alone know: [groups, H, Q, K] of the inputs' type, added to the scores, and
+    // [B, H, Q, K], where the gradients of the scores go; null: none.
+    const void* bias;
+    float* score_grads;
+    uint64_t groups;
     uint32_t queries;
     uint32_t keys;
     uint32_t heads;

@@ -1,4 +1,4 @@
-// Windows of images: cutting them out, and adding them up again.
+// Windows of images: cutting them out, and adding them up again; and parting images into windows.
 #include "element.cuh"
 #include "windows.cuh"
 
@@ -59,12 +59,44 @@ __device__ void fold(const T* windows, T* images, const Cut& cut, uint64_t eleme
     }
 }
 
+// images [B, H, W, C] and windows [B·M, p·q, C]. Mirrors `Parts` in src/ops/convolution.rs.
+struct Parts {
+    uint32_t height, width, channels;
+    uint32_t window[2], shift[2];
+};
+
+// Each element of each window, which is one of the images: moved to the windows, or back.
+template <class T>
+__device__ void partition(const T* from, T* to, const Parts& parts, uint32_t to_windows, uint64_t elements) {
+    for (uint64_t i = thread_number(); i < elements; i += thread_count()) {
+        uint64_t rest = i;
+        uint32_t channel = uint32_t(rest % parts.channels);
+        rest /= parts.channels;
+        uint32_t x = uint32_t(rest % parts.window[1]) + parts.shift[1];
+        rest /= parts.window[1];
+        uint32_t y = uint32_t(rest % parts.window[0]) + parts.shift[0];
+        rest /= parts.window[0];
+        uint32_t columns = parts.width / parts.window[1], rows = parts.height / parts.window[0];
+        x += uint32_t(rest % columns) * parts.window[1];
+        rest /= columns;
+        y += uint32_t(rest % rows) * parts.window[0];
+        uint64_t image = rest / rows;
+        uint64_t line = image * parts.height + y % parts.height;
+        uint64_t pixel = (line * parts.width + x % parts.width) * parts.channels + channel;
+        to[to_windows ? i : pixel] = from[to_windows ? pixel : i];
+    }
+}
+
 #define DEFINE_MOVES(T, NAME)                                                                                        \
     extern "C" __global__ void unfold_##NAME(const T* images, T* windows, Cut cut, uint64_t elements) {              \
         unfold(images, windows, cut, elements);                                                                      \
     }                                                                                                                \
     extern "C" __global__ void fold_##NAME(const T* windows, T* images, Cut cut, uint64_t elements) {                \
         fold_bits(windows, images, cut, elements);                                                                   \
+    }                                                                                                                \
+    extern "C" __global__ void partition_##NAME(const T* from, T* to, Parts parts, uint32_t to_windows,              \
+                                                uint64_t elements) {                                                 \
+        partition(from, to, parts, to_windows, elements);                                                            \
     }
 DEFINE_MOVES(uint8_t, u8)
 DEFINE_MOVES(uint16_t, u16)

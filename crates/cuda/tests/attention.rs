@@ -33,6 +33,8 @@ struct Plan {
     width: usize,
     form: Form,
     valid_lens: Option<&'static [i64]>,
+    /// Whether there is a bias, of each image's own.
+    bias: bool,
     dropout: Option<Dropout>,
 }
 
@@ -50,6 +52,7 @@ impl Plan {
                 width,
                 form,
                 valid_lens,
+                bias: false,
                 dropout,
             },
         )
@@ -81,10 +84,16 @@ impl Plan {
         }
     }
 
-    fn reference(&self) -> reference::Attention<'_> {
+    fn bias(&self, s: &Setup) -> Result<Option<Input>> {
+        let shape = [self.batch, self.heads, self.queries, self.keys];
+        self.bias.then(|| s.normal(5, &shape)).transpose()
+    }
+
+    fn reference<'a>(&'a self, bias: Option<&'a Input>) -> reference::Attention<'a> {
         reference::Attention {
             heads: self.heads,
             valid_lens: self.valid_lens,
+            bias: bias.map(|bias| &bias.values),
             dropout: self.dropout.as_ref(),
         }
     }
@@ -92,7 +101,7 @@ impl Plan {
     /// Whether tensor cores serve.
     fn rounds_weights(&self, dtype: DType) -> bool {
         let fits = self.width.is_multiple_of(16) && self.width <= 128;
-        dtype == DType::BF16 && fits && self.form != Form::Unaligned
+        dtype == DType::BF16 && fits && self.form != Form::Unaligned && !self.bias
     }
 }
 
@@ -102,17 +111,19 @@ fn compare(s: &Setup, plan: &Plan, expected: &Plan) -> Result<Vec<Comparison>> {
     let [q, k, v] = [query, key, value].map(|input| &input.values);
     let lens = plan.valid_lens.map(|lens| Tensor::from_slice(lens, &[plan.batch], &s.device));
     let lens = lens.transpose()?;
+    let bias = plan.bias(s)?;
     let attention = Attention {
         heads: plan.heads,
         valid_lens: lens.as_ref(),
-        bias: None,
+        bias: bias.as_ref().map(|bias| &bias.tensor),
         dropout: plan.dropout,
     };
     let inputs = AttentionInputs { query: &query.tensor, key: &key.tensor, value: &value.tensor };
     let output = inputs.attend(&attention)?;
 
     // The gradient starts from the expected result, rounded as it is stored.
-    let (y, log_sums) = reference::attend(q, k, v, &expected.reference());
+    let reference = expected.reference(bias.as_ref());
+    let (y, log_sums) = reference::attend(q, k, v, &reference);
     let saved = s.placed(&y, Layout::Dense)?;
     let saved_sums = s.placed_as(&log_sums, Layout::Dense, DType::F32)?;
     let dy = s.normal(4, y.shape())?;
@@ -121,7 +132,7 @@ fn compare(s: &Setup, plan: &Plan, expected: &Plan) -> Result<Vec<Comparison>> {
     let width = plan.heads * plan.width;
     let dk = grads[1].narrow(2, 0, width)?;
     let dv = grads[1].narrow(2, width, width)?;
-    let sums = reference::attend_grad(q, k, v, &expected.reference(), &saved.values, &dy.values);
+    let (sums, scores) = reference::attend_grad(q, k, v, &reference, &saved.values, &dy.values);
 
     // As in the testkit: a mean of values is as exact as its largest value allows.
     let largest = v.iter().fold(0.0, |top: f64, v| top.max(v.abs()));
@@ -134,12 +145,15 @@ fn compare(s: &Setup, plan: &Plan, expected: &Plan) -> Result<Vec<Comparison>> {
     ];
     if plan.rounds_weights(s.dtype) {
         let reference::Spread { y, grads: [dq, dk, dv] } =
-            reference::spread([q, k, v], &expected.reference(), &saved.values, &dy.values);
+            reference::spread([q, k, v], &reference, &saved.values, &dy.values);
         let spreads = [y, dq, dk, dv];
         let loosen = |(c, spread): (Comparison, Array)| c.loosened(DType::BF16, &spread);
         comparisons = comparisons.into_iter().zip(spreads).map(loosen).collect();
     }
     comparisons.push(Comparison::new("log_sums", &output.log_sums, &log_sums)?);
+    if plan.bias {
+        comparisons.push(Comparison::of_sum("dbias", &grads[2], &scores)?);
+    }
     if plan.form == Form::Packed {
         let packed = inputs.attend_grad(&attention, &given, &dy.tensor, true)?;
         let apart = [&grads[0], &dk, &dv].map(Tensor::to_f64_vec);
@@ -239,6 +253,43 @@ fn bf16_where_tensor_cores_do_not_serve() {
         Plan::all([1, 34, 33, 1, 144], Form::Split, &[7]),
     ];
     check(DType::BF16, plans.into_iter().flatten());
+}
+
+#[test]
+fn biases_in_tiles_and_in_parts_of_wide_heads() {
+    for (dtype, extents, form) in [
+        (DType::F32, [2, 65, 65, 2, 32], Form::Packed),
+        (DType::F32, [2, 35, 70, 1, 130], Form::Split),
+        (DType::BF16, [2, 67, 67, 1, 64], Form::Packed),
+        (DType::BF16, [2, 33, 100, 1, 144], Form::Unaligned),
+    ] {
+        let plans = Plan::all(extents, form, &[33, 0]);
+        check(dtype, plans.map(|plan| Plan { bias: true, ..plan }));
+    }
+}
+
+/// A bias of −∞ takes keys away, be they all of a tile.
+#[test]
+fn keys_may_be_masked_by_the_bias() {
+    const KEYS: usize = 70;
+    let device = device();
+    let s = Setup::new(&device, DType::F32);
+    let [query, key, value] = [1, 2, 3].map(|seed| s.normal(seed, &[1, KEYS, 8]).unwrap().tensor);
+    let attend = |first: usize, bias: Option<&Tensor>| {
+        let [key, value] = [&key, &value].map(|t| t.narrow(1, first, KEYS - first).unwrap());
+        let attention = Attention { heads: 1, valid_lens: None, bias, dropout: None };
+        let inputs = AttentionInputs { query: &query, key: &key, value: &value };
+        let output = inputs.attend(&attention).unwrap();
+        [output.y, output.log_sums].map(|t| t.to_f64_vec().unwrap()).concat()
+    };
+    for masked in [5, 32, 65] {
+        let row = (0..KEYS).map(|key| if key < masked { f32::NEG_INFINITY } else { 0.0 });
+        let bias: Vec<f32> = std::iter::repeat_n(row, KEYS).flatten().collect();
+        let bias = Tensor::from_slice(&bias, &[1, 1, KEYS, KEYS], &device).unwrap();
+        for (found, expected) in attend(0, Some(&bias)).into_iter().zip(attend(masked, None)) {
+            assert!((found - expected).abs() < 1e-5, "{masked}: {found}, not {expected}");
+        }
+    }
 }
 
 /// The bounds are narrow enough: a key that is left out, and a mask that is drawn for another address, are seen.

@@ -2,7 +2,7 @@
 //! blocks.
 
 use bytemuck::NoUninit;
-use vitrine_tensor::backend::{Attention, AttentionGrads, AttentionInputs, Attentions};
+use vitrine_tensor::backend::{Attention, AttentionGrads, AttentionInputs, Attentions, InputGrads};
 use vitrine_tensor::{DType, Result, Tensor};
 
 use super::arithmetic::{blocks, float_kernel};
@@ -47,6 +47,9 @@ impl Rows {
 #[repr(C)]
 struct AttentionArgument {
     valid_lens: u64,
+    bias: u64,
+    score_grads: u64,
+    groups: u64,
     queries: u32,
     keys: u32,
     heads: u32,
@@ -56,10 +59,10 @@ struct AttentionArgument {
     dropout: DropoutArgument,
 }
 
-/// A family of kernels. The choice depends on sizes and alignment alone.
+/// A family of kernels. The choice depends on sizes, alignment, and whether there is a bias alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Family {
-    /// Any width and alignment, in parts of so many columns of a head.
+    /// Any width and alignment, with a bias or without, in parts of so many columns of a head.
     General(usize),
     /// Tensor cores, for heads of up to so many columns.
     TensorCores(usize),
@@ -67,13 +70,12 @@ enum Family {
 
 impl Family {
     /// The kernels for heads of `width` columns in `rows`.
-    fn of(dtype: DType, width: usize, rows: &[Rows]) -> Self {
+    fn of(dtype: DType, width: usize, rows: &[Rows], has_bias: bool) -> Self {
         let widths = [32, 64, 96, 128];
         let aligned = rows.iter().all(|rows| rows.is_aligned(8, dtype));
+        let fits = dtype == DType::BF16 && aligned && width.is_multiple_of(16) && !has_bias;
         match widths.into_iter().find(|&most| width <= most) {
-            Some(most) if dtype == DType::BF16 && aligned && width.is_multiple_of(16) => {
-                Self::TensorCores(most)
-            }
+            Some(most) if fits => Self::TensorCores(most),
             _ => Self::General(if width <= 32 { 32 } else { 64 }),
         }
     }
@@ -128,6 +130,9 @@ impl<'a> Plan<'a> {
         let [queries, keys, heads, head_width] = sizes.map(|size| size as u32);
         let argument = AttentionArgument {
             valid_lens: attention.valid_lens.map_or(0, address),
+            bias: attention.bias.map_or(0, address),
+            score_grads: 0,
+            groups: attention.bias.map_or(1, |bias| bias.shape()[0]) as u64,
             queries,
             keys,
             heads,
@@ -137,7 +142,8 @@ impl<'a> Plan<'a> {
             // A weight's index is computed by the kernels, whatever a sample is.
             dropout: DropoutArgument::of_samples(attention.dropout, 1),
         };
-        let family = Family::of(dtype, width, &[&rows, written].concat());
+        let all = [&rows, written].concat();
+        let family = Family::of(dtype, width, &all, attention.bias.is_some());
         Ok(Self { backend, op, dtype, batch: query.shape()[0], family, argument, rows })
     }
 
@@ -170,6 +176,7 @@ impl Attentions for CudaBackend {
         let plan = Plan::new(self, "attention", inputs, attention, None, &[written])?;
         plan.launch("attention", plan.argument.queries, 2)?
             .moves(&[inputs.query, inputs.key, inputs.value, y])
+            .moves(attention.bias.as_slice())
             .value(written)
             .tensor(log_sums)
             .launch()
@@ -186,15 +193,14 @@ impl Attentions for CudaBackend {
     ) -> Result<()> {
         const OP: &str = "attention_grad";
         let columns = y.shape()[2];
-        let written = match *grads {
-            AttentionGrads::Packed(all) => {
-                [0, 1, 2].map(|part| Rows::from_column(all, part * columns))
-            }
-            AttentionGrads::Split(dq, dkv) => {
+        let written = match grads.inputs {
+            InputGrads::Packed(all) => [0, 1, 2].map(|part| Rows::from_column(all, part * columns)),
+            InputGrads::Split(dq, dkv) => {
                 [Rows::new(dq), Rows::new(dkv), Rows::from_column(dkv, columns)]
             }
         };
-        let plan = Plan::new(self, OP, inputs, attention, Some(dy), &written)?;
+        let mut plan = Plan::new(self, OP, inputs, attention, Some(dy), &written)?;
+        plan.argument.score_grads = grads.scores.map_or(0, address);
         let AttentionArgument { queries, keys, heads, width, .. } = plan.argument;
         let [dq, dk, dv] = written;
         let AttentionInputs { query, key, value } = *inputs;
@@ -213,12 +219,15 @@ impl Attentions for CudaBackend {
             .launch()?;
         plan.launch("attention_grad_queries", queries, 3)?
             .moves(&[query, key, value, dy, query])
+            .moves(attention.bias.as_slice())
+            .moves(grads.scores.as_slice())
             .tensor(log_sums)
             .value(dots.address())
             .value(dq)
             .launch()?;
         plan.launch("attention_grad_keys", keys, 4)?
             .moves(&[query, key, value, dy, key, value])
+            .moves(attention.bias.as_slice())
             .tensor(log_sums)
             .value(dots.address())
             .value(dk)
@@ -236,9 +245,9 @@ mod tests {
     }
 
     #[test]
-    fn tensor_cores_serve_aligned_heads_of_sixteens() {
+    fn tensor_cores_serve_aligned_heads_of_sixteens_without_a_bias() {
         let packed = [rows(512, 37 * 1536, 1536), rows(512 + 1024, 37 * 1536, 1536)];
-        let family = |dtype, width| Family::of(dtype, width, &packed);
+        let family = |dtype, width| Family::of(dtype, width, &packed, false);
         assert_eq!(family(DType::BF16, 64), Family::TensorCores(64));
         assert_eq!(family(DType::BF16, 16), Family::TensorCores(32));
         assert_eq!(family(DType::BF16, 80), Family::TensorCores(96));
@@ -247,13 +256,14 @@ mod tests {
         assert_eq!(family(DType::BF16, 72), Family::General(64));
         assert_eq!(family(DType::BF16, 144), Family::General(64));
         assert_eq!(family(DType::F32, 64), Family::General(64));
+        assert_eq!(Family::of(DType::BF16, 64, &packed, true), Family::General(64));
     }
 
     #[test]
     fn rows_between_vectors_go_the_general_way() {
         for unaligned in [rows(2, 64, 64), rows(0, 65, 64), rows(0, 64, 68)] {
             let rows = [rows(0, 64, 64), unaligned];
-            assert_eq!(Family::of(DType::BF16, 64, &rows), Family::General(64));
+            assert_eq!(Family::of(DType::BF16, 64, &rows, false), Family::General(64));
         }
     }
 

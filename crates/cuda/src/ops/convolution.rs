@@ -1,7 +1,7 @@
-//! Windows of images: cutting them out, and adding them up again.
+//! Windows of images: cutting them out, and adding them up again; and parting images into windows.
 
 use bytemuck::NoUninit;
-use vitrine_tensor::backend::{Convolutions, Windows};
+use vitrine_tensor::backend::{Convolutions, Partition, Windows};
 use vitrine_tensor::{Result, Tensor};
 
 use super::arithmetic::float_kernel;
@@ -42,6 +42,18 @@ impl Cut {
     }
 }
 
+/// How images are parted, as `Parts` in `kernels/convolution.cu`.
+#[derive(Clone, Copy, NoUninit)]
+#[repr(C)]
+struct Parts {
+    height: u32,
+    width: u32,
+    channels: u32,
+    window: [u32; 2],
+    /// Less than height and width.
+    shift: [u32; 2],
+}
+
 impl CudaBackend {
     /// Launches a kernel with a thread for each element of `to`.
     fn move_pixels(
@@ -80,5 +92,34 @@ impl Convolutions for CudaBackend {
             false => float_kernel("fold", images.dtype())?,
         };
         self.move_pixels("fold", &kernel, [from, images], windows, images)
+    }
+
+    fn partition(
+        &self,
+        images: &Tensor,
+        windows: &Tensor,
+        partition: &Partition,
+        to_windows: bool,
+    ) -> Result<()> {
+        const OP: &str = "partition";
+        let &[_, height, width, channels] = images.shape() else {
+            unreachable!("`ops` gives [B, H, W, C]")
+        };
+        let ((p, q), (down, right)) = (partition.window, partition.shift);
+        let (window, shift) = ([p, q], [down % height.max(1), right % width.max(1)]);
+        let (window, shift) = (sizes(self, OP, window)?, sizes(self, OP, shift)?);
+        let [height, width, channels] = sizes(self, OP, [height, width, channels])?;
+        let parts = Parts { height, width, channels, window, shift };
+        let (from, to) = if to_windows { (images, windows) } else { (windows, images) };
+        let elements = to.elements() as u64;
+        self.launch(OP, &format!("partition_{}", moved_as(to.dtype())))?
+            .moves(&[from, to])
+            .over(elements)
+            .tensor(from)
+            .tensor(to)
+            .value(parts)
+            .value(u32::from(to_windows))
+            .value(elements)
+            .launch()
     }
 }

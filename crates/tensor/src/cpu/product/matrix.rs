@@ -67,10 +67,15 @@ impl<'a, T: Element> Matrix<'a, T> {
         &self.data[row * self.row_stride + column * self.column_stride..]
     }
 
+    /// Whether rows are read where they are.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.column_stride == 1 && self.windows.is_none()
+    }
+
     /// Tells the caches that `len` elements from there on will be read, if they lie side by side.
     #[inline(always)]
     pub(super) fn comes(&self, [row, column]: [usize; 2], len: usize, near: Near) {
-        if self.column_stride == 1 && self.windows.is_none() {
+        if self.is_in_place() {
             prefetch(&self.data[row * self.row_stride + column..][..len], near);
         }
     }

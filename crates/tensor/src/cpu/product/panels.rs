@@ -200,19 +200,19 @@ fn pack_across<T: Number>(
     to: &mut [T::Acc],
 ) {
     let step = if panels.pairs { 2 } else { 1 };
-    let mut buffers = [[T::default(); 2 * DEPTH + RUN]; 2];
-    let [first_buffer, second_buffer] = &mut buffers;
+    let count = columns.len();
+    let room = if from.is_in_place() { 0 } else { count + RUN };
+    let [mut first_buffer, mut second_buffer] = [(); 2].map(|()| vec![T::default(); room]);
     for (word, k) in inner.clone().step_by(step).enumerate() {
         for ahead in (k + AHEAD..inner.end).take(step) {
-            from.comes([ahead, columns.start], columns.len(), Near::First);
+            from.comes([ahead, columns.start], count, Near::First);
         }
-        let count = columns.len();
-        let first = from.run(k, columns.start, count, first_buffer);
+        let first = from.run(k, columns.start, count, &mut first_buffer);
         let to = &mut to[word * panels.width..];
         if !panels.pairs {
             spread_values(first, count, panels, to);
         } else if k + 1 < inner.end {
-            let second = from.run(k + 1, columns.start, count, second_buffer);
+            let second = from.run(k + 1, columns.start, count, &mut second_buffer);
             spread_pairs([first, second], count, panels, to);
         } else {
             let zeros = vec![T::default(); count];
