@@ -1,8 +1,8 @@
 //! The Swin Transformer (Liu et al. 2021): blocks whose attention sees windows, parted anew in every second block, and
 //! stages between which four neighbours become one. Between images and logits, channels are last.
 //!
-//! A block works on the windows as a Vision Transformer's does on its tokens: norms and MLP take each token alone, so it
-//! is parted before and put together after the whole block.
+//! A block works on the windows as a Vision Transformer's does on its tokens: norms and MLP take each token alone, so
+//! it is parted before and put together after the whole block.
 
 use vitrine_autodiff::Var;
 use vitrine_nn::settings::{self, Fallback, Kind, Range, SettingError, size};

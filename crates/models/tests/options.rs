@@ -115,8 +115,9 @@ fn every_option_equals_timm() {
 
 /// Weights and gradients stay `f32`; what lies between is rounded to 8 bits a dozen times. Logits are held to the
 /// tolerance of one operation, all gradients together to twice as much: PyTorch's autocast, which keeps the sums of
-/// residuals in `f32`, is off by 1.7e-2 in `vit_swiglu_packed`. Where there is ReLU, values near 0 fall to its other side
-/// when they are rounded, and their gradients come and go: autocast is off by 0.02 to 0.22 in the residual networks, too.
+/// residuals in `f32`, is off by 1.7e-2 in `vit_swiglu_packed`. Where there is ReLU, values near 0 fall to its other
+/// side when they are rounded, and their gradients come and go: autocast is off by 0.02 to 0.22 in the residual
+/// networks, too.
 #[test]
 fn every_option_in_bf16() {
     for file in FILES {

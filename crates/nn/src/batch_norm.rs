@@ -8,9 +8,9 @@ use crate::init::Init;
 use crate::parameters::{BufferId, ParameterId, Scope};
 use crate::pass::Pass;
 
-/// `(x − mean)/√(variance + ε)·weight + bias` for each channel of `[.., C]` (Ioffe and Szegedy 2015): in training by the
-/// statistics of the batch, else by the running ones, which training moves towards them. A layer whose weight is frozen
-/// uses the running ones in training too, and leaves them as they are.
+/// `(x − mean)/√(variance + ε)·weight + bias` for each channel of `[.., C]` (Ioffe and Szegedy 2015): in training by
+/// the statistics of the batch, else by the running ones, which training moves towards them. A layer whose weight is
+/// frozen uses the running ones in training too, and leaves them as they are.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNorm {
     weight: ParameterId,
@@ -22,8 +22,8 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// Declares `weight [C]`, all of them `weight` at first, `bias [C]` of zeros, and the buffers `running_mean [C]` and
-    /// `running_var [C]` of zeros and ones. With each training step these move by the share `momentum`.
+    /// Declares `weight [C]`, all of them `weight` at first, `bias [C]` of zeros, and the buffers `running_mean [C]`
+    /// and `running_var [C]` of zeros and ones. With each training step these move by the share `momentum`.
     pub fn new(
         scope: &mut Scope<'_>,
         channels: usize,

@@ -48,8 +48,8 @@ pub struct Guess {
 }
 
 impl Classifier {
-    /// The recipe's model with weights from a folder or a safetensors file, as [`build::model_with_weights`] reads them.
-    /// Classes have the names that [`Description::of`] gives them.
+    /// The recipe's model with weights from a folder or a safetensors file, as [`build::model_with_weights`] reads
+    /// them. Classes have the names that [`Description::of`] gives them.
     pub fn load(recipe: &Recipe, weights: &Path, notice: impl Fn(&str)) -> Result<Self> {
         let (model, parameters) = build::model_with_weights(recipe, weights, notice)?;
         let about = Description::of(recipe, weights)?;

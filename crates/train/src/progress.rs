@@ -1,5 +1,5 @@
-//! What a person sees while a model trains: a bar on a terminal, plain lines anywhere else. It is told figures and knows
-//! nothing of models or data.
+//! What a person sees while a model trains: a bar on a terminal, plain lines anywhere else. It is told figures and
+//! knows nothing of models or data.
 
 use std::io::Write;
 use std::time::{Duration, Instant};

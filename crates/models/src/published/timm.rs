@@ -9,7 +9,8 @@ use crate::config::{RopeType, VitConfig};
 use crate::registry::ModelConfig;
 
 /// Arguments of timm's classes that are keys here, by other names or the same, and the classes that they are written
-/// for: `v` for VisionTransformer, `d` for that with a second head, `e` for Eva, `s` for SwinTransformer, `r` for ResNet.
+/// for: `v` for VisionTransformer, `d` for that with a second head, `e` for Eva, `s` for SwinTransformer, `r` for
+/// ResNet.
 const ARGUMENTS: [(&str, &str, &str); 23] = [
     ("img_size", "image_size", "vdes"),
     ("patch_size", "patch_size", "vdes"),

@@ -209,7 +209,7 @@ impl Family {
             }
         }
         for (key, only) in self.only {
-            if let Some(value) = stated(key).filter(|value| value.to_string() != *only) {
+            if let Some(value) = stated(key).filter(|value| only.parse().as_ref() != Ok(*value)) {
                 return Err(unsupported(key, value, only));
             }
         }

@@ -176,8 +176,8 @@ simd! {
 }
 
 simd! {
-    /// `dx = root·scale·(g − mean(g) − n·mean(g·n))`, in place of g, with n the normalised x; `means [2, C]` has the two
-    /// means, and is empty where the statistics are constants.
+    /// `dx = root·scale·(g − mean(g) − n·mean(g·n))`, in place of g, with n the normalised x; `means [2, C]` has the
+    /// two means, and is empty where the statistics are constants.
     fn finish<T: Number>(x: &[T], channels: &Channels<T::Acc>, means: &[T::Acc], dx: &mut [T]) {
         let Channels { mean, root, scale, .. } = channels;
         let n = mean.len();

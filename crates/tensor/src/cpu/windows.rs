@@ -176,7 +176,8 @@ pub(super) fn partition(images: &Tensor, windows: &Tensor, by: &Partition, to_wi
     });
 }
 
-/// Where the windows of images `[B, H, W, C]` lie: as rows of a matrix, in the order (B, H', W'), and in a row (p, q, C).
+/// Where the windows of images `[B, H, W, C]` lie: as rows of a matrix, in the order (B, H', W'), and in a row (p, q,
+/// C).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WindowRows {
     /// Height, width and channels of an image.

@@ -105,8 +105,8 @@ impl AttentionInputs<'_> {
     }
 
     /// The gradients of [`AttentionInputs::attend`] for `dy [B, Q, D]`, side by side: `[B, N, 3D]` if `packed` (as
-    /// many queries as keys), else one tensor for the queries `[B, Q, D]` and one for keys and values `[B, K, 2D]`; and,
-    /// last, that of the bias `[G, H, Q, K]`, in the accumulator's type, if there is one.
+    /// many queries as keys), else one tensor for the queries `[B, Q, D]` and one for keys and values `[B, K, 2D]`;
+    /// and, last, that of the bias `[G, H, Q, K]`, in the accumulator's type, if there is one.
     pub fn attend_grad(
         &self,
         attention: &Attention<'_>,

@@ -117,7 +117,8 @@ pub mod reference {
         (y, log_sums)
     }
 
-    /// Gradients of queries, keys and values, and of the scores `[B, H, Q, K]`. `y` is the result that was saved (rounded to its element type).
+    /// Gradients of queries, keys and values, and of the scores `[B, H, Q, K]`. `y` is the result that was saved
+    /// (rounded to its element type).
     pub fn attend_grad(
         q: &Array,
         k: &Array,

@@ -91,8 +91,8 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// The Hub and the cache that variables of the environment name, as `huggingface_hub` reads them. An empty one counts
-    /// as not set.
+    /// The Hub and the cache that variables of the environment name, as `huggingface_hub` reads them. An empty one
+    /// counts as not set.
     pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, HubError> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let text = |name: &str| set(name).map(|value| value.to_string_lossy().into_owned());

@@ -1,5 +1,5 @@
-//! How a run begins, or goes on from its folder: what is in the folder, who may write to it, what it says of its recipe,
-//! and what of that may differ when the run is resumed.
+//! How a run begins, or goes on from its folder: what is in the folder, who may write to it, what it says of its
+//! recipe, and what of that may differ when the run is resumed.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
