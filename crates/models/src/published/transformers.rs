@@ -209,7 +209,9 @@ impl Family {
             }
         }
         for (key, only) in self.only {
-            if let Some(value) = stated(key).filter(|value| only.parse().as_ref() != Ok(*value)) {
+            if let Some(value) =
+                stated(key).filter(|value| only.parse::<Value>().ok().as_ref() != Some(*value))
+            {
                 return Err(unsupported(key, value, only));
             }
         }
