@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Whether `vitrine predict` gives the logits of timm, transformers and torchvision, at full size with random weights.
+"""Whether `vitrine predict` gives the logits of timm, transformers and torchvision, and of the compact transformers'
+authors, at full size with random weights.
 
 Each model is timm's, its parameters drawn anew from a seed (as in the golden files). Its weights are saved as timm saves
 them for the Hub, and where the same architecture exists there, by transformers' `save_pretrained` and as torchvision's
@@ -41,8 +42,9 @@ from torchvision.transforms.functional import normalize, to_tensor
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "crates/testkit/golden"))
 
+import make_families  # noqa: E402
 from make import Random  # noqa: E402
-from make_models import CASES, TEETH, TOLERANCE, Parameters, Wrong, changed, draw, loaded  # noqa: E402
+from make_models import CASES, TEETH, TOLERANCE, Parameters, Wrong, changed, draw  # noqa: E402
 
 BF16_TOLERANCE = 1.6e-2
 CLASSES = 1000
@@ -222,7 +224,28 @@ def recipe(model: "Model") -> list[str]:
     return ["--recipe", "finetune", *(part for key, value in keys.items() for part in ("--set", f"{key}={value}"))]
 
 
+def save_as_it_is(model: "Model", module: nn.Module, folder: Path) -> Path:
+    folder.mkdir()
+    save_file({name: value.contiguous() for name, value in module.state_dict().items()}, folder / "model.safetensors")
+    return folder / "model.safetensors"
+
+
+def read_torchvision_resnet(model: "Model", path: Path, picture: Image.Image) -> Tensor:
+    """timm's names are torchvision's."""
+    module = getattr(torchvision.models, model.name)(num_classes=CLASSES)
+    module.load_state_dict(load_file(path), strict=True)
+    return module.eval()(model.pixels(picture))
+
+
+def read_authors(model: "Model", path: Path, picture: Image.Image) -> Tensor:
+    module = model.make()
+    module.load_state_dict(load_file(path), strict=True)
+    return module.eval()(model.pixels(picture))
+
+
 TIMM = Form("timm", save_timm, read_timm)
+TORCHVISION_RESNET = Form("torchvision", save_as_it_is, read_torchvision_resnet, recipe)
+AUTHORS = Form("the authors", save_as_it_is, read_authors, recipe)
 FROM_TORCHVISION = Form("torchvision", save_torchvision, read_torchvision, recipe)
 
 
@@ -235,6 +258,40 @@ PLAIN = {
 }
 
 
+def without_masks(module: nn.Module) -> None:
+    for part in module.modules():
+        if getattr(part, "attn_mask", None) is not None:
+            part.attn_mask = None
+
+
+def without_shifts(module: nn.Module) -> None:
+    for part in module.modules():
+        if any(getattr(part, "shift_size", None) or ()):
+            part.shift_size, part.attn_mask = (0, 0), None
+
+
+SWIN = {
+    "biases of distances": changed(torch.zeros_like, "relative_position_bias_table"),
+    "masks": Wrong(model=without_masks),
+    "shifts": Wrong(model=without_shifts),
+}
+RESNET = {
+    "running means": changed(torch.zeros_like, "running_mean"),
+    "running variances": changed(torch.ones_like, "running_var"),
+    "the shortcuts' convolutions": changed(torch.zeros_like, "downsample.0.weight"),
+}
+CCT = {
+    "positions": changed(torch.zeros_like, "positional_emb"),
+    "the learned mean": changed(torch.zeros_like, "attention_pool.weight"),
+}
+
+
+def cct() -> nn.Module:
+    """CCT-7/3×1 for 32×32 pixels."""
+    tokenizer = [make_families.convolutional(3, 256, 3, 1, 1)]
+    return make_families.Compact(tokenizer, 16 * 16, 256, 7, 4, 512, True, CLASSES)
+
+
 @dataclass
 class Model:
     name: str
@@ -245,8 +302,13 @@ class Model:
     # What the pixels are normalised with, by timm's configuration of the model.
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    # Where it is not timm's.
+    own: Callable[[], nn.Module] | None = None
+    draw: Callable[[str, Tensor, Random], Tensor] = lambda name, value, random: draw(name, value.shape, random)
 
     def make(self, **other) -> nn.Module:
+        if self.own:
+            return self.own()
         return timm.create_model(self.name, **{"num_classes": CLASSES, **self.options, **other})
 
     def pixels(self, picture: Image.Image, mean=None, std=None) -> Tensor:
@@ -261,7 +323,21 @@ MODELS = [
     Model("vit_base_patch16_dinov3", [TIMM], CASES["vit_dinov3"].wrong, size=256),
     Model("vit_base_patch16_siglip_224", [TIMM], CASES["vit_siglip"].wrong),
     Model("deit_small_distilled_patch16_224", [TIMM, HUB_DEIT], CASES["deit_distilled"].wrong),
+    Model("swin_tiny_patch4_window7_224", [TIMM], SWIN, draw=make_families.draw),
+    Model("resnet18", [TIMM, TORCHVISION_RESNET], RESNET, draw=make_families.draw),
+    Model("resnet50", [TIMM, TORCHVISION_RESNET], RESNET, draw=make_families.draw),
+    Model(
+        "cct_7_3x1_32", [AUTHORS], CCT, size=32, mean=(0.0,) * 3, std=(1.0,) * 3, own=cct, draw=make_families.draw
+    ),
 ]
+
+
+def loaded_all(make: Callable[..., nn.Module], given: Parameters, wrong: Wrong = Wrong()) -> nn.Module:
+    """As `loaded`, with the buffers."""
+    model = make(**wrong.options)
+    model.load_state_dict(wrong.parameters(dict(given)), strict=False)
+    wrong.model(model)
+    return model
 
 
 def made_picture(size: int, random: Random) -> Image.Image:
@@ -304,8 +380,8 @@ def teeth(model: Model, parameters: Parameters, picture: Image.Image, expected: 
             raise Failed(f"{model.name} without {what} is too much like itself: {factor:.0f} tolerances")
 
     for what, wrong in model.wrong.items():
-        report(what, loaded(model.make, parameters, wrong).eval()(model.pixels(picture)))
-    right = loaded(model.make, parameters).eval()
+        report(what, loaded_all(model.make, parameters, wrong).eval()(model.pixels(picture)))
+    right = loaded_all(model.make, parameters).eval()
     report("the picture", right(model.pixels(Image.new("RGB", picture.size, (128, 128, 128)))))
     report("mean and std", right(to_tensor(picture)[None]))
     report("the channels' order", right(model.pixels(picture).flip(1)))
@@ -317,10 +393,14 @@ def check(model: Model, given: argparse.Namespace, folder: Path) -> int:
     print(model.name, flush=True)
     random = Random(given.seed)
     module = model.make()
-    parameters = {name: draw(name, value.shape, random) for name, value in module.named_parameters()}
-    module = loaded(model.make, parameters).eval()
-    config = timm.data.resolve_model_data_config(module)
-    model.mean, model.std = config["mean"], config["std"]
+    # Buffers that are drawn are those of batch norm.
+    names = [name for name, _ in module.named_parameters()]
+    state = {name: value for name, value in module.state_dict().items() if name in names or "running" in name}
+    parameters = {name: model.draw(name, value, random) for name, value in state.items()}
+    module = loaded_all(model.make, parameters).eval()
+    if not model.mean:
+        config = timm.data.resolve_model_data_config(module)
+        model.mean, model.std = config["mean"], config["std"]
     picture, path = made_picture(model.size, random), folder / "picture.png"
     picture.save(path)
     expected = module(model.pixels(picture))[0]

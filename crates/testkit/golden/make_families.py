@@ -49,7 +49,7 @@ def draw(name: str, value: Tensor, random: Random) -> Tensor:
     shape = value.shape
     if name.endswith("running_var"):
         return random.uniform(*shape, low=0.5, high=2.0)
-    if name.endswith("relative_position_bias_table"):
+    if name.endswith(("relative_position_bias_table", "positional_emb")):
         return random.normal(*shape, std=0.5)
     if len(shape) > 1:
         fan_in = value[0].numel()

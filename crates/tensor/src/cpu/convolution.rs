@@ -3,11 +3,11 @@
 
 use super::CpuBackend;
 use super::dispatch::{with_float, with_sum};
-use super::linear::{compute, forward, grad_bias, grad_weight};
-use super::memory::{lock, read, write};
+use super::linear::{compute, forward, grad_bias, grad_weight, pack_weight};
+use super::memory::{lock, packed_weight, read, write};
 use super::number::{Acc, Number};
 use super::parallel::each;
-use super::product::{BlockGrid, Matrix, product};
+use super::product::{BlockGrid, Matrix, Right, product};
 use super::scratch::with_scratch;
 use super::windows::{self, WindowRows};
 use crate::backend::{Convolutions, Epilogue, Partition, Windows};
@@ -28,6 +28,11 @@ fn extents(w: &Tensor) -> Extents {
 /// Whether windows are the pixels, one by one.
 fn are_pixels(windows: &Windows) -> bool {
     *windows == Windows::patches((1, 1))
+}
+
+/// A weight `[O, I]` as the right operand of a product.
+fn transposed<T: Number>(w: &[T], outputs: usize, inputs: usize) -> Matrix<'_, T> {
+    Matrix::row_major(w, outputs, inputs).transposed()
 }
 
 /// Runs `work` on a weight `[O, C, p·q]` as `[O, p·q, C]`.
@@ -204,18 +209,35 @@ impl Convolutions for CpuBackend {
     ) -> Result<()> {
         let (rows, extents) = (WindowRows::new(windows, x.shape()), extents(w));
         with_float!(y.dtype(), T => {
-            let (x, bias) = (read::<T>(x), bias.map(read::<T>));
-            with_channels_last::<T>(&read(w), extents, |w| {
-                let [outputs, channels, taps] = extents;
-                let inputs = channels * taps;
-                let epilogue = Epilogue { bias: bias.as_deref(), ..Epilogue::default() };
-                let x = match are_pixels(windows) {
-                    true => Matrix::row_major(&x, y.rows(), inputs),
-                    false => Matrix::windows(&x, y.shape()[0], &rows),
+            let (x, values, bias) = (read::<T>(x), read::<T>(w), bias.map(read::<T>));
+            let [outputs, channels, taps] = extents;
+            let inputs = channels * taps;
+            let epilogue = Epilogue { bias: bias.as_deref(), ..Epilogue::default() };
+            let x = match are_pixels(windows) {
+                true => Matrix::row_major(&x, y.rows(), inputs),
+                false => Matrix::windows(&x, y.shape()[0], &rows),
+            };
+            let mut y = write(y);
+            // Another form than that of a linear layer on the same weight.
+            let packed = packed_weight(w, [!inputs, outputs], |buffer| {
+                let mut packed = None;
+                let packs = |w: &[T]| {
+                    packed = pack_weight(transposed(w, outputs, inputs), buffer);
+                    Ok(())
                 };
-                let w = Matrix::row_major(w, outputs, inputs).transposed();
-                forward::<T>(x, w.into(), &epilogue, None, None, &mut write(y))
-            })
+                with_channels_last::<T>(&values, extents, packs).ok()?;
+                packed
+            });
+            match packed.as_deref() {
+                Some(buffer) => {
+                    let matrix = transposed(&values, outputs, inputs);
+                    let w = Right { matrix, packed: Some(bytemuck::cast_slice(buffer.bytes())) };
+                    forward(x, w, &epilogue, None, None, &mut y)
+                }
+                None => with_channels_last::<T>(&values, extents, |w| {
+                    forward(x, transposed(w, outputs, inputs).into(), &epilogue, None, None, &mut y)
+                }),
+            }
         })
     }
 

@@ -18,7 +18,7 @@ use crate::simd;
 use crate::{Result, Tensor};
 
 /// Packs the transpose of a weight, into an old buffer if there is one; `None` without memory for it.
-fn pack_weight<T: Number>(w: Matrix<'_, T>, buffer: Option<Buffer>) -> Option<Buffer> {
+pub(super) fn pack_weight<T: Number>(w: Matrix<'_, T>, buffer: Option<Buffer>) -> Option<Buffer> {
     let [inputs, outputs] = w.extents();
     let bytes = packed_len::<T>(inputs, outputs) * size_of::<T::Acc>();
     let mut buffer =
@@ -254,7 +254,7 @@ impl Products for CpuBackend {
             let mut derivative = derivative.map(write::<T>);
             let (x_values, values) = (read::<T>(x), read::<T>(w));
             let matrix = Matrix::row_major(&values, w.shape()[0], w.shape()[1]).transposed();
-            let packed = packed_weight(w, |buffer| pack_weight(matrix, buffer));
+            let packed = packed_weight(w, matrix.extents(), |buffer| pack_weight(matrix, buffer));
             let packed = packed.as_deref().map(|buffer| bytemuck::cast_slice(buffer.bytes()));
             let (w, derivative) = (Right { matrix, packed }, derivative.as_deref_mut());
             let x = Matrix::row_major(&x_values, x.rows(), x.dims().last());

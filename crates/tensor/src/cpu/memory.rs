@@ -119,10 +119,10 @@ fn of_read<'a, T: Element>(tensor: &Tensor, guard: RwLockReadGuard<'a, Bytes>) -
 /// The packed form of a weight matrix that is locked for reading; see [`PackedWeights::get`].
 pub(crate) fn packed_weight(
     weight: &Tensor,
+    form: [usize; 2],
     pack: impl FnOnce(Option<Buffer>) -> Option<Buffer>,
 ) -> Option<Arc<Buffer>> {
-    let &[rows, columns] = weight.shape() else { return None };
-    host(weight).packed.get((weight.offset(), [rows, columns]), pack)
+    host(weight).packed.get((weight.offset(), form), pack)
 }
 
 /// Locks a tensor's elements for writing, as [`read`]. What an operation writes beside others that it holds is its own
