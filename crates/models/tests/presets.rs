@@ -45,21 +45,40 @@ fn the_names_of_presets() {
     let names = preset_names();
     // The others are timm's, and a test compares them with timm.
     assert_eq!(names[..ours.len()], ours);
-    assert!(names[ours.len()..].iter().all(|name| name.contains('_')));
+    let vits = &names[ours.len()..names.iter().position(|name| *name == "resnet18").unwrap()];
+    assert!(vits.iter().all(|name| name.contains('_')));
     for name in names {
-        let config = preset(name);
+        let config = ModelConfig::preset(name).unwrap();
         config.validate().unwrap();
-        assert_eq!(config.preset.as_deref(), Some(name));
         // What a model says of itself reads back as the configuration that built it.
-        let built =
-            VisionTransformer::new(&mut ParameterBuilder::new(0).scope(""), &config).unwrap();
-        let table = built.settings().unwrap();
-        assert_eq!(ModelConfig::read(table, name).unwrap(), ModelConfig::Vit(config));
+        let table = config.build(&mut ParameterBuilder::new(0)).unwrap().settings().unwrap();
+        assert_eq!(table["preset"].as_str(), Some(name));
+        assert_eq!(ModelConfig::read(table, name).unwrap(), config);
     }
     for unknown in
         ["", "D2L", "d2l ", "vit", "vit-b", "vit-b-8", "vit-x-16", "vit-b-16-", "vit-b16"]
     {
         assert_eq!(VitConfig::preset(unknown), None, "{unknown:?}");
+    }
+}
+
+/// timm's and torchvision's, for 1000 classes.
+#[test]
+fn other_families_have_the_published_numbers_of_parameters() {
+    for (name, expected) in [
+        ("resnet18", 11_689_512),
+        ("resnet34", 21_797_672),
+        ("resnet50", 25_557_032),
+        ("swin_tiny_patch4_window7_224", 28_288_354),
+        ("swin_small_patch4_window7_224", 49_606_258),
+        ("swin_base_patch4_window7_224", 87_768_224),
+    ] {
+        let config = ModelConfig::preset(name).unwrap().with_classes(1000);
+        let mut builder = ParameterBuilder::new(0);
+        config.build(&mut builder).unwrap();
+        let parameters = builder.shapes().filter(|(name, _)| !name.contains("running_"));
+        let count: usize = parameters.map(|(_, shape)| shape.iter().product::<usize>()).sum();
+        assert_eq!(count, expected, "{name}");
     }
 }
 

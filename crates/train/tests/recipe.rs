@@ -260,6 +260,16 @@ fn a_preset_in_a_file_replaces_the_bases_keys() {
 }
 
 #[test]
+fn a_family_that_is_named_leaves_no_preset_of_another() {
+    let keys = ["model.family=resnet", "model.block=basic", "model.layers=[1]"];
+    let recipe = with("finetune", &keys);
+    let ModelConfig::Resnet(model) = &recipe.model else { panic!("{:?}", recipe.model) };
+    assert_eq!((model.preset.as_deref(), &model.layers), (None, &vec![1]));
+    // As a run's own file is read again.
+    assert_eq!(Recipe::parse(&recipe.to_toml().unwrap(), "config.toml").unwrap(), recipe);
+}
+
+#[test]
 fn a_file_stands_alone_with_the_keys_that_have_no_default() {
     let text = "model.preset = \"d2l\"\ndata.dataset = \"mnist\"\n\
                 optimizer = { kind = \"sgd\", learning_rate = 0.1 }\n\

@@ -91,7 +91,7 @@ pub mod reference {
         let [normalised, before] = norm.before(x, statistics);
         let slope = |v| norm.activation.map_or(1.0, |activation| derivative(activation, v));
         let residual = dy * &before.mapv(slope);
-        let (g, n) = (flat(&residual), flat(&normalised));
+        let (g, n, dys) = (flat(&residual), flat(&normalised), flat(dy));
         let (mut scale, mut shift) = (Sum::zeros(&[channels]), Sum::zeros(&[channels]));
         let (mut dx, mut terms) = (vec![0.0; g.len()], vec![0.0; g.len()]);
         for c in 0..channels {
@@ -109,7 +109,9 @@ pub mod reference {
                 // y depends on x itself, on the mean, and on the variance.
                 let through = shift.value[[c]] + n[at] * scale.value[[c]];
                 dx[at] = factor * if fixed { g[at] } else { g[at] - through / rows as f64 };
-                terms[at] = factor.abs() * largest * (2.0 + n[at].abs());
+                // The slope is that of a value which was rounded too: one the larger, the further x is from the mean.
+                let slope = dys[at].abs() * (n[at] * norm.scale[[c]]).abs();
+                terms[at] = factor.abs() * (largest * (2.0 + n[at].abs()) + slope);
             }
         }
         let x = Sum { value: array(x.shape(), dx), terms: array(x.shape(), terms) };

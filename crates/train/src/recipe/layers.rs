@@ -123,7 +123,7 @@ pub(super) fn merge(layers: Vec<Layer>) -> Table {
         if let Some(Value::Table(model)) = sections.get_mut("model")
             && (preset.is_some() || layer.contains_key(FAMILY.name))
         {
-            model.retain(|leaf, _| !is_preset_key(leaf));
+            model.retain(|leaf, _| leaf != "preset" && !is_preset_key(leaf));
             model.extend(preset.cloned().into_iter().flatten());
         }
         for (name, value) in layer {
