@@ -104,14 +104,15 @@ pub mod reference {
                 }
             }
             let factor = norm.scale[[c]] * root;
-            let largest = of().fold(0.0, |top: f64, at| top.max(g[at].abs()));
             for at in of() {
                 // y depends on x itself, on the mean, and on the variance.
                 let through = shift.value[[c]] + n[at] * scale.value[[c]];
                 dx[at] = factor * if fixed { g[at] } else { g[at] - through / rows as f64 };
-                // The slope is that of a value which was rounded too: one the larger, the further x is from the mean.
+                // The slope is that of a value which was rounded too: more, the further x is from the mean.
                 let slope = dys[at].abs() * (n[at] * norm.scale[[c]]).abs();
-                terms[at] = factor.abs() * (largest * (2.0 + n[at].abs()) + slope);
+                let sums = shift.terms[[c]] + n[at].abs() * scale.terms[[c]];
+                let means = if fixed { 0.0 } else { sums / rows as f64 };
+                terms[at] = factor.abs() * (g[at].abs() + means + slope);
             }
         }
         let x = Sum { value: array(x.shape(), dx), terms: array(x.shape(), terms) };
