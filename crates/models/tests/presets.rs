@@ -3,7 +3,7 @@
 use vitrine_models::{
     Gelu, Initialisation, ModelConfig, Pool, VisionTransformer, VitConfig, preset_names,
 };
-use vitrine_nn::{Init, Model, ParameterBuilder};
+use vitrine_nn::{Init, ParameterBuilder};
 use vitrine_tensor::{DType, Device};
 
 /// The number of parameters, by the sizes alone. Building ViT-L would need 4 GB.
