@@ -10,26 +10,22 @@ impl Var {
     pub fn unfold(&self, windows: &Windows) -> Result<Self> {
         let value = self.value().unfold(windows)?;
         let (windows, images) = (*windows, self.shape().to_vec());
-        Self::record("unfold", value, &[self], &[], move |dy, inputs, flow| {
-            flow.add(inputs[0], dy.fold(&windows, &images)?)
-        })
+        self.record_one("unfold", value, &[], move |dy| dy.fold(&windows, &images))
     }
 
     /// Images `[B, H, W, C]` parted into windows `[B·M, p·q, C]`; see [`vitrine_tensor::Tensor::window_partition`].
     pub fn window_partition(&self, partition: &Partition) -> Result<Self> {
         let value = self.value().window_partition(partition)?;
         let (partition, images) = (*partition, self.shape().to_vec());
-        Self::record("window_partition", value, &[self], &[], move |dy, inputs, flow| {
-            flow.add(inputs[0], dy.window_reverse(&partition, &images)?)
+        self.record_one("window_partition", value, &[], move |dy| {
+            dy.window_reverse(&partition, &images)
         })
     }
 
     /// Windows `[B·M, p·q, C]` put together again to images `[B, H, W, C]`.
     pub fn window_reverse(&self, partition: &Partition, images: &[usize]) -> Result<Self> {
         let (value, partition) = (self.value().window_reverse(partition, images)?, *partition);
-        Self::record("window_reverse", value, &[self], &[], move |dy, inputs, flow| {
-            flow.add(inputs[0], dy.window_partition(&partition)?)
-        })
+        self.record_one("window_reverse", value, &[], move |dy| dy.window_partition(&partition))
     }
 
     /// `[B, H, W, C]` to `[B, H', W', O]` with a weight `[O, C, p, q]` and a bias `[O]`; see
@@ -64,8 +60,8 @@ impl Var {
     pub fn max_pool(&self, windows: &Windows) -> Result<Self> {
         let (value, places) = self.value().max_pool(windows)?;
         let (windows, images) = (*windows, self.shape().to_vec());
-        Self::record("max_pool", value, &[self], &[], move |dy, inputs, flow| {
-            flow.add(inputs[0], dy.max_pool_grad(&places, &windows, &images)?)
+        self.record_one("max_pool", value, &[], move |dy| {
+            dy.max_pool_grad(&places, &windows, &images)
         })
     }
 }
