@@ -177,15 +177,15 @@ impl Block {
         let relu = Some(Activation::Relu);
         let shortcut = match &self.shortcut {
             None => x.clone(),
-            Some((convolution, norm)) => {
-                let x = convolution.forward(pass, x)?;
-                norm.map_or(Ok(x.clone()), |norm| norm.forward(pass, &x, None, None))?
+            Some((convolution, None)) => convolution.forward(pass, x)?,
+            Some((convolution, Some(norm))) => {
+                norm.forward_after(convolution, pass, x, None, None)?
             }
         };
         let mut x = x.clone();
         for (i, (convolution, norm)) in (1..).zip(&self.branch) {
             let residual = (i == self.branch.len()).then_some(&shortcut);
-            x = norm.forward(pass, &convolution.forward(pass, &x)?, residual, relu)?;
+            x = norm.forward_after(convolution, pass, &x, residual, relu)?;
         }
         Ok(x)
     }
@@ -269,8 +269,8 @@ impl Headed for ResNet {
     /// `[B, F]`, F the channels of the last stage: the mean over all pixels.
     fn features(&self, pass: &Pass<'_>, images: &Var) -> Result<Var> {
         let x = images.to_dtype(pass.dtype())?.permute(&[0, 2, 3, 1])?; // [B, H, W, C]
-        let x = self.stem.0.forward(pass, &x)?;
-        let x = self.stem.1.forward(pass, &x, None, Some(Activation::Relu))?;
+        let (convolution, norm) = &self.stem;
+        let x = norm.forward_after(convolution, pass, &x, None, Some(Activation::Relu))?;
         let mut x = x.max_pool(&Windows { kernel: (3, 3), stride: (2, 2), padding: (1, 1) })?;
         for block in &self.blocks {
             x = match self.config.recompute {

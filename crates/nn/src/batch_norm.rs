@@ -3,6 +3,7 @@
 use vitrine_autodiff::Var;
 use vitrine_tensor::{Activation, Tensor};
 
+use crate::convolution::Convolution;
 use crate::error::Result;
 use crate::init::Init;
 use crate::parameters::{BufferId, ParameterId, Scope};
@@ -49,35 +50,70 @@ impl BatchNorm {
         residual: Option<&Var>,
         activation: Option<Activation>,
     ) -> Result<Var> {
-        let (scale, shift) = (pass.parameter(self.weight)?, pass.parameter(self.bias)?);
-        let norm = vitrine_tensor::BatchNorm {
-            scale: &scale,
-            shift: &shift,
-            epsilon: self.epsilon,
-            residual,
-            activation,
+        let [scale, shift] = self.parameters(pass)?;
+        let norm = self.with(&scale, &shift, residual, activation);
+        if let Some(statistics) = self.running(pass)? {
+            return Ok(x.batch_norm(Some(&statistics), &norm)?.0);
+        }
+        let (y, statistics) = x.batch_norm(None, &norm)?;
+        let rows = x.value().elements() / x.shape().last().copied().unwrap_or(1).max(1);
+        // The running variance is that of all pictures, of which the batch is a sample.
+        let sample = rows as f64 / rows.saturating_sub(1).max(1) as f64;
+        for (buffer, row, factor) in [(self.running_mean, 0, 1.0), (self.running_var, 1, sample)] {
+            let running = pass.buffer(buffer)?;
+            let moved = running.scale(1.0 - self.momentum)?;
+            let batch = statistics.narrow(0, row, 1)?.reshape(running.shape())?;
+            moved.add_scaled_(&batch, self.momentum * factor)?;
+            pass.update_buffer(buffer, &moved)?;
+        }
+        Ok(y)
+    }
+
+    /// [`BatchNorm::forward`] of what a convolution makes of x; where the running statistics serve and no gradient is
+    /// wanted, folded into the convolution.
+    pub fn forward_after(
+        &self,
+        convolution: &Convolution,
+        pass: &Pass<'_>,
+        x: &Var,
+        residual: Option<&Var>,
+        activation: Option<Activation>,
+    ) -> Result<Var> {
+        let Some(statistics) = self.running(pass)? else {
+            return self.forward(pass, &convolution.forward(pass, x)?, residual, activation);
         };
+        let ([scale, shift], (w, bias)) = (self.parameters(pass)?, convolution.parameters(pass)?);
+        let norm = self.with(&scale, &shift, residual, activation);
+        let windows = convolution.windows();
+        Ok(x.convolution_batch_norm(&w, bias.as_ref(), windows, &statistics, &norm)?)
+    }
+
+    /// Scale and shift.
+    fn parameters(&self, pass: &Pass<'_>) -> Result<[Var; 2]> {
+        Ok([pass.parameter(self.weight)?, pass.parameter(self.bias)?])
+    }
+
+    fn with<'a>(
+        &self,
+        scale: &'a Var,
+        shift: &'a Var,
+        residual: Option<&'a Var>,
+        activation: Option<Activation>,
+    ) -> vitrine_tensor::BatchNorm<'a, Var> {
+        let epsilon = self.epsilon;
+        vitrine_tensor::BatchNorm { scale, shift, epsilon, residual, activation }
+    }
+
+    /// Running mean and variance `[2, C]`; `None` where those of the batch serve.
+    fn running(&self, pass: &Pass<'_>) -> Result<Option<Tensor>> {
         if pass.is_training() && !pass.is_frozen(self.weight)? {
-            let (y, statistics) = x.batch_norm(None, &norm)?;
-            let rows = x.value().elements() / x.shape().last().copied().unwrap_or(1).max(1);
-            // The running variance is that of all pictures, of which the batch is a sample.
-            let sample = rows as f64 / rows.saturating_sub(1).max(1) as f64;
-            for (buffer, row, factor) in
-                [(self.running_mean, 0, 1.0), (self.running_var, 1, sample)]
-            {
-                let running = pass.buffer(buffer)?;
-                let moved = running.scale(1.0 - self.momentum)?;
-                let batch = statistics.narrow(0, row, 1)?.reshape(running.shape())?;
-                moved.add_scaled_(&batch, self.momentum * factor)?;
-                pass.update_buffer(buffer, &moved)?;
-            }
-            return Ok(y);
+            return Ok(None);
         }
         let row = |buffer| {
             let values = pass.buffer(buffer)?;
             Ok::<_, crate::Error>(values.reshape(&[1, values.elements()])?)
         };
-        let statistics = Tensor::concat(&[&row(self.running_mean)?, &row(self.running_var)?], 0)?;
-        Ok(x.batch_norm(Some(&statistics), &norm)?.0)
+        let rows = [&row(self.running_mean)?, &row(self.running_var)?];
+        Ok(Some(Tensor::concat(&rows, 0)?))
     }
 }

@@ -35,8 +35,17 @@ impl Convolution {
 
     /// `[B, H, W, C]` to `[B, H', W', O]`.
     pub fn forward(&self, pass: &Pass<'_>, x: &Var) -> Result<Var> {
-        let weight = pass.parameter(self.weight)?;
-        let bias = self.bias.map(|id| pass.parameter(id)).transpose()?;
+        let (weight, bias) = self.parameters(pass)?;
         Ok(x.convolution(&weight, bias.as_ref(), &self.windows)?)
+    }
+
+    /// Weight and bias.
+    pub(crate) fn parameters(&self, pass: &Pass<'_>) -> Result<(Var, Option<Var>)> {
+        let bias = self.bias.map(|id| pass.parameter(id)).transpose()?;
+        Ok((pass.parameter(self.weight)?, bias))
+    }
+
+    pub(crate) fn windows(&self) -> &Windows {
+        &self.windows
     }
 }

@@ -1,6 +1,8 @@
 //! What batch norm keeps between steps: which statistics it uses, and when it moves them.
 
-use vitrine_nn::{BatchNorm, ParameterBuilder, Parameters, Pass};
+use vitrine_nn::{
+    Activation, BatchNorm, Convolution, Init, ParameterBuilder, Parameters, Pass, Windows,
+};
 use vitrine_tensor::{DType, Device, Tensor};
 
 fn layer() -> (BatchNorm, Parameters, Tensor) {
@@ -43,4 +45,29 @@ fn a_frozen_layer_stays_as_it_is() {
     let training = run(&norm, &Pass::training(&parameters, 0, 0), &x);
     assert_eq!(training, run(&norm, &Pass::inference(&parameters), &x));
     assert_eq!(buffers(&parameters), before);
+}
+
+#[test]
+fn folded_into_a_convolution_it_does_the_same() {
+    let mut builder = ParameterBuilder::new(0);
+    let windows = Windows { kernel: (2, 2), stride: (1, 1), padding: (1, 0) };
+    let bias = Some(&Init::TORCH);
+    let scope = &mut builder.scope("conv");
+    let convolution = Convolution::new(scope, [2, 3], windows, &Init::TORCH, bias);
+    let norm = BatchNorm::new(&mut builder.scope("bn"), 3, 1.0, 1e-5, 0.1);
+    let mut parameters = builder.build(DType::F64, &Device::cpu()).unwrap();
+    let values: Vec<f64> = (0..40).map(|i| f64::from(i * i % 17) - 8.0).collect();
+    let x = Tensor::from_slice(&values, &[1, 4, 5, 2], &Device::cpu()).unwrap();
+    let forward = |pass: &Pass<'_>| {
+        let x = pass.constant(x.clone());
+        let y = norm.forward_after(&convolution, pass, &x, None, Some(Activation::Relu)).unwrap();
+        (y.needs_grad(), y.value().to_f64_vec().unwrap())
+    };
+    forward(&Pass::training(&parameters, 0, 0));
+    let (_, folded) = forward(&Pass::inference(&parameters));
+    // With a norm that is frozen, and a convolution that is not, each is recorded by itself.
+    parameters.regroup(|name, group| group.frozen = name.starts_with("bn"));
+    let (recorded, apart) = forward(&Pass::training(&parameters, 0, 0));
+    assert!(recorded && folded.iter().any(|y| *y > 0.1));
+    assert!(folded.iter().zip(&apart).all(|(a, b)| (a - b).abs() < 1e-12), "{folded:?} {apart:?}");
 }

@@ -1,6 +1,6 @@
 //! Coarse operations put together from finer ones: what a backend does that does not fuse them.
 
-use crate::backend::{Binary, Convolutions, Epilogue, Products, Storage, Windows};
+use crate::backend::{BatchNorm, Binary, Convolutions, Epilogue, Products, Storage, Windows};
 use crate::{Result, Shape, Tensor};
 
 /// A tensor between two operations, of the type and on the device of `like`.
@@ -50,15 +50,21 @@ fn unfolded<B: Convolutions + ?Sized>(
     Ok(unfolded)
 }
 
-/// [`Convolutions::convolution`] as a linear layer on the windows.
+/// [`Convolutions::convolution`] as a linear layer on the windows, and a batch norm.
 pub fn convolution<B: Convolutions + ?Sized>(
     backend: &B,
     x: &Tensor,
     w: &Tensor,
     bias: Option<&Tensor>,
     windows: &Windows,
+    norm: Option<(&Tensor, &BatchNorm<'_>)>,
     y: &Tensor,
 ) -> Result<()> {
+    if let Some((statistics, norm)) = norm {
+        let before = between(backend, y.shape(), y)?;
+        convolution(backend, x, w, bias, windows, None, &before)?;
+        return backend.batch_norm(&before, statistics, norm, y);
+    }
     let (y, w) = (as_rows(y)?, as_matrix(w)?);
     let x = unfolded(backend, x, windows, [&y, &w])?;
     backend.linear(&x, &w, &Epilogue { bias, ..Epilogue::default() }, None, &y)

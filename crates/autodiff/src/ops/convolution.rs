@@ -1,6 +1,6 @@
 //! Windows of images, convolution, and max pooling.
 
-use vitrine_tensor::{Partition, Windows};
+use vitrine_tensor::{BatchNorm, Partition, Tensor, Windows};
 
 use crate::Var;
 use crate::error::Result;
@@ -53,6 +53,28 @@ impl Var {
             }
             flow.add_with(inputs[0], || dy.convolution_grad_input(&w, &windows, x.shape()))
         })
+    }
+
+    /// [`Var::convolution`], then [`Var::batch_norm`] by `statistics [2, O]`: in one pass where no gradient is wanted.
+    pub fn convolution_batch_norm(
+        &self,
+        weight: &Self,
+        bias: Option<&Self>,
+        windows: &Windows,
+        statistics: &Tensor,
+        norm: &BatchNorm<'_, Self>,
+    ) -> Result<Self> {
+        let mut inputs = vec![self, weight, norm.scale, norm.shift];
+        inputs.extend(bias.into_iter().chain(norm.residual));
+        if inputs.iter().any(|input| input.needs_grad()) {
+            return Ok(self
+                .convolution(weight, bias, windows)?
+                .batch_norm(Some(statistics), norm)?
+                .0);
+        }
+        let (w, bias, of) = (weight.value(), bias.map(Self::value), norm.map(Self::value));
+        let value = self.value().convolution_batch_norm(w, bias, windows, statistics, &of)?;
+        Self::record("convolution_batch_norm", value, &inputs, &[], |_, _, _| Ok(()))
     }
 
     /// The largest of each window of images `[B, H, W, C]`, `[B, H', W', C]`; see

@@ -76,7 +76,7 @@ fn moments_of<T: Number>(x: &[T], statistics: &mut [T::Acc]) {
 }
 
 /// What normalises the channels, in the arithmetic type, each `[C]`.
-struct Channels<A> {
+pub(super) struct Channels<A> {
     mean: Vec<A>,
     /// 1/√(variance + ε)
     root: Vec<A>,
@@ -85,7 +85,18 @@ struct Channels<A> {
 }
 
 impl<A: Real> Channels<A> {
-    fn new<T: Number<Acc = A>>(statistics: &[A], norm: &BatchNorm<'_>) -> Self {
+    /// Factors and summands, each `[C]`, that do the same to what a bias is still to be added to.
+    pub(super) fn folded<T: Number<Acc = A>>(&self, bias: Option<&[T]>) -> [Vec<A>; 2] {
+        let factors: Vec<A> = self.root.iter().zip(&self.scale).map(|(&r, &s)| r * s).collect();
+        let summand = |(i, &factor): (usize, &A)| {
+            let bias = bias.map_or(A::zero(), |bias| bias[i].widen());
+            (bias - self.mean[i]) * factor + self.shift[i]
+        };
+        let summands = factors.iter().enumerate().map(summand).collect();
+        [factors, summands]
+    }
+
+    pub(super) fn new<T: Number<Acc = A>>(statistics: &[A], norm: &BatchNorm<'_>) -> Self {
         let (mean, variance) = statistics.split_at(norm.scale.elements());
         let root = |&variance: &A| A::of(1.0) / Float::sqrt(variance + A::of(norm.epsilon));
         let wide = |values: &Tensor| read::<T>(values).iter().map(|v| v.widen()).collect();

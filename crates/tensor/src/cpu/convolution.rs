@@ -2,6 +2,9 @@
 //! straight from the images. An image of windows is never in memory.
 
 use super::CpuBackend;
+use super::activation::activate_row;
+use super::arithmetic::{add_row, multiply_by};
+use super::batch_norm::Channels;
 use super::dispatch::{with_float, with_sum};
 use super::linear::{compute, forward, grad_bias, grad_weight, pack_weight};
 use super::memory::{lock, packed_weight, read, write};
@@ -10,7 +13,7 @@ use super::parallel::each;
 use super::product::{BlockGrid, Matrix, Right, product};
 use super::scratch::with_scratch;
 use super::windows::{self, WindowRows};
-use crate::backend::{Convolutions, Epilogue, Partition, Windows};
+use crate::backend::{Activation, BatchNorm, Convolutions, Epilogue, Partition, Windows};
 use crate::{Result, Tensor};
 
 /// Values of windows and of a result's gradient that are multiplied together for a weight's gradient: their packed
@@ -25,9 +28,18 @@ fn extents(w: &Tensor) -> Extents {
     [outputs, channels, p * q]
 }
 
-/// Whether windows are the pixels, one by one.
-fn are_pixels(windows: &Windows) -> bool {
-    *windows == Windows::patches((1, 1))
+/// The windows of images as a matrix `[B·H'·W', p·q·C]`: the images themselves where windows are the pixels.
+fn matrix<'a, T: Number>(
+    x: &'a [T],
+    images: usize,
+    windows: &Windows,
+    rows: &'a WindowRows,
+) -> Matrix<'a, T> {
+    let [count, size] = rows.extents(images);
+    match *windows == Windows::patches((1, 1)) {
+        true => Matrix::row_major(x, count, size),
+        false => Matrix::windows(x, images, rows),
+    }
 }
 
 /// A weight `[O, I]` as the right operand of a product.
@@ -54,6 +66,42 @@ fn with_channels_last<T: Number>(
             }
         });
         work(turned)
+    })
+}
+
+/// A batch norm that follows a convolution, folded together with its bias: factors and summands for each channel.
+struct Then<'a, T: Number> {
+    factors: Vec<T::Acc>,
+    summands: Vec<T::Acc>,
+    residual: Option<&'a [T]>,
+    activation: Option<Activation>,
+}
+
+/// `y = activation(x·wᵀ·factors + summands + residual)`, while a block is in cache.
+fn forward_then<T: Number>(
+    x: Matrix<'_, T>,
+    w: Right<'_, T>,
+    then: &Then<'_, T>,
+    y: &mut [T],
+) -> Result<()> {
+    let outputs = then.factors.len();
+    if y.is_empty() {
+        return Ok(());
+    }
+    let grid = BlockGrid::new::<T>(y.len() / outputs, outputs);
+    product(x, w, &grid, grid.cut(y), |y, block| {
+        let (rows, columns) = (block.rows(), block.columns());
+        compute(&block, y, |i, values| {
+            multiply_by::<T::Acc>(values, &then.factors[columns.clone()]);
+            add_row::<T::Acc>(values, &then.summands[columns.clone()]);
+            if let Some(residual) = then.residual {
+                let first = (rows.start + i) * outputs + columns.start;
+                add_row(values, &residual[first..][..values.len()]);
+            }
+            if let Some(activation) = then.activation {
+                activate_row(values, activation);
+            }
+        })
     })
 }
 
@@ -205,6 +253,7 @@ impl Convolutions for CpuBackend {
         w: &Tensor,
         bias: Option<&Tensor>,
         windows: &Windows,
+        norm: Option<(&Tensor, &BatchNorm<'_>)>,
         y: &Tensor,
     ) -> Result<()> {
         let (rows, extents) = (WindowRows::new(windows, x.shape()), extents(w));
@@ -212,12 +261,22 @@ impl Convolutions for CpuBackend {
             let (x, values, bias) = (read::<T>(x), read::<T>(w), bias.map(read::<T>));
             let [outputs, channels, taps] = extents;
             let inputs = channels * taps;
-            let epilogue = Epilogue { bias: bias.as_deref(), ..Epilogue::default() };
-            let x = match are_pixels(windows) {
-                true => Matrix::row_major(&x, y.rows(), inputs),
-                false => Matrix::windows(&x, y.shape()[0], &rows),
+            let x = matrix(&x, y.shape()[0], windows, &rows);
+            let residual = norm.and_then(|(_, norm)| norm.residual).map(read::<T>);
+            let fold = |(statistics, norm): (&Tensor, &BatchNorm<'_>)| {
+                let [factors, summands] =
+                    Channels::new::<T>(&read(statistics), norm).folded(bias.as_deref());
+                Then { factors, summands, residual: residual.as_deref(), activation: norm.activation }
             };
+            let then = norm.map(fold);
             let mut y = write(y);
+            let run = |w: Right<'_, T>, y: &mut [T]| match &then {
+                Some(then) => forward_then(x, w, then, y),
+                None => {
+                    let epilogue = Epilogue { bias: bias.as_deref(), ..Epilogue::default() };
+                    forward(x, w, &epilogue, None, None, y)
+                }
+            };
             // Another form than that of a linear layer on the same weight.
             let packed = packed_weight(w, [!inputs, outputs], |buffer| {
                 let mut packed = None;
@@ -232,10 +291,10 @@ impl Convolutions for CpuBackend {
                 Some(buffer) => {
                     let matrix = transposed(&values, outputs, inputs);
                     let w = Right { matrix, packed: Some(bytemuck::cast_slice(buffer.bytes())) };
-                    forward(x, w, &epilogue, None, None, &mut y)
+                    run(w, &mut y)
                 }
                 None => with_channels_last::<T>(&values, extents, |w| {
-                    forward(x, transposed(w, outputs, inputs).into(), &epilogue, None, None, &mut y)
+                    run(transposed(w, outputs, inputs).into(), &mut y)
                 }),
             }
         })
@@ -281,10 +340,7 @@ impl Convolutions for CpuBackend {
                         let images = images.min(x.shape()[0] - first);
                         let dy = &from[0][first * result..][..images * result];
                         let x = &from[1][first * image..][..images * image];
-                        let x = match are_pixels(windows) {
-                            true => Matrix::row_major(x, images * pixels, inputs),
-                            false => Matrix::windows(x, images, &rows),
-                        };
+                        let x = matrix(x, images, windows, &rows);
                         grad_weight::<T, Acc<T>>(dy, x, sums, outputs)?;
                     }
                     add_channels_last::<S>(&mut dw[0], sums, extents);

@@ -3,25 +3,47 @@
 use num_traits::{Float, Zero};
 
 use super::CpuBackend;
-use super::arithmetic::store;
+use super::arithmetic::{load, store};
 use super::dispatch::with_float;
 use super::memory::{read, write};
-use super::number::Number;
+use super::number::{Number, Real};
 use super::parallel::{each, try_each};
 use super::scratch::with_scratch;
 use super::windows::WindowRows;
 use crate::backend::{Poolings, Windows};
 use crate::simd;
-use crate::{Result, Tensor};
+use crate::{Element, Result, Tensor};
+
+/// Channels whose largest values are in registers at a time.
+const LANES: usize = 16;
 
 simd! {
-    /// Notes in `top` and `places` where a pixel at a place of the window is larger, or the first NaN.
-    fn take_larger<T: Number>(x: &[T], place: u8, top: &mut [T], places: &mut [u8]) {
-        for ((top, places), x) in top.iter_mut().zip(places).zip(x) {
-            let (value, old) = (x.widen(), top.widen());
-            let larger = value > old || (value.is_nan() && !old.is_nan());
-            *top = if larger { *x } else { *top };
-            *places = if larger { place } else { *places };
+    /// The largest, or the first NaN, of pixels of one window, each given by where its channels begin and its place in
+    /// the window; the first of them where all are −∞.
+    fn largest<T: Number>(x: &[T], pixels: &[(usize, u8)], y: &mut [T], places: &mut [u8]) {
+        for (block, (y, places)) in y.chunks_mut(LANES).zip(places.chunks_mut(LANES)).enumerate() {
+            // Places are numbers of the values' type, so that one comparison serves both.
+            let wide = |place: u8| T::Acc::of(f64::from(place));
+            let first = pixels.first().map_or(T::Acc::zero(), |&(_, place)| wide(place));
+            let (mut top, mut at) = ([T::Acc::neg_infinity(); LANES], [first; LANES]);
+            for &(start, place) in pixels {
+                let x = &x[start + block * LANES..][..y.len()];
+                // A whole register, with a length that is known, if there is one.
+                let mut values = [T::Acc::neg_infinity(); LANES];
+                match x.first_chunk::<LANES>() {
+                    Some(x) => values = x.map(T::widen),
+                    None => load(x, &mut values[..x.len()]),
+                }
+                let place = wide(place);
+                for ((top, at), value) in top.iter_mut().zip(&mut at).zip(values) {
+                    let larger = (value > *top) | (value.is_nan() & !top.is_nan());
+                    *top = if larger { value } else { *top };
+                    *at = if larger { place } else { *at };
+                }
+            }
+            for (lane, (y, place)) in y.iter_mut().zip(places).enumerate() {
+                (*y, *place) = (T::narrow(top[lane]), at[lane].to_f64() as u8);
+            }
         }
     }
 }
@@ -60,26 +82,18 @@ fn forward<T: Number>(x: &[T], rows: &WindowRows, y: &mut [T], places: &mut [u8]
     let line = (rows.grid[1] * channels).max(1);
     each(y.chunks_mut(line).zip(places.chunks_mut(line)).enumerate(), |(number, (y, places))| {
         let (image, row) = (number / rows.grid[0], number % rows.grid[0]);
-        y.fill(T::narrow(T::Acc::neg_infinity()));
-        let mut first = true;
+        let mut pixels = vec![Vec::with_capacity(rows.kernel[0] * rows.kernel[1]); rows.grid[1]];
         for i in 0..rows.kernel[0] {
             let pixel = (row * rows.stride[0] + i) as isize + rows.origin[0];
-            if !(0..height as isize).contains(&pixel) {
-                continue;
+            if (0..height as isize).contains(&pixel) {
+                let start = (image * height + pixel as usize) * width;
+                rows.for_each_pixel(|column, pixel, j| {
+                    pixels[column].push(((start + pixel) * channels, place(rows, [i, j])));
+                });
             }
-            let x = &x[(image * height + pixel as usize) * width * channels..][..width * channels];
-            let mut column_before = None;
-            rows.for_each_pixel(|column, pixel, j| {
-                let (to, from) = (column * channels, pixel * channels);
-                let (places, place) = (&mut places[to..to + channels], place(rows, [i, j]));
-                if first && column_before.replace(column) != Some(column) {
-                    // What is −∞ everywhere is at the window's first pixel.
-                    places.fill(place);
-                }
-                take_larger(&x[from..from + channels], place, &mut y[to..to + channels], places);
-            });
-            first = false;
         }
+        let windows = y.chunks_mut(channels).zip(places.chunks_mut(channels));
+        windows.zip(&pixels).for_each(|((y, places), pixels)| largest(x, pixels, y, places));
     });
 }
 

@@ -211,8 +211,15 @@ impl WindowRows {
         [images * rows * columns, self.kernel[0] * self.kernel[1] * self.image[2]]
     }
 
-    /// Copies the elements of a window from `first` on.
-    pub(super) fn copy<T: Element>(&self, images: &[T], window: usize, first: usize, to: &mut [T]) {
+    /// Puts the elements of a window from `first` on into `to`, run by run.
+    pub(super) fn copy<T: Element, U: Element>(
+        &self,
+        images: &[T],
+        window: usize,
+        first: usize,
+        to: &mut [U],
+        put: impl Fn(&[T], &mut [U]),
+    ) {
         let [height, width, channels] = self.image;
         let (line, column) = (window / self.grid[1], window % self.grid[1]);
         let (image, row) = (line / self.grid[0], line % self.grid[0]);
@@ -231,13 +238,13 @@ impl WindowRows {
                 false => (start, start),
             };
             let len = end.saturating_sub(from);
-            to[..from - start].fill(T::default());
+            to[..from - start].fill(U::default());
             if len > 0 {
                 let line = (image * height + y as usize) * width * channels;
                 let at = line as isize + left * channels as isize + from as isize;
-                to[from - start..][..len].copy_from_slice(&images[at as usize..][..len]);
+                put(&images[at as usize..][..len], &mut to[from - start..][..len]);
             }
-            to[from - start + len..].fill(T::default());
+            to[from - start + len..].fill(U::default());
             (rest, kernel_row, start) = (others, kernel_row + 1, 0);
         }
     }

@@ -78,7 +78,7 @@ pub trait BatchNorms {
 
 impl BatchNorm<'_> {
     /// The same with dense tensors, if all fits x `[.., C]` and statistics `[2, C]`.
-    fn with_dense<R>(
+    pub(super) fn with_dense<R>(
         &self,
         op: &'static str,
         x: &Tensor,

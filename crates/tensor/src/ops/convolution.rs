@@ -2,7 +2,7 @@
 //! convolution, which is that with a product, of images `[B, H, W, C]`: with a pixel's channels side by side, most of a
 //! window lies in memory as it is multiplied.
 
-use super::{expect_shape, expect_sum, expect_writable, same_float};
+use super::{BatchNorm, BatchNorms, expect_shape, expect_sum, expect_writable, same_float};
 use crate::backend::{Movement, Products};
 use crate::error::{Error, Result};
 use crate::{Shape, Tensor, composed};
@@ -117,7 +117,7 @@ pub struct Partition {
 }
 
 /// What works on windows of images. Convolutions that a backend does not fuse are products of unfolded images.
-pub trait Convolutions: Products + Movement {
+pub trait Convolutions: Products + Movement + BatchNorms {
     /// Cuts `images [B, C, H, W]` into `to [B, M, C·p·q]`, the windows row by row and a window's elements in the order
     /// (C, p, q). Padding reads as 0. Of any element type.
     fn unfold(&self, images: &Tensor, windows: &Windows, to: &Tensor) -> Result<()>;
@@ -133,16 +133,18 @@ pub trait Convolutions: Products + Movement {
         partition: &Partition,
         to_windows: bool,
     ) -> Result<()>;
-    /// `y [B, H', W', O]`: x `[B, H, W, C]`, w `[O, C, p, q]`, bias `[O]`.
+    /// `y [B, H', W', O]`: x `[B, H, W, C]`, w `[O, C, p, q]`, bias `[O]`. A batch norm by given statistics `[2, O]`
+    /// follows if there is one.
     fn convolution(
         &self,
         x: &Tensor,
         w: &Tensor,
         bias: Option<&Tensor>,
         windows: &Windows,
+        norm: Option<(&Tensor, &BatchNorm<'_>)>,
         y: &Tensor,
     ) -> Result<()> {
-        composed::convolution(self, x, w, bias, windows, y)
+        composed::convolution(self, x, w, bias, windows, norm, y)
     }
     /// `dx [B, H, W, C]` for `dy [B, H', W', O]`.
     fn convolution_grad_input(
@@ -220,18 +222,49 @@ impl Tensor {
         bias: Option<&Self>,
         windows: &Windows,
     ) -> Result<Self> {
-        const OP: &str = "convolution";
+        self.convolved("convolution", weight, bias, windows, |x, w, bias, y| {
+            y.device().backend().convolution(x, w, bias, windows, None, y)
+        })
+    }
+
+    /// [`Tensor::convolution`], then [`Tensor::batch_norm`] by `statistics [2, O]`, in one pass where the backend
+    /// can: what a network does that is not being trained.
+    pub fn convolution_batch_norm(
+        &self,
+        weight: &Self,
+        bias: Option<&Self>,
+        windows: &Windows,
+        statistics: &Self,
+        norm: &BatchNorm<'_>,
+    ) -> Result<Self> {
+        const OP: &str = "convolution_batch_norm";
+        self.convolved(OP, weight, bias, windows, |x, w, bias, y| {
+            norm.with_dense(OP, y, statistics, |norm| {
+                let norm = Some((&statistics.contiguous()?, norm));
+                y.device().backend().convolution(x, w, bias, windows, norm, y)
+            })
+        })
+    }
+
+    /// Calls `work` with dense images, weight and bias, and room for the result.
+    fn convolved(
+        &self,
+        op: &'static str,
+        weight: &Self,
+        bias: Option<&Self>,
+        windows: &Windows,
+        work: impl FnOnce(&Self, &Self, Option<&Self>, &Self) -> Result<()>,
+    ) -> Result<Self> {
         let mut others = vec![weight];
         others.extend(bias);
-        let device = same_float(OP, self, &others)?;
-        let shape = windows.convolved(OP, self.shape(), weight)?;
+        let device = same_float(op, self, &others)?;
+        let shape = windows.convolved(op, self.shape(), weight)?;
         if let Some(bias) = bias {
-            expect_shape(OP, bias, &weight.shape()[..1], "the bias must be [O]")?;
+            expect_shape(op, bias, &weight.shape()[..1], "the bias must be [O]")?;
         }
         let y = Self::uninitialised(shape, self.dtype(), device)?;
-        let (x, w, bias) =
-            (self.contiguous()?, weight.contiguous()?, bias.map(Self::contiguous).transpose()?);
-        device.backend().convolution(&x, &w, bias.as_ref(), windows, &y)?;
+        let bias = bias.map(Self::contiguous).transpose()?;
+        work(&self.contiguous()?, &weight.contiguous()?, bias.as_ref(), &y)?;
         Ok(y)
     }
 

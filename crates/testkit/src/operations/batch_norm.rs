@@ -212,7 +212,7 @@ fn batch_norm_grad(
 }
 
 /// Runs `work` with inputs and their reference, residual and activation by turns.
-fn with_inputs(
+pub(super) fn with_inputs(
     s: &Setup,
     shape: &[usize],
     layout: Layout,

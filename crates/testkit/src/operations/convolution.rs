@@ -1,12 +1,14 @@
 //! Windows of images, and convolution.
 
-use vitrine_tensor::backend::Convolutions;
+use vitrine_tensor::backend::{BatchNorm, Convolutions};
 use vitrine_tensor::{DType, Partition, Result, Tensor, Windows};
 
 use crate::case::Case;
 use crate::compare::Comparison;
 use crate::faulty::faults;
 use crate::inputs::{Layout, Setup, random};
+use crate::operations::batch_norm::{reference::batch_norm, with_inputs};
+use crate::reference::Array;
 use crate::sweep::{Axis, Reach, over, pick};
 
 /// What they mean, in plain `f64` loops.
@@ -158,7 +160,7 @@ pub mod reference {
 const CONVOLUTIONS: [&str; 3] =
     ["convolution", "convolution_grad_input", "convolution_grad_weight"];
 
-const fn windows(
+pub(super) const fn windows(
     kernel: (usize, usize),
     stride: (usize, usize),
     padding: (usize, usize),
@@ -272,10 +274,30 @@ fn all(
         let y = x.tensor.convolution(&w.tensor, Some(&bias.tensor), &windows)?;
         let alone = x.tensor.convolution(&w.tensor, None, &windows)?;
         let expected = |bias| reference::convolution(&x.values, &w.values, bias, &windows);
-        Ok(vec![
-            Comparison::of_sum("y", &y, &expected(Some(&bias.values)))?,
+        let with_bias = expected(Some(&bias.values));
+        let mut found = vec![
+            Comparison::of_sum("y", &y, &with_bias)?,
             Comparison::of_sum("y without bias", &alone, &expected(None))?,
-        ])
+        ];
+        let normed = with_inputs(s, &y_shape, second, outputs, |_, statistics, norm, of| {
+            let (w, bias, statistics_of) = (&w.tensor, Some(&bias.tensor), &statistics.tensor);
+            let y = x.tensor.convolution_batch_norm(w, bias, &windows, statistics_of, norm)?;
+            let expected = batch_norm(&with_bias.value, &statistics.values, of);
+            let scaled = |mut values: Array| {
+                for (index, value) in values.indexed_iter_mut() {
+                    let root = (statistics.values[[1, index[3]]] + of.epsilon).sqrt();
+                    *value = (*value * of.scale[[index[3]]] / root).abs();
+                }
+                values
+            };
+            let terms = scaled(with_bias.terms.clone()) + expected.mapv(|y| 4.0 + y.abs());
+            let y = Comparison::new("y, normed", &y, &expected)?;
+            let y = y.loosened(s.dtype.accumulator(), &terms);
+            // Between the two, values may be rounded to the element type.
+            Ok(vec![y.loosened(s.dtype, &scaled(with_bias.value.clone()))])
+        });
+        found.extend(normed?);
+        Ok(found)
     };
     let input = move |s: &Setup| {
         let (dy, w) = (s.laid_out(1, &y_shape, first)?, s.laid_out(2, &w_shape, second)?);
@@ -383,7 +405,8 @@ faults! {
         unfold(images: &Tensor, windows: &Windows, to: &Tensor) writes [Some(to)];
         fold(from: &Tensor, windows: &Windows, images: &Tensor) writes [Some(images)];
         convolution(
-            x: &Tensor, w: &Tensor, bias: Option<&Tensor>, windows: &Windows, y: &Tensor
+            x: &Tensor, w: &Tensor, bias: Option<&Tensor>, windows: &Windows,
+            norm: Option<(&Tensor, &BatchNorm<'_>)>, y: &Tensor
         ) writes [Some(y)];
         convolution_grad_input(dy: &Tensor, w: &Tensor, windows: &Windows, dx: &Tensor)
             writes [Some(dx)];

@@ -7,6 +7,7 @@ use crate::case::Case;
 use crate::compare::Comparison;
 use crate::faulty::faults;
 use crate::inputs::{Input, Layout, Setup, random};
+use crate::operations::convolution::windows;
 use crate::sweep::{Axis, Reach, over, pick};
 
 /// What they mean, in plain `f64` loops.
@@ -69,14 +70,6 @@ pub mod reference {
         });
         dx
     }
-}
-
-const fn windows(
-    kernel: (usize, usize),
-    stride: (usize, usize),
-    padding: (usize, usize),
-) -> Windows {
-    Windows { kernel, stride, padding }
 }
 
 /// Images `[B, H, W, C]` with windows side by side, apart, overlapping, and with padding.

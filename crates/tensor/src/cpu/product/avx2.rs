@@ -16,7 +16,9 @@ pub(crate) fn f32_kernel() -> MicroKernel<f32> {
         // SAFETY: `check` holds; the kernel is handed out only where AVX2 and FMA were found.
         unsafe { f32_tile(&o, t) }
     }
-    MicroKernel { rows: ROWS, columns: VECTORS * LANES, pairs: false, tile, short: Vec::new() }
+    let (columns, short) = (VECTORS * LANES, Vec::new());
+    // Processors without AVX-512 have 256 or 512 KiB to a core.
+    MicroKernel { rows: ROWS, columns, block_rows: 66, pairs: false, tile, short }
 }
 
 /// # Safety
@@ -25,7 +27,9 @@ pub(crate) fn f32_kernel() -> MicroKernel<f32> {
 unsafe fn f32_tile(o: &Operands<'_, f32>, mut t: Tile<'_, f32>) {
     let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
     let [over_rows, over_depth] = o.a_strides;
+    let step = o.next.len() / o.depth;
     for k in 0..o.depth {
+        _mm_prefetch::<_MM_HINT_T1>(o.next.as_ptr().wrapping_add(k * step).cast());
         let mut b = [_mm256_setzero_ps(); VECTORS];
         for (j, b) in b.iter_mut().enumerate() {
             // SAFETY: `check` found word `depth − 1` of the last column in `b`.
@@ -40,9 +44,25 @@ unsafe fn f32_tile(o: &Operands<'_, f32>, mut t: Tile<'_, f32>) {
             }
         }
     }
-    for (i, sums) in sums.iter().take(t.to.rows()).enumerate() {
+    let (rows, whole) = (t.to.rows(), t.to.columns() == VECTORS * LANES);
+    for (i, sums) in sums.into_iter().enumerate() {
+        if i >= rows {
+            break;
+        }
+        if whole {
+            let to = t.to.row(i).as_mut_ptr();
+            for (j, sum) in sums.into_iter().enumerate() {
+                // SAFETY: the row has all columns.
+                unsafe {
+                    let to = to.add(j * LANES);
+                    let sum = if t.add { _mm256_add_ps(_mm256_loadu_ps(to), sum) } else { sum };
+                    _mm256_storeu_ps(to, sum);
+                }
+            }
+            continue;
+        }
         let mut row = [0.0; VECTORS * LANES];
-        for (row, &sum) in row.chunks_exact_mut(LANES).zip(sums) {
+        for (row, sum) in row.chunks_exact_mut(LANES).zip(sums) {
             // SAFETY: `row` has room for a register.
             unsafe { _mm256_storeu_ps(row.as_mut_ptr(), sum) };
         }

@@ -15,7 +15,7 @@ pub(crate) fn kernel<const ROWS: usize, const VECTORS: usize, const PAIRS: bool>
         [(4, tile::<4, VECTORS, PAIRS> as TileFunction<f32>), (10, tile::<10, VECTORS, PAIRS>)];
     let short = short.into_iter().filter(|&(rows, _)| rows < ROWS).collect();
     let (columns, tile) = (VECTORS * LANES, tile::<ROWS, VECTORS, PAIRS>);
-    MicroKernel { rows: ROWS, columns, pairs: PAIRS, tile, short }
+    MicroKernel { rows: ROWS, columns, block_rows: 126, pairs: PAIRS, tile, short }
 }
 
 fn tile<const ROWS: usize, const VECTORS: usize, const PAIRS: bool>(

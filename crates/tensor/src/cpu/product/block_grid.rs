@@ -5,10 +5,8 @@ use std::ops::Range;
 use super::super::number::Number;
 use super::matrix::MatrixMut;
 
-/// Columns of a block of the result: with [`ROWS`] rows it takes a quarter of a second-level cache.
+/// Columns of a block of the result: with a kernel's `block_rows` it takes a quarter of a second-level cache.
 const COLUMNS: usize = 512;
-/// The most rows of such a block: a multiple of every kernel's.
-const ROWS: usize = 126;
 /// The fewest rows of a block that is cut lower than the others so that all threads end together.
 const LAST_ROWS: usize = 42;
 
@@ -24,14 +22,14 @@ impl BlockGrid {
     /// For a result of that many rows and columns: blocks as large as the cache allows, and at least four a thread.
     pub(crate) fn new<T: Number>(rows: usize, columns: usize) -> Self {
         let kernel = &T::kernels().large;
-        let threads = rayon::current_num_threads();
-        let (wanted, row_blocks) = (4 * threads, rows.div_ceil(ROWS).max(1));
+        let (threads, most) = (rayon::current_num_threads(), kernel.block_rows);
+        let (wanted, row_blocks) = (4 * threads, rows.div_ceil(most).max(1));
         let side_by_side = row_blocks >= wanted;
         let height = |left: usize| match side_by_side {
             // Lower ones at the end: a thread that has nothing left to do does not wait long for the others.
-            true => (left / (2 * threads)).next_multiple_of(kernel.rows).clamp(LAST_ROWS, ROWS),
+            true => (left / (2 * threads)).next_multiple_of(kernel.rows).clamp(LAST_ROWS, most),
             // So that the last block is about as high as the others.
-            false => rows.div_ceil(row_blocks).next_multiple_of(kernel.rows).min(ROWS),
+            false => rows.div_ceil(row_blocks).next_multiple_of(kernel.rows).min(most),
         };
         let column_blocks = wanted.div_ceil(row_blocks).max(columns.div_ceil(COLUMNS));
         let width = columns.div_ceil(column_blocks).next_multiple_of(kernel.columns);
@@ -91,6 +89,10 @@ mod tests {
         pool.install(|| BlockGrid::new::<f32>(rows, columns))
     }
 
+    fn most() -> usize {
+        f32::kernels().large.block_rows
+    }
+
     #[test]
     fn blocks_cover_the_result_once() {
         for threads in [1, 2, 7, 64] {
@@ -101,7 +103,7 @@ mod tests {
                     assert!(cuts.iter().all(|cut| !cut.is_empty()));
                     assert!(cuts.windows(2).all(|pair| pair[0].end == pair[1].start));
                 }
-                assert!(grid.rows.iter().all(|rows| rows.len() <= ROWS));
+                assert!(grid.rows.iter().all(|rows| rows.len() <= most()));
                 assert!(grid.columns.iter().all(|columns| columns.len() <= COLUMNS));
             }
         }
@@ -110,7 +112,7 @@ mod tests {
     #[test]
     fn the_last_tasks_of_many_are_short() {
         let grid = grid(2, 4736, 2048);
-        assert_eq!((grid.rows[0].len(), grid.blocks_in_task()), (ROWS, 4));
+        assert_eq!((grid.rows[0].len(), grid.blocks_in_task()), (most(), 4));
         let last = &grid.rows[grid.rows.len() - 3..];
         assert!(last.iter().all(|rows| rows.len() <= LAST_ROWS), "{last:?}");
     }

@@ -95,7 +95,9 @@ impl<'a, T: Element> Matrix<'a, T> {
     {
         if let Some(windows) = self.windows {
             assert!(self.column_stride == 1, "windows are read one by one");
-            windows.copy(self.data, row, first, &mut buffer[..len]);
+            windows.copy(self.data, row, first, &mut buffer[..len], |from, to| {
+                to.copy_from_slice(from);
+            });
             return buffer;
         }
         let start = row * self.row_stride + first * self.column_stride;
@@ -106,6 +108,18 @@ impl<'a, T: Element> Matrix<'a, T> {
             *to = self.data[start + i * self.column_stride];
         }
         buffer
+    }
+
+    /// Puts elements of a row from column `first` on into `to`, run by run, if the rows are windows; else does nothing.
+    #[inline(always)]
+    pub(super) fn put_window<U: Element>(
+        &self,
+        row: usize,
+        first: usize,
+        to: &mut [U],
+        put: impl Fn(&[T], &mut [U]),
+    ) -> bool {
+        self.windows.inspect(|windows| windows.copy(self.data, row, first, to, put)).is_some()
     }
 
     /// As [`Matrix::run`], without what follows.

@@ -34,6 +34,9 @@ pub(crate) struct Tile<'a, A> {
 pub(crate) struct MicroKernel<A> {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
+    /// The most rows of a block of the result, a multiple of the tile's: what fits, with what makes it, into the
+    /// second-level cache of the machines that have this kernel.
+    pub(crate) block_rows: usize,
     /// Whether a word is two `bf16`.
     pub(crate) pairs: bool,
     /// Each number of the tile is a sum over k in ascending order, from 0, added to the destination at the end: what
@@ -83,7 +86,7 @@ const COLUMNS: usize = VECTORS * LANES;
 /// The kernel of machines without one of their own.
 pub(crate) fn portable<A: Real>() -> MicroKernel<A> {
     let (rows, columns, tile) = (ROWS, COLUMNS, portable_tile::<A>);
-    MicroKernel { rows, columns, pairs: false, tile, short: Vec::new() }
+    MicroKernel { rows, columns, block_rows: 72, pairs: false, tile, short: Vec::new() }
 }
 
 simd! {

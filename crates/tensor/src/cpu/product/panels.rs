@@ -73,6 +73,12 @@ pub(super) fn left<T: Number>(
         if row + AHEAD < rows.end {
             a.comes([row + AHEAD, inner.start], inner.len(), Near::First);
         }
+        if !kernel.pairs {
+            let widen = |from: &[T], to: &mut [T::Acc]| pack_along::<T>(from, false, to);
+            if a.put_window(row, inner.start, &mut to[..inner.len()], widen) {
+                continue;
+            }
+        }
         let values = a.row(row, inner.start, inner.len(), &mut buffer);
         pack_along::<T>(values, kernel.pairs, to);
     }
