@@ -237,38 +237,63 @@ fn a_finished_run_leaves_timms_form() {
     }
 }
 
-fn timm_vit() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/golden/forms/timm_vit")
+fn form(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/golden/forms").join(name)
 }
 
-fn adapted(keys: &[&str]) -> (BTreeMap<String, Vec<f64>>, Vec<String>, Recipe) {
-    let mut overrides = overrides(keys);
-    overrides.describe(&Description::beside(&timm_vit()).unwrap().unwrap(), true).unwrap();
+fn adapted(name: &str, keys: &[&str]) -> (BTreeMap<String, Vec<f64>>, Vec<String>, Recipe) {
+    let (mut overrides, folder) = (overrides(keys), form(name));
+    overrides.describe(&Description::beside(&folder).unwrap().unwrap(), true).unwrap();
     let recipe = Recipe::load("d2l", &overrides).unwrap();
     let (_, parameters) = build::model(&recipe).unwrap();
-    let notices = weights::load(&timm_vit(), Some(&recipe.model), &parameters, false).unwrap();
+    let notices = weights::load(&folder, Some(&recipe.model), &parameters, false).unwrap();
     (values(&parameters), notices, recipe)
+}
+
+/// What timm makes of positions or distances: for each height and width, values.
+fn resampled(kind: &str) -> Vec<([usize; 2], Vec<f64>)> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/resampled.json");
+    let golden: BTreeMap<String, BTreeMap<String, Vec<f64>>> =
+        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let sides = |text: &str| {
+        let (height, width) = text.split_once('x').unwrap();
+        [height, width].map(|side| side.parse().unwrap())
+    };
+    golden[kind].iter().map(|(text, values)| (sides(text), values.clone())).collect()
 }
 
 #[test]
 fn positions_of_another_grid_are_timms() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/resampled.json");
-    let golden: BTreeMap<String, Vec<f64>> =
-        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let golden = resampled("positions");
     assert_eq!(golden.len(), 4);
     for (grid, expected) in golden {
-        let (height, width) = grid.split_once('x').unwrap();
-        let [height, width] = [height, width].map(|side| 4 * side.parse::<usize>().unwrap());
-        let (found, notices, _) = adapted(&[&format!("model.image_size=[{height}, {width}]")]);
+        let [height, width] = grid.map(|side| 4 * side);
+        let size = format!("model.image_size=[{height}, {width}]");
+        let (found, notices, _) = adapted("timm_vit", &[&size]);
         assert_close(&found["pos_embed"], &expected, 1e-6);
         assert!(notices.len() == 1 && notices[0].contains("resampled"), "{notices:?}");
     }
 }
 
 #[test]
+fn distances_in_another_window_are_timms() {
+    let golden = resampled("distances");
+    assert_eq!(golden.len(), 3);
+    for ([p, q], expected) in golden {
+        // Patches of 2x2 pixels, and two windows down and across.
+        let size = format!("model.image_size=[{}, {}]", 4 * p, 4 * q);
+        let window = format!("model.window_size=[{p}, {q}]");
+        let (found, notices, _) = adapted("timm_swin", &[&size, &window]);
+        let name = "layers.0.blocks.1.attn.relative_position_bias_table";
+        assert_close(&found[name], &expected, 1e-5);
+        assert!(notices.len() == 1 && notices[0].contains("resampled"), "{notices:?}");
+    }
+}
+
+#[test]
 fn one_channel_sees_what_three_equal_ones_do() {
-    let (grey, notices, recipe) = adapted(&["model.channels=1"]);
-    let (colour, none, _) = adapted(&[]);
+    let (grey, notices, recipe) = adapted("timm_vit", &["model.channels=1"]);
+    let (colour, none, _) = adapted("timm_vit", &[]);
     assert!(notices.len() == 1 && none.is_empty());
     let (grey, colour) = (&grey["patch_embed.proj.weight"], &colour["patch_embed.proj.weight"]);
     let sums = colour.chunks(3 * 16).flat_map(|kernel| {
