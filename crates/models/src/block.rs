@@ -2,8 +2,8 @@
 
 use vitrine_autodiff::Var;
 use vitrine_nn::{
-    AttentionConfig, LayerNorm, LayerScale, Mlp, MlpConfig, MultiHeadAttention, Pass, Places,
-    Result, Scope, recompute,
+    AttentionConfig, DropPath, LayerNorm, LayerScale, Mlp, MlpConfig, MultiHeadAttention, Pass,
+    Places, Result, Scope, recompute,
 };
 
 /// What a block is computed for.
@@ -26,6 +26,10 @@ pub struct BlockConfig {
     pub layer_norm_eps: f64,
     /// First value of the factors of both branches; `None`: there are none.
     pub init_values: Option<f64>,
+    /// The share of images that each branch is left out for in training.
+    pub drop_path: f64,
+    /// Windows that the tokens of an image are parted into: as many rows of x are one image's.
+    pub windows: usize,
 }
 
 /// `x = x + attention(norm1(x))`, `x = x + mlp(norm2(x))` (Dosovitskiy et al. 2021, equations 2 and 3); with
@@ -38,12 +42,15 @@ pub struct Block {
     norm2: LayerNorm,
     mlp: Mlp,
     scale2: Option<LayerScale>,
+    drop_paths: [DropPath; 2],
+    windows: usize,
 }
 
 impl Block {
     /// Declares `norm1`, `attn`, `ls1`, `norm2`, `mlp` and `ls2`.
     pub fn new(scope: &mut Scope<'_>, config: &BlockConfig) -> Result<Self> {
-        let BlockConfig { ref attention, ref mlp, layer_norm_eps, init_values } = *config;
+        let BlockConfig { ref attention, ref mlp, layer_norm_eps, init_values, drop_path, windows } =
+            *config;
         let width = attention.width;
         let norm = |scope: &mut Scope<'_>, name| {
             LayerNorm::new(&mut scope.scope(name), width, layer_norm_eps)
@@ -58,6 +65,8 @@ impl Block {
             norm2: norm(scope, "norm2"),
             mlp: Mlp::new(&mut scope.scope("mlp"), mlp)?,
             scale2: scale(scope, "ls2"),
+            drop_paths: [DropPath::new(scope, drop_path)?, DropPath::new(scope, drop_path)?],
+            windows,
         })
     }
 
@@ -89,11 +98,10 @@ impl Block {
     /// `[B, N, D]` to `[B, N, D]`.
     pub fn forward(&self, pass: &Pass<'_>, x: &Var, places: &Places) -> Result<Var> {
         let normed = self.norm1.forward(pass, x)?;
-        let x = scaled(pass, self.scale1, x, |residual| {
-            self.attention.forward(pass, &normed, places, residual)
-        })?;
+        let x = self
+            .join(pass, 0, x, |residual| self.attention.forward(pass, &normed, places, residual))?;
         let normed = self.norm2.forward(pass, &x)?;
-        scaled(pass, self.scale2, &x, |residual| self.mlp.forward(pass, &normed, residual))
+        self.join(pass, 1, &x, |residual| self.mlp.forward(pass, &normed, residual))
     }
 
     /// As [`Block::forward`] for the first token alone: `[B, N, D]` to `[B, 1, D]`, with the values, gradients and
@@ -102,25 +110,43 @@ impl Block {
         let tokens = x.shape().get(1).copied().unwrap_or(0);
         let normed = self.norm1.forward(pass, x)?;
         let first = x.narrow(1, 0, 1)?;
-        let x = scaled(pass, self.scale1, &first, |residual| {
+        let x = self.join(pass, 0, &first, |residual| {
             self.attention.forward_first(pass, &normed, 1, residual)
         })?;
         let normed = self.norm2.forward(pass, &x)?;
-        scaled(pass, self.scale2, &x, |residual| {
+        self.join(pass, 1, &x, |residual| {
             self.mlp.forward_part(pass, &normed, residual, Some(tokens))
         })
     }
+
+    /// `x + scale · branch`, one of the two, as far as it is not dropped; the branch adds x itself where it can.
+    fn join(
+        &self,
+        pass: &Pass<'_>,
+        number: usize,
+        x: &Var,
+        branch: impl Fn(Option<&Var>) -> Result<Var>,
+    ) -> Result<Var> {
+        let scale = [self.scale1, self.scale2][number];
+        join(pass, (&self.drop_paths[number], self.windows), scale, x, branch)
+    }
 }
 
-/// `x + branch`, where the branch adds `x` itself, or `x + scale · branch`.
-fn scaled(
+/// `x + scale · branch`, as far as the branch is not dropped, which takes `windows` rows for an image; it adds x itself
+/// where nothing comes between.
+pub(crate) fn join(
     pass: &Pass<'_>,
+    (drop_path, windows): (&DropPath, usize),
     scale: Option<LayerScale>,
     x: &Var,
-    branch: impl FnOnce(Option<&Var>) -> Result<Var>,
+    branch: impl Fn(Option<&Var>) -> Result<Var>,
 ) -> Result<Var> {
+    if scale.is_none() && !drop_path.drops(pass) {
+        return branch(Some(x));
+    }
+    let branch = drop_path.forward(pass, &branch(None)?, windows)?;
     match scale {
-        None => branch(Some(x)),
-        Some(scale) => scale.forward(pass, &branch(None)?, x),
+        None => Ok(branch.add(x)?),
+        Some(scale) => scale.forward(pass, &branch, x),
     }
 }

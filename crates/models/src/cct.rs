@@ -4,12 +4,13 @@
 use vitrine_autodiff::Var;
 use vitrine_nn::settings::{self, Fallback, Kind, Range, SettingError, size};
 use vitrine_nn::{
-    Activation, AttentionConfig, Convolution, Dropout, Epilogue, Headed, Init, InputSpec,
+    Activation, AttentionConfig, Convolution, DropPath, Dropout, Epilogue, Headed, Init, InputSpec,
     LayerNorm, Linear, Model, MultiHeadAttention, Output, ParameterId, Pass, Places, Result, Scope,
     Table, Windows, recompute,
 };
 
-use crate::config::PosEmbed;
+use crate::block::join;
+use crate::config::{PosEmbed, SHARE};
 use crate::images;
 use crate::registry::{self, ModelConfig};
 
@@ -25,8 +26,6 @@ vitrine_nn::choices! {
 
 use Fallback::{Open, Required, Toml};
 use Kind::{Bool, Channels, Choice, Integer, Name, Number, Size};
-
-const SHARE: Kind = Number(Range::Below(0.0, 1.0));
 
 vitrine_nn::settings! {
     /// Sizes and options of a compact transformer: section `[model]` of the family `cct`.
@@ -70,6 +69,9 @@ vitrine_nn::settings! {
         dropout: f64 = SHARE, Toml("0.0"), also ["drop_rate"];
         /// dropout on the attention weights
         attention_dropout: f64 = SHARE, Toml("0.1"), also ["attn_drop", "attn_dropout"];
+        /// share of images that the last block's branches are left out for in training; earlier blocks' by even steps
+        /// less, down to 0 at the first
+        drop_path: f64 = SHARE, Toml("0.0"), also ["drop_path_rate", "stochastic_depth"];
         /// added to the variance in layer norm
         layer_norm_eps: f64 = Number(Range::Open(0.0, 1.0)), Toml("1e-5");
         /// run the blocks again in backward, to save memory; the result is the same
@@ -140,10 +142,11 @@ struct Block {
     linear1: Linear,
     linear2: Linear,
     dropouts: [Dropout; 2],
+    drop_paths: [DropPath; 2],
 }
 
 impl Block {
-    fn new(scope: &mut Scope<'_>, config: &CctConfig) -> Result<Self> {
+    fn new(scope: &mut Scope<'_>, config: &CctConfig, drop_path: f64) -> Result<Self> {
         let CctConfig { width, heads, dropout, attention_dropout, layer_norm_eps, .. } = *config;
         let hidden = (width as f64 * config.mlp_ratio) as usize;
         let attention = AttentionConfig {
@@ -162,20 +165,25 @@ impl Block {
             norm: LayerNorm::new(&mut scope.scope("norm1"), width, layer_norm_eps),
             linear2: Linear::new(&mut scope.scope("linear2"), hidden, width, &WEIGHT, zeros)?,
             dropouts: [Dropout::new(scope, dropout)?, Dropout::new(scope, dropout)?],
+            drop_paths: [DropPath::new(scope, drop_path)?, DropPath::new(scope, drop_path)?],
         })
     }
 
     /// `[B, N, D]` to `[B, N, D]`.
     fn forward(&self, pass: &Pass<'_>, x: &Var) -> Result<Var> {
         let normed = self.pre_norm.forward(pass, x)?;
-        let x = self.attention.forward(pass, &normed, &Places::default(), Some(x))?;
+        let x = join(pass, (&self.drop_paths[0], 1), None, x, |residual| {
+            self.attention.forward(pass, &normed, &Places::default(), residual)
+        })?;
         let x = self.norm.forward(pass, &x)?;
         let [inner, outer] = self.dropouts.each_ref().map(|dropout| pass.mask(dropout));
         let activation = Some(Activation::GeluErf);
         let epilogue = Epilogue { activation, dropout: inner, ..Epilogue::default() };
         let hidden = self.linear1.forward_with(pass, &x, &epilogue)?;
-        let epilogue = Epilogue { dropout: outer, residual: Some(&x), ..Epilogue::default() };
-        self.linear2.forward_with(pass, &hidden, &epilogue)
+        join(pass, (&self.drop_paths[1], 1), None, &x, |residual| {
+            let epilogue = Epilogue { dropout: outer, residual, ..Epilogue::default() };
+            self.linear2.forward_with(pass, &hidden, &epilogue)
+        })
     }
 }
 
@@ -221,8 +229,9 @@ impl CompactTransformer {
         let attention_pool =
             Linear::new(&mut scope.scope("attention_pool"), width, 1, &WEIGHT, zeros)?;
         let dropout = Dropout::new(&mut scope, config.dropout)?;
-        let blocks = (0..config.depth)
-            .map(|i| Block::new(&mut scope.scope(&format!("blocks.{i}")), config))
+        let blocks = DropPath::rates(config.drop_path, config.depth)
+            .enumerate()
+            .map(|(i, rate)| Block::new(&mut scope.scope(&format!("blocks.{i}")), config, rate))
             .collect::<Result<_>>()?;
         let norm = LayerNorm::new(&mut scope.scope("norm"), width, layer_norm_eps);
         let head = Linear::new(&mut scope.scope("fc"), width, config.classes, &WEIGHT, zeros)?;

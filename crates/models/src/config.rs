@@ -64,7 +64,8 @@ vitrine_nn::choices! {
 use Fallback::{Open, Required, Toml};
 use Kind::{Bool, Channels, Choice, Integer, Name, Number, Size};
 
-const SHARE: Kind = Number(Range::Below(0.0, 1.0));
+/// The kind of a key that is a probability of dropping something.
+pub(crate) const SHARE: Kind = Number(Range::Below(0.0, 1.0));
 
 vitrine_nn::settings! {
     /// Sizes and options of a Vision Transformer: section `[model]` of the family `vit`.
@@ -99,6 +100,9 @@ vitrine_nn::settings! {
         attention_dropout: f64 = SHARE, Toml("0.0"), also ["attn_drop", "attn_dropout"];
         /// dropout after the positions are added
         embedding_dropout: f64 = SHARE, Toml("0.0"), also ["emb_dropout", "pos_drop", "position_dropout"];
+        /// share of images that the last block's branches are left out for in training; earlier blocks' by even steps
+        /// less, down to 0 at the first
+        drop_path: f64 = SHARE, Toml("0.0"), also ["drop_path_rate", "stochastic_depth"];
         /// biases of the query, key and value projections
         qkv_bias: bool = Bool, Toml("true"), also ["use_bias", "bias"];
         /// whether keys have one of them
@@ -247,9 +251,10 @@ impl VitConfig {
         if self.no_embed_class { 0 } else { self.prefix_tokens() }
     }
 
-    pub(crate) fn block(&self) -> BlockConfig {
+    pub(crate) fn block(&self, drop_path: f64) -> BlockConfig {
         let Self { layer_norm_eps, init_values, .. } = *self;
-        BlockConfig { attention: self.attention(), mlp: self.mlp(), layer_norm_eps, init_values }
+        let (attention, mlp, windows) = (self.attention(), self.mlp(), 1);
+        BlockConfig { attention, mlp, layer_norm_eps, init_values, drop_path, windows }
     }
 
     fn attention(&self) -> AttentionConfig {

@@ -7,19 +7,18 @@
 use vitrine_autodiff::Var;
 use vitrine_nn::settings::{self, Fallback, Kind, Range, SettingError, size};
 use vitrine_nn::{
-    Activation, AttentionConfig, Headed, Init, InputSpec, LayerNorm, Linear, MlpConfig, MlpLayer,
-    Model, Output, Pass, PatchEmbedding, Places, Result, Scope, Table, WindowPairs,
+    Activation, AttentionConfig, DropPath, Headed, Init, InputSpec, LayerNorm, Linear, MlpConfig,
+    MlpLayer, Model, Output, Pass, PatchEmbedding, Places, Result, Scope, Table, WindowPairs,
 };
 use vitrine_tensor::Partition;
 
 use crate::block::{Block, BlockConfig, Tokens};
+use crate::config::SHARE;
 use crate::images;
 use crate::registry::{self, ModelConfig};
 
 use Fallback::{Open, Required, Toml};
 use Kind::{Bool, Channels, Integer, Integers, Name, Number, Size};
-
-const SHARE: Kind = Number(Range::Below(0.0, 1.0));
 
 vitrine_nn::settings! {
     /// Sizes and options of a Swin Transformer: section `[model]` of the family `swin`.
@@ -57,6 +56,9 @@ vitrine_nn::settings! {
         dropout: f64 = SHARE, Toml("0.0"), also ["drop_rate", "proj_drop"];
         /// dropout on the attention weights
         attention_dropout: f64 = SHARE, Toml("0.0"), also ["attn_drop", "attn_dropout"];
+        /// share of images that the last block's branches are left out for in training; earlier blocks' by even steps
+        /// less, down to 0 at the first
+        drop_path: f64 = SHARE, Toml("0.0"), also ["drop_path_rate", "stochastic_depth"];
         /// added to the variance in layer norm
         layer_norm_eps: f64 = Number(Range::Open(0.0, 1.0)), Toml("1e-5");
         /// run the blocks again in backward, to save memory; the result is the same
@@ -145,7 +147,7 @@ impl SwinConfig {
         self.stages().iter().map(|stage| [stage.grid, stage.window]).collect()
     }
 
-    fn block(&self, stage: &Stage, heads: usize) -> BlockConfig {
+    fn block(&self, stage: &Stage, heads: usize, drop_path: f64) -> BlockConfig {
         let mlp = MlpConfig {
             layer: MlpLayer::Mlp,
             width: stage.width,
@@ -164,7 +166,10 @@ impl SwinConfig {
             projection_bias: Some(Init::ZEROS),
             ..AttentionConfig::new(stage.width, heads)
         };
-        BlockConfig { attention, mlp, layer_norm_eps: self.layer_norm_eps, init_values: None }
+        let ((height, width), (p, q)) = (stage.grid, stage.window);
+        let windows = height / p * (width / q);
+        let layer_norm_eps = self.layer_norm_eps;
+        BlockConfig { attention, mlp, layer_norm_eps, init_values: None, drop_path, windows }
     }
 }
 
@@ -232,13 +237,15 @@ impl SwinTransformer {
         )?;
         let patch_norm = LayerNorm::new(&mut embed.scope("norm"), config.width, eps);
         let mut stages = Vec::new();
+        let mut rates = DropPath::rates(config.drop_path, config.depths.iter().sum());
         for (i, stage) in config.stages().iter().enumerate() {
             let mut scope = scope.scope(&format!("layers.{i}"));
             let downsample = (i > 0)
                 .then(|| PatchMerging::new(&mut scope.scope("downsample"), stage.width / 2, eps));
-            let block = config.block(stage, config.heads[i]);
-            let blocks = (0..config.depths[i])
-                .map(|block_i| Block::new(&mut scope.scope(&format!("blocks.{block_i}")), &block));
+            let blocks = rates.by_ref().take(config.depths[i]).enumerate().map(|(block, rate)| {
+                let scope = &mut scope.scope(&format!("blocks.{block}"));
+                Block::new(scope, &config.block(stage, config.heads[i], rate))
+            });
             stages.push((downsample.transpose()?, blocks.collect::<Result<_>>()?));
         }
         let width = config.width << (config.depths.len() - 1);

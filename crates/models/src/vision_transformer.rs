@@ -5,8 +5,8 @@ use std::f64::consts::TAU;
 
 use vitrine_autodiff::Var;
 use vitrine_nn::{
-    AttentionPool, Dropout, Headed, Init, InputSpec, LayerNorm, Linear, MlpConfig, MlpLayer, Model,
-    Output, ParameterId, Pass, PatchEmbedding, Places, Result, Scope, Table,
+    AttentionPool, DropPath, Dropout, Headed, Init, InputSpec, LayerNorm, Linear, MlpConfig,
+    MlpLayer, Model, Output, ParameterId, Pass, PatchEmbedding, Places, Result, Scope, Table,
 };
 use vitrine_tensor::{Rotation, Tensor};
 
@@ -61,8 +61,9 @@ impl VisionTransformer {
         )?;
         let embedding_dropout = Dropout::new(scope, config.embedding_dropout)?;
         let mut blocks = Vec::with_capacity(config.depth);
-        for i in 0..config.depth {
-            blocks.push(Block::new(&mut scope.scope(&format!("blocks.{i}")), &config.block())?);
+        for (i, rate) in DropPath::rates(config.drop_path, config.depth).enumerate() {
+            let scope = &mut scope.scope(&format!("blocks.{i}"));
+            blocks.push(Block::new(scope, &config.block(rate))?);
         }
         let norm = |scope: &mut Scope<'_>, name| {
             LayerNorm::new(&mut scope.scope(name), width, config.layer_norm_eps)

@@ -94,6 +94,7 @@ fn dropout_must_be_a_probability_below_one() {
             ("model.dropout", VitConfig { dropout: p, ..small() }),
             ("model.attention_dropout", VitConfig { attention_dropout: p, ..small() }),
             ("model.embedding_dropout", VitConfig { embedding_dropout: p, ..small() }),
+            ("model.drop_path", VitConfig { drop_path: p, ..small() }),
         ] {
             assert_eq!(refused(&config).0, key);
         }

@@ -156,9 +156,13 @@ fn every_option_in_bf16() {
 fn recomputed_blocks_give_the_same_bits() {
     for file in FILES {
         let golden = GoldenFile::open(file);
-        let run = |recompute: bool| {
+        let has_drop_path = golden.config["model"]["family"] != "resnet";
+        let run = |recompute: bool, drop_path: f64| {
             let mut stated = golden.config["model"].clone();
             stated["recompute"] = recompute.into();
+            if has_drop_path {
+                stated["drop_path"] = drop_path.into();
+            }
             let (model, parameters) = load(&golden, &config(&stated), DType::F32);
             let pass = Pass::training(&parameters, 0, 0);
             let output = forward(&golden, model.as_ref(), &pass, DType::F32);
@@ -169,7 +173,8 @@ fn recomputed_blocks_give_the_same_bits() {
                 buffers.map(|(_, value)| value.unwrap().to_vec::<f32>().unwrap()).collect();
             (parameters.grads().unwrap().to_vec::<f32>().unwrap(), buffers)
         };
-        assert_eq!(run(true), run(false), "{file}");
+        assert_eq!(run(true, 0.5), run(false, 0.5), "{file}");
+        assert_eq!(has_drop_path, run(false, 0.5) != run(false, 0.0), "{file} drops");
     }
 }
 

@@ -23,6 +23,7 @@ fn config(depth: usize, biases: bool) -> VitConfig {
         dropout: 0.3,
         attention_dropout: 0.2,
         embedding_dropout: 0.1,
+        drop_path: 0.5,
         qkv_bias: biases,
         projection_bias: biases,
         pool: Pool::ClassToken,

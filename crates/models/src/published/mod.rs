@@ -95,6 +95,7 @@ fn decisive(config: &ModelConfig) -> Result<Table, SettingError> {
         "dropout",
         "attention_dropout",
         "embedding_dropout",
+        "drop_path",
         "recompute",
     ] {
         table.remove(key);
