@@ -50,6 +50,7 @@ impl EpochPlan {
         let samples = &self.order[first..self.order.len().min(first + config.batch_size)];
         let [channels, height, width] = transform.output_shape();
         let pixels = channels * height * width;
+        let visit = |sample| SampleAddress { seed: config.seed, epoch: self.epoch, sample };
 
         // With old contents, or empty.
         let mut batch = lock(used).pop().unwrap_or_default();
@@ -67,13 +68,26 @@ impl EpochPlan {
             let Some(sample) = self.read(sample, image)? else { continue };
             self.add_target(sample, &mut batch)?;
             let out = &mut batch.images[batch.samples.len() * pixels..][..pixels];
-            let address = SampleAddress { seed: config.seed, epoch: self.epoch, sample };
-            let written = transform.apply(address, image, scratch, out);
+            let written = transform.apply(visit(sample), image, scratch, out);
             written.map_err(|error| self.fault(sample, &error.to_string()))?;
             batch.samples.push(sample);
         }
         batch.images.truncate(batch.samples.len() * pixels);
         batch.shape = [batch.samples.len(), channels, height, width];
+        if let Some(mixup) = &config.mixup {
+            let Batch { images, labels, shares, samples, .. } = &mut batch;
+            if shares.is_empty() {
+                let classes = self.loader.dataset.class_names().len();
+                shares.resize(labels.len() * classes, 0.0);
+                let rows = shares.chunks_exact_mut(classes).zip(labels.iter().zip(&*samples));
+                for (row, (&label, &sample)) in rows {
+                    let share = usize::try_from(label).ok().and_then(|label| row.get_mut(label));
+                    *share.ok_or_else(|| self.fault(sample, "its label is no class"))? = 1.0;
+                }
+            }
+            let visits: Vec<_> = samples.iter().map(|&sample| visit(sample)).collect();
+            mixup.apply(&visits, [height, width], images, shares);
+        }
         Ok(Some(batch))
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::augment::Mixup;
 use crate::batches::{Batches, EpochPlan};
 use crate::preprocessing::Preprocessing;
 use crate::random::{Purpose, Stream};
@@ -30,6 +31,8 @@ pub struct LoaderConfig {
     /// How many samples may fail to be read. One more is an error. In the place of one that fails comes, where the
     /// order is shuffled, the next of the dataset; else nothing, and its batch is shorter, or empty.
     pub max_broken: usize,
+    /// How the images of a batch are mixed: its targets are soft then.
+    pub mixup: Option<Mixup>,
 }
 
 impl LoaderConfig {
@@ -43,6 +46,7 @@ impl LoaderConfig {
             workers: 1,
             prefetch: 2,
             max_broken: 0,
+            mixup: None,
         }
     }
 }
@@ -56,7 +60,7 @@ pub struct Batch {
     pub shape: [usize; 4],
     /// The label of each sample.
     pub labels: Vec<i64>,
-    /// The soft targets, `[B, K]`, row-major. Empty if the dataset has none.
+    /// The soft targets, `[B, K]`, row-major. Empty if the dataset has none and nothing is mixed.
     pub shares: Vec<f32>,
     /// The index of each sample in the dataset.
     pub samples: Vec<usize>,
@@ -106,6 +110,7 @@ impl Loader {
             return bad("prefetch", reason);
         }
         config.preprocessing.check()?;
+        config.mixup.as_ref().map_or(Ok(()), Mixup::check)?;
         let (gives, expected) = (transform.output_shape(), config.preprocessing.output_shape());
         if gives != expected {
             let reason = format!("it gives {gives:?}, the settings ask for {expected:?}");

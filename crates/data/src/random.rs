@@ -21,6 +21,8 @@ pub(crate) enum Purpose {
     Operations = 5,
     /// What is erased of a picture; the index is epoch and sample.
     Erasing = 6,
+    /// How two pictures are mixed; the index is epoch and sample.
+    Mixing = 7,
 }
 
 /// The numbers at one address (seed, purpose, index), read one after another.

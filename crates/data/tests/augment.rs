@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use vitrine_data::augment::{Augmentation, EraseMode, RandomCrop};
+use vitrine_data::augment::{Augmentation, EraseMode, Mixup, MixupMode, RandomCrop};
 use vitrine_data::{
     Batch, CropMode, DataError, Image, Interpolation, Labels, Loader, LoaderConfig, MAX_PIXELS,
     Preprocessing, SampleAddress, Samples, Scratch, Transform,
@@ -174,6 +174,14 @@ impl Samples for Own {
     }
 }
 
+const MIXUP: Mixup = Mixup {
+    mixup_alpha: 0.8,
+    cutmix_alpha: 1.0,
+    prob: 0.9,
+    switch_prob: 0.5,
+    mode: MixupMode::Pair,
+};
+
 #[test]
 fn threads_and_a_later_start_do_not_matter() {
     let class_names = ["a", "b"].map(str::to_owned).to_vec();
@@ -183,7 +191,9 @@ fn threads_and_a_later_start_do_not_matter() {
         let transform = Arc::new(all(channels, (24, 20)));
         let batches = |workers, epoch, start| -> Vec<Batch> {
             let plain = LoaderConfig::new(8, transform.preprocessing.clone());
-            let config = LoaderConfig { shuffle: true, seed: 5, workers, prefetch: 4, ..plain };
+            let mixup = Some(MIXUP);
+            let config =
+                LoaderConfig { shuffle: true, seed: 5, workers, prefetch: 4, mixup, ..plain };
             let loader =
                 Loader::with_transform(samples.clone(), config, transform.clone()).unwrap();
             loader.epoch(epoch, start).map(Result::unwrap).collect()
@@ -198,6 +208,11 @@ fn threads_and_a_later_start_do_not_matter() {
             );
         }
         assert!(batches(0, 3, 0).iter().zip(&expected).all(|(a, b)| a.images != b.images));
+        for batch in &expected {
+            for row in batch.shares.chunks(batch.shares.len() / batch.labels.len()) {
+                assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{row:?}");
+            }
+        }
     }
 }
 

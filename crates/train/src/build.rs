@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use vitrine_data::augment::Augmentation;
+use vitrine_data::augment::{Augmentation, Mixup};
 use vitrine_data::{
     Loader, LoaderConfig, Locator, Parts as DataParts, Preprocessing, Samples, Source, Split,
     Subset,
@@ -16,7 +16,9 @@ use vitrine_tensor::{DType, Device};
 
 use crate::error::{Result, TrainError};
 use crate::objective::Objective;
-use crate::recipe::{self, DataRecipe, OptimizerKind, Precision, Recipe, ScheduleKind, Training};
+use crate::recipe::{
+    self, AugmentRecipe, DataRecipe, OptimizerKind, Precision, Recipe, ScheduleKind, Training,
+};
 use crate::weights::{self, Weights};
 
 /// The images of a run.
@@ -217,6 +219,7 @@ pub fn loader(
         return Ok(Loader::new(dataset, config)?);
     }
     let augment = &training.augment;
+    let config = LoaderConfig { mixup: mixup(augment), ..config };
     let augmentation = Augmentation {
         preprocessing,
         crop: augment.crop,
@@ -233,6 +236,17 @@ pub fn loader(
         remode: augment.remode,
     };
     Ok(Loader::with_transform(dataset, config, Arc::new(augmentation))?)
+}
+
+fn mixup(augment: &AugmentRecipe) -> Option<Mixup> {
+    let AugmentRecipe { mixup: mixup_alpha, cutmix: cutmix_alpha, .. } = *augment;
+    (mixup_alpha > 0.0 || cutmix_alpha > 0.0).then_some(Mixup {
+        mixup_alpha,
+        cutmix_alpha,
+        prob: augment.mixup_prob,
+        switch_prob: augment.mixup_switch_prob,
+        mode: augment.mixup_mode,
+    })
 }
 
 /// The device that the recipe asks for.

@@ -84,7 +84,7 @@ fn senseless_values_are_named_with_what_is_allowed() {
         ("schedule.warmup_steps=-1", "a whole number from 0"),
         ("schedule.final_learning_rate=-1", "a number from 0"),
         ("objective.label_smoothing=1", "a number from 0 to below 1"),
-        ("model.family=resnet", "\"vit\""),
+        ("model.family=unet", "\"vit\""),
         ("model.mean=[]", "or a list of such, one a channel"),
         ("model.std=[0.5, 0]", "a number over 0"),
         ("run.epochs=0", "a whole number from 1"),

@@ -1,8 +1,9 @@
 //! Random changes of training pictures: crop, flips, colours, RandAugment, erasing. What each operation does is in
-//! `operation`, which are drawn by a policy in `policy`.
+//! `operation`, which are drawn by a policy in `policy`, and what mixes the pictures of a batch in `mixup`.
 
 mod blur;
 mod geometry;
+mod mixup;
 mod operation;
 mod policy;
 
@@ -14,6 +15,7 @@ use crate::random::{Purpose, Stream};
 use crate::samples::{Image, Rect};
 use crate::transform::{SampleAddress, Scratch, Transform};
 
+pub use mixup::{Mixup, MixupMode};
 pub use operation::Operation;
 pub use policy::Policy;
 

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use vitrine_data::augment::{EraseMode, Policy, RandomCrop};
+use vitrine_data::augment::{EraseMode, MixupMode, Policy, RandomCrop};
 use vitrine_data::{CropMode, Interpolation, Source};
 use vitrine_nn::settings::{Fallback, Key, Kind, Range, SettingError};
 use vitrine_nn::{choices, settings};
@@ -173,6 +173,16 @@ settings! {
         reprob: f64 = Number(Range::Closed(0.0, 1.0)), Toml("0.0");
         /// what erased pixels become
         remode: EraseMode = Choice(EraseMode::NAMES), Toml("\"const\"");
+        /// alpha of mixup, which blends images and targets in pairs; 0 for none
+        mixup: f64 = Number(Range::Closed(0.0, 1e3)), Toml("0.0"), also ["mixup_alpha"];
+        /// alpha of CutMix, which exchanges a rectangle of two images, and as much of their targets; 0 for none
+        cutmix: f64 = Number(Range::Closed(0.0, 1e3)), Toml("0.0"), also ["cutmix_alpha"];
+        /// probability of mixing at all
+        mixup_prob: f64 = Number(Range::Closed(0.0, 1.0)), Toml("1.0");
+        /// probability of CutMix where there is mixup too
+        mixup_switch_prob: f64 = Number(Range::Closed(0.0, 1.0)), Toml("0.5");
+        /// what is mixed in the same way: all of a batch, or two images
+        mixup_mode: MixupMode = Choice(MixupMode::NAMES), Toml("\"batch\"");
     }
 }
 

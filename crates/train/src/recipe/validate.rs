@@ -64,8 +64,9 @@ impl AugmentRecipe {
     /// Whether training images are what evaluation sees.
     pub(crate) fn is_off(&self) -> bool {
         let Self { crop, hflip, vflip, color_jitter, hue, auto_augment, reprob, .. } = self;
+        let strengths = [hflip, vflip, color_jitter, hue, reprob, &self.mixup, &self.cutmix];
         *crop == RandomCrop::None
-            && [hflip, vflip, color_jitter, hue, reprob].iter().all(|&&share| share == 0.0)
+            && strengths.iter().all(|&&strength| strength == 0.0)
             && auto_augment == "none"
     }
 }
