@@ -3,7 +3,8 @@
 //!
 //! Every schedule may begin with a linear warm-up (Goyal et al. 2017, "Accurate, Large Minibatch
 //! SGD", section 2.2). With `w` warm-up steps, step `t < w` has the learning rate
-//! `base · (t + 1) / w`; from step `w` on the main schedule runs, counted from `w`.
+//! `base · (t + 1) / w`, or `from + (base − from) · t / w` where it begins from a rate that is given, as
+//! timm's; from step `w` on the main schedule runs, counted from `w` (timm's `warmup_prefix`).
 
 use std::f64::consts::PI;
 
@@ -14,6 +15,8 @@ use thiserror::Error;
 pub struct Schedule {
     base: f64,
     warmup_steps: u64,
+    /// The rate that warm-up begins from; without it, that of the step before the first is 0.
+    warmup_from: Option<f64>,
     decay: Decay,
 }
 
@@ -22,7 +25,26 @@ pub struct Schedule {
 enum Decay {
     Constant,
     Step { every: u64, gamma: f64 },
-    Cosine { last: f64, total_steps: u64 },
+    Fall { form: Form, last: f64, total_steps: u64 },
+}
+
+/// How a learning rate falls to its last value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Along half a cosine (Loshchilov & Hutter 2017, "SGDR", equation 5).
+    Cosine,
+    /// Along a line.
+    Linear,
+}
+
+impl Form {
+    /// What is left of the fall, from 1 to 0, at a share of its steps.
+    fn left(self, share: f64) -> f64 {
+        match self {
+            Self::Cosine => 0.5 * (1.0 + (PI * share).cos()),
+            Self::Linear => 1.0 - share,
+        }
+    }
 }
 
 /// A schedule that makes no sense.
@@ -40,10 +62,8 @@ pub enum ScheduleError {
     /// A step schedule reduces every 0 steps.
     #[error("schedule: the steps from one reduction to the next are 0; they must be 1 or more")]
     NoSteps,
-    /// Nothing of a cosine is left after warm-up.
-    #[error(
-        "schedule: {warmup_steps} warm-up steps leave nothing of {total_steps} steps for the cosine"
-    )]
+    /// Nothing of the fall is left after warm-up.
+    #[error("schedule: {warmup_steps} warm-up steps leave nothing of {total_steps} to fall")]
     WarmupTooLong { warmup_steps: u64, total_steps: u64 },
 }
 
@@ -51,7 +71,7 @@ impl Schedule {
     /// The same learning rate at every step.
     pub fn constant(learning_rate: f64) -> Result<Self, ScheduleError> {
         let base = checked("first", learning_rate)?;
-        Ok(Self { base, warmup_steps: 0, decay: Decay::Constant })
+        Ok(Self { base, warmup_steps: 0, warmup_from: None, decay: Decay::Constant })
     }
 
     /// `learning_rate · gamma^⌊t / every⌋`: multiplied by `gamma` once every so many steps.
@@ -63,43 +83,53 @@ impl Schedule {
         if !(gamma > 0.0 && gamma <= 1.0) {
             return Err(ScheduleError::Gamma(gamma));
         }
-        Ok(Self { base, warmup_steps: 0, decay: Decay::Step { every, gamma } })
+        Ok(Self { base, warmup_steps: 0, warmup_from: None, decay: Decay::Step { every, gamma } })
     }
 
-    /// Half a cosine from `learning_rate` down to `last` (Loshchilov & Hutter 2017, "SGDR",
-    /// equation 5): `last + (learning_rate − last) · 0.5 · (1 + cos(π t / T))`. `T` is
-    /// `total_steps` less warm-up. From `total_steps` on, the learning rate is `last`.
-    pub fn cosine(learning_rate: f64, last: f64, total_steps: u64) -> Result<Self, ScheduleError> {
+    /// From `learning_rate` down to `last`: `last + (learning_rate − last) · left(t / T)`, with T the `total_steps`
+    /// less warm-up, and `left(x)` half a cosine, `0.5 · (1 + cos(π x))`, or `1 − x`. From `total_steps` on, the
+    /// learning rate is `last`.
+    pub fn falling(
+        form: Form,
+        learning_rate: f64,
+        last: f64,
+        total_steps: u64,
+    ) -> Result<Self, ScheduleError> {
         let base = checked("first", learning_rate)?;
         let last = checked("final", last)?;
-        let schedule = Self { base, warmup_steps: 0, decay: Decay::Cosine { last, total_steps } };
-        schedule.with_warmup(0)
+        let decay = Decay::Fall { form, last, total_steps };
+        Self { base, warmup_steps: 0, warmup_from: None, decay }.with_warmup(0, None)
     }
 
-    /// The same schedule behind so many steps of linear warm-up; 0 for none.
-    pub fn with_warmup(self, warmup_steps: u64) -> Result<Self, ScheduleError> {
+    /// The same schedule behind so many steps of linear warm-up, 0 for none, from a learning rate on.
+    pub fn with_warmup(self, warmup_steps: u64, from: Option<f64>) -> Result<Self, ScheduleError> {
+        let warmup_from = from.map(|rate| checked("warm-up's", rate)).transpose()?;
         match self.decay {
-            Decay::Cosine { total_steps, .. } if warmup_steps >= total_steps => {
+            Decay::Fall { total_steps, .. } if warmup_steps >= total_steps => {
                 Err(ScheduleError::WarmupTooLong { warmup_steps, total_steps })
             }
-            _ => Ok(Self { warmup_steps, ..self }),
+            _ => Ok(Self { warmup_steps, warmup_from, ..self }),
         }
     }
 
     /// The learning rate of an optimizer step, counted from 0.
     pub fn learning_rate(&self, step: u64) -> f64 {
         if step < self.warmup_steps {
-            return self.base * ((step + 1) as f64 / self.warmup_steps as f64);
+            let share = |steps: u64| steps as f64 / self.warmup_steps as f64;
+            return match self.warmup_from {
+                None => self.base * share(step + 1),
+                Some(from) => from + (self.base - from) * share(step),
+            };
         }
         let t = step - self.warmup_steps;
         match self.decay {
             Decay::Constant => self.base,
             Decay::Step { every, gamma } => self.base * gamma.powf((t / every) as f64),
-            Decay::Cosine { last, total_steps } => {
+            Decay::Fall { form, last, total_steps } => {
                 // Warm-up is shorter than the run (see `with_warmup`), so this is 1 or more.
                 let main_steps = total_steps - self.warmup_steps;
-                let progress = t.min(main_steps) as f64 / main_steps as f64;
-                last + (self.base - last) * (0.5 * (1.0 + (PI * progress).cos()))
+                let share = t.min(main_steps) as f64 / main_steps as f64;
+                last + (self.base - last) * form.left(share)
             }
         }
     }

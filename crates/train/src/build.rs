@@ -9,7 +9,7 @@ use vitrine_data::{
     Loader, LoaderConfig, Locator, Parts as DataParts, Preprocessing, Samples, Source, Split,
     Subset,
 };
-use vitrine_nn::schedule::Schedule;
+use vitrine_nn::schedule::{Form, Schedule};
 use vitrine_nn::settings::SettingError;
 use vitrine_nn::{AdamW, InputSpec, Model, Optimizer, ParameterBuilder, Parameters, Sgd};
 use vitrine_tensor::{DType, Device};
@@ -310,18 +310,23 @@ pub fn optimizer(training: &Training) -> Result<Box<dyn Optimizer>> {
 pub fn schedule(training: &Training, steps_per_epoch: u64) -> Result<Schedule> {
     let (rate, schedule) = (training.optimizer.learning_rate, &training.schedule);
     let total = training.run.epochs as u64 * steps_per_epoch;
+    let falling = |form| {
+        let steps = total - schedule.cooldown_epochs as u64 * steps_per_epoch;
+        Schedule::falling(form, rate, schedule.final_learning_rate, steps)
+    };
     let main = match schedule.kind {
         ScheduleKind::Constant => Schedule::constant(rate)?,
         ScheduleKind::Step => {
             let every = schedule.step_epochs as u64 * steps_per_epoch;
             Schedule::step(rate, every, schedule.gamma)?
         }
-        ScheduleKind::Cosine => Schedule::cosine(rate, schedule.final_learning_rate, total)?,
+        ScheduleKind::Cosine => falling(Form::Cosine)?,
+        ScheduleKind::Linear => falling(Form::Linear)?,
     };
     let warmup = schedule.warmup_steps + schedule.warmup_epochs as u64 * steps_per_epoch;
     if warmup > 0 && warmup >= total {
         let reason = format!("warm-up must be shorter than the run, which has {total} steps");
         return Err(SettingError::conflict("schedule.warmup_steps", warmup, reason).into());
     }
-    Ok(main.with_warmup(warmup)?)
+    Ok(main.with_warmup(warmup, schedule.warmup_learning_rate)?)
 }

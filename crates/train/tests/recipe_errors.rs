@@ -78,7 +78,7 @@ fn senseless_values_are_named_with_what_is_allowed() {
         ("data.max_pixels=0", "a whole number from 1"),
         ("optimizer.clip_norm=-1", "a number from 0"),
         ("optimizer.accumulation=0", "a whole number from 1"),
-        ("schedule.kind=linear", "\"constant\", \"step\" or \"cosine\""),
+        ("schedule.kind=poly", "\"constant\", \"step\", \"cosine\" or \"linear\""),
         ("schedule.gamma=0", "a number over 0, up to 1"),
         ("schedule.gamma=1.1", "a number over 0, up to 1"),
         ("schedule.warmup_steps=-1", "a whole number from 0"),
@@ -103,7 +103,7 @@ fn senseless_values_are_named_with_what_is_allowed() {
 
 #[test]
 fn keys_that_contradict_each_other_are_named_together() {
-    let cases: [(&[&str], &[&str]); 18] = [
+    let cases: [(&[&str], &[&str]); 20] = [
         (&["model.heads=7"], &["`model.heads = 7`", "must divide `model.width = 512`"]),
         (&["model.patch_size=15"], &["`model.patch_size = 15`", "`model.image_size = 96`"]),
         (&["model.image_size=[96,100]"], &["`model.patch_size = 16`", "[96, 100]"]),
@@ -130,6 +130,14 @@ fn keys_that_contradict_each_other_are_named_together() {
             &["`schedule.warmup_steps = 10`", "`schedule.warmup_epochs = 1` is set too"],
         ),
         (&["schedule.warmup_epochs=10"], &["`schedule.warmup_epochs = 10`", "`run.epochs = 10`"]),
+        (
+            &["schedule.warmup_learning_rate=0.01"],
+            &["`schedule.warmup_learning_rate = 0.01`", "no warm-up"],
+        ),
+        (
+            &["schedule.kind=linear", "schedule.warmup_epochs=4", "schedule.cooldown_epochs=6"],
+            &["`schedule.cooldown_epochs = 6`", "`run.epochs = 10`"],
+        ),
         (&["schedule.kind=step"], &["`schedule.step_epochs = 0`", "1 or more"]),
         (&["schedule.step_epochs=3"], &["`schedule.step_epochs = 3`", "\"constant\"", "\"step\""]),
         (&["schedule.gamma=0.5"], &["`schedule.gamma = 0.5`", "leave it at 0.1"]),

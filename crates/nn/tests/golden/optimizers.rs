@@ -1,6 +1,6 @@
 //! Five steps of each optimizer, clipping by norm, and learning-rate schedules.
 
-use vitrine_nn::schedule::Schedule;
+use vitrine_nn::schedule::{Form, Schedule};
 use vitrine_nn::{AdamW, Init, Optimizer, ParameterBuilder, Parameters, Sgd, clip_grad_norm};
 use vitrine_tensor::{DType, Device};
 use vitrine_testkit::golden::FOLDER;
@@ -112,8 +112,9 @@ fn schedules() {
             let schedule = match name.as_str() {
                 "constant" => Schedule::constant(base),
                 "step" => Schedule::step(base, 5, 0.1),
-                "cosine" => Schedule::cosine(base, 0.0, 20),
-                "warmup_cosine" => Schedule::cosine(base, 0.0, 20).and_then(|s| s.with_warmup(5)),
+                "cosine" => Schedule::falling(Form::Cosine, base, 0.0, 20),
+                "warmup_cosine" => Schedule::falling(Form::Cosine, base, 0.0, 20)
+                    .and_then(|s| s.with_warmup(5, None)),
                 other => panic!("schedule {other}"),
             };
             let schedule = schedule.unwrap();

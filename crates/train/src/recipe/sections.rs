@@ -91,6 +91,8 @@ choices! {
         Step = "step",
         /// Half a cosine from the learning rate down to `final_learning_rate`.
         Cosine = "cosine",
+        /// A line from the learning rate down to `final_learning_rate`.
+        Linear = "linear",
     }
 }
 
@@ -227,11 +229,15 @@ settings! {
         warmup_steps: u64 = Integer(0, MANY), Toml("0"), also ["warmup"];
         /// epochs of linear warm-up; 0 for none
         warmup_epochs: usize = Integer(0, 1_000_000), Toml("0");
+        /// the learning rate that warm-up begins from; without it, warm-up's first step has its even share
+        warmup_learning_rate: Option<f64> = Number(Range::Closed(0.0, 1000.0)), Open, also ["warmup_lr"];
         /// step: epochs from one reduction to the next
         step_epochs: usize = Integer(0, 1_000_000), Toml("0"), also ["step_size", "decay_epochs"];
         /// step: what each reduction multiplies by
         gamma: f64 = Number(Range::Above(0.0, 1.0)), Toml("0.1"), also ["decay_rate"];
-        /// cosine: the learning rate at the end
+        /// cosine, linear: epochs at the end that keep the final learning rate
+        cooldown_epochs: usize = Integer(0, 1_000_000), Toml("0");
+        /// cosine, linear: the learning rate at the end
         final_learning_rate: f64 = Number(Range::Closed(0.0, 1000.0)), Toml("0.0"),
             also ["min_lr", "eta_min", "final_lr"];
     }

@@ -89,24 +89,25 @@ fn conflict(key: &'static str, value: impl ToString, reason: String) -> Result {
     Err(SettingError::conflict(key, value, reason))
 }
 
-/// Keys that one kind alone reads, each with that kind: with another they must stay at their defaults.
+/// Keys that some kinds alone read, each with those: with another they must stay at their defaults.
 fn own_keys<K: Copy + PartialEq + Display>(
     kind_key: &str,
     kind: K,
     settings: &impl Serialize,
-    owned: &[(&str, K)],
+    owned: &[(&str, &[K])],
 ) -> Result {
     let settings = table(settings)?;
-    for &(name, owner) in owned {
+    for &(name, owners) in owned {
         let Some(key @ Key { default: Fallback::Toml(default), .. }) = find_key(name) else {
             continue;
         };
         if let Some(value) = settings.get(key.leaf())
-            && kind != owner
+            && !owners.contains(&kind)
             && key.fallback().as_ref() != Some(value)
         {
             let reason = format!(
-                "it means nothing with `{kind_key} = \"{kind}\"`; leave it at {default}, or use `{kind_key} = \"{owner}\"`"
+                "it means nothing with `{kind_key} = \"{kind}\"`; leave it at {default}, or use `{kind_key} = \"{}\"`",
+                owners[0]
             );
             return conflict(key.name, value, reason);
         }
@@ -118,11 +119,11 @@ fn optimizer(recipe: &Training) -> Result {
     use OptimizerKind::{AdamW, Sgd};
     let optimizer = &recipe.optimizer;
     let owned = [
-        ("optimizer.momentum", Sgd),
-        ("optimizer.nesterov", Sgd),
-        ("optimizer.beta1", AdamW),
-        ("optimizer.beta2", AdamW),
-        ("optimizer.eps", AdamW),
+        ("optimizer.momentum", &[Sgd][..]),
+        ("optimizer.nesterov", &[Sgd]),
+        ("optimizer.beta1", &[AdamW]),
+        ("optimizer.beta2", &[AdamW]),
+        ("optimizer.eps", &[AdamW]),
     ];
     own_keys("optimizer.kind", optimizer.kind, optimizer, &owned)?;
     if optimizer.nesterov && optimizer.momentum == 0.0 {
@@ -133,7 +134,7 @@ fn optimizer(recipe: &Training) -> Result {
 }
 
 fn schedule(recipe: &Training) -> Result {
-    use ScheduleKind::{Cosine, Step};
+    use ScheduleKind::{Cosine, Linear, Step};
     let (schedule, epochs) = (&recipe.schedule, recipe.run.epochs);
     if schedule.warmup_steps > 0 && schedule.warmup_epochs > 0 {
         let reason =
@@ -146,10 +147,23 @@ fn schedule(recipe: &Training) -> Result {
         );
         return conflict("schedule.warmup_epochs", schedule.warmup_epochs, reason);
     }
+    if let Some(rate) = schedule.warmup_learning_rate
+        && schedule.warmup_steps == 0
+        && schedule.warmup_epochs == 0
+    {
+        let reason = "there is no warm-up; set `schedule.warmup_epochs` or `schedule.warmup_steps`";
+        return conflict("schedule.warmup_learning_rate", rate, reason.to_owned());
+    }
+    let cooldown = schedule.cooldown_epochs;
+    if cooldown > 0 && cooldown + schedule.warmup_epochs >= epochs {
+        let reason = format!("warm-up and it must be shorter than `run.epochs = {epochs}`");
+        return conflict("schedule.cooldown_epochs", cooldown, reason);
+    }
     let owned = [
-        ("schedule.step_epochs", Step),
-        ("schedule.gamma", Step),
-        ("schedule.final_learning_rate", Cosine),
+        ("schedule.step_epochs", &[Step][..]),
+        ("schedule.gamma", &[Step]),
+        ("schedule.cooldown_epochs", &[Cosine, Linear]),
+        ("schedule.final_learning_rate", &[Cosine, Linear]),
     ];
     own_keys("schedule.kind", schedule.kind, schedule, &owned)?;
     if schedule.kind == Step && schedule.step_epochs == 0 {
