@@ -99,22 +99,38 @@ impl Trainer {
     /// Trains until all epochs are done or `stop` is set; then the step under way is finished and a checkpoint written.
     /// `sink` is told the figures, beside the files in the run's folder.
     pub fn run(&mut self, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<Outcome> {
-        let total = self.training.run.epochs as u64;
         for text in std::mem::take(&mut self.notices) {
             sink.take(Event::Message(&text))?;
         }
-        while self.position.epochs < total {
+        while !self.is_done() {
             let flow = self.run_epoch(sink, stop)?;
             // A run that was asked to stop after its last step is done all the same.
-            if flow.is_break() && self.position.epochs < total {
+            if flow.is_break() && !self.is_done() {
                 return Ok(Outcome::Interrupted);
             }
+        }
+        let (epochs, total) = (self.position.epochs, self.training.run.epochs);
+        if epochs < total as u64 {
+            let patience = self.training.run.patience;
+            let text = format!(
+                "ends after {epochs} of {total} epochs: the last {patience} were no better"
+            );
+            sink.take(Event::Message(&text))?;
         }
         if self.finish(sink, stop)?.is_break() {
             return Ok(Outcome::Interrupted);
         }
         let last = self.metrics.epochs().last().copied();
         last.map(Outcome::Finished).ok_or_else(|| TrainError::NoRun { path: self.folder.clone() })
+    }
+
+    /// Whether all epochs are done, or so many brought nothing that no more are wanted.
+    fn is_done(&self) -> bool {
+        let (run, done) = (&self.training.run, self.position.epochs);
+        let best = self.metrics.best().filter(|_| run.patience > 0);
+        done >= run.epochs as u64
+            || (self.position.batches == 0
+                && best.is_some_and(|best| done >= best.epoch + run.patience as u64))
     }
 
     /// The figures on the test part, if it was read.

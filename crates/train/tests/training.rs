@@ -29,6 +29,21 @@ fn the_tiny_model_learns_the_stripes() {
     assert!(again.val_accuracy > 0.9, "{again:?}");
 }
 
+#[test]
+fn a_run_ends_early_where_epochs_bring_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    // Weights that hardly move: no epoch is better than the first.
+    let keys = ["optimizer.learning_rate=1e-30", "run.epochs=9", "run.patience=2"];
+    let data = small_images(32, 20);
+    let last = finish(support::create(small(&keys), folder.path(), &data).unwrap()).unwrap();
+    assert_eq!(last.epoch, 3);
+    // It is done: going on does nothing more, unless more is asked for.
+    let again = |sets: &[&str]| finish(open(folder.path(), &data, sets).unwrap()).unwrap().epoch;
+    assert_eq!(again(&[]), 3);
+    assert_eq!(again(&["run.patience=3"]), 4);
+    assert_eq!(again(&["run.patience=0"]), 9);
+}
+
 /// The weights after training without dropout.
 fn weights(keys: &[&str], images_used: usize) -> (Vec<f32>, f64) {
     let folder = tempfile::tempdir().unwrap();

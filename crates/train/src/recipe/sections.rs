@@ -248,6 +248,8 @@ settings! {
     RunRecipe in "run" {
         /// passes over the training images
         epochs: usize = Integer(1, 1_000_000), Required, flag "--epochs", also ["max_epochs", "num_epochs"];
+        /// epochs without a better one after which the run ends early; 0 for none
+        patience: usize = Integer(0, 1_000_000), Toml("0"), also ["early_stopping", "patience_epochs"];
         /// images in a batch
         batch_size: usize = Integer(1, 1_000_000), Required, flag "--batch-size", also ["batch"];
         /// decides weights, sample order and dropout

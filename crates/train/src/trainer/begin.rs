@@ -39,8 +39,9 @@ pub const TEST: &str = "test.json";
 pub const STEPS: &str = "steps.jsonl";
 
 /// The keys that a resumed run may change.
-const MAY_CHANGE: [&str; 12] = [
+const MAY_CHANGE: [&str; 13] = [
     "run.epochs",
+    "run.patience",
     "run.threads",
     "run.device",
     "run.checkpoint_every",
