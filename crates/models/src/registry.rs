@@ -24,8 +24,8 @@ macro_rules! families {
             $($(#[doc = $doc])* #[serde(rename = $name)] $Family($Config)),*
         }
 
-        /// Each family's name, keys and presets.
-        const FAMILIES: &[(&str, &[Key], &str)] =
+        /// Each family's name, keys and presets. One place in memory, as keys are told apart by it.
+        static FAMILIES: &[(&str, &[Key], &str)] =
             &[$(($name, <$Config>::KEYS, include_str!(concat!("../presets/", $name, ".toml")))),*];
 
         impl ModelConfig {

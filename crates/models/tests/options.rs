@@ -157,13 +157,14 @@ fn recomputed_blocks_give_the_same_bits() {
     for file in FILES {
         let golden = GoldenFile::open(file);
         let has_drop_path = golden.config["model"]["family"] != "resnet";
-        let run = |recompute: bool, drop_path: f64| {
+        let run = |recompute: bool, drop_path: f64, frozen: &str| {
             let mut stated = golden.config["model"].clone();
             stated["recompute"] = recompute.into();
             if has_drop_path {
                 stated["drop_path"] = drop_path.into();
             }
-            let (model, parameters) = load(&golden, &config(&stated), DType::F32);
+            let (model, mut parameters) = load(&golden, &config(&stated), DType::F32);
+            parameters.regroup(|name, group| group.frozen = name.contains(frozen));
             let pass = Pass::training(&parameters, 0, 0);
             let output = forward(&golden, model.as_ref(), &pass, DType::F32);
             let loss = output.prediction().unwrap().cross_entropy(&golden.tensor("labels"), 0.0);
@@ -173,8 +174,10 @@ fn recomputed_blocks_give_the_same_bits() {
                 buffers.map(|(_, value)| value.unwrap().to_vec::<f32>().unwrap()).collect();
             (parameters.grads().unwrap().to_vec::<f32>().unwrap(), buffers)
         };
-        assert_eq!(run(true, 0.5), run(false, 0.5), "{file}");
-        assert_eq!(has_drop_path, run(false, 0.5) != run(false, 0.0), "{file} drops");
+        assert_eq!(run(true, 0.5, "none"), run(false, 0.5, "none"), "{file}");
+        // Frozen batch norms have fixed statistics.
+        assert_eq!(run(true, 0.5, ".bn"), run(false, 0.5, ".bn"), "{file}, frozen");
+        assert_eq!(has_drop_path, run(false, 0.5, "none") != run(false, 0.0, "none"), "{file}");
     }
 }
 

@@ -69,8 +69,7 @@ impl BatchNorm {
         Ok(y)
     }
 
-    /// [`BatchNorm::forward`] of what a convolution makes of x; where the running statistics serve and no gradient is
-    /// wanted, folded into the convolution.
+    /// [`BatchNorm::forward`] of what a convolution makes of x: outside training folded into the convolution.
     pub fn forward_after(
         &self,
         convolution: &Convolution,
@@ -79,7 +78,9 @@ impl BatchNorm {
         residual: Option<&Var>,
         activation: Option<Activation>,
     ) -> Result<Var> {
-        let Some(statistics) = self.running(pass)? else {
+        // In training, a block that is run again must do what it did before, recorded or not.
+        let running = if pass.is_training() { None } else { self.running(pass)? };
+        let Some(statistics) = running else {
             return self.forward(pass, &convolution.forward(pass, x)?, residual, activation);
         };
         let ([scale, shift], (w, bias)) = (self.parameters(pass)?, convolution.parameters(pass)?);

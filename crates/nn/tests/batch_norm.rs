@@ -65,7 +65,7 @@ fn folded_into_a_convolution_it_does_the_same() {
     };
     forward(&Pass::training(&parameters, 0, 0));
     let (_, folded) = forward(&Pass::inference(&parameters));
-    // With a norm that is frozen, and a convolution that is not, each is recorded by itself.
+    // In training, a norm that is frozen stays by itself.
     parameters.regroup(|name, group| group.frozen = name.starts_with("bn"));
     let (recorded, apart) = forward(&Pass::training(&parameters, 0, 0));
     assert!(recorded && folded.iter().any(|y| *y > 0.1));

@@ -310,10 +310,9 @@ pub fn optimizer(training: &Training) -> Result<Box<dyn Optimizer>> {
 pub fn schedule(training: &Training, steps_per_epoch: u64) -> Result<Schedule> {
     let (rate, schedule) = (training.optimizer.learning_rate, &training.schedule);
     let total = training.run.epochs as u64 * steps_per_epoch;
-    let falling = |form| {
-        let steps = total - schedule.cooldown_epochs as u64 * steps_per_epoch;
-        Schedule::falling(form, rate, schedule.final_learning_rate, steps)
-    };
+    let before_cooldown = total.saturating_sub(schedule.cooldown_epochs as u64 * steps_per_epoch);
+    let falling =
+        |form| Schedule::falling(form, rate, schedule.final_learning_rate, before_cooldown);
     let main = match schedule.kind {
         ScheduleKind::Constant => Schedule::constant(rate)?,
         ScheduleKind::Step => {
@@ -324,8 +323,11 @@ pub fn schedule(training: &Training, steps_per_epoch: u64) -> Result<Schedule> {
         ScheduleKind::Linear => falling(Form::Linear)?,
     };
     let warmup = schedule.warmup_steps + schedule.warmup_epochs as u64 * steps_per_epoch;
-    if warmup > 0 && warmup >= total {
-        let reason = format!("warm-up must be shorter than the run, which has {total} steps");
+    if warmup > 0 && warmup >= before_cooldown {
+        let cooldown = if before_cooldown < total { " before its cool-down" } else { "" };
+        let reason = format!(
+            "warm-up must be shorter than the run, which has {before_cooldown} steps{cooldown}"
+        );
         return Err(SettingError::conflict("schedule.warmup_steps", warmup, reason).into());
     }
     Ok(main.with_warmup(warmup, schedule.warmup_learning_rate)?)

@@ -42,7 +42,8 @@ pub enum TrainError {
     #[error("{} holds no run: there is no config.toml in it", path.display())]
     NoRun { path: PathBuf },
     #[error(
-        "the run in {} has done its {epochs} epochs; --epochs N with a larger N goes on", path.display()
+        "the run in {} has done its {epochs} epochs; --epochs N with a larger N goes on, and --set run.patience=0 \
+         where it ended early", path.display()
     )]
     Finished { path: PathBuf, epochs: u64 },
     #[error(

@@ -34,7 +34,7 @@ pub enum Event<'a> {
     Checkpoint,
     /// An epoch is complete, with these figures.
     EpochEnds(&'a EpochMetrics),
-    /// All epochs are complete, and the best one's weights were judged on the test part.
+    /// The last epoch is complete, and the best one's weights were judged on the test part.
     Judged(&'a Judgement),
     /// A line for a person.
     Message(&'a str),

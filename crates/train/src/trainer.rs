@@ -17,9 +17,9 @@ use crate::checkpoint::{self, Position, Sums};
 use crate::description::Description;
 use crate::error::{Result, TrainError};
 use crate::evaluate::{count_correct, evaluate};
-use crate::metrics::{EpochMetrics, Judgement, MetricsLog, StepLog};
+use crate::metrics::{EpochMetrics, Judgement, MetricsLog, StepLog, best_epoch};
 use crate::objective::{DeviceBatch, Objective};
-use crate::recipe::Training;
+use crate::recipe::{RunRecipe, Training};
 use crate::report::Report;
 use crate::sink::{Event, LEARNING_RATE, Sink, TRAIN_LOSS};
 use crate::step;
@@ -32,7 +32,7 @@ pub use begin::{BEST, CONFIG, LAST, METRICS, MODEL, STEPS, TEST, name, resumed_r
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outcome {
-    /// All epochs are done; the last one's figures.
+    /// All epochs are done, or no more are wanted; the last one's figures.
     Finished(EpochMetrics),
     /// It was asked to stop, and wrote a checkpoint.
     Interrupted,
@@ -96,7 +96,7 @@ impl Trainer {
         &self.position
     }
 
-    /// Trains until all epochs are done or `stop` is set; then the step under way is finished and a checkpoint written.
+    /// Trains until all epochs are done, no more are wanted, or `stop` is set; then the step under way is finished and a checkpoint written.
     /// `sink` is told the figures, beside the files in the run's folder.
     pub fn run(&mut self, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<Outcome> {
         for text in std::mem::take(&mut self.notices) {
@@ -126,11 +126,7 @@ impl Trainer {
 
     /// Whether all epochs are done, or so many brought nothing that no more are wanted.
     fn is_done(&self) -> bool {
-        let (run, done) = (&self.training.run, self.position.epochs);
-        let best = self.metrics.best().filter(|_| run.patience > 0);
-        done >= run.epochs as u64
-            || (self.position.batches == 0
-                && best.is_some_and(|best| done >= best.epoch + run.patience as u64))
+        is_done(&self.training.run, &self.position, self.metrics.epochs())
     }
 
     /// The figures on the test part, if it was read.
@@ -337,6 +333,13 @@ impl Trainer {
         let Self { parameters, optimizer, position, description, .. } = self;
         Ok(checkpoint::save(&folder, parameters, optimizer.as_mut(), position, description)?)
     }
+}
+
+/// See [`Trainer::is_done`].
+fn is_done(run: &RunRecipe, position: &Position, metrics: &[EpochMetrics]) -> bool {
+    let best = best_epoch(metrics).filter(|_| run.patience > 0 && position.batches == 0);
+    let most = best.map_or(u64::MAX, |best| best.epoch + run.patience as u64);
+    position.epochs >= most.min(run.epochs as u64)
 }
 
 /// Whether to go on, as far as whoever set `stop` is asked.

@@ -37,9 +37,10 @@ fn a_run_ends_early_where_epochs_bring_nothing() {
     let data = small_images(32, 20);
     let last = finish(support::create(small(&keys), folder.path(), &data).unwrap()).unwrap();
     assert_eq!(last.epoch, 3);
-    // It is done: going on does nothing more, unless more is asked for.
+    // It is done, unless more is asked for.
     let again = |sets: &[&str]| finish(open(folder.path(), &data, sets).unwrap()).unwrap().epoch;
-    assert_eq!(again(&[]), 3);
+    let refused = open(folder.path(), &data, &[]).err().unwrap().to_string();
+    assert!(refused.contains("3 epochs") && refused.contains("run.patience=0"), "{refused}");
     assert_eq!(again(&["run.patience=3"]), 4);
     assert_eq!(again(&["run.patience=0"]), 9);
 }

@@ -1,5 +1,7 @@
 //! Element-wise arithmetic with broadcasting, scaling and sums. Products and quotients save both operands.
 
+use vitrine_tensor::Tensor;
+
 use crate::Var;
 use crate::error::Result;
 
@@ -26,11 +28,20 @@ impl Var {
 
     /// `a · b`, broadcast.
     pub fn mul(&self, other: &Self) -> Result<Self> {
-        let (a, b) = (self.value().clone(), other.value().clone());
-        let (value, saved) = (a.mul(&b)?, [self.value(), other.value()]);
+        let value = self.value().mul(other.value())?;
+        // Each is kept for the other's gradient, if that is wanted.
+        let kept = |x: &Self, for_other: &Self| for_other.needs_grad().then(|| x.value().clone());
+        let (a, b) = (kept(self, other), kept(other, self));
+        let saved: Vec<Tensor> = [&a, &b].into_iter().flatten().cloned().collect();
+        let saved: Vec<&Tensor> = saved.iter().collect();
+        let shapes = [self, other].map(|x| x.shape().to_vec());
         Self::record("mul", value, &[self, other], &saved, move |dy, inputs, flow| {
-            flow.add_with(inputs[0], || dy.mul(&b)?.sum_to(a.shape()))?;
-            flow.add_with(inputs[1], || dy.mul(&a)?.sum_to(b.shape()))
+            for ((input, kept), shape) in inputs.iter().zip([&b, &a]).zip(&shapes) {
+                if let Some(kept) = kept {
+                    flow.add_with(*input, || dy.mul(kept)?.sum_to(shape))?;
+                }
+            }
+            Ok(())
         })
     }
 

@@ -70,7 +70,8 @@ impl Mixup {
     ) {
         let Some(&first) = visits.first() else { return };
         let draw = |visit| self.draw(&mut Stream::of(Purpose::Mixing, visit), size);
-        let (count, of_batch) = (visits.len(), draw(first));
+        let of_batch = (self.mode == MixupMode::Batch).then(|| draw(first)).flatten();
+        let count = visits.len();
         let pixels = images.len() / count;
         for (i, &visit) in visits[..count / 2].iter().enumerate() {
             let mix = match self.mode {
@@ -162,7 +163,8 @@ fn beta(stream: &mut Stream, alpha: f64) -> f64 {
 /// ACM TOMS 2000).
 fn ln_gamma(stream: &mut Stream, alpha: f64) -> f64 {
     if alpha < 1.0 {
-        return ln_gamma(stream, alpha + 1.0) + (1.0 - stream.uniform()).ln() / alpha;
+        let logarithm = ln_gamma(stream, alpha + 1.0) + (1.0 - stream.uniform()).ln() / alpha;
+        return logarithm.max(f64::MIN);
     }
     let d = alpha - 1.0 / 3.0;
     loop {

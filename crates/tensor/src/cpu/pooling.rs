@@ -82,7 +82,9 @@ fn forward<T: Number>(x: &[T], rows: &WindowRows, y: &mut [T], places: &mut [u8]
     let line = (rows.grid[1] * channels).max(1);
     each(y.chunks_mut(line).zip(places.chunks_mut(line)).enumerate(), |(number, (y, places))| {
         let (image, row) = (number / rows.grid[0], number % rows.grid[0]);
-        let mut pixels = vec![Vec::with_capacity(rows.kernel[0] * rows.kernel[1]); rows.grid[1]];
+        let pixels_each = rows.kernel[0] * rows.kernel[1];
+        let mut pixels: Vec<_> =
+            (0..rows.grid[1]).map(|_| Vec::with_capacity(pixels_each)).collect();
         for i in 0..rows.kernel[0] {
             let pixel = (row * rows.stride[0] + i) as isize + rows.origin[0];
             if (0..height as isize).contains(&pixel) {

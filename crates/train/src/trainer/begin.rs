@@ -11,13 +11,13 @@ use vitrine_data::Loader;
 use vitrine_nn::schedule::Schedule;
 use vitrine_nn::{Optimizer, Parameters};
 
-use super::Trainer;
+use super::{Trainer, is_done};
 use crate::atomic::{write_atomic, write_failed};
 use crate::build::{self, Parts};
 use crate::checkpoint::{self, Position, io_error};
 use crate::description::Description;
 use crate::error::{Result, TrainError};
-use crate::metrics::{MetricsLog, StepLog};
+use crate::metrics::{MetricsLog, StepLog, read_metrics};
 use crate::probe::{self, Probe};
 use crate::recipe::{Overrides, Recipe, Training, document_text};
 use crate::report::Report;
@@ -92,7 +92,12 @@ impl Trainer {
                 let position = checkpoint::load(&folder.join(LAST), parameters, optimizer)?;
                 let done = position.epochs;
                 let test = folder.join(TEST);
-                if done > epochs || (done == epochs && (!judged || test.exists())) {
+                let metrics = match training.run.patience {
+                    0 => Vec::new(),
+                    _ => read_metrics(&folder.join(METRICS))?,
+                };
+                let over = is_done(&training.run, &position, &metrics);
+                if done > epochs || (over && (!judged || test.exists())) {
                     return Err(TrainError::Finished { path: folder.to_owned(), epochs: done });
                 }
                 // The figures of a shorter run are none of this one's.

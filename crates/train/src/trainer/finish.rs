@@ -14,7 +14,7 @@ use crate::sink::{Event, Sink};
 use crate::{checkpoint, weights};
 
 impl Trainer {
-    /// Once all epochs are done, what there is to do with the best epoch's weights.
+    /// Once the last epoch is done, what there is to do with the best epoch's weights.
     pub(super) fn finish(
         &mut self,
         sink: &mut dyn Sink,

@@ -17,7 +17,7 @@ pub(crate) fn f32_kernel() -> MicroKernel<f32> {
         unsafe { f32_tile(&o, t) }
     }
     let (columns, short) = (VECTORS * LANES, Vec::new());
-    // Processors without AVX-512 have 256 or 512 KiB to a core.
+    // Most processors without AVX-512 have 512 KiB to a core.
     MicroKernel { rows: ROWS, columns, block_rows: 66, pairs: false, tile, short }
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn f32_kernel() -> MicroKernel<f32> {
 unsafe fn f32_tile(o: &Operands<'_, f32>, mut t: Tile<'_, f32>) {
     let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
     let [over_rows, over_depth] = o.a_strides;
-    let step = o.next.len() / o.depth;
+    let step = o.next.len().div_ceil(o.depth);
     for k in 0..o.depth {
         _mm_prefetch::<_MM_HINT_T1>(o.next.as_ptr().wrapping_add(k * step).cast());
         let mut b = [_mm256_setzero_ps(); VECTORS];

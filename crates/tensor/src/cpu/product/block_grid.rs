@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::super::number::Number;
 use super::matrix::MatrixMut;
 
-/// Columns of a block of the result: with a kernel's `block_rows` it takes a quarter of a second-level cache.
+/// Columns of a block of the result, whose rows are a kernel's `block_rows`.
 const COLUMNS: usize = 512;
 /// The fewest rows of a block that is cut lower than the others so that all threads end together.
 const LAST_ROWS: usize = 42;

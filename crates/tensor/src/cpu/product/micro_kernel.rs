@@ -35,7 +35,7 @@ pub(crate) struct MicroKernel<A> {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
     /// The most rows of a block of the result, a multiple of the tile's: what fits, with what makes it, into the
-    /// second-level cache of the machines that have this kernel.
+    /// second-level cache of most machines that have this kernel.
     pub(crate) block_rows: usize,
     /// Whether a word is two `bf16`.
     pub(crate) pairs: bool,
