@@ -96,8 +96,8 @@ impl Trainer {
         &self.position
     }
 
-    /// Trains until all epochs are done, no more are wanted, or `stop` is set; then the step under way is finished and a checkpoint written.
-    /// `sink` is told the figures, beside the files in the run's folder.
+    /// Trains until all epochs are done, no more are wanted, or `stop` is set; then the step under way is finished and
+    /// a checkpoint written. `sink` is told the figures, beside the files in the run's folder.
     pub fn run(&mut self, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<Outcome> {
         for text in std::mem::take(&mut self.notices) {
             sink.take(Event::Message(&text))?;
