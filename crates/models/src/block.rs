@@ -43,7 +43,6 @@ pub struct Block {
     mlp: Mlp,
     scale2: Option<LayerScale>,
     drop_paths: [DropPath; 2],
-    windows: usize,
 }
 
 impl Block {
@@ -65,8 +64,10 @@ impl Block {
             norm2: norm(scope, "norm2"),
             mlp: Mlp::new(&mut scope.scope("mlp"), mlp)?,
             scale2: scale(scope, "ls2"),
-            drop_paths: [DropPath::new(scope, drop_path)?, DropPath::new(scope, drop_path)?],
-            windows,
+            drop_paths: [
+                DropPath::new(scope, drop_path, windows)?,
+                DropPath::new(scope, drop_path, windows)?,
+            ],
         })
     }
 
@@ -98,10 +99,13 @@ impl Block {
     /// `[B, N, D]` to `[B, N, D]`.
     pub fn forward(&self, pass: &Pass<'_>, x: &Var, places: &Places) -> Result<Var> {
         let normed = self.norm1.forward(pass, x)?;
-        let x = self
-            .join(pass, 0, x, |residual| self.attention.forward(pass, &normed, places, residual))?;
+        let x = join(pass, &self.drop_paths[0], self.scale1, x, |residual| {
+            self.attention.forward(pass, &normed, places, residual)
+        })?;
         let normed = self.norm2.forward(pass, &x)?;
-        self.join(pass, 1, &x, |residual| self.mlp.forward(pass, &normed, residual))
+        join(pass, &self.drop_paths[1], self.scale2, &x, |residual| {
+            self.mlp.forward(pass, &normed, residual)
+        })
     }
 
     /// As [`Block::forward`] for the first token alone: `[B, N, D]` to `[B, 1, D]`, with the values, gradients and
@@ -110,41 +114,28 @@ impl Block {
         let tokens = x.shape().get(1).copied().unwrap_or(0);
         let normed = self.norm1.forward(pass, x)?;
         let first = x.narrow(1, 0, 1)?;
-        let x = self.join(pass, 0, &first, |residual| {
+        let x = join(pass, &self.drop_paths[0], self.scale1, &first, |residual| {
             self.attention.forward_first(pass, &normed, 1, residual)
         })?;
         let normed = self.norm2.forward(pass, &x)?;
-        self.join(pass, 1, &x, |residual| {
+        join(pass, &self.drop_paths[1], self.scale2, &x, |residual| {
             self.mlp.forward_part(pass, &normed, residual, Some(tokens))
         })
     }
-
-    /// `x + scale · branch`, one of the two, as far as it is not dropped; the branch adds x itself where it can.
-    fn join(
-        &self,
-        pass: &Pass<'_>,
-        number: usize,
-        x: &Var,
-        branch: impl Fn(Option<&Var>) -> Result<Var>,
-    ) -> Result<Var> {
-        let scale = [self.scale1, self.scale2][number];
-        join(pass, (&self.drop_paths[number], self.windows), scale, x, branch)
-    }
 }
 
-/// `x + scale · branch`, as far as the branch is not dropped, which takes `windows` rows for an image; it adds x itself
-/// where nothing comes between.
+/// `x + scale · branch`, as far as the branch is not dropped; it adds x itself where nothing comes between.
 pub(crate) fn join(
     pass: &Pass<'_>,
-    (drop_path, windows): (&DropPath, usize),
+    drop_path: &DropPath,
     scale: Option<LayerScale>,
     x: &Var,
-    branch: impl Fn(Option<&Var>) -> Result<Var>,
+    branch: impl FnOnce(Option<&Var>) -> Result<Var>,
 ) -> Result<Var> {
     if scale.is_none() && !drop_path.drops(pass) {
         return branch(Some(x));
     }
-    let branch = drop_path.forward(pass, &branch(None)?, windows)?;
+    let branch = drop_path.forward(pass, &branch(None)?)?;
     match scale {
         None => Ok(branch.add(x)?),
         Some(scale) => scale.forward(pass, &branch, x),

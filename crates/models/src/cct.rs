@@ -165,14 +165,14 @@ impl Block {
             norm: LayerNorm::new(&mut scope.scope("norm1"), width, layer_norm_eps),
             linear2: Linear::new(&mut scope.scope("linear2"), hidden, width, &WEIGHT, zeros)?,
             dropouts: [Dropout::new(scope, dropout)?, Dropout::new(scope, dropout)?],
-            drop_paths: [DropPath::new(scope, drop_path)?, DropPath::new(scope, drop_path)?],
+            drop_paths: [DropPath::new(scope, drop_path, 1)?, DropPath::new(scope, drop_path, 1)?],
         })
     }
 
     /// `[B, N, D]` to `[B, N, D]`.
     fn forward(&self, pass: &Pass<'_>, x: &Var) -> Result<Var> {
         let normed = self.pre_norm.forward(pass, x)?;
-        let x = join(pass, (&self.drop_paths[0], 1), None, x, |residual| {
+        let x = join(pass, &self.drop_paths[0], None, x, |residual| {
             self.attention.forward(pass, &normed, &Places::default(), residual)
         })?;
         let x = self.norm.forward(pass, &x)?;
@@ -180,7 +180,7 @@ impl Block {
         let activation = Some(Activation::GeluErf);
         let epilogue = Epilogue { activation, dropout: inner, ..Epilogue::default() };
         let hidden = self.linear1.forward_with(pass, &x, &epilogue)?;
-        join(pass, (&self.drop_paths[1], 1), None, &x, |residual| {
+        join(pass, &self.drop_paths[1], None, &x, |residual| {
             let epilogue = Epilogue { dropout: outer, residual, ..Epilogue::default() };
             self.linear2.forward_with(pass, &hidden, &epilogue)
         })

@@ -52,8 +52,8 @@ impl BatchNorm {
     ) -> Result<Var> {
         let [scale, shift] = self.parameters(pass)?;
         let norm = self.with(&scale, &shift, residual, activation);
-        if let Some(statistics) = self.running(pass)? {
-            return Ok(x.batch_norm(Some(&statistics), &norm)?.0);
+        if !pass.is_training() || pass.is_frozen(self.weight)? {
+            return Ok(x.batch_norm(Some(&self.running(pass)?), &norm)?.0);
         }
         let (y, statistics) = x.batch_norm(None, &norm)?;
         let rows = x.value().elements() / x.shape().last().copied().unwrap_or(1).max(1);
@@ -79,10 +79,10 @@ impl BatchNorm {
         activation: Option<Activation>,
     ) -> Result<Var> {
         // In training, a block that is run again must do what it did before, recorded or not.
-        let running = if pass.is_training() { None } else { self.running(pass)? };
-        let Some(statistics) = running else {
+        if pass.is_training() {
             return self.forward(pass, &convolution.forward(pass, x)?, residual, activation);
-        };
+        }
+        let statistics = self.running(pass)?;
         let ([scale, shift], (w, bias)) = (self.parameters(pass)?, convolution.parameters(pass)?);
         let norm = self.with(&scale, &shift, residual, activation);
         let windows = convolution.windows();
@@ -105,16 +105,13 @@ impl BatchNorm {
         vitrine_tensor::BatchNorm { scale, shift, epsilon, residual, activation }
     }
 
-    /// Running mean and variance `[2, C]`; `None` where those of the batch serve.
-    fn running(&self, pass: &Pass<'_>) -> Result<Option<Tensor>> {
-        if pass.is_training() && !pass.is_frozen(self.weight)? {
-            return Ok(None);
-        }
+    /// Running mean and variance `[2, C]`.
+    fn running(&self, pass: &Pass<'_>) -> Result<Tensor> {
         let row = |buffer| {
             let values = pass.buffer(buffer)?;
             Ok::<_, crate::Error>(values.reshape(&[1, values.elements()])?)
         };
         let rows = [&row(self.running_mean)?, &row(self.running_var)?];
-        Ok(Some(Tensor::concat(&rows, 0)?))
+        Ok(Tensor::concat(&rows, 0)?)
     }
 }

@@ -71,7 +71,7 @@ impl Schedule {
     /// The same learning rate at every step.
     pub fn constant(learning_rate: f64) -> Result<Self, ScheduleError> {
         let base = checked("first", learning_rate)?;
-        Ok(Self { base, warmup_steps: 0, warmup_from: None, decay: Decay::Constant })
+        Ok(Self::without_warmup(base, Decay::Constant))
     }
 
     /// `learning_rate · gamma^⌊t / every⌋`: multiplied by `gamma` once every so many steps.
@@ -83,7 +83,7 @@ impl Schedule {
         if !(gamma > 0.0 && gamma <= 1.0) {
             return Err(ScheduleError::Gamma(gamma));
         }
-        Ok(Self { base, warmup_steps: 0, warmup_from: None, decay: Decay::Step { every, gamma } })
+        Ok(Self::without_warmup(base, Decay::Step { every, gamma }))
     }
 
     /// From `learning_rate` down to `last`: `last + (learning_rate − last) · left(t / T)`, with T the `total_steps`
@@ -97,8 +97,11 @@ impl Schedule {
     ) -> Result<Self, ScheduleError> {
         let base = checked("first", learning_rate)?;
         let last = checked("final", last)?;
-        let decay = Decay::Fall { form, last, total_steps };
-        Self { base, warmup_steps: 0, warmup_from: None, decay }.with_warmup(0, None)
+        Self::without_warmup(base, Decay::Fall { form, last, total_steps }).with_warmup(0, None)
+    }
+
+    fn without_warmup(base: f64, decay: Decay) -> Self {
+        Self { base, warmup_steps: 0, warmup_from: None, decay }
     }
 
     /// The same schedule behind so many steps of linear warm-up, 0 for none, from a learning rate on.

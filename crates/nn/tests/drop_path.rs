@@ -9,7 +9,7 @@ const IMAGES: usize = 20_000;
 /// What becomes of ones, of three rows of two numbers an image.
 fn dropped(layer: usize, training: Option<u64>) -> Vec<f64> {
     let mut builder = ParameterBuilder::new(0);
-    let layers = [(); 2].map(|()| DropPath::new(&mut builder.scope("drop"), P).unwrap());
+    let layers = [(); 2].map(|()| DropPath::new(&mut builder.scope("drop"), P, 3).unwrap());
     let parameters = builder.build(DType::F64, &Device::cpu()).unwrap();
     let pass = match training {
         Some(step) => Pass::training(&parameters, 7, step),
@@ -17,7 +17,7 @@ fn dropped(layer: usize, training: Option<u64>) -> Vec<f64> {
     };
     assert_eq!(layers[layer].drops(&pass), training.is_some());
     let ones = Tensor::full(&[3 * IMAGES, 2], 1.0, DType::F64, &Device::cpu()).unwrap();
-    let y = layers[layer].forward(&pass, &pass.constant(ones), 3).unwrap();
+    let y = layers[layer].forward(&pass, &pass.constant(ones)).unwrap();
     assert_eq!(y.shape(), [3 * IMAGES, 2]);
     y.value().to_f64_vec().unwrap()
 }
@@ -48,9 +48,9 @@ fn nothing_is_dropped_in_inference() {
 fn a_probability_of_0_takes_no_stream() {
     let mut builder = ParameterBuilder::new(0);
     let mut scope = builder.scope("block");
-    DropPath::new(&mut scope, 0.0).unwrap();
+    DropPath::new(&mut scope, 0.0, 1).unwrap();
     assert_eq!(Dropout::new(&mut scope, P).unwrap().stream(), 0);
-    assert!(DropPath::new(&mut scope, 1.0).is_err());
+    assert!(DropPath::new(&mut scope, 1.0, 1).is_err());
 }
 
 #[test]

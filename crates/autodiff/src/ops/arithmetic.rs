@@ -1,4 +1,4 @@
-//! Element-wise arithmetic with broadcasting, scaling and sums. Products and quotients save both operands.
+//! Element-wise arithmetic with broadcasting, scaling and sums. Products and quotients save what their gradients need.
 
 use vitrine_tensor::Tensor;
 
@@ -30,13 +30,13 @@ impl Var {
     pub fn mul(&self, other: &Self) -> Result<Self> {
         let value = self.value().mul(other.value())?;
         // Each is kept for the other's gradient, if that is wanted.
-        let kept = |x: &Self, for_other: &Self| for_other.needs_grad().then(|| x.value().clone());
-        let (a, b) = (kept(self, other), kept(other, self));
-        let saved: Vec<Tensor> = [&a, &b].into_iter().flatten().cloned().collect();
-        let saved: Vec<&Tensor> = saved.iter().collect();
+        let kept = [(other, self), (self, other)]
+            .map(|(x, for_other)| for_other.needs_grad().then_some(x.value()));
+        let saved: Vec<&Tensor> = kept.into_iter().flatten().collect();
+        let kept = kept.map(Option::<&Tensor>::cloned);
         let shapes = [self, other].map(|x| x.shape().to_vec());
         Self::record("mul", value, &[self, other], &saved, move |dy, inputs, flow| {
-            for ((input, kept), shape) in inputs.iter().zip([&b, &a]).zip(&shapes) {
+            for ((input, kept), shape) in inputs.iter().zip(&kept).zip(&shapes) {
                 if let Some(kept) = kept {
                     flow.add_with(*input, || dy.mul(kept)?.sum_to(shape))?;
                 }
