@@ -220,7 +220,8 @@ def read_torchvision(model: "Model", path: Path, picture: Image.Image) -> Tensor
 
 
 def recipe(model: "Model") -> list[str]:
-    keys = {"model.preset": model.name, "model.classes": CLASSES, "data.crop_pct": 1.0}
+    mean_and_std = {"model.mean": list(model.mean), "model.std": list(model.std)}
+    keys = {"model.preset": model.name, "model.classes": CLASSES, "data.crop_pct": 1.0, **mean_and_std}
     return ["--recipe", "finetune", *(part for key, value in keys.items() for part in ("--set", f"{key}={value}"))]
 
 
@@ -304,12 +305,18 @@ class Model:
     std: tuple[float, ...] = ()
     # Where it is not timm's.
     own: Callable[[], nn.Module] | None = None
+    # Parameters that are drawn so many times as large. After many layers of random weights all tokens are alike, so that
+    # what weighs them would not be felt.
+    scales: dict[str, float] = field(default_factory=dict)
     draw: Callable[[str, Tensor, Random], Tensor] = lambda name, value, random: draw(name, value.shape, random)
 
     def make(self, **other) -> nn.Module:
         if self.own:
             return self.own()
         return timm.create_model(self.name, **{"num_classes": CLASSES, **self.options, **other})
+
+    def scaled(self, name: str, value: Tensor) -> Tensor:
+        return value * next((scale for ending, scale in self.scales.items() if name.endswith(ending)), 1.0)
 
     def pixels(self, picture: Image.Image, mean=None, std=None) -> Tensor:
         return normalize(to_tensor(picture), mean or self.mean, std or self.std)[None]
@@ -320,14 +327,24 @@ MODELS = [
     Model("vit_small_patch16_224", [TIMM, HUB_VIT], PLAIN),
     Model("vit_base_patch16_224", [TIMM, HUB_VIT, FROM_TORCHVISION], PLAIN),
     Model("vit_small_patch14_reg4_dinov2", [TIMM, HUB_DINOV2], CASES["vit_dinov2"].wrong, {"img_size": 224}),
-    Model("vit_base_patch16_dinov3", [TIMM], CASES["vit_dinov3"].wrong, size=256),
-    Model("vit_base_patch16_siglip_224", [TIMM], CASES["vit_siglip"].wrong),
+    Model(
+        "vit_base_patch16_dinov3", [TIMM], CASES["vit_dinov3"].wrong, size=256, scales={"patch_embed.proj.weight": 8}
+    ),
+    Model("vit_base_patch16_siglip_224", [TIMM], CASES["vit_siglip"].wrong, scales={"attn_pool.q.weight": 10}),
     Model("deit_small_distilled_patch16_224", [TIMM, HUB_DEIT], CASES["deit_distilled"].wrong),
     Model("swin_tiny_patch4_window7_224", [TIMM], SWIN, draw=make_families.draw),
     Model("resnet18", [TIMM, TORCHVISION_RESNET], RESNET, draw=make_families.draw),
     Model("resnet50", [TIMM, TORCHVISION_RESNET], RESNET, draw=make_families.draw),
     Model(
-        "cct_7_3x1_32", [AUTHORS], CCT, size=32, mean=(0.0,) * 3, std=(1.0,) * 3, own=cct, draw=make_families.draw
+        "cct_7_3x1_32",
+        [AUTHORS],
+        CCT,
+        size=32,
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.3, 0.4),
+        own=cct,
+        scales={"attention_pool.weight": 30, "linear2.weight": 0.3, "proj.weight": 0.3},
+        draw=make_families.draw,
     ),
 ]
 
@@ -396,7 +413,7 @@ def check(model: Model, given: argparse.Namespace, folder: Path) -> int:
     # Buffers that are drawn are those of batch norm.
     names = [name for name, _ in module.named_parameters()]
     state = {name: value for name, value in module.state_dict().items() if name in names or "running" in name}
-    parameters = {name: model.draw(name, value, random) for name, value in state.items()}
+    parameters = {name: model.scaled(name, model.draw(name, value, random)) for name, value in state.items()}
     module = loaded_all(model.make, parameters).eval()
     if not model.mean:
         config = timm.data.resolve_model_data_config(module)

@@ -28,11 +28,11 @@ pub enum Error {
         "parameter number {index} of a layer is not of this model: the layer belongs to another one"
     )]
     ForeignParameter { index: usize },
-    /// An initialiser needs the LAPACK feature.
+    /// Something needs the LAPACK feature.
     #[error(
-        "orthogonal initialisation needs the feature `linalg` (and the system's OpenBLAS: apt-get install libopenblas-dev)"
+        "{what} needs the feature `linalg` (and the system's OpenBLAS: apt-get install libopenblas-dev)"
     )]
-    LinalgOff,
+    LinalgOff { what: &'static str },
     /// A decomposition failed.
     #[error("{op}: {message}")]
     Linalg { op: &'static str, message: String },

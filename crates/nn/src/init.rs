@@ -5,6 +5,7 @@ use std::iter;
 use vitrine_tensor::StreamKey;
 
 use crate::error::Result;
+use crate::linalg;
 
 /// How a parameter's first values are drawn.
 ///
@@ -85,26 +86,18 @@ impl Init {
 }
 
 /// The Q of a normal matrix, with signs that make R's diagonal positive, so that Q is uniform (Mezzadri 2007).
-#[cfg(feature = "linalg")]
 fn orthogonal(shape: &[usize], key: StreamKey, gain: f64) -> Result<Vec<f64>> {
-    use ndarray::Array2;
-    use ndarray_linalg::QR;
-
     let rows = shape.first().copied().unwrap_or(1);
     let columns = shape.iter().skip(1).product();
     let (tall, wide) = (usize::max(rows, columns), usize::min(rows, columns));
-    let failed = |message: String| crate::Error::Linalg { op: "orthogonal", message };
-    let normal = Array2::from_shape_vec((tall, wide), key.normal().take(tall * wide).collect())
-        .map_err(|e| failed(e.to_string()))?;
-    let (mut q, r) = normal.qr().map_err(|e| failed(e.to_string()))?;
-    for (mut column, diagonal) in q.columns_mut().into_iter().zip(r.diag()) {
-        column *= gain * diagonal.signum();
-    }
-    let q = if rows < columns { q.reversed_axes() } else { q };
-    Ok(q.iter().copied().collect())
-}
-
-#[cfg(not(feature = "linalg"))]
-fn orthogonal(_: &[usize], _: StreamKey, _: f64) -> Result<Vec<f64>> {
-    Err(crate::Error::LinalgOff)
+    let normal = key.normal().take(tall * wide).collect();
+    let (q, diagonal) = linalg::qr("orthogonal initialisation", normal, tall)?;
+    let value = |row: usize, column: usize| {
+        let sign: f64 = diagonal[column];
+        gain * sign.signum() * q[row * wide + column]
+    };
+    Ok(match rows < columns {
+        true => (0..rows * columns).map(|i| value(i % columns, i / columns)).collect(),
+        false => (0..rows * columns).map(|i| value(i / columns, i % columns)).collect(),
+    })
 }

@@ -43,6 +43,7 @@ mod error;
 mod init;
 mod layer_norm;
 mod layer_scale;
+mod linalg;
 mod linear;
 mod lora;
 mod mlp;
@@ -70,7 +71,9 @@ pub use linear::Linear;
 pub use lora::{Lora, LoraConfig};
 pub use mlp::{Mlp, MlpConfig, MlpLayer};
 pub use model::{Headed, InputSpec, Model, Output};
-pub use optimizer::{AdamW, Optimizer, Sgd, clip_grad_norm};
+pub use optimizer::{
+    AdamW, Ema, Muon, Optimizer, ScheduleFreeAdamW, Sgd, Soap, State, clip_grad_norm,
+};
 pub use parameters::{BufferId, ParameterBuilder, ParameterId, ParameterInfo, Parameters, Scope};
 pub use pass::Pass;
 pub use patch_embedding::PatchEmbedding;

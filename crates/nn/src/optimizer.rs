@@ -1,5 +1,16 @@
-//! Optimizers over the flat buffers of [`Parameters`].
+//! Optimizers over the flat buffers of [`Parameters`]: the trait, and the two that know no matrices. The others have a
+//! file each.
 
+mod ema;
+mod matrix;
+mod muon;
+mod schedule_free;
+mod soap;
+
+pub use ema::Ema;
+pub use muon::Muon;
+pub use schedule_free::ScheduleFreeAdamW;
+pub use soap::Soap;
 use vitrine_tensor::Tensor;
 use vitrine_tensor::backend::{AdamWStep, SgdStep};
 
@@ -17,12 +28,20 @@ pub trait Optimizer: Send {
     /// The updates made so far.
     fn steps(&self) -> u64;
 
-    /// The buffers that a checkpoint must hold, by name; each has the parameters' flat shape.
-    fn state(&mut self, parameters: &Parameters) -> Result<Vec<(&'static str, Tensor)>>;
+    /// The buffers that a checkpoint must hold, by name. One that is read is written over them.
+    fn state(&mut self, parameters: &Parameters) -> Result<State>;
 
     /// Sets the number of updates made, when a checkpoint is read.
     fn set_steps(&mut self, steps: u64);
+
+    /// The model with the weights that are averaged over the steps, if they are: a second one to judge.
+    fn averaged(&mut self, _parameters: &Parameters) -> Result<Option<Parameters>> {
+        Ok(None)
+    }
 }
+
+/// An optimizer's buffers, by name.
+pub type State = Vec<(String, Tensor)>;
 
 /// Scales the gradients so that their norm is at most `max_norm`; gives the norm before, a scalar tensor of its square.
 pub fn clip_grad_norm(parameters: &Parameters, max_norm: f64) -> Result<Tensor> {
@@ -51,6 +70,15 @@ fn buffer(slot: &mut Option<Tensor>, parameters: &Parameters) -> Result<Tensor> 
         *slot = Some(Tensor::zeros(values.shape(), values.dtype(), values.device())?);
     }
     Ok(slot.clone().expect("just made"))
+}
+
+/// The first and the second moment of AdamW's kind, for a checkpoint.
+fn moments(slots: &mut [Option<Tensor>; 2], parameters: &Parameters) -> Result<State> {
+    let [first, second] = slots;
+    Ok(vec![
+        ("first_moment".into(), buffer(first, parameters)?),
+        ("second_moment".into(), buffer(second, parameters)?),
+    ])
 }
 
 /// Stochastic gradient descent with momentum, as `torch.optim.SGD`.
@@ -102,11 +130,11 @@ impl Optimizer for Sgd {
         self.steps
     }
 
-    fn state(&mut self, parameters: &Parameters) -> Result<Vec<(&'static str, Tensor)>> {
+    fn state(&mut self, parameters: &Parameters) -> Result<State> {
         if self.momentum == 0.0 {
             return Ok(Vec::new());
         }
-        Ok(vec![("velocity", buffer(&mut self.velocity, parameters)?)])
+        Ok(vec![("velocity".into(), buffer(&mut self.velocity, parameters)?)])
     }
 
     fn set_steps(&mut self, steps: u64) {
@@ -161,12 +189,8 @@ impl Optimizer for AdamW {
         self.steps
     }
 
-    fn state(&mut self, parameters: &Parameters) -> Result<Vec<(&'static str, Tensor)>> {
-        let [first, second] = &mut self.moments;
-        Ok(vec![
-            ("first_moment", buffer(first, parameters)?),
-            ("second_moment", buffer(second, parameters)?),
-        ])
+    fn state(&mut self, parameters: &Parameters) -> Result<State> {
+        moments(&mut self.moments, parameters)
     }
 
     fn set_steps(&mut self, steps: u64) {

@@ -259,6 +259,23 @@ impl Parameters {
         Ok(Self { compute_dtype: dtype, ..self })
     }
 
+    /// The same model with values and buffers of its own, all 0, and no gradients yet.
+    pub(crate) fn zeros_like(&self) -> Result<Self> {
+        let zeros = |of: &Tensor| Tensor::zeros(of.shape(), of.dtype(), of.device());
+        let (values, buffers) = (zeros(&self.values)?, zeros(&self.buffers)?);
+        Ok(Self { buffers, ..self.with_values(values) })
+    }
+
+    /// The same model with other values, and no gradients yet. Its buffers are the same.
+    pub(crate) fn with_values(&self, values: Tensor) -> Self {
+        Self { values, grads: Arc::default(), rounded: Arc::default(), ..self.clone() }
+    }
+
+    /// All buffers, flat, in declaration order.
+    pub(crate) fn buffers(&self) -> &Tensor {
+        &self.buffers
+    }
+
     /// The type that forward and backward are computed in.
     pub fn compute_dtype(&self) -> DType {
         self.compute_dtype

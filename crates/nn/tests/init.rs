@@ -227,7 +227,7 @@ fn orthogonal_without_the_feature_is_an_error_that_names_it() {
     let mut builder = ParameterBuilder::new(0);
     builder.scope("").weight("w", &[3, 3], &Init::Orthogonal { gain: 1.0 });
     let Err(error) = builder.build(DType::F32, &Device::cpu()) else { panic!("no LAPACK here") };
-    assert_eq!(error, vitrine_nn::Error::LinalgOff);
+    assert_eq!(error, vitrine_nn::Error::LinalgOff { what: "orthogonal initialisation" });
     assert!(
         error.to_string().contains("`linalg`") && error.to_string().contains("libopenblas-dev")
     );

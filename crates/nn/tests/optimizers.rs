@@ -1,13 +1,16 @@
 //! Optimizers beyond the golden files: what decays, and that their state is all there is to save.
 
-use vitrine_nn::{AdamW, Init, Optimizer, ParameterBuilder, Parameters, Sgd, clip_grad_norm};
-use vitrine_tensor::{DType, Device, Tensor};
+use vitrine_nn::{
+    AdamW, Ema, Init, Muon, Optimizer, ParameterBuilder, Parameters, ScheduleFreeAdamW, Sgd,
+    clip_grad_norm,
+};
+use vitrine_tensor::{DType, Device};
 
 /// A weight, a bias, a norm's scale and another weight.
 fn parameters() -> Parameters {
     let mut builder = ParameterBuilder::new(9);
     let init = Init::Normal { std: 1.0 };
-    builder.scope("a").weight("weight", &[3, 2], &init);
+    builder.scope("a").weight("weight", &[5, 4], &init);
     builder.scope("a").vector("bias", &[3], &init, 2);
     builder.scope("norm").vector("weight", &[2], &init, 2);
     builder.scope("b").weight("weight", &[1, 2], &init);
@@ -23,22 +26,36 @@ fn set_grads(parameters: &Parameters, step: usize) {
     parameters.grads().unwrap().copy_from_slice_(&grads).unwrap();
 }
 
-const WEIGHTS: [std::ops::Range<usize>; 2] = [0..6, 11..13];
+const WEIGHTS: [std::ops::Range<usize>; 2] = [0..20, 25..27];
+
+/// Each optimizer, by its number.
+fn make(kind: usize) -> Option<Box<dyn Optimizer>> {
+    Some(match kind {
+        0 => Box::new(Sgd::new(0.0, false, 0.1).unwrap()),
+        1 => Box::new(Sgd::new(0.9, true, 0.1).unwrap()),
+        2 => Box::new(AdamW::new(0.9, 0.99, 1e-8, 0.1).unwrap()),
+        3 => Box::new(ScheduleFreeAdamW::new(0.9, 0.99, 1e-8, 0.1).unwrap()),
+        4 => Box::new(Muon::new(0.9, true, 0.9, 0.95, 1e-8, 0.1).unwrap()),
+        5 => Box::new(Ema::new(Box::new(Sgd::new(0.9, false, 0.1).unwrap()), 0.9, true).unwrap()),
+        #[cfg(feature = "linalg")]
+        6 => Box::new(vitrine_nn::Soap::new(0.9, 0.95, 1e-8, 0.1, 2, 100).unwrap()),
+        _ => return None,
+    })
+}
 
 #[test]
 fn weight_decay_is_for_weights_alone() {
     let (decay, rate) = (0.1, 0.5);
-    let optimizers: [(Box<dyn Optimizer>, f64); 4] = [
-        (Box::new(Sgd::new(0.0, false, decay).unwrap()), 1.0 - rate * decay),
-        (Box::new(Sgd::new(0.9, true, decay).unwrap()), 1.0 - rate * 1.9 * decay),
-        (Box::new(AdamW::new(0.9, 0.999, 1e-8, decay).unwrap()), 1.0 - rate * decay),
-        (Box::new(Sgd::new(0.9, false, 0.0).unwrap()), 1.0),
-    ];
-    for (mut optimizer, factor) in optimizers {
+    for (kind, mut optimizer) in (0..).map_while(make).enumerate() {
         let parameters = parameters();
+        if optimizer.name() == "soap" {
+            // Its first step changes nothing.
+            optimizer.step(&parameters, rate).unwrap();
+        }
         let before = values(&parameters);
         // Without a gradient, only decay moves anything.
         optimizer.step(&parameters, rate).unwrap();
+        let factor = if kind == 1 { 1.0 - rate * 1.9 * decay } else { 1.0 - rate * decay };
         for (i, (before, after)) in before.iter().zip(values(&parameters)).enumerate() {
             let decays = WEIGHTS.iter().any(|range| range.contains(&i));
             let expected = if decays { before * factor } else { *before };
@@ -47,48 +64,55 @@ fn weight_decay_is_for_weights_alone() {
     }
 }
 
-fn make(kind: usize) -> Box<dyn Optimizer> {
-    match kind {
-        0 => Box::new(Sgd::new(0.0, false, 0.01).unwrap()),
-        1 => Box::new(Sgd::new(0.9, true, 0.01).unwrap()),
-        _ => Box::new(AdamW::new(0.9, 0.99, 1e-8, 0.05).unwrap()),
+#[test]
+fn what_is_frozen_stays_and_a_rate_scale_of_nothing_too() {
+    for mut optimizer in (0..).map_while(make) {
+        let mut parameters = parameters();
+        parameters.regroup(|name, group| {
+            group.frozen = name.starts_with("a.");
+            group.rate_scale = if name == "norm.weight" { 0.0 } else { 1.0 };
+        });
+        let before = values(&parameters);
+        for step in 0..4 {
+            set_grads(&parameters, step);
+            optimizer.step(&parameters, 0.1).unwrap();
+        }
+        let after = values(&parameters);
+        assert_eq!(before[..25], after[..25], "{}", optimizer.name());
+        assert!(before.iter().zip(&after).skip(25).all(|(before, after)| before != after));
     }
+}
+
+/// Puts a fresh optimizer with what a checkpoint holds in the place of one.
+fn resumed(kind: usize, mut optimizer: Box<dyn Optimizer>, of: &Parameters) -> Box<dyn Optimizer> {
+    let mut fresh = make(kind).unwrap();
+    let (saved, to) = (optimizer.state(of).unwrap(), fresh.state(of).unwrap());
+    assert_eq!(saved.len(), to.len());
+    for ((name, from), (other, to)) in saved.iter().zip(&to) {
+        assert_eq!((name, from.shape()), (other, to.shape()));
+        to.copy_(from).unwrap();
+    }
+    fresh.set_steps(optimizer.steps());
+    fresh
 }
 
 #[test]
 fn a_saved_and_restored_optimizer_goes_on_to_the_bit() {
-    for kind in 0..3 {
-        let straight = parameters();
-        let mut optimizer = make(kind);
-        for step in 0..6 {
-            set_grads(&straight, step);
-            optimizer.step(&straight, 0.1).unwrap();
-        }
-
-        let resumed = parameters();
-        let mut optimizer = make(kind);
-        for step in 0..6 {
-            if step == 2 {
-                let mut fresh = make(kind);
-                let saved = optimizer.state(&resumed).unwrap();
-                let to = fresh.state(&resumed).unwrap();
-                let names =
-                    |s: &[(&'static str, Tensor)]| s.iter().map(|(n, _)| *n).collect::<Vec<_>>();
-                assert_eq!(names(&saved), names(&to));
-                assert_eq!(saved.len(), kind, "no buffer, the velocity, two moments");
-                for ((_, from), (_, to)) in saved.iter().zip(&to) {
-                    assert_eq!(from.shape(), resumed.values().shape());
-                    assert_eq!(to.to_vec::<f64>().unwrap(), vec![0.0; resumed.count()]);
-                    to.copy_(from).unwrap();
+    for kind in (0..).take_while(|&kind| make(kind).is_some()) {
+        let run = |resumes: &[usize]| {
+            let (parameters, mut optimizer) = (parameters(), make(kind).unwrap());
+            for step in 0..6 {
+                if resumes.contains(&step) {
+                    optimizer = resumed(kind, optimizer, &parameters);
                 }
-                fresh.set_steps(optimizer.steps());
-                optimizer = fresh;
+                set_grads(&parameters, step);
+                optimizer.step(&parameters, 0.1).unwrap();
             }
-            set_grads(&resumed, step);
-            optimizer.step(&resumed, 0.1).unwrap();
-        }
-        assert_eq!(values(&straight), values(&resumed), "{}", optimizer.name());
-        assert_eq!(optimizer.steps(), 6);
+            assert_eq!(optimizer.steps(), 6);
+            let judged = optimizer.averaged(&parameters).unwrap();
+            (values(&parameters), judged.as_ref().map(values))
+        };
+        assert_eq!(run(&[]), run(&[0, 1, 2, 5]), "{}", make(kind).unwrap().name());
     }
 }
 
@@ -96,6 +120,7 @@ fn a_saved_and_restored_optimizer_goes_on_to_the_bit() {
 fn a_fresh_optimizer_would_go_another_way() {
     // The control of the test above: momentum and AdamW depend on their state, AdamW on its count of steps too.
     for (kind, keep_buffers) in [(1, false), (2, false), (2, true)] {
+        let make = |kind| make(kind).unwrap();
         let run = |forget: bool| {
             let parameters = parameters();
             let mut optimizer = make(kind);
@@ -138,7 +163,7 @@ fn clipping_leaves_a_small_gradient_alone() {
     clip_grad_norm(&parameters, 1.0).unwrap();
     assert_eq!(
         parameters.grads().unwrap().to_vec::<f64>().unwrap(),
-        vec![0.0; 13],
+        vec![0.0; 27],
         "0/0 is not NaN"
     );
 }

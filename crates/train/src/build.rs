@@ -11,7 +11,10 @@ use vitrine_data::{
 };
 use vitrine_nn::schedule::{Form, Schedule};
 use vitrine_nn::settings::SettingError;
-use vitrine_nn::{AdamW, InputSpec, Model, Optimizer, ParameterBuilder, Parameters, Sgd};
+use vitrine_nn::{
+    AdamW, Ema, InputSpec, Model, Muon, Optimizer, ParameterBuilder, Parameters, ScheduleFreeAdamW,
+    Sgd, Soap,
+};
 use vitrine_tensor::{DType, Device};
 
 use crate::error::{Result, TrainError};
@@ -300,9 +303,23 @@ pub fn computed(training: &Training, parameters: Parameters) -> Result<Parameter
 /// The optimizer.
 pub fn optimizer(training: &Training) -> Result<Box<dyn Optimizer>> {
     let o = &training.optimizer;
-    Ok(match o.kind {
-        OptimizerKind::Sgd => Box::new(Sgd::new(o.momentum, o.nesterov, o.weight_decay)?),
-        OptimizerKind::AdamW => Box::new(AdamW::new(o.beta1, o.beta2, o.eps, o.weight_decay)?),
+    let (momentum, nesterov, decay) = (o.momentum, o.nesterov, o.weight_decay);
+    let (beta1, beta2, eps) = (o.beta1, o.beta2, o.eps);
+    let optimizer: Box<dyn Optimizer> = match o.kind {
+        OptimizerKind::Sgd => Box::new(Sgd::new(momentum, nesterov, decay)?),
+        OptimizerKind::AdamW => Box::new(AdamW::new(beta1, beta2, eps, decay)?),
+        OptimizerKind::ScheduleFreeAdamW => {
+            Box::new(ScheduleFreeAdamW::new(beta1, beta2, eps, decay)?)
+        }
+        OptimizerKind::Muon => Box::new(Muon::new(momentum, nesterov, beta1, beta2, eps, decay)?),
+        OptimizerKind::Soap => {
+            let (every, longest) = (o.precondition_frequency, o.max_precond_dim);
+            Box::new(Soap::new(beta1, beta2, eps, decay, every, longest)?)
+        }
+    };
+    Ok(match o.model_ema_decay {
+        0.0 => optimizer,
+        decay => Box::new(Ema::new(optimizer, decay, o.model_ema_warmup)?),
     })
 }
 

@@ -16,7 +16,7 @@ use vitrine_nn::{Optimizer, Parameters};
 
 use crate::atomic::{AtomicWriteError, folder_of, sync_folder, write_atomic_with};
 use crate::description::{DESCRIPTION, Description};
-use crate::weights::{Named, WEIGHTS, Weights, named, shapes, write};
+use crate::weights::{WEIGHTS, Weights, named, shapes, write};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
 const POSITION: &str = "trainer.json";
@@ -139,7 +139,7 @@ pub fn save(
     let mut write_files = || {
         fs::create_dir_all(&new).map_err(io_error("create", &new))?;
         write_weights(&new.join(WEIGHTS), parameters)?;
-        write(&new.join(OPTIMIZER), state(parameters, optimizer)?.into_iter(), Dtype::F32)?;
+        write(&new.join(OPTIMIZER), optimizer.state(parameters)?.into_iter(), Dtype::F32)?;
         write_json(&new.join(DESCRIPTION), description)?;
         write_json(&new.join(POSITION), position)
     };
@@ -160,12 +160,6 @@ pub fn save(
     fs::rename(&new, folder).map_err(io_error("rename", &new))?;
     sync_parent(folder)?;
     remove(&old)
-}
-
-/// The optimizer's buffers by name.
-fn state(parameters: &Parameters, optimizer: &mut dyn Optimizer) -> Result<Named> {
-    let state = optimizer.state(parameters)?;
-    Ok(state.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect())
 }
 
 /// Writes a value as a JSON file, whole or not at all.
@@ -192,6 +186,22 @@ pub(crate) fn whole(folder: &Path) -> PathBuf {
         (false, true, false) => old,
         _ => folder.to_owned(),
     }
+}
+
+/// Removes the checkpoints in a folder, each under its epoch's number, but for these epochs'.
+pub(crate) fn remove_others(folder: &Path, epochs: &[u64]) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(io_error("read", folder))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(io_error("read", folder))?.path();
+        let epoch = path.file_name().and_then(|name| name.to_str()?.parse::<u64>().ok());
+        if epoch.is_some_and(|epoch| !epochs.contains(&epoch)) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// The names beside `folder` under which a save is under way.
@@ -252,7 +262,7 @@ pub fn load(
     }
     // Names, shapes and types are checked in both files before anything is changed.
     let weights = named(parameters)?;
-    let state = state(parameters, optimizer)?;
+    let state = optimizer.state(parameters)?;
     let mut planned = Vec::new();
     for (name, tensors) in [(WEIGHTS, &weights), (OPTIMIZER, &state)] {
         let file = Weights::open(&folder.join(name))?;

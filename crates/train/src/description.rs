@@ -38,6 +38,9 @@ pub struct Description {
     pub label_names: Vec<String>,
     /// What becomes of a picture.
     pub pretrained_cfg: Preprocessing,
+    /// Whether the weights are an average over the steps of their training.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub averaged: bool,
 }
 
 impl Description {
@@ -66,7 +69,7 @@ impl Description {
                     None => weights::classes(weights)?.unwrap_or(0),
                 };
                 let (model, label_names) = (published.model, published.label_names);
-                Self { model, num_classes, label_names, pretrained_cfg }
+                Self { model, num_classes, label_names, pretrained_cfg, averaged: false }
             }
             // Others write files of this name, too.
             None if config.get("pretrained_cfg").is_none() => return Ok(None),
@@ -80,7 +83,9 @@ impl Description {
     /// That of a recipe's model with weights: classes bear the names beside the weights; else those of the recipe's
     /// data set, or their numbers if the model has another number of classes.
     pub fn of(recipe: &Recipe, weights: &Path) -> Result<Self> {
-        let beside = Self::beside(weights)?.map(|about| about.label_names);
+        let beside = Self::beside(weights)?;
+        let averaged = beside.as_ref().is_some_and(|about| about.averaged);
+        let beside = beside.map(|about| about.label_names);
         let (data, classes) = (&recipe.training.data, recipe.model.classes());
         let fits = |names: &Vec<String>| names.len() == classes;
         let names = beside.filter(fits).or_else(|| data.known_classes().filter(fits));
@@ -90,6 +95,7 @@ impl Description {
             num_classes: classes,
             label_names: names.unwrap_or_else(numbers),
             pretrained_cfg: build::preprocessing(data, &recipe.model.input()),
+            averaged,
         })
     }
 }

@@ -26,7 +26,7 @@ pub enum Form {
     /// That of Hugging Face's transformers: `from_pretrained("FOLDER")` opens it.
     #[value(name = "huggingface")]
     HuggingFace,
-    /// The names of torchvision's models; it has no file for more.
+    /// The names of torchvision's models; it has no file for more, so what we write beside weights of our own is there.
     Torchvision,
 }
 
@@ -62,7 +62,12 @@ pub fn write(
             beside.push((PREPROCESSOR, preprocessor(&about.pretrained_cfg)?));
             (names, prefix)
         }
-        Form::Torchvision => (torchvision(&model)?, ""),
+        Form::Torchvision => {
+            let about = Description { model: model.table()?, ..about.clone() };
+            let config = serde_json::to_value(about).map_err(SettingError::convert)?;
+            beside.push((DESCRIPTION, config));
+            (torchvision(&model)?, "")
+        }
     };
     let dialect = Dialect::named(names).expect("a test reads all dialects");
     let tensors = renamed(dialect, prefix, &model, &parameters)?;

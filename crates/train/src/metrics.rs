@@ -29,6 +29,12 @@ pub struct EpochMetrics {
     pub val_loss: f64,
     /// Share of validation images that were classified correctly.
     pub val_accuracy: f64,
+    /// The mean loss with the averaged weights, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub averaged_val_loss: Option<f64>,
+    /// The share that was classified correctly with these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub averaged_val_accuracy: Option<f64>,
     /// Learning rate of the epoch's last step.
     pub learning_rate: f64,
     /// Training images a second.
@@ -42,16 +48,29 @@ pub struct EpochMetrics {
 pub struct Judgement {
     /// The epoch whose weights were judged: the best by the validation part.
     pub epoch: u64,
+    /// Whether they are the averaged ones.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub averaged: bool,
     /// The figures.
     #[serde(flatten)]
     pub figures: Evaluation,
 }
 
+impl EpochMetrics {
+    /// Whether the averaged weights are better on the validation part than those that were trained.
+    pub fn averaged_is_better(&self) -> bool {
+        self.averaged_val_accuracy.is_some_and(|averaged| averaged > self.val_accuracy)
+    }
+
+    /// The validation accuracy of the better weights.
+    pub fn accuracy(&self) -> f64 {
+        self.averaged_val_accuracy.map_or(self.val_accuracy, |a| a.max(self.val_accuracy))
+    }
+}
+
 /// The epoch with the highest validation accuracy; of equal ones the first.
 pub fn best_epoch(epochs: &[EpochMetrics]) -> Option<&EpochMetrics> {
-    epochs
-        .iter()
-        .reduce(|best, next| if next.val_accuracy > best.val_accuracy { next } else { best })
+    epochs.iter().reduce(|best, next| if next.accuracy() > best.accuracy() { next } else { best })
 }
 
 /// Why metrics could not be read or written.
@@ -151,6 +170,13 @@ impl MetricsLog {
     /// The epochs so far.
     pub fn epochs(&self) -> &[EpochMetrics] {
         &self.epochs
+    }
+
+    /// The best epochs so far, the best first; of equal ones the first.
+    pub fn best_ones(&self, count: usize) -> Vec<u64> {
+        let mut epochs: Vec<&EpochMetrics> = self.epochs.iter().collect();
+        epochs.sort_by(|a, b| b.accuracy().total_cmp(&a.accuracy()));
+        epochs.into_iter().take(count).map(|epoch| epoch.epoch).collect()
     }
 
     /// The best epoch so far.

@@ -12,7 +12,6 @@ use vitrine_nn::{Headed, InputSpec, Model, Output, Parameters, Pass, Table};
 
 use crate::error::Result;
 use crate::objective::DeviceBatch;
-use crate::recipe::Training;
 
 /// A model's head as a model: its images are features `[B, F, 1, 1]`.
 pub(crate) struct Probe {
@@ -20,16 +19,15 @@ pub(crate) struct Probe {
     pub(crate) features: usize,
 }
 
-/// The model, if nothing but its head can change, and what that reads never does.
-pub(crate) fn keeps<'a>(
-    training: &Training,
+/// The model, if nothing but its head can change.
+pub(crate) fn head_alone<'a>(
     model: &'a dyn Model,
     parameters: &Parameters,
 ) -> Option<&'a dyn Headed> {
     let head = |name: &str| model.head().iter().any(|start| name.starts_with(start));
     let mut infos = parameters.infos().iter();
     let frozen = infos.all(|info| info.group.frozen || head(&info.name));
-    model.headed().filter(|_| frozen && training.augment.is_off())
+    model.headed().filter(|_| frozen)
 }
 
 /// A loader of a data set's features in place of its images.
@@ -53,7 +51,7 @@ impl Model for Probe {
 
     fn forward(&self, pass: &Pass<'_>, images: &Var) -> vitrine_nn::Result<Output> {
         let features = images.reshape(&[images.shape()[0], self.features])?;
-        let headed = self.model.headed().expect("`keeps` was asked");
+        let headed = self.model.headed().expect("`head_alone` was asked");
         headed.classify(pass, &features.to_dtype(pass.dtype())?)
     }
 

@@ -147,9 +147,11 @@ fn epoch_line(metrics: &EpochMetrics, total_epochs: u64) -> String {
     let EpochMetrics { epoch, train_loss, train_accuracy, val_loss, val_accuracy, .. } = metrics;
     let speed = speed_text(metrics.images_per_second);
     let time = duration_text(metrics.seconds);
+    let averaged = metrics.averaged_val_accuracy;
+    let averaged = averaged.map_or(String::new(), |a| format!(" (averaged weights {a:.4})"));
     format!(
         "epoch {epoch}/{total_epochs}  train loss {train_loss:.4}, accuracy {train_accuracy:.4}  \
-         validation loss {val_loss:.4}, accuracy {val_accuracy:.4}  {speed} images/s  {time}"
+         validation loss {val_loss:.4}, accuracy {val_accuracy:.4}{averaged}  {speed} images/s  {time}"
     )
 }
 

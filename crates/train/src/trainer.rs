@@ -27,7 +27,9 @@ use crate::step;
 mod begin;
 mod finish;
 
-pub use begin::{BEST, CONFIG, LAST, METRICS, MODEL, STEPS, TEST, name, resumed_recipe};
+pub use begin::{
+    BEST, CHECKPOINTS, CONFIG, LAST, METRICS, MODEL, STEPS, TEST, name, resumed_recipe,
+};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -286,21 +288,27 @@ impl Trainer {
         let train_seconds = seconds();
         let finishing = going(stop).is_break();
         let seen = |_| if finishing { ControlFlow::Continue(()) } else { going(stop) };
-        let val = evaluate(self.model.as_ref(), &self.parameters, &self.val, seen)?;
-        let Some(val) = val else {
-            self.save_last(sink)?;
-            return Ok(ControlFlow::Break(()));
-        };
-        if !val.loss.is_finite() {
-            return Err(self.not_finite(val.loss, self.position.batches, sink));
+        let averaged = self.optimizer.averaged(&self.parameters)?;
+        let mut figures = Vec::new();
+        for parameters in [Some(self.parameters.clone()), averaged.clone()].into_iter().flatten() {
+            let Some(val) = evaluate(self.model.as_ref(), &parameters, &self.val, seen)? else {
+                self.save_last(sink)?;
+                return Ok(ControlFlow::Break(()));
+            };
+            if !val.loss.is_finite() {
+                return Err(self.not_finite(val.loss, self.position.batches, sink));
+            }
+            figures.push((val.loss, val.top1));
         }
         let metrics = EpochMetrics {
             epoch: self.position.epochs + 1,
             step: self.position.steps,
             train_loss: train.loss / images,
             train_accuracy: train.correct as f64 / images,
-            val_loss: val.loss,
-            val_accuracy: val.top1,
+            val_loss: figures[0].0,
+            val_accuracy: figures[0].1,
+            averaged_val_loss: figures.get(1).map(|averaged| averaged.0),
+            averaged_val_accuracy: figures.get(1).map(|averaged| averaged.1),
             learning_rate: self.schedule.learning_rate(self.position.steps.saturating_sub(1)),
             images_per_second: train.images as f64 / train_seconds,
             seconds: seconds(),
@@ -311,9 +319,19 @@ impl Trainer {
         self.position.batches = 0;
         self.position.sums = Sums::default();
         // `last` last: a kill before it repeats the epoch, and writes all of them again. After it, the run may be done.
+        let better = averaged.filter(|_| metrics.averaged_is_better());
+        let kept = self.metrics.best_ones(self.training.run.checkpoint_hist);
+        let mut names = Vec::new();
         if self.metrics.best().is_some_and(|best| best.epoch == metrics.epoch) {
-            self.save(BEST)?;
+            names.push(BEST.to_owned());
         }
+        if kept.contains(&metrics.epoch) {
+            names.push(format!("{CHECKPOINTS}/{}", metrics.epoch));
+        }
+        for name in names {
+            self.save(&name, better.as_ref())?;
+        }
+        checkpoint::remove_others(&self.folder.join(CHECKPOINTS), &kept)?;
         self.report.take(event)?;
         self.save_last(sink)?;
         sink.take(event)?;
@@ -325,13 +343,16 @@ impl Trainer {
         self.read_pending(sink)?;
         self.steps.take(Event::Checkpoint)?;
         sink.take(Event::Checkpoint)?;
-        self.save(LAST)
+        self.save(LAST, None)
     }
 
-    fn save(&mut self, name: &str) -> Result<()> {
+    /// Writes a checkpoint, perhaps with the averaged weights in the place of those that are trained.
+    fn save(&mut self, name: &str, averaged: Option<&Parameters>) -> Result<()> {
         let folder = self.folder.join(name);
         let Self { parameters, optimizer, position, description, .. } = self;
-        Ok(checkpoint::save(&folder, parameters, optimizer.as_mut(), position, description)?)
+        let about = Description { averaged: averaged.is_some(), ..description.clone() };
+        let parameters = averaged.unwrap_or(parameters);
+        Ok(checkpoint::save(&folder, parameters, optimizer.as_mut(), position, &about)?)
     }
 }
 

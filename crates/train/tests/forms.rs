@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 
 use vitrine_data::Preprocessing;
-use vitrine_models::ModelConfig;
 use vitrine_nn::{Model, ParameterBuilder, Parameters, Pass};
 use vitrine_tensor::{DType, Device, Tensor};
 use vitrine_train::description::Description;
@@ -191,32 +190,19 @@ fn what_is_written_reads_back_to_the_same_logits() {
                 if refused {
                     continue;
                 }
-                let again = match form {
-                    Form::Torchvision => recipe.clone(),
-                    _ => described(&what, out.path(), &input, 0),
-                };
-                let mut model = again.model.clone();
-                if form == Form::Torchvision {
-                    // Its attention has all biases.
-                    if let ModelConfig::Vit(vit) = &mut model {
-                        vit.qkv_bias = true;
-                    }
-                }
-                let again = Recipe { model, ..again };
+                let again = described(&what, out.path(), &input, 0);
                 let (model, parameters) = build::model_with_weights(&again, out.path(), |_| {})
                     .unwrap_or_else(|error| panic!("{what}: {error}"));
                 let off = difference(&logits(model.as_ref(), &parameters, &input), &before);
                 assert!(off < tolerance, "{what}: off by {off:.1e}");
-                if form != Form::Torchvision {
-                    let beside = Description::beside(out.path()).unwrap().unwrap();
-                    assert_eq!(beside.label_names, about.label_names, "{what}");
-                    // transformers has whole sides for a share.
-                    let resized = |p: &Preprocessing| (p.size().0 as f64 / p.crop_pct) as usize;
-                    let (found, expected) = (beside.pretrained_cfg, about.pretrained_cfg.clone());
-                    assert_eq!(resized(&found), resized(&expected), "{what}");
-                    let crop_pct = expected.crop_pct;
-                    assert_eq!(Preprocessing { crop_pct, ..found }, expected, "{what}");
-                }
+                let beside = Description::beside(out.path()).unwrap().unwrap();
+                assert_eq!(beside.label_names, about.label_names, "{what}");
+                // transformers has whole sides for a share.
+                let resized = |p: &Preprocessing| (p.size().0 as f64 / p.crop_pct) as usize;
+                let (found, expected) = (beside.pretrained_cfg, about.pretrained_cfg.clone());
+                assert_eq!(resized(&found), resized(&expected), "{what}");
+                let crop_pct = expected.crop_pct;
+                assert_eq!(Preprocessing { crop_pct, ..found }, expected, "{what}");
             }
         }
     }

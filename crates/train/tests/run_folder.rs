@@ -17,6 +17,8 @@ fn epoch(epoch: u64, val_accuracy: f64) -> EpochMetrics {
         train_accuracy: 0.7,
         val_loss: 0.1 + 0.2,
         val_accuracy,
+        averaged_val_loss: None,
+        averaged_val_accuracy: None,
         learning_rate: 1e-5,
         images_per_second: 91.25,
         seconds: 731.0,

@@ -77,6 +77,19 @@ impl Tensor {
         device.backend().add_scaled(&other.contiguous()?, factor, self)
     }
 
+    /// `x + weight · (other − x)`; both have one shape.
+    pub fn lerp(&self, other: &Self, weight: f64) -> Result<Self> {
+        let result = self.copy()?;
+        result.lerp_(other, weight)?;
+        Ok(result)
+    }
+
+    /// [`Tensor::lerp`] in place, for every view of this memory.
+    pub fn lerp_(&self, other: &Self, weight: f64) -> Result<()> {
+        expect_shape("lerp_", other, self.shape(), "both must have one shape")?;
+        self.add_scaled_(&other.sub(self)?, weight)
+    }
+
     /// The sum over one axis, which is dropped.
     pub fn sum_axis(&self, axis: usize) -> Result<Self> {
         self.sum_over("sum_axis", axis, self.dtype())

@@ -23,6 +23,7 @@ struct Report<'a> {
     dataset: &'a str,
     split: &'a str,
     weights: String,
+    averaged: bool,
     #[serde(flatten)]
     figures: &'a Evaluation,
 }
@@ -33,7 +34,9 @@ pub fn run(arguments: EvalArguments) -> Result<()> {
     // The weights come first: what is wrong with them is said before any data is fetched.
     let (model, parameters) = build::model_with_weights(&recipe, &weights, tell)?;
     let dataset = build::part(&mut recipe.training, arguments.split, tell)?;
-    let dataset = match Description::beside(&weights)? {
+    let about = Description::beside(&weights)?;
+    let averaged = about.as_ref().is_some_and(|about| about.averaged);
+    let dataset = match about {
         Some(about) => in_order_of(&about.label_names, dataset)?,
         None => dataset,
     };
@@ -61,7 +64,8 @@ pub fn run(arguments: EvalArguments) -> Result<()> {
         return Err(TrainError::NotFiniteOutput { what: "loss" }.into());
     }
     let weights = weights.display().to_string();
-    let report = Report { dataset: dataset.name(), split: name, weights, figures: &figures };
+    let report =
+        Report { dataset: dataset.name(), split: name, weights, averaged, figures: &figures };
     if arguments.json { print_json(&report) } else { print(&text(&report)) }
 }
 
@@ -85,8 +89,9 @@ fn in_order_of(names: &[String], images: Arc<dyn Samples>) -> Result<Arc<dyn Sam
 fn text(report: &Report<'_>) -> String {
     let Evaluation { images, loss, top1, top5, classes, confusion, .. } = report.figures;
     let Evaluation { balanced_accuracy, macro_f1, roc_auc, .. } = report.figures;
+    let averaged = if report.averaged { ", averaged over steps" } else { "" };
     let mut text = format!(
-        "{}, {images} {} images, weights {}\n\nloss   {loss:.4}\ntop-1  {top1:.4}\ntop-5  {top5:.4}\n\
+        "{}, {images} {} images, weights {}{averaged}\n\nloss   {loss:.4}\ntop-1  {top1:.4}\ntop-5  {top5:.4}\n\
          balanced accuracy  {balanced_accuracy:.4}\nmacro F1  {macro_f1:.4}\n",
         report.dataset, report.split, report.weights
     );

@@ -107,9 +107,10 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
                 "done: validation accuracy {:.4}, loss {:.4}",
                 last.val_accuracy, last.val_loss
             );
-            if let Some(Judgement { epoch, figures }) = judgement {
+            if let Some(Judgement { epoch, averaged, figures }) = judgement {
                 text += &format!("; test accuracy {:.4}", figures.top1);
-                text += &format!(" with the weights of epoch {epoch}, the best");
+                let which = if averaged { "averaged weights" } else { "weights" };
+                text += &format!(" with the {which} of epoch {epoch}, the best");
             }
             text += &format!("; report {}\n", folder.join("report.html").display());
             // The run is saved, whoever reads this.

@@ -79,6 +79,12 @@ choices! {
         Sgd = "sgd",
         /// Adam with decoupled weight decay.
         AdamW = "adamw",
+        /// AdamW whose averaged weights need no schedule.
+        ScheduleFreeAdamW = "schedule-free-adamw",
+        /// Momentum whose matrices are made orthogonal.
+        Muon = "muon",
+        /// Adam in the eigenbases of Shampoo's statistics.
+        Soap = "soap",
     }
 }
 
@@ -195,18 +201,26 @@ settings! {
         kind: OptimizerKind = Choice(OptimizerKind::NAMES), Required, also ["name", "type", "opt"];
         /// the learning rate after warm-up
         learning_rate: f64 = Number(Range::Above(0.0, 1000.0)), Required, also ["lr"];
-        /// momentum of sgd; 0 for none
+        /// momentum of sgd, 0 for none, and of muon, 0.95 as a rule
         momentum: f64 = SHARE, Toml("0.0");
         /// Nesterov's form of momentum
         nesterov: bool = Bool, Toml("false");
-        /// L2 for sgd, decoupled for adamw; 0 for none
+        /// L2 for sgd, decoupled for the others; 0 for none
         weight_decay: f64 = Number(Range::Closed(0.0, 100.0)), Toml("0.0"), also ["wd", "decay"];
-        /// adamw: decay of the first moment
+        /// all but sgd: decay of the first moment; with muon, of what is no matrix; of the mean in schedule-free-adamw
         beta1: f64 = SHARE, Toml("0.9");
-        /// adamw: decay of the second moment
+        /// all but sgd: decay of the second moment; with soap, of its statistics too
         beta2: f64 = SHARE, Toml("0.999");
-        /// adamw: added to the root of the second moment
+        /// all but sgd: added to the root of the second moment
         eps: f64 = Number(Range::Open(0.0, 1.0)), Toml("1e-8"), also ["epsilon"];
+        /// soap: steps from one pair of bases to the next
+        precondition_frequency: u64 = Integer(1, 1_000_000), Toml("10");
+        /// soap: longer sides of a matrix get no basis
+        max_precond_dim: usize = Integer(1, 1_000_000), Toml("10000");
+        /// share of the weights' average that a step keeps; 0 for no average
+        model_ema_decay: f64 = SHARE, Toml("0.0"), also ["ema_decay", "ema", "model_ema"];
+        /// a smaller share at first: after step t no more than 1 − t^(−2/3)
+        model_ema_warmup: bool = Bool, Toml("false"), also ["ema_warmup"];
         /// longest gradient norm that is let through; 0 for no clipping
         clip_norm: f64 = Number(Range::Closed(0.0, 1e9)), Toml("0.0"), also ["grad_clip", "clip_grad", "max_norm"];
         /// factor of the learning rate from each layer to the one before it
@@ -263,6 +277,8 @@ settings! {
         threads: usize = Integer(0, 1024), Toml("0"), flag "--threads", also ["num_threads"];
         /// optimizer steps between checkpoints within an epoch; 0 for one after each epoch only
         checkpoint_every: u64 = Integer(0, MANY), Toml("0");
+        /// checkpoints of the best epochs that are kept in `checkpoints`, beside the best and the last; 0 for none
+        checkpoint_hist: usize = Integer(0, 1_000_000), Toml("0"), also ["save_top_k"];
         /// weights to begin with: a safetensors file with timm's names
         initial_weights: Option<String> = PATH, Open, also ["initial_checkpoint", "weights"];
         /// steps from one reading of the loss to the next

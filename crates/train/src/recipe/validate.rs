@@ -116,19 +116,32 @@ fn own_keys<K: Copy + PartialEq + Display>(
 }
 
 fn optimizer(recipe: &Training) -> Result {
-    use OptimizerKind::{AdamW, Sgd};
+    use OptimizerKind::{AdamW, Muon, ScheduleFreeAdamW, Sgd, Soap};
     let optimizer = &recipe.optimizer;
     let owned = [
-        ("optimizer.momentum", &[Sgd][..]),
-        ("optimizer.nesterov", &[Sgd]),
-        ("optimizer.beta1", &[AdamW]),
-        ("optimizer.beta2", &[AdamW]),
-        ("optimizer.eps", &[AdamW]),
+        ("optimizer.momentum", &[Sgd, Muon][..]),
+        ("optimizer.nesterov", &[Sgd, Muon]),
+        ("optimizer.beta1", &[AdamW, ScheduleFreeAdamW, Muon, Soap]),
+        ("optimizer.beta2", &[AdamW, ScheduleFreeAdamW, Muon, Soap]),
+        ("optimizer.eps", &[AdamW, ScheduleFreeAdamW, Muon, Soap]),
+        ("optimizer.precondition_frequency", &[Soap]),
+        ("optimizer.max_precond_dim", &[Soap]),
     ];
     own_keys("optimizer.kind", optimizer.kind, optimizer, &owned)?;
     if optimizer.nesterov && optimizer.momentum == 0.0 {
         let reason = "it needs an `optimizer.momentum` over 0".to_owned();
         return conflict("optimizer.nesterov", true, reason);
+    }
+    if optimizer.kind == Muon && optimizer.momentum == 0.0 {
+        return conflict("optimizer.momentum", 0.0, "muon needs one, such as 0.95".to_owned());
+    }
+    if optimizer.model_ema_decay > 0.0 && optimizer.kind == ScheduleFreeAdamW {
+        let reason = "schedule-free-adamw averages the weights itself; leave it at 0".to_owned();
+        return conflict("optimizer.model_ema_decay", optimizer.model_ema_decay, reason);
+    }
+    if optimizer.model_ema_warmup && optimizer.model_ema_decay == 0.0 {
+        let reason = "there is no average; set `optimizer.model_ema_decay`".to_owned();
+        return conflict("optimizer.model_ema_warmup", true, reason);
     }
     Ok(())
 }

@@ -71,7 +71,8 @@ impl Chart {
             svg += &label("tick", x(tick), bottom + 18.0, "middle", &tick.to_string());
         }
         svg += &label("axis", (LEFT + right) / 2.0, HEIGHT - 6.0, "middle", "epoch");
-        for (index, curve) in self.curves.iter().enumerate() {
+        let drawn = self.curves.iter().filter(|curve| curve.finite().next().is_some());
+        for (index, curve) in drawn.enumerate() {
             let at = LEFT + 100.0 * index as f64;
             svg += &format!(
                 "<g class=\"{}\"><line class=\"curve\" x1=\"{at}\" x2=\"{}\" y1=\"14\" y2=\"14\"/>\

@@ -90,12 +90,14 @@ impl Report {
         let mut share = |name: &str, value: f64, note: String| {
             card(name, &format!("{value:.4}"), &note);
         };
-        if let Some(Judgement { epoch, figures }) = &self.judgement {
+        if let Some(Judgement { epoch, figures, .. }) = &self.judgement {
             let (balanced, f1) = (figures.balanced_accuracy, figures.macro_f1);
             let note = format!("test, epoch {epoch}; balanced {balanced:.4}, macro F1 {f1:.4}");
             share("Test accuracy", figures.top1, note);
         }
-        share("Best accuracy", best.val_accuracy, format!("validation, epoch {}", best.epoch));
+        let averaged = if best.averaged_is_better() { ", averaged weights" } else { "" };
+        let note = format!("validation, epoch {}{averaged}", best.epoch);
+        share("Best accuracy", best.accuracy(), note);
         share("Last accuracy", last.val_accuracy, format!("validation, loss {:.4}", last.val_loss));
         let note = format!("last epoch, accuracy {:.4}", last.train_accuracy);
         share("Training loss", last.train_loss, note);
@@ -114,11 +116,18 @@ impl Report {
             let points = self.epochs.iter().map(|epoch| (epoch.epoch, figure(epoch))).collect();
             Curve { name, class, points }
         };
+        // Where nothing is averaged, there is no such curve.
+        let averaged = |figure: fn(&EpochMetrics) -> Option<f64>| {
+            let points = |e: &EpochMetrics| Some((e.epoch, figure(e)?));
+            let points = self.epochs.iter().filter_map(points).collect();
+            Curve { name: "averaged", class: "rate", points }
+        };
         let loss = Chart {
             title: "Cross-entropy loss",
             curves: vec![
                 curve("training", "train", |e| e.train_loss),
                 curve("validation", "val", |e| e.val_loss),
+                averaged(|e| e.averaged_val_loss),
             ],
             from_zero: false,
             marked: None,
@@ -128,9 +137,10 @@ impl Report {
             curves: vec![
                 curve("training", "train", |e| e.train_accuracy),
                 curve("validation", "val", |e| e.val_accuracy),
+                averaged(|e| e.averaged_val_accuracy),
             ],
             from_zero: false,
-            marked: best_epoch(&self.epochs).map(|best| (best.epoch, best.val_accuracy)),
+            marked: best_epoch(&self.epochs).map(|best| (best.epoch, best.accuracy())),
         };
         let rate = Chart {
             title: "Learning rate",

@@ -29,6 +29,8 @@ pub const LAST: &str = "last";
 pub const BEST: &str = "best";
 /// The weights with the best validation accuracy in timm's form, a folder: once the run is done.
 pub const MODEL: &str = "model";
+/// The checkpoints of the best epochs, a folder of folders, where they are asked for.
+pub const CHECKPOINTS: &str = "checkpoints";
 /// The resolved recipe.
 pub const CONFIG: &str = "config.toml";
 /// The figures of each epoch.
@@ -39,12 +41,13 @@ pub const TEST: &str = "test.json";
 pub const STEPS: &str = "steps.jsonl";
 
 /// The keys that a resumed run may change.
-const MAY_CHANGE: [&str; 13] = [
+const MAY_CHANGE: [&str; 14] = [
     "run.epochs",
     "run.patience",
     "run.threads",
     "run.device",
     "run.checkpoint_every",
+    "run.checkpoint_hist",
     "run.log_every",
     "data.dir",
     "data.cache",
@@ -182,6 +185,7 @@ impl Trainer {
             num_classes: input.classes,
             label_names: train.dataset().class_names().to_vec(),
             pretrained_cfg: build::preprocessing(&training.data, &input),
+            averaged: false,
         };
         Ok(Self {
             training: training.clone(),
@@ -208,10 +212,15 @@ impl Trainer {
 
     /// Where nothing but the head changes, what it reads is computed once.
     fn keep_features(&mut self) -> Result<()> {
-        let Some(headed) = probe::keeps(&self.training, self.model.as_ref(), &self.parameters)
-        else {
+        let Some(headed) = probe::head_alone(self.model.as_ref(), &self.parameters) else {
             return Ok(());
         };
+        if !self.training.augment.is_off() {
+            let text = "nothing but the head changes, but [augment] gives other images in each epoch; without it, the \
+                        rest of the model would see each image once";
+            self.notices.push(text.to_owned());
+            return Ok(());
+        }
         let images = self.train.dataset().len() + self.val.dataset().len();
         self.notices
             .push(format!("nothing but the head changes: features of {images} images are kept"));

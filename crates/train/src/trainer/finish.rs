@@ -55,7 +55,8 @@ impl Trainer {
         if !figures.loss.is_finite() {
             return Err(TrainError::NotFiniteOutput { what: "loss" });
         }
-        let judgement = Judgement { epoch: best.epoch, figures };
+        let averaged = best.averaged_is_better();
+        let judgement = Judgement { epoch: best.epoch, averaged, figures };
         checkpoint::write_json(&self.folder.join(TEST), &judgement)?;
         let event = Event::Judged(&judgement);
         self.report.take(event)?;
