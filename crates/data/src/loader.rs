@@ -119,6 +119,11 @@ impl Loader {
         Ok(Self { dataset, transform, config, used: Arc::default(), broken: Arc::default() })
     }
 
+    /// This loader in the place of another of the same data set, whose unreadable samples it knows.
+    pub fn after(self, other: &Self) -> Self {
+        Self { broken: other.broken.clone(), ..self }
+    }
+
     /// The dataset.
     pub fn dataset(&self) -> &Arc<dyn Samples> {
         &self.dataset

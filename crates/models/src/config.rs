@@ -115,6 +115,8 @@ vitrine_nn::settings! {
         mlp_layer: MlpLayer = Choice(MlpLayer::NAMES), Toml("\"mlp\"");
         /// first value of each block's factors for its two branches (LayerScale); without it, there are none
         init_values: Option<f64> = Number(Range::Closed(0.0, 1e3)), Open, also ["layer_scale", "layerscale_value"];
+        /// take images of other sizes as well, for which learned positions are resampled
+        dynamic_img_size: bool = Bool, Toml("false");
         /// a learned token in front of the patches; without this key, where the head reads it
         class_token: Option<bool> = Bool, Open;
         /// a second token and head, which learn from a teacher (DeiT)

@@ -239,6 +239,11 @@ impl Model for ResNet {
         self.config.input()
     }
 
+    /// The mean over all pixels has one size.
+    fn takes(&self, (height, width): (usize, usize)) -> bool {
+        height > 0 && width > 0
+    }
+
     fn settings(&self) -> Result<Table> {
         Ok(ModelConfig::Resnet(self.config.clone()).table()?)
     }

@@ -13,6 +13,7 @@ use vitrine_tensor::{Rotation, Tensor};
 use crate::block::{Block, Tokens};
 use crate::config::{Pool, PosEmbed, RopeType, VitConfig};
 use crate::registry::ModelConfig;
+use crate::resample::{Grids, resample_positions};
 
 /// A Vision Transformer.
 #[derive(Clone, Debug)]
@@ -58,7 +59,8 @@ impl VisionTransformer {
             width,
             &weight,
             &bias,
-        )?;
+        )?
+        .with_any_size(config.dynamic_img_size);
         let embedding_dropout = Dropout::new(scope, config.embedding_dropout)?;
         let mut blocks = Vec::with_capacity(config.depth);
         for (i, rate) in DropPath::rates(config.drop_path, config.depth).enumerate() {
@@ -114,14 +116,43 @@ impl VisionTransformer {
             && self.blocks.last().is_some_and(Block::has_forward_first)
     }
 
+    /// The learned positions `[1, P + M, D]` of a grid of patches: those of another than the model's own are weighted
+    /// sums of these, as timm resamples them.
+    fn positions(&self, pass: &Pass<'_>, to: (usize, usize)) -> Result<Option<Var>> {
+        let Some(id) = self.positions else { return Ok(None) };
+        let from = self.config.grid();
+        if from == to {
+            return pass.parameter(id).map(Some);
+        }
+        let (prefix, patches) = (self.config.prefix_positions(), from.0 * from.1);
+        let rows = |first: usize, count: usize| {
+            pass.parameter_rows(id, first, count, &[1, count, self.config.width])
+        };
+        let own = rows(prefix, patches)?;
+        let mut each = vec![0.0; patches * patches];
+        each.iter_mut().step_by(patches + 1).for_each(|weight| *weight = 1.0);
+        let weights = resample_positions(&each, Grids { prefix: 0, from, to, width: patches });
+        let shape = [1, to.0 * to.1, patches];
+        let weights = Tensor::from_slice(&weights, &shape, own.value().device())?;
+        let resampled = pass.constant(weights.to_dtype(pass.dtype())?).matmul(&own)?;
+        Ok(Some(match prefix {
+            0 => resampled,
+            _ => Var::concat(&[&rows(0, prefix)?, &resampled], 1)?,
+        }))
+    }
+
     /// The cosines and sines of all patches' angles: for each of a quarter of a head's columns `2π·y/period`, then
     /// `2π·x/period`, with periods from 1 up to the temperature.
-    fn rotation(&self, pass: &Pass<'_>, like: &Tensor) -> Result<Option<Rotation>> {
+    fn rotation(
+        &self,
+        pass: &Pass<'_>,
+        (rows, columns): (usize, usize),
+        like: &Tensor,
+    ) -> Result<Option<Rotation>> {
         let VitConfig { width, heads, rope_type, rope_temperature, .. } = self.config;
         if rope_type == RopeType::Off {
             return Ok(None);
         }
-        let (rows, columns) = self.config.grid();
         let quarter = width / heads / 4;
         let middle = |i: usize, of: usize| 2.0 * (i as f64 + 0.5) / of as f64 - 1.0;
         let places = (0..rows * columns)
@@ -142,6 +173,10 @@ impl VisionTransformer {
 impl Model for VisionTransformer {
     fn input(&self) -> InputSpec {
         self.config.input()
+    }
+
+    fn takes(&self, size: (usize, usize)) -> bool {
+        self.patch_embedding.takes(size)
     }
 
     fn settings(&self) -> Result<Table> {
@@ -185,13 +220,15 @@ impl Headed for VisionTransformer {
         let images = rounded.as_ref().unwrap_or(images);
         let prefix: Vec<Var> =
             self.prefix.iter().map(|&id| pass.parameter(id)).collect::<Result<_>>()?;
-        let positions = self.positions.map(|id| pass.parameter(id)).transpose()?;
         let patches = self.patch_embedding.forward(pass, images)?; // [B, M, D]
+        let (rows, columns) = self.config.patch_size;
+        let grid = (images.shape()[2] / rows, images.shape()[3] / columns);
+        let positions = self.positions(pass, grid)?;
         let mask = pass.mask(&self.embedding_dropout);
         let each: Vec<&Var> = prefix.iter().collect();
         let mut x = patches.embed_tokens(&each, positions.as_ref(), mask)?; // [B, N, D]
         drop(patches);
-        let rotation = self.rotation(pass, x.value())?;
+        let rotation = self.rotation(pass, grid, x.value())?;
         let places = Places { rotation, ..Places::default() };
         for (i, block) in (1..).zip(&self.blocks) {
             let last = i == self.blocks.len();
@@ -203,7 +240,7 @@ impl Headed for VisionTransformer {
         let first = |x: &Var, count: usize| -> Result<Var> {
             Ok(x.narrow(1, 0, count)?.reshape(&[batch, count * width])?)
         };
-        let patches = |x: &Var| x.narrow(1, self.config.prefix_tokens(), self.config.patches());
+        let patches = |x: &Var| x.narrow(1, self.config.prefix_tokens(), grid.0 * grid.1);
         let normed = |x: &Var| self.norm.forward(pass, x);
         match self.config.pool {
             // The norm of a token is the same before and after the others are left out.

@@ -9,7 +9,7 @@ use vitrine_nn::{Model, Optimizer, Output, ParameterBuilder, Parameters, Pass, S
 use vitrine_tensor::{DType, Device, Tensor};
 use vitrine_testkit::golden::{GoldenFile, relative_error};
 
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "vit_dinov2",
     "vit_dinov3",
     "vit_dinov3_qkvb_swiglu",
@@ -17,6 +17,7 @@ const FILES: [&str; 15] = [
     "vit_siglip",
     "vit_qk_norm",
     "vit_gap",
+    "vit_dynamic",
     "deit_distilled",
     "cct",
     "cvt",

@@ -26,6 +26,7 @@ mod with_lapack {
     impl Real for f64 {}
 
     fn matrix<T: Real>(op: &'static str, values: Vec<T>, rows: usize) -> Result<Array2<T>> {
+        // SAFETY: this is its declaration in OpenBLAS' `cblas.h`.
         unsafe extern "C" {
             fn openblas_set_num_threads(threads: c_int);
         }

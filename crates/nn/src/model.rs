@@ -54,6 +54,11 @@ pub trait Model: Send + Sync {
     /// Images `[B, C, H, W]` to logits `[B, K]`.
     fn forward(&self, pass: &Pass<'_>, images: &Var) -> Result<Output>;
 
+    /// Whether it takes images of this height and width as well, beside its own.
+    fn takes(&self, size: (usize, usize)) -> bool {
+        size == self.input().size
+    }
+
     /// What decides its shape and options: section `[model]` in the folder of a run, which a resumed run compares.
     fn settings(&self) -> Result<Table>;
 

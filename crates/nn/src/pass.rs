@@ -76,8 +76,9 @@ impl<'a> Pass<'a> {
         Ok(variable)
     }
 
-    /// `count` rows of a parameter from `first` on, under a shape: a part of fused weights, or all of them as they are
-    /// used. As a variable of its own: its gradient goes to the flat buffer as it is summed.
+    /// `count` rows of a parameter from `first` on, under a shape, which says how long a row is: a part of fused
+    /// weights, or all of them as they are used. As a variable of its own: its gradient goes to the flat buffer as it is
+    /// summed.
     pub fn parameter_rows(
         &self,
         id: ParameterId,
@@ -85,7 +86,11 @@ impl<'a> Pass<'a> {
         count: usize,
         shape: &[usize],
     ) -> Result<Var> {
-        let rows = |all: Tensor| all.narrow(0, first, count)?.reshape(shape);
+        let length = shape.iter().product::<usize>() / count.max(1);
+        let rows = |all: Tensor| {
+            let all = all.reshape(&[all.elements() / length.max(1), length])?;
+            all.narrow(0, first, count)?.reshape(shape)
+        };
         let value = rows(self.parameters.view(self.values()?, id)?)?;
         self.variable(id, value, || Ok(rows(self.parameters.grad(id)?)?))
     }

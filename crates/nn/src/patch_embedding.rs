@@ -18,6 +18,7 @@ pub struct PatchEmbedding {
     patch: (usize, usize),
     channels: usize,
     width: usize,
+    any_size: bool,
 }
 
 impl PatchEmbedding {
@@ -46,7 +47,19 @@ impl PatchEmbedding {
         let fan_in = channels * patch.0 * patch.1;
         let weight = proj.weight("weight", &shape, weight);
         let bias = proj.vector("bias", &[width], bias, fan_in);
-        Ok(Self { weight, bias, image, patch, channels, width })
+        Ok(Self { weight, bias, image, patch, channels, width, any_size: false })
+    }
+
+    /// Whether images of other sizes are taken as well.
+    pub fn with_any_size(self, any_size: bool) -> Self {
+        Self { any_size, ..self }
+    }
+
+    /// Whether it takes images of this size.
+    pub fn takes(&self, (height, width): (usize, usize)) -> bool {
+        let whole = |image: usize, patch: usize| image > 0 && image.is_multiple_of(patch);
+        let whole = whole(height, self.patch.0) && whole(width, self.patch.1);
+        (height, width) == self.image || (self.any_size && whole)
     }
 
     /// The number of patches M of an image.
@@ -56,7 +69,13 @@ impl PatchEmbedding {
 
     /// `[B, C, H, W]` to `[B, M, D]`.
     pub fn forward(&self, pass: &Pass<'_>, images: &Var) -> Result<Var> {
-        if images.shape().get(1..) != Some(&[self.channels, self.image.0, self.image.1]) {
+        let fits = match *images.shape() {
+            [_, channels, height, width] => {
+                channels == self.channels && self.takes((height, width))
+            }
+            _ => false,
+        };
+        if !fits {
             return Err(vitrine_tensor::Error::ShapeMismatch {
                 op: "patch embedding",
                 lhs: images.shape().to_vec(),

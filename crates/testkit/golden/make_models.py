@@ -52,6 +52,7 @@ class Case:
     ours: dict  # what is not default in our configuration
     wrong: dict[str, Wrong]
     image_size: tuple[int, int] = (8, 12)
+    input_size: tuple[int, int] | None = None  # where it is not the model's own
     patch_size: tuple[int, int] = (4, 4)
     width: int = 12
     heads: int = 3
@@ -131,14 +132,19 @@ def loaded(make: Callable[..., nn.Module], parameters: Parameters, wrong: Wrong 
     return model
 
 
+SINGLE = torch.Tensor.float
+
+
 def case_file(name: str, case: Case, seed: int) -> bytes:
     random, distilled = Random(seed), case.timm is VisionTransformerDistilled
     parameters = {name: draw(name, value.shape, random) for name, value in case.make().named_parameters()}
-    images = random.uniform(case.batch, 3, *case.image_size)
+    images = random.uniform(case.batch, 3, *(case.input_size or case.image_size))
     labels = random.labels(case.batch, case.classes)
 
     def compute(dtype):
         model = loaded(case.make, parameters).to(dtype).train()
+        # timm resamples positions in float32; here in the type of all else.
+        torch.Tensor.float = lambda tensor: tensor.to(dtype)
         if dtype == torch.float64:
             exact_rope(model)
         if distilled:
@@ -151,6 +157,7 @@ def case_file(name: str, case: Case, seed: int) -> bytes:
         results = dict(zip(["logits", "distilled"], (logits.detach() for logits in outputs)))
         if distilled:
             results["prediction"] = model.eval()(images.to(dtype)).detach()
+        torch.Tensor.float = SINGLE
         return results | {"loss": loss.detach()} | with_prefix("grad", grads)
 
     # The softmax does not see what is the same for all keys.
@@ -324,6 +331,20 @@ CASES = {
             "the second head's token": Wrong(model=one_token_for_both_heads),
             "the distillation token": changed(torch.zeros_like, "dist_token"),
         },
+    ),
+    # Fewer patches down than the model's own, and more across.
+    "vit_dynamic": Case(
+        VisionTransformer,
+        {"dynamic_img_size": True},
+        {"dynamic_img_size": True},
+        {
+            "positions": changed(torch.zeros_like, "pos_embed"),
+            "the position of each patch": Wrong(
+                parameters=lambda p: p | {"pos_embed": p["pos_embed"][:, [0, *range(p["pos_embed"].shape[1] - 1, 0, -1)]]}
+            ),
+        },
+        image_size=(16, 12),
+        input_size=(8, 20),
     ),
 }
 

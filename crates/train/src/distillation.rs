@@ -60,6 +60,12 @@ impl Distillation {
             );
             return Err(SettingError::conflict("objective.teacher", folder, reason).into());
         }
+        let mut sizes = (0..training.run.epochs as u64).map(|e| training.image_size(e, input.size));
+        if let Some((height, width)) = sizes.find(|&size| !model.takes(size)) {
+            let reason =
+                format!("it takes no images of {height}x{width}, as `augment.image_sizes` has");
+            return Err(SettingError::conflict("objective.teacher", folder, reason).into());
+        }
         let pixels = match (&input.mean, &input.std) == (&student.mean, &student.std) {
             true => None,
             false => {

@@ -34,7 +34,6 @@ mod probe;
 pub mod progress;
 pub mod recipe;
 pub mod report;
-mod resample;
 pub mod sink;
 mod step;
 pub mod threads;

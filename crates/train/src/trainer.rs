@@ -10,9 +10,10 @@ use std::time::Instant;
 use vitrine_comm::Collective;
 use vitrine_data::{Batches, Loader};
 use vitrine_nn::schedule::Schedule;
-use vitrine_nn::{Model, Optimizer, Parameters, Pass};
+use vitrine_nn::{InputSpec, Model, Optimizer, Parameters, Pass};
 use vitrine_tensor::Tensor;
 
+use crate::build;
 use crate::checkpoint::{self, Position, Sums};
 use crate::description::Description;
 use crate::error::{Result, TrainError};
@@ -149,6 +150,7 @@ impl Trainer {
         let Position { epochs, batches: first, .. } = self.position;
         let (epoch, total_epochs) = (epochs + 1, self.training.run.epochs as u64);
         sink.take(Event::EpochBegins { epoch, total_epochs, batches, done: first })?;
+        self.fit_images(epochs)?;
         let mut loaded = self.train.epoch(epochs, first as usize);
         while self.position.batches < batches {
             let done = self.position.clone();
@@ -179,6 +181,18 @@ impl Trainer {
         drop(loaded);
         self.read_pending(sink)?;
         self.finish_epoch(&seconds, sink, stop)
+    }
+
+    /// Makes the training images as large as an epoch wants them.
+    fn fit_images(&mut self, epoch: u64) -> Result<()> {
+        let input = self.model.input();
+        let size = self.training.image_size(epoch, input.size);
+        if self.train.config().preprocessing.size() != size {
+            let (input, samples) = (InputSpec { size, ..input }, self.train.dataset().clone());
+            let loader = build::loader(&self.training, &input, samples, true)?;
+            self.train = loader.after(&self.train);
+        }
+        Ok(())
     }
 
     /// The gradient over the batches of a step, of the mean loss of all their images. The weights stay as they are.

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, Metadata, TensorView};
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use vitrine_models::{Dialect, Group, MOST_PATCHES, ModelConfig};
+use vitrine_models::{
+    Dialect, Grids, Group, MOST_PATCHES, ModelConfig, resample_distances, resample_positions,
+};
 use vitrine_nn::settings::{shown, size};
 use vitrine_nn::{ParameterBuilder, Parameters};
 use vitrine_tensor::{DType, Tensor};
@@ -20,7 +22,6 @@ use crate::atomic::write_atomic;
 use crate::checkpoint::{CheckpointError as Error, io_error, regular, whole};
 use crate::description::{DESCRIPTION, PREPROCESSOR};
 use crate::hub::{Hub, HubName};
-use crate::resample::{Grids, resample, resample_distances};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -454,7 +455,7 @@ impl Change {
             }
             Self::Positions(grids, folds) => {
                 let class = folds.then(|| values.drain(..grids.width).collect());
-                *values = resample(values, *grids);
+                *values = resample_positions(values, *grids);
                 class
             }
         }

@@ -62,7 +62,7 @@ fn senseless_values_are_named_with_what_is_allowed() {
         ("data.limit_train=-1", "a whole number from 0"),
         ("data.workers=-1", "a whole number from 0"),
         ("data.prefetch=0", "a whole number from 1"),
-        ("optimizer.kind=adam", "\"sgd\" or \"adamw\""),
+        ("optimizer.kind=adam", "\"adamw\", \"schedule-free-adamw\", \"muon\" or \"soap\""),
         ("optimizer.learning_rate=-0.1", "a number over 0"),
         ("optimizer.learning_rate=0", "a number over 0"),
         ("optimizer.learning_rate=nan", "a number over 0"),
@@ -103,7 +103,7 @@ fn senseless_values_are_named_with_what_is_allowed() {
 
 #[test]
 fn keys_that_contradict_each_other_are_named_together() {
-    let cases: [(&[&str], &[&str]); 20] = [
+    let cases: [(&[&str], &[&str]); 24] = [
         (&["model.heads=7"], &["`model.heads = 7`", "must divide `model.width = 512`"]),
         (&["model.patch_size=15"], &["`model.patch_size = 15`", "`model.image_size = 96`"]),
         (&["model.image_size=[96,100]"], &["`model.patch_size = 16`", "[96, 100]"]),
@@ -122,6 +122,19 @@ fn keys_that_contradict_each_other_are_named_together() {
             &["`optimizer.nesterov = true`", "\"adamw\""],
         ),
         (&["optimizer.nesterov=true"], &["`optimizer.nesterov = true`", "`optimizer.momentum`"]),
+        (&["optimizer.kind=muon"], &["`optimizer.momentum = 0", "muon needs one, such as 0.95"]),
+        (
+            &["optimizer.kind=schedule-free-adamw", "optimizer.model_ema_decay=0.9"],
+            &["`optimizer.model_ema_decay = 0.9`", "averages the weights itself"],
+        ),
+        (
+            &["optimizer.model_ema_warmup=true"],
+            &["`optimizer.model_ema_warmup = true`", "`optimizer.model_ema_decay`"],
+        ),
+        (
+            &["optimizer.precondition_frequency=5"],
+            &["`optimizer.precondition_frequency = 5`", "leave it at 10", "\"soap\""],
+        ),
         (&["optimizer.beta1=0.8"], &["`optimizer.beta1 = 0.8`", "\"sgd\"", "leave it at 0.9"]),
         (&["optimizer.beta2=0.95"], &["`optimizer.beta2 = 0.95`", "leave it at 0.999"]),
         (&["optimizer.eps=1e-6"], &["`optimizer.eps = 0.000001`", "leave it at 1e-8"]),

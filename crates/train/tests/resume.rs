@@ -13,7 +13,7 @@ use vitrine_train::sink::{Event, Sink};
 use vitrine_train::trainer::{Outcome, Trainer};
 
 /// Every kind of state that a run carries from step to step. Dropout is on, and the last batch is short, in all.
-const SETTINGS: [(&str, &[&str]); 5] = [
+const SETTINGS: [(&str, &[&str]); 8] = [
     ("sgd", &[]),
     (
         "momentum",
@@ -37,7 +37,13 @@ const SETTINGS: [(&str, &[&str]); 5] = [
             "run.log_every=3",
         ],
     ),
+    ("all that is modern", MODERN),
+    ("schedule-free", OPTIMIZERS[0]),
+    ("soap", OPTIMIZERS[1]),
 ];
+
+/// Those that this program has.
+const KNOWN_SETTINGS: usize = SETTINGS.len() - OPTIMIZERS.len() + KNOWN;
 
 #[test]
 fn two_epochs_are_one_epoch_and_a_resume() {
@@ -60,7 +66,10 @@ fn two_epochs_are_one_epoch_and_a_resume() {
 #[test]
 fn a_run_stopped_after_any_batch_goes_on_as_if_it_had_not_been() {
     let data = data();
-    for (name, sets) in SETTINGS {
+    for (name, sets) in SETTINGS.into_iter().take(KNOWN_SETTINGS) {
+        // Half as large in the first epoch.
+        let small: &[&str] = if sets == MODERN { &["augment.image_sizes=[8,16]"] } else { &[] };
+        let sets = &[sets, small].concat()[..];
         let whole = tempfile::tempdir().unwrap();
         train(tiny(sets), whole.path(), &data);
         let expected = traces(whole.path());

@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{assert_same, small, small_images, whole_run};
+use support::{KNOWN, MODERN, OPTIMIZERS, assert_same, small, small_images, whole_run};
 
 const CASES: [(&str, &[&str]); 3] = [
     ("momentum", &["optimizer.momentum=0.9", "optimizer.clip_norm=0.5", "schedule.warmup_steps=3"]),
@@ -24,7 +24,9 @@ const CASES: [(&str, &[&str]); 3] = [
 fn the_number_of_threads_changes_no_bit() {
     let data = small_images(61, 20);
     let wide = ["model.width=48", "model.heads=4", "model.mlp_width=96", "model.patch_size=2"];
-    for (name, keys) in CASES {
+    let others = OPTIMIZERS.map(|keys| (keys[0], keys)).into_iter().take(KNOWN);
+    let modern = [&["augment.image_sizes=[4,10]"], MODERN].concat();
+    for (name, keys) in CASES.into_iter().chain([("modern", &modern[..])]).chain(others) {
         let recipe = small(&[keys, &wide[..]].concat());
         let runs = [1, 2, 3].map(|threads| {
             let folder = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@ const PLACES: &[&str] = &[
     "benches/src/peak.rs",
     "crates/cuda-driver/",
     "crates/cuda/",
+    "crates/nn/src/linalg.rs",
     "crates/ptx-emulator/src/",
     "crates/tensor/src/cpu/",
     "crates/tensor/src/simd.rs",

@@ -125,6 +125,7 @@ fn decisive_of_vit(config: &VitConfig) -> VitConfig {
         },
         lora_alpha: plain.lora_alpha,
         last_block_saving: plain.last_block_saving,
+        dynamic_img_size: plain.dynamic_img_size,
         ..config.clone()
     }
 }

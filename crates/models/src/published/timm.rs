@@ -11,7 +11,7 @@ use crate::registry::ModelConfig;
 /// Arguments of timm's classes that are keys here, by other names or the same, and the classes that they are written
 /// for: `v` for VisionTransformer, `d` for that with a second head, `e` for Eva, `s` for SwinTransformer, `r` for
 /// ResNet.
-const ARGUMENTS: [(&str, &str, &str); 23] = [
+const ARGUMENTS: [(&str, &str, &str); 24] = [
     ("img_size", "image_size", "vdes"),
     ("patch_size", "patch_size", "vdes"),
     ("window_size", "window_size", "s"),
@@ -29,6 +29,7 @@ const ARGUMENTS: [(&str, &str, &str); 23] = [
     ("reg_tokens", "reg_tokens", "v"),
     ("num_reg_tokens", "reg_tokens", "e"),
     ("no_embed_class", "no_embed_class", "vde"),
+    ("dynamic_img_size", "dynamic_img_size", "vde"),
     ("fc_norm", "fc_norm", "v"),
     ("use_fc_norm", "fc_norm", "e"),
     ("rope_temperature", "rope_temperature", "e"),

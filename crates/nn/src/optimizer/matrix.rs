@@ -26,8 +26,8 @@ pub(super) fn parted(parameters: &Parameters) -> (Vec<Matrix>, Vec<ParameterGrou
     (matrices, groups)
 }
 
-/// timm's rule for Muon: at least two axes, the first two longer than 1, no side shorter than 4, none over 128 times the
-/// other. Beside it, weight decay applies: tables of positions are no matrices.
+/// timm's rule for Muon: at least two axes, the first two longer than 1, no side shorter than 4, none over 128 times
+/// the other. Beside it, weight decay applies: tables of positions are no matrices.
 fn matrix(info: &ParameterInfo) -> Option<Matrix> {
     let &[rows, second, ref rest @ ..] = info.shape.as_slice() else { return None };
     let columns = second * rest.iter().product::<usize>();

@@ -8,8 +8,8 @@ use super::{Optimizer, State, buffer, check, moments};
 use crate::error::Result;
 use crate::parameters::Parameters;
 
-/// Muon (Jordan et al. 2024), as timm's: the momentum of a matrix, its singular values brought near 1 by five steps of a
-/// Newton-Schulz iteration, is the direction; the learning rate is scaled by `0.2·√max(rows, columns)`, so that an
+/// Muon (Jordan et al. 2024), as timm's: the momentum of a matrix, its singular values brought near 1 by five steps of
+/// a Newton-Schulz iteration, is the direction; the learning rate is scaled by `0.2·√max(rows, columns)`, so that an
 /// update is as long as one of AdamW (Liu et al. 2025, "Muon is scalable for LLM training", equation 4: timm's
 /// `match_rms_adamw`). What is no matrix is updated by AdamW at the same learning rate.
 ///

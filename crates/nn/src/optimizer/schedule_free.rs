@@ -7,10 +7,10 @@ use super::{Optimizer, State, check};
 use crate::error::Result;
 use crate::parameters::Parameters;
 
-/// Schedule-free AdamW (Defazio et al. 2024, "The Road Less Scheduled", algorithm 1), as `AdamWScheduleFreeReference`
-/// of the authors' `schedulefree`: gradients are taken at `y = (1 − β1)·z + β1·x`, the parameters; AdamW without a first
-/// moment moves `z`; `x` is the mean of all `z`, weighted by the square of the largest learning rate so far. `x` is what
-/// is to be judged.
+/// Schedule-free AdamW (Defazio et al. 2024, "The Road Less Scheduled", algorithm 1), as the authors'
+/// `AdamWScheduleFreeReference`: gradients are taken at `y = (1 − β1)·z + β1·x`, the parameters; AdamW without a first
+/// moment moves `z`; `x` is the mean of all `z`, weighted by the square of the largest learning rate so far. `x` is
+/// what is to be judged.
 pub struct ScheduleFreeAdamW {
     beta1: f64,
     beta2: f64,

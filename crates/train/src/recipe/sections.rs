@@ -113,7 +113,7 @@ choices! {
 }
 
 use Fallback::{Open, Required, Toml};
-use Kind::{Bool, Choice, Integer, Name, Number, Pair, Text, Texts};
+use Kind::{Bool, Choice, Integer, Integers, Name, Number, Pair, Text, Texts};
 
 pub(crate) const SHARE: Kind = Number(Range::Below(0.0, 1.0));
 const POLICIES: &str = "\"none\", \"3a\", or \"rand\" with any of -m9 (magnitude), -mstd0.5, -mmax10, -n2 (operations), -p0.5 and -inc1";
@@ -158,6 +158,9 @@ settings! {
 settings! {
     /// Section `[augment]`. Names and meanings are timm's.
     AugmentRecipe in "augment" {
+        /// heights of the training images over the run, each for an equal part of the epochs, and widths in proportion;
+        /// evaluation has the model's own size
+        image_sizes: Option<Vec<usize>> = Integers(1, 4096), Open, also ["progressive", "progressive_resizing"];
         /// part of the image: that of evaluation, a random one resized, or a random one of the image with a border
         crop: RandomCrop = Choice(RandomCrop::NAMES), Toml("\"none\""), also ["train_crop_mode"];
         /// rrc: share of the area

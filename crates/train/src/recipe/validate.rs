@@ -66,12 +66,21 @@ impl AugmentRecipe {
         let Self { crop, hflip, vflip, color_jitter, hue, auto_augment, reprob, .. } = self;
         let strengths = [hflip, vflip, color_jitter, hue, reprob, &self.mixup, &self.cutmix];
         *crop == RandomCrop::None
+            && self.image_sizes.is_none()
             && strengths.iter().all(|&&strength| strength == 0.0)
             && auto_augment == "none"
     }
 }
 
 impl Training {
+    /// Height and width of the training images of an epoch, counted from 0, for a model that takes `own` ones.
+    pub fn image_size(&self, epoch: u64, own: (usize, usize)) -> (usize, usize) {
+        let Some(sizes) = &self.augment.image_sizes else { return own };
+        let part = epoch as usize * sizes.len() / self.run.epochs;
+        let height = sizes[part.min(sizes.len() - 1)];
+        (height, (height * own.1).div_ceil(own.0))
+    }
+
     /// Checks every key alone and all of them together.
     pub fn validate(&self) -> Result {
         check(&self.data, DataRecipe::KEYS)?;

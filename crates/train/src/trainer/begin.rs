@@ -9,6 +9,7 @@ use toml::{Table, Value};
 use vitrine_comm::Alone;
 use vitrine_data::Loader;
 use vitrine_nn::schedule::Schedule;
+use vitrine_nn::settings::SettingError;
 use vitrine_nn::{Optimizer, Parameters};
 
 use super::{Trainer, is_done};
@@ -148,6 +149,15 @@ impl Trainer {
         let mut optimizer = build::optimizer(training)?;
         let input = model.input();
         training.data.check_classes(input.classes)?;
+        let sizes = (0..training.run.epochs as u64).map(|e| training.image_size(e, input.size));
+        if let Some((height, width)) = sizes.into_iter().find(|&size| !model.takes(size)) {
+            let reason = format!(
+                "the model takes no images of {height}x{width}; a Vision Transformer takes all that its patches divide \
+                 with `model.dynamic_img_size = true`"
+            );
+            let sizes = format!("{:?}", training.augment.image_sizes.clone().unwrap_or_default());
+            return Err(SettingError::conflict("augment.image_sizes", sizes, reason).into());
+        }
         let loader = |samples, shuffled| build::loader(training, &input, samples, shuffled);
         let (train, val) = (loader(data.train, true)?, loader(data.val, false)?);
         let test = data.test.map(|test| loader(test, false)).transpose()?;

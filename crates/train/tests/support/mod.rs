@@ -45,6 +45,41 @@ const SMALL: &[&str] = &[
     "run.epochs=2",
 ];
 
+/// What a modern recipe has, all at once.
+pub const MODERN: &[&str] = &[
+    "optimizer.kind=muon",
+    "optimizer.momentum=0.95",
+    "optimizer.learning_rate=0.003",
+    "optimizer.weight_decay=0.05",
+    "optimizer.model_ema_decay=0.9",
+    "optimizer.model_ema_warmup=true",
+    "schedule.kind=linear",
+    "schedule.warmup_steps=2",
+    "schedule.warmup_learning_rate=1e-4",
+    "model.drop_path=0.2",
+    "model.dynamic_img_size=true",
+    "augment.crop=rrc",
+    "augment.hflip=0.5",
+    "augment.mixup=0.8",
+    "augment.cutmix=1.0",
+    "augment.mixup_mode=pair",
+    "objective.label_smoothing=0.1",
+    "run.checkpoint_hist=1",
+];
+
+/// Other optimizers; SOAP is the last.
+pub const OPTIMIZERS: [&[&str]; 2] = [
+    &[
+        "optimizer.kind=schedule-free-adamw",
+        "optimizer.learning_rate=0.003",
+        "schedule.warmup_steps=3",
+    ],
+    &["optimizer.kind=soap", "optimizer.learning_rate=0.003", "optimizer.precondition_frequency=2"],
+];
+
+/// How many of [`OPTIMIZERS`] this program has.
+pub const KNOWN: usize = if cfg!(feature = "linalg") { 2 } else { 1 };
+
 /// The batches of an epoch of [`data`] with [`TINY`]: three of 16 images and a last one of 8.
 pub const BATCHES: usize = 4;
 

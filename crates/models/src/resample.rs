@@ -1,40 +1,55 @@
 //! Learned positions of one grid of patches made into those of another, and biases of the distances in one window into
 //! those of another.
 
-use vitrine_data::Interpolation;
-
 /// Where positions are, and where they are wanted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Grids {
+pub struct Grids {
     /// Positions before those of the patches, which stay as they are.
-    pub(crate) prefix: usize,
-    /// Rows and columns of patches in the file.
-    pub(crate) from: (usize, usize),
-    /// Rows and columns of patches in the model.
-    pub(crate) to: (usize, usize),
+    pub prefix: usize,
+    /// Rows and columns of patches that there are positions for.
+    pub from: (usize, usize),
+    /// Rows and columns of patches that are wanted.
+    pub to: (usize, usize),
     /// The length of one, D.
-    pub(crate) width: usize,
+    pub width: usize,
 }
 
 /// Positions `[P + H·W, D]` for the grid that is asked for, by the bicubic filter with antialiasing: timm's
 /// `resample_abs_pos_embed`.
-pub(crate) fn resample(values: &[f32], Grids { prefix, from, to, width }: Grids) -> Vec<f32> {
+pub fn resample_positions(values: &[f32], Grids { prefix, from, to, width }: Grids) -> Vec<f32> {
     let (kept, patches) = values.split_at(prefix * width);
     // Along the width, then along the height: both leave the last axis alone.
-    let bicubic = |from, to| {
-        move |position, weights: &mut Vec<f64>| {
-            Interpolation::Bicubic.taps(position, from, to, weights)
-        }
-    };
     let narrow = along(patches, from.0, (from.1, to.1), width, bicubic(from.1, to.1));
     let all = along(&narrow, 1, (from.0, to.0), to.1 * width, bicubic(from.0, to.0));
     [kept, all.as_slice()].concat()
 }
 
+/// What position `position` of `to` is made of, of those of `from`: the first, and the weights from it on. The bicubic
+/// filter (Keys 1981, with a = −0.5), as wide as a step of the coarser grid.
+fn bicubic(from: usize, to: usize) -> impl Fn(usize, &mut Vec<f64>) -> usize {
+    let step = from as f64 / to as f64;
+    let stretch = step.max(1.0);
+    let weight = |x: f64| match x.abs() {
+        x if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
+        x if x < 2.0 => ((2.5 - 0.5 * x) * x - 4.0) * x + 2.0,
+        _ => 0.0,
+    };
+    move |position, weights| {
+        let center = (position as f64 + 0.5) * step - 0.5;
+        let first = (center - 2.0 * stretch).ceil().max(0.0) as usize;
+        let last = ((center + 2.0 * stretch).floor() as usize).min(from - 1);
+        weights.clear();
+        weights.extend((first..=last).map(|i| weight((i as f64 - center) / stretch)));
+        let total: f64 = weights.iter().sum();
+        weights.iter_mut().for_each(|weight| *weight /= total);
+        first
+    }
+}
+
 /// A table `[side·side, H]` of biases of distances, an odd number of them down and across, for other windows: timm's
 /// `resize_rel_pos_bias_table`. Its own distances are thought of as growing from the middle out, by a factor that makes
 /// the last as large as that of the new window; between them it is linear.
-pub(crate) fn resample_distances(
+pub fn resample_distances(
     values: &[f32],
     side: usize,
     to: (usize, usize),
