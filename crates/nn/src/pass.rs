@@ -77,8 +77,8 @@ impl<'a> Pass<'a> {
     }
 
     /// `count` rows of a parameter from `first` on, under a shape, which says how long a row is: a part of fused
-    /// weights, or all of them as they are used. As a variable of its own: its gradient goes to the flat buffer as it is
-    /// summed.
+    /// weights, or all of them as they are used. As a variable of its own: its gradient goes to the flat buffer as it
+    /// is summed.
     pub fn parameter_rows(
         &self,
         id: ParameterId,

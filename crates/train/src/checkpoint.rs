@@ -239,6 +239,16 @@ pub(crate) fn io_error(
     move |source| CheckpointError::Io { action, path, source }
 }
 
+/// Where the run of a checkpoint is.
+pub fn position(folder: &Path) -> Result<Position> {
+    let path = whole(folder).join(POSITION);
+    if !path.exists() {
+        return Err(CheckpointError::Missing { path: folder.to_owned() });
+    }
+    let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+    serde_json::from_str(&text).map_err(|source| CheckpointError::Position { path, source })
+}
+
 /// Reads a checkpoint into parameters and optimizer.
 pub fn load(
     folder: &Path,
@@ -246,16 +256,10 @@ pub fn load(
     optimizer: &mut dyn Optimizer,
 ) -> Result<Position> {
     recover(folder)?;
-    let path = folder.join(POSITION);
-    if !path.exists() {
-        return Err(CheckpointError::Missing { path: folder.to_owned() });
-    }
-    let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
-    let position: Position = serde_json::from_str(&text)
-        .map_err(|source| CheckpointError::Position { path: path.clone(), source })?;
+    let position = position(folder)?;
     if position.optimizer != optimizer.name() {
         return Err(CheckpointError::OtherOptimizer {
-            path,
+            path: folder.join(POSITION),
             found: position.optimizer,
             expected: optimizer.name(),
         });

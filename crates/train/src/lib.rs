@@ -18,6 +18,7 @@
 pub mod atomic;
 pub mod bench;
 pub mod build;
+mod chart;
 pub mod checkpoint;
 pub mod description;
 mod distillation;
@@ -36,6 +37,7 @@ pub mod recipe;
 pub mod report;
 pub mod sink;
 mod step;
+pub mod sweep;
 pub mod threads;
 pub mod trainer;
 pub mod weights;

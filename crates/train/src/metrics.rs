@@ -62,6 +62,11 @@ impl EpochMetrics {
         self.averaged_val_accuracy.is_some_and(|averaged| averaged > self.val_accuracy)
     }
 
+    /// The validation loss of the better weights.
+    pub fn loss(&self) -> f64 {
+        self.averaged_val_loss.filter(|_| self.averaged_is_better()).unwrap_or(self.val_loss)
+    }
+
     /// The validation accuracy of the better weights.
     pub fn accuracy(&self) -> f64 {
         self.averaged_val_accuracy.map_or(self.val_accuracy, |a| a.max(self.val_accuracy))

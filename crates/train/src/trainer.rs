@@ -29,7 +29,7 @@ mod begin;
 mod finish;
 
 pub use begin::{
-    BEST, CHECKPOINTS, CONFIG, LAST, METRICS, MODEL, STEPS, TEST, name, resumed_recipe,
+    BEST, CHECKPOINTS, CONFIG, LAST, METRICS, MODEL, STEPS, TEST, is_finished, name, resumed_recipe,
 };
 
 /// How a run ended.

@@ -8,7 +8,7 @@ use vitrine_data::Source;
 use vitrine_train::bench::Work;
 use vitrine_train::build::Part;
 use vitrine_train::export::Form;
-use vitrine_train::recipe::{Overrides, RecipeError, builtin_names, keys};
+use vitrine_train::recipe::{Overrides, RecipeError, builtin_names, find_key, keys};
 
 /// Trains vision transformers.
 #[derive(Parser)]
@@ -22,6 +22,8 @@ pub struct Program {
 pub enum Command {
     /// Trains a model; each epoch's figures, checkpoints and a report go to the run's folder.
     Train(TrainArguments),
+    /// Trains a recipe over values of some keys, and over seeds: one table, one picture.
+    Sweep(SweepArguments),
     /// Judges a model on the validation images: loss, top-1, top-5, figures of each class, confusion matrix.
     Eval(EvalArguments),
     /// Classifies image files.
@@ -48,6 +50,28 @@ pub struct TrainArguments {
     /// Goes on with the run in this folder, from its last checkpoint.
     #[arg(long, value_name = "DIR", conflicts_with = "recipe")]
     pub resume: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct SweepArguments {
+    #[command(flatten)]
+    pub recipe: RecipeArguments,
+    /// Weights to begin with, as in `train`.
+    #[arg(long, value_name = "WEIGHTS")]
+    pub weights: Option<String>,
+    /// A key with its values: key=a,b or key=[a, b], or a range, key={from=1e-4, to=1e-2, steps=3, scale="log"}; may be
+    /// given more than once. Above the recipe's section [sweep].
+    #[arg(long, value_name = "KEY=VALUES")]
+    pub over: Vec<String>,
+    /// Repeats each run with so many seeds, from 0 on.
+    #[arg(long, value_name = "N")]
+    pub seeds: Option<NonZeroUsize>,
+    /// Runs at once, which share the threads.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub jobs: NonZeroUsize,
+    /// Folder for all runs, results.csv, results.md and results.svg; where it holds runs of this sweep, they go on.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 #[derive(Args)]
@@ -191,11 +215,12 @@ pub enum Checkpoint {
 }
 
 /// The recipe, and what overrides it: the flags of the recipe's keys, each with the key's own help.
+#[derive(Clone, Debug)]
 pub struct RecipeArguments {
     /// A built-in recipe or a .toml file.
     pub recipe: Option<String>,
     /// `--set key=value`, in order.
-    set: Vec<String>,
+    pub set: Vec<String>,
     /// Flags and their values.
     flags: Vec<(&'static str, String)>,
 }
@@ -254,6 +279,30 @@ fn capitalised(text: &str) -> String {
 }
 
 impl RecipeArguments {
+    /// What is stated, as `--set` and flags have it.
+    pub fn stated(&self) -> Vec<String> {
+        let flags = self.flags.iter().map(|(flag, text)| format!("{flag} {text}"));
+        flags.chain(self.set.iter().cloned()).collect()
+    }
+
+    /// Of these arguments, those that a run may be resumed with on another machine.
+    pub fn machine(&self) -> Self {
+        const MACHINE: [&str; 2] = ["--threads", "--device"];
+        let threads = self.set.iter().filter(|set| set.starts_with("run.threads=")).cloned();
+        let flags = self.flags.iter().filter(|(flag, _)| MACHINE.contains(flag)).cloned();
+        Self { recipe: None, set: threads.collect(), flags: flags.collect() }
+    }
+
+    /// The same with a key's own value, above all others.
+    pub fn with(&self, key: &str, value: &str) -> Self {
+        let flags = self
+            .flags
+            .iter()
+            .filter(|(flag, _)| find_key(key).is_none_or(|key| key.flag != Some(flag)));
+        let set = [self.set.as_slice(), &[format!("{key}={value}")]].concat();
+        Self { recipe: self.recipe.clone(), set, flags: flags.cloned().collect() }
+    }
+
     /// What the arguments change in the recipe. A flag wins over `--set`.
     pub fn overrides(&self) -> Result<Overrides, RecipeError> {
         let mut overrides = Overrides::new();

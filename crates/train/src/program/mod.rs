@@ -7,6 +7,7 @@ mod data;
 mod eval;
 mod model;
 mod predict;
+mod sweep;
 mod train;
 
 use std::io::{self, Write};
@@ -22,6 +23,7 @@ pub fn main() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result = match Program::parse().command {
         Command::Train(arguments) => train::run(arguments),
+        Command::Sweep(arguments) => sweep::run(arguments),
         Command::Eval(arguments) => eval::run(arguments).map(done),
         Command::Predict(arguments) => predict::run(arguments),
         Command::Convert(arguments) => convert::run(arguments).map(done),

@@ -28,6 +28,38 @@ use super::{message, print, tell, warn_of};
 
 /// Trains a new run or goes on with one.
 pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
+    let heard = listen()?;
+    let Done { outcome, judgement, folder } = train(arguments, &heard.0, &mut Progress::stderr())?;
+    let Outcome::Finished(last) = outcome else {
+        tell(&format!("stopped; `--resume {}` goes on", folder.display()));
+        return Ok(interrupted(&heard));
+    };
+    let mut text =
+        format!("done: validation accuracy {:.4}, loss {:.4}", last.val_accuracy, last.val_loss);
+    if let Some(Judgement { epoch, averaged, figures }) = judgement {
+        text += &format!("; test accuracy {:.4}", figures.top1);
+        let which = if averaged { "averaged weights" } else { "weights" };
+        text += &format!(" with the {which} of epoch {epoch}, the best");
+    }
+    text += &format!("; report {}\n", folder.join("report.html").display());
+    // The run is saved, whoever reads this.
+    print(&text).unwrap_or_else(|error| tell(&message(&error)));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a run came to.
+pub struct Done {
+    pub outcome: Outcome,
+    judgement: Option<Judgement>,
+    folder: PathBuf,
+}
+
+/// Trains until all is done or `stop` is set.
+pub fn train(
+    arguments: TrainArguments,
+    stop: &AtomicBool,
+    progress: &mut Progress,
+) -> Result<Done> {
     let mut overrides = arguments.recipe.overrides()?;
     let detected = match arguments.resume {
         None => RecipeArguments::detect(&mut overrides)?,
@@ -79,7 +111,6 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
     }
     let training = &recipe.training;
     let (images, val_images) = (data.train.len(), data.val.len());
-    let (stop, signal) = listen()?;
     let resume = arguments.resume.is_some();
     let folder = match arguments.resume.or(arguments.out) {
         Some(folder) => folder,
@@ -91,43 +122,29 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
             true => Trainer::resume(parts, training, &folder)?,
             false => Trainer::create(parts, training, &folder)?,
         };
-        let mut progress = Progress::stderr();
         progress.message(&format!(
             "{} parameters, {images} training and {val_images} validation images; run folder {}",
             trainer.parameters().count(),
             folder.display()
         ));
-        let outcome = trainer.run(&mut progress, &stop)?;
+        let outcome = trainer.run(progress, stop)?;
         warn_of(&trainer.broken());
         Ok((outcome, trainer.judgement().cloned()))
     })??;
-    match outcome {
-        Outcome::Finished(last) => {
-            let mut text = format!(
-                "done: validation accuracy {:.4}, loss {:.4}",
-                last.val_accuracy, last.val_loss
-            );
-            if let Some(Judgement { epoch, averaged, figures }) = judgement {
-                text += &format!("; test accuracy {:.4}", figures.top1);
-                let which = if averaged { "averaged weights" } else { "weights" };
-                text += &format!(" with the {which} of epoch {epoch}, the best");
-            }
-            text += &format!("; report {}\n", folder.join("report.html").display());
-            // The run is saved, whoever reads this.
-            print(&text).unwrap_or_else(|error| tell(&message(&error)));
-            Ok(ExitCode::SUCCESS)
-        }
-        Outcome::Interrupted => {
-            tell(&format!("stopped; `--resume {}` goes on", folder.display()));
-            // What a shell gives for a program that the signal ended.
-            Ok(ExitCode::from(128 + signal.load(Ordering::Relaxed) as u8))
-        }
-    }
+    Ok(Done { outcome, judgement, folder })
+}
+
+/// What asked a run to stop: whether, and which signal.
+pub type Heard = (Arc<AtomicBool>, Arc<AtomicI32>);
+
+/// What a shell gives for a program that the signal ended.
+pub fn interrupted((_, signal): &Heard) -> ExitCode {
+    ExitCode::from(128 + signal.load(Ordering::Relaxed) as u8)
 }
 
 /// Listens for what asks a run to stop: Ctrl-C, and what Slurm, containers, systemd and a lost connection send. The
 /// first signal sets the flag, and which one it was; the second ends the program at once.
-fn listen() -> Result<(Arc<AtomicBool>, Arc<AtomicI32>)> {
+pub fn listen() -> Result<Heard> {
     let mut signals = vec![SIGINT, SIGTERM];
     // `nohup` asks for it to be ignored.
     if !ignored(SIGHUP) {

@@ -12,6 +12,35 @@ use super::sections::{SECTIONS, check_value, find_key};
 use super::suggest::{nearest_key, nearest_of};
 use super::{builtin_names, builtin_text};
 
+/// The section that says what a recipe is run over.
+const SWEEP: &str = "sweep";
+
+/// The section `[sweep]` of a recipe, a built-in one or a file; its bases' do not count.
+pub fn sweep_section(source: &str) -> Result<Table, RecipeError> {
+    match table(source)?.remove(SWEEP) {
+        Some(Value::Table(section)) => Ok(section),
+        _ => Ok(Table::new()),
+    }
+}
+
+/// What a recipe says, without its section `[sweep]`.
+pub fn recipe_text(source: &str) -> Result<String, RecipeError> {
+    let mut table = table(source)?;
+    table.remove(SWEEP);
+    Ok(table.to_string())
+}
+
+fn table(source: &str) -> Result<Table, RecipeError> {
+    match builtin_text(source) {
+        Some(text) => parse(text, source),
+        None => {
+            let text = std::fs::read_to_string(source)
+                .map_err(|error| RecipeError::Read { path: source.into(), source: error })?;
+            parse(&text, source)
+        }
+    }
+}
+
 /// The keys that one source states, with checked values.
 pub(super) type Layer = BTreeMap<&'static str, Value>;
 
@@ -78,6 +107,11 @@ pub(super) fn from_text(
     Ok(layers)
 }
 
+/// The error of a key that there is not.
+pub(crate) fn unknown_key(origin: &str, key: &str) -> RecipeError {
+    unknown(origin, key, nearest_key(key))
+}
+
 fn unknown(origin: &str, key: &str, suggestion: Option<String>) -> RecipeError {
     SettingError::UnknownKey { origin: origin.into(), key: key.into(), suggestion }.into()
 }
@@ -91,11 +125,12 @@ fn flatten(table: Table, origin: &str) -> Result<Layer, RecipeError> {
             Value::Table(keys) if known => {
                 for (leaf, value) in keys {
                     let name = format!("{section}.{leaf}");
-                    let key = find_key(&name)
-                        .ok_or_else(|| unknown(origin, &name, nearest_key(&name)))?;
+                    let key = find_key(&name).ok_or_else(|| unknown_key(origin, &name))?;
                     layer.insert(key.name, check_value(key, &value, origin)?);
                 }
             }
+            // What the recipe is run over is no part of it.
+            Value::Table(_) if section == SWEEP => {}
             Value::Table(_) => {
                 return Err(unknown(origin, &section, nearest_of(&section, &SECTIONS)));
             }

@@ -33,13 +33,15 @@ use vitrine_models::ModelConfig;
 use vitrine_nn::settings::{Key, SettingError, check, read, table};
 
 pub use error::RecipeError;
-pub(crate) use layers::text as document_text;
+pub use layers::{recipe_text, sweep_section};
+pub(crate) use layers::{text as document_text, unknown_key};
 pub use overrides::Overrides;
-pub(crate) use sections::SHARE;
+pub(crate) use overrides::read_value;
 pub use sections::{
     AugmentRecipe, DataRecipe, Device, OptimizerKind, OptimizerRecipe, Precision, RunRecipe,
     SECTIONS, ScheduleKind, ScheduleRecipe, Training, find_key, keys,
 };
+pub(crate) use sections::{SHARE, check_value};
 
 use crate::objective::ObjectiveRecipe;
 

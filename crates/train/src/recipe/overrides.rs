@@ -7,9 +7,8 @@ use vitrine_nn::settings::{Key, SettingError, table};
 use crate::description::Description;
 
 use super::error::RecipeError;
-use super::layers::Layer;
+use super::layers::{Layer, unknown_key};
 use super::sections::{check_value, find_key, keys};
-use super::suggest::nearest_key;
 
 const CLASSES: &str = "model.classes";
 
@@ -38,11 +37,7 @@ impl Overrides {
         if name.is_empty() || text.is_empty() {
             return Err(malformed());
         }
-        let key = find_key(name).ok_or_else(|| SettingError::UnknownKey {
-            origin: "--set".into(),
-            key: name.into(),
-            suggestion: nearest_key(name),
-        })?;
+        let key = find_key(name).ok_or_else(|| unknown_key("--set", name))?;
         self.add(key, text, "--set")
     }
 
@@ -133,7 +128,7 @@ impl Overrides {
 }
 
 /// Text that is no TOML value is taken as a string, so that the check of the key can refuse it in its own words.
-fn read_value(key: &Key, text: &str) -> Value {
+pub(crate) fn read_value(key: &Key, text: &str) -> Value {
     let parsed = format!("value = {text}").parse::<toml::Table>().ok();
     let parsed = parsed.filter(|table| table.len() == 1).and_then(|mut t| t.remove("value"));
     match parsed {

@@ -44,7 +44,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
 }
 
 /// A value of a key, checked; of a key that several families of models have, by any of theirs.
-pub(super) fn check_value(
+pub(crate) fn check_value(
     key: &'static Key,
     value: &toml::Value,
     origin: &str,

@@ -296,6 +296,15 @@ pub fn resumed_recipe(folder: &Path, overrides: &Overrides) -> Result<Recipe> {
     Ok(recipe)
 }
 
+/// Whether the run in a folder has all its epochs, or ended early.
+pub fn is_finished(folder: &Path) -> Result<bool> {
+    let run = recorded(folder)?.remove("run");
+    let run =
+        run.unwrap_or(Value::Table(Table::new())).try_into().map_err(SettingError::convert)?;
+    let position = checkpoint::position(&folder.join(LAST))?;
+    Ok(is_done(&run, &position, &read_metrics(&folder.join(METRICS))?))
+}
+
 /// Holds a run's folder for this process, as long as the file is open. Where the file system knows no locks, nobody is
 /// kept out.
 fn lock(folder: &Path) -> Result<File> {

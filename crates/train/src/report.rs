@@ -1,16 +1,14 @@
 //! `report.html` in a run's folder: one page with curves, a table of epochs, the recipe and the machine. It needs no
-//! network and no script. Curves are drawn in `chart`.
-
-mod chart;
+//! network and no script. Curves are drawn in `crate::chart`.
 
 use std::path::PathBuf;
 
 use crate::atomic::write_atomic;
+use crate::chart::{self, Across, Chart, Curve, escape, short_number};
 use crate::error::Result;
 use crate::metrics::{EpochMetrics, Judgement, best_epoch};
 use crate::progress::{duration_text, speed_text};
 use crate::sink::{Event, Sink};
-use chart::{Chart, Curve, short_number};
 
 const TEMPLATE: &str = include_str!("page.html");
 /// Longer tables are folded away at first.
@@ -55,7 +53,7 @@ impl Report {
     }
 
     /// What stands in the page, by its name in the template.
-    fn values(&self) -> [(&'static str, String); 10] {
+    fn values(&self) -> [(&'static str, String); 11] {
         let done = self.epochs.last().map_or(0, |last| last.epoch);
         // The attribute that shows the table of epochs, folds it away or leaves it out.
         let table_state = match self.epochs.len() {
@@ -64,6 +62,7 @@ impl Report {
             _ => "",
         };
         [
+            ("chart_style", chart::STYLE.into()),
             ("title", escape(&self.title)),
             ("progress", format!("{done} of {} epochs", self.total_epochs)),
             ("about", escape(&self.about)),
@@ -112,43 +111,39 @@ impl Report {
     }
 
     fn charts(&self) -> String {
-        let curve = |name, class, figure: fn(&EpochMetrics) -> f64| {
-            let points = self.epochs.iter().map(|epoch| (epoch.epoch, figure(epoch))).collect();
-            Curve { name, class, points }
+        let curve = |name: &str, class, figure: fn(&EpochMetrics) -> Option<f64>| {
+            let point = |e: &EpochMetrics| Some((e.epoch as f64, figure(e)?, 0.0));
+            let points = self.epochs.iter().filter_map(point).collect();
+            Curve { name: name.into(), class, points }
         };
-        // Where nothing is averaged, there is no such curve.
-        let averaged = |figure: fn(&EpochMetrics) -> Option<f64>| {
-            let points = |e: &EpochMetrics| Some((e.epoch, figure(e)?));
-            let points = self.epochs.iter().filter_map(points).collect();
-            Curve { name: "averaged", class: "rate", points }
-        };
-        let loss = Chart {
-            title: "Cross-entropy loss",
-            curves: vec![
-                curve("training", "train", |e| e.train_loss),
-                curve("validation", "val", |e| e.val_loss),
-                averaged(|e| e.averaged_val_loss),
-            ],
+        let chart = |title: &str, curves| Chart {
+            title: title.into(),
+            across: Across::Epochs,
+            curves,
             from_zero: false,
             marked: None,
         };
-        let accuracy = Chart {
-            title: "Accuracy (share correct)",
-            curves: vec![
-                curve("training", "train", |e| e.train_accuracy),
-                curve("validation", "val", |e| e.val_accuracy),
-                averaged(|e| e.averaged_val_accuracy),
+        let loss = chart(
+            "Cross-entropy loss",
+            vec![
+                curve("training", "train", |e| Some(e.train_loss)),
+                curve("validation", "val", |e| Some(e.val_loss)),
+                curve("averaged", "rate", |e| e.averaged_val_loss),
             ],
-            from_zero: false,
-            marked: best_epoch(&self.epochs).map(|best| (best.epoch, best.accuracy())),
-        };
-        let rate = Chart {
-            title: "Learning rate",
-            curves: vec![curve("at the end of the epoch", "rate", |e| e.learning_rate)],
-            from_zero: true,
-            marked: None,
-        };
-        [loss, accuracy, rate].iter().map(Chart::svg).collect()
+        );
+        let accuracy = chart(
+            "Accuracy (share correct)",
+            vec![
+                curve("training", "train", |e| Some(e.train_accuracy)),
+                curve("validation", "val", |e| Some(e.val_accuracy)),
+                curve("averaged", "rate", |e| e.averaged_val_accuracy),
+            ],
+        );
+        let best = best_epoch(&self.epochs);
+        let marked = best.map(|best| (best.epoch as f64, best.accuracy()));
+        let at_the_end = curve("at the end of the epoch", "rate", |e| Some(e.learning_rate));
+        let rate = Chart { from_zero: true, ..chart("Learning rate", vec![at_the_end]) };
+        [loss, Chart { marked, ..accuracy }, rate].iter().map(Chart::figure).collect()
     }
 
     fn rows(&self) -> String {
@@ -171,12 +166,6 @@ impl Report {
         };
         self.epochs.iter().map(row).collect()
     }
-}
-
-/// Text as HTML shows it.
-fn escape(text: &str) -> String {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    text.replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 /// Puts values where the template has `{{name}}`, in one pass: a value is never searched itself.
@@ -202,12 +191,6 @@ mod tests {
     fn values_are_put_in_once_and_not_searched() {
         let html = fill("a{{x}}b{{y}}c{{z}}", &[("x", "{{y}}".into()), ("y", "Y".into())]);
         assert_eq!(html, "a{{y}}bYc");
-    }
-
-    #[test]
-    fn text_is_escaped() {
-        assert_eq!(escape("<b>&\"'"), "&lt;b&gt;&amp;&quot;&#39;");
-        assert_eq!(escape("plain"), "plain");
     }
 
     #[test]
