@@ -1,6 +1,5 @@
 //! The training loop: steps, epochs, checkpoints. How a run begins or goes on is in `begin`, how it ends in `finish`.
 
-use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,7 +45,7 @@ pub struct Trainer {
     training: Training,
     folder: PathBuf,
     /// Nobody else writes to the folder while it is held.
-    _lock: File,
+    _lock: begin::Lock,
     model: Arc<dyn Model>,
     parameters: Parameters,
     objective: Box<dyn Objective>,

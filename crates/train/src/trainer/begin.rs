@@ -305,13 +305,22 @@ pub fn is_finished(folder: &Path) -> Result<bool> {
     Ok(is_done(&run, &position, &read_metrics(&folder.join(METRICS))?))
 }
 
-/// Holds a run's folder for this process, as long as the file is open. Where the file system knows no locks, nobody is
-/// kept out.
-fn lock(folder: &Path) -> Result<File> {
+/// Holds a run's folder for this process.
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A process that another thread is about to start may still have the file open.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Holds a run's folder. Where the file system knows no locks, nobody is kept out.
+fn lock(folder: &Path) -> Result<Lock> {
     let path = folder.join(".lock");
     let file = File::create(&path).map_err(write_failed(&path, "creating it"))?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(TrainError::RunBusy { path: folder.to_owned() }),
-        _ => Ok(file),
+        _ => Ok(Lock(file)),
     }
 }
