@@ -29,6 +29,9 @@ pub struct EpochMetrics {
     pub val_loss: f64,
     /// Share of validation images that were classified correctly.
     pub val_accuracy: f64,
+    /// Share of validation images whose class was among the five likeliest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_top5: Option<f64>,
     /// The mean loss with the averaged weights, where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub averaged_val_loss: Option<f64>,
@@ -103,7 +106,10 @@ pub enum MetricsError {
     Write(#[from] AtomicWriteError),
 }
 
-/// The metrics of a run that is under way, and its file.
+/// The table of epochs beside `metrics.jsonl`.
+pub const SUMMARY: &str = "summary.csv";
+
+/// The metrics of a run that is under way, and its files.
 ///
 /// Each change rewrites the file in one atomic step, so a run that is killed leaves whole lines only. Append an epoch
 /// before its checkpoint is written: a run that resumes from an older checkpoint drops the lines past it, while a
@@ -169,7 +175,20 @@ impl MetricsLog {
                 writeln!(file)
             })
         });
-        Ok(written?)
+        written?;
+        Ok(write_atomic(&self.path.with_file_name(SUMMARY), self.summary().as_bytes())?)
+    }
+
+    /// The epochs as a table for spreadsheets, with timm's columns: shares are percentages there.
+    fn summary(&self) -> String {
+        let row = |m: &EpochMetrics| {
+            let top5 = m.val_top5.map_or(String::new(), |top5| (100.0 * top5).to_string());
+            let (loss, top1) = (m.val_loss, 100.0 * m.val_accuracy);
+            let EpochMetrics { epoch, train_loss, learning_rate, .. } = m;
+            format!("{epoch},{train_loss},{loss},{top1},{top5},{learning_rate}\n")
+        };
+        let head = "epoch,train_loss,eval_loss,eval_top1,eval_top5,lr\n".to_owned();
+        head + &self.epochs.iter().map(row).collect::<String>()
     }
 
     /// The epochs so far.

@@ -118,7 +118,7 @@ impl Sink for Progress {
                 self.message(&line);
             }
             Event::Message(text) => self.message(text),
-            Event::Checkpoint | Event::Judged(_) => {}
+            Event::Checkpoint | Event::Judged(_) | Event::Examples { .. } => {}
         }
         Ok(())
     }

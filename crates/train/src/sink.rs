@@ -25,6 +25,16 @@ pub enum Event<'a> {
         /// Names and values.
         figures: &'a [(&'static str, f64)],
     },
+    /// Images that the run begins with, as the model sees them: a picture of `channels` channels, height and width
+    /// `size`.
+    Examples {
+        /// A PNG file.
+        png: &'a [u8],
+        /// Its height and width.
+        size: (usize, usize),
+        /// 1 or 3.
+        channels: usize,
+    },
     /// A batch of so many images was trained on.
     Batch {
         /// Images in it.

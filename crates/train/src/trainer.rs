@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use vitrine_comm::Collective;
-use vitrine_data::{Batches, Loader};
+use vitrine_data::{Batch, Batches, Loader};
 use vitrine_nn::schedule::Schedule;
 use vitrine_nn::{InputSpec, Model, Optimizer, Parameters, Pass};
 use vitrine_tensor::Tensor;
 
+use crate::atomic::write_atomic;
 use crate::build;
 use crate::checkpoint::{self, Position, Sums};
 use crate::description::Description;
@@ -19,16 +20,19 @@ use crate::error::{Result, TrainError};
 use crate::evaluate::{count_correct, evaluate};
 use crate::metrics::{EpochMetrics, Judgement, MetricsLog, StepLog, best_epoch};
 use crate::objective::{DeviceBatch, Objective};
+use crate::picture::{self, Picture};
 use crate::recipe::{RunRecipe, Training};
 use crate::report::Report;
 use crate::sink::{Event, LEARNING_RATE, Sink, TRAIN_LOSS};
 use crate::step;
+use crate::tensorboard::EventFile;
 
 mod begin;
 mod finish;
 
 pub use begin::{
-    BEST, CHECKPOINTS, CONFIG, LAST, METRICS, MODEL, STEPS, TEST, is_finished, name, resumed_recipe,
+    BEST, CHECKPOINTS, CONFIG, EXAMPLES, LAST, METRICS, MODEL, STEPS, TEST, is_finished, name,
+    resumed_recipe,
 };
 
 /// How a run ended.
@@ -57,6 +61,7 @@ pub struct Trainer {
     test: Option<Loader>,
     metrics: MetricsLog,
     steps: StepLog,
+    events: EventFile,
     report: Report,
     description: Description,
     position: Position,
@@ -78,6 +83,9 @@ struct PendingBatch {
     /// The optimizer step that it is a part of, from 1.
     step: u64,
 }
+
+/// Images of the first batch that are kept for people.
+const MOST_EXAMPLES: usize = 16;
 
 /// Figures of no more batches wait on the device, however seldom they are asked for: each has its logits with it.
 const MOST_PENDING: usize = 32;
@@ -196,22 +204,26 @@ impl Trainer {
 
     /// The gradient over the batches of a step, of the mean loss of all their images. The weights stay as they are.
     fn accumulate(&mut self, loaded: &mut Batches, sink: &mut dyn Sink) -> Result<()> {
-        let Training { run, optimizer, .. } = &self.training;
+        let (seed, size) = (self.training.run.seed, self.training.run.batch_size as u64);
+        let most = self.training.optimizer.accumulation as u64;
         self.parameters.zero_grads()?;
         let batches = self.train.batches_per_epoch() as u64;
-        let group = (batches - self.position.batches).min(optimizer.accumulation as u64);
-        let (size, samples) = (run.batch_size as u64, self.train.dataset().len() as u64);
+        let group = (batches - self.position.batches).min(most);
+        let samples = self.train.dataset().len() as u64;
         let first = self.position.batches * size;
         let images_in_group = samples.min(first + group * size) - first;
         for _ in 0..group {
             let Some(batch) = loaded.next() else { break };
             let batch = batch?;
+            if self.position.steps == 0 && self.position.batches == 0 {
+                self.show(&batch)?;
+            }
             let images = batch.labels.len() as u64;
             let share = images as f64 / images_in_group as f64;
             let on_device = DeviceBatch::upload(&batch, self.parameters.values().device())?;
             // The address of the dropout masks: the batch's number since the run began.
             let address = self.position.epochs * batches + self.position.batches;
-            let pass = Pass::training(&self.parameters, run.seed, address);
+            let pass = Pass::training(&self.parameters, seed, address);
             let (model, objective) = (self.model.as_ref(), self.objective.as_ref());
             let (loss, logits) = step::backward(model, objective, pass, on_device, share)?;
             self.position.batches += 1;
@@ -222,6 +234,16 @@ impl Trainer {
             sink.take(Event::Batch { images })?;
         }
         Ok(())
+    }
+
+    /// Keeps images of the first batch, for people.
+    fn show(&mut self, batch: &Batch) -> Result<()> {
+        let Some(picture) = picture::grid(batch, &self.model.input(), MOST_EXAMPLES) else {
+            return Ok(());
+        };
+        let Picture { png, size, channels } = &picture;
+        write_atomic(&self.folder.join(EXAMPLES), png)?;
+        self.events.take(Event::Examples { png, size: *size, channels: *channels })
     }
 
     /// One step of the optimizer.
@@ -276,6 +298,7 @@ impl Trainer {
             let figures = [(TRAIN_LOSS, loss), (LEARNING_RATE, rate)];
             let event = Event::Step { step, figures: &figures };
             self.steps.take(event)?;
+            self.events.take(event)?;
             sink.take(event)?;
         }
         Ok(())
@@ -311,7 +334,7 @@ impl Trainer {
             if !val.loss.is_finite() {
                 return Err(self.not_finite(val.loss, self.position.batches, sink));
             }
-            figures.push((val.loss, val.top1));
+            figures.push((val.loss, val.top1, val.top5));
         }
         let metrics = EpochMetrics {
             epoch: self.position.epochs + 1,
@@ -320,6 +343,7 @@ impl Trainer {
             train_accuracy: train.correct as f64 / images,
             val_loss: figures[0].0,
             val_accuracy: figures[0].1,
+            val_top5: Some(figures[0].2),
             averaged_val_loss: figures.get(1).map(|averaged| averaged.0),
             averaged_val_accuracy: figures.get(1).map(|averaged| averaged.1),
             learning_rate: self.schedule.learning_rate(self.position.steps.saturating_sub(1)),
@@ -328,6 +352,7 @@ impl Trainer {
         };
         let event = Event::EpochEnds(&metrics);
         self.metrics.take(event)?;
+        self.events.take(event)?;
         self.position.epochs += 1;
         self.position.batches = 0;
         self.position.sums = Sums::default();
@@ -355,6 +380,7 @@ impl Trainer {
         // Nothing is written before what led to it was looked at.
         self.read_pending(sink)?;
         self.steps.take(Event::Checkpoint)?;
+        self.events.take(Event::Checkpoint)?;
         sink.take(Event::Checkpoint)?;
         self.save(LAST, None)
     }

@@ -35,6 +35,7 @@ const METRICS: EpochMetrics = EpochMetrics {
     train_accuracy: 0.77,
     val_loss: 0.55,
     val_accuracy: 0.80125,
+    val_top5: None,
     averaged_val_loss: None,
     averaged_val_accuracy: None,
     learning_rate: 0.1,

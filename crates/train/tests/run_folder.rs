@@ -17,6 +17,7 @@ fn epoch(epoch: u64, val_accuracy: f64) -> EpochMetrics {
         train_accuracy: 0.7,
         val_loss: 0.1 + 0.2,
         val_accuracy,
+        val_top5: None,
         averaged_val_loss: None,
         averaged_val_accuracy: None,
         learning_rate: 1e-5,

@@ -22,6 +22,7 @@ use crate::metrics::{MetricsLog, StepLog, read_metrics};
 use crate::probe::{self, Probe};
 use crate::recipe::{Overrides, Recipe, Training, document_text};
 use crate::report::Report;
+use crate::tensorboard::EventFile;
 use crate::{export, groups, machine, weights};
 
 /// The last checkpoint, a folder.
@@ -32,6 +33,8 @@ pub const BEST: &str = "best";
 pub const MODEL: &str = "model";
 /// The checkpoints of the best epochs, a folder of folders, where they are asked for.
 pub const CHECKPOINTS: &str = "checkpoints";
+/// Images that the run began with, as the model saw them.
+pub const EXAMPLES: &str = "examples.png";
 /// The resolved recipe.
 pub const CONFIG: &str = "config.toml";
 /// The figures of each epoch.
@@ -202,6 +205,7 @@ impl Trainer {
             folder: folder.to_owned(),
             _lock: lock,
             steps: StepLog::resume(folder.join(STEPS), position.steps)?,
+            events: EventFile::resume(folder, position.steps, &report.config)?,
             report,
             model: model.into(),
             parameters,
