@@ -11,7 +11,7 @@ use vitrine_nn::{
 use vitrine_tensor::{Rotation, Tensor};
 
 use crate::block::{Block, Tokens};
-use crate::config::{Pool, PosEmbed, RopeType, VitConfig};
+use crate::config::{MOST_PATCHES, Pool, PosEmbed, RopeType, VitConfig};
 use crate::registry::ModelConfig;
 use crate::resample::{Grids, resample_positions};
 
@@ -124,20 +124,28 @@ impl VisionTransformer {
         if from == to {
             return pass.parameter(id).map(Some);
         }
-        let (prefix, patches) = (self.config.prefix_positions(), from.0 * from.1);
-        let rows = |first: usize, count: usize| {
-            pass.parameter_rows(id, first, count, &[1, count, self.config.width])
+        let (prefix, width) = (self.config.prefix_positions(), self.config.width);
+        let shape = [from.0, from.1 * width];
+        let own = pass.parameter_rows(id, prefix, from.0 * from.1, &shape)?;
+        // Down, then across: `weights[to, from]` of the one axis, the same for each of `times` rows.
+        let weights = |from: usize, to: usize, times: usize| -> Result<Var> {
+            let mut each = vec![0.0; from * from];
+            each.iter_mut().step_by(from + 1).for_each(|weight| *weight = 1.0);
+            let grids = Grids { prefix: 0, from: (1, from), to: (1, to), width: from };
+            let weights = resample_positions(&each, grids).repeat(times);
+            let weights = Tensor::from_slice(&weights, &[times, to, from], own.value().device())?;
+            Ok(pass.constant(weights.to_dtype(pass.dtype())?))
         };
-        let own = rows(prefix, patches)?;
-        let mut each = vec![0.0; patches * patches];
-        each.iter_mut().step_by(patches + 1).for_each(|weight| *weight = 1.0);
-        let weights = resample_positions(&each, Grids { prefix: 0, from, to, width: patches });
-        let shape = [1, to.0 * to.1, patches];
-        let weights = Tensor::from_slice(&weights, &shape, own.value().device())?;
-        let resampled = pass.constant(weights.to_dtype(pass.dtype())?).matmul(&own)?;
+        let down = weights(from.0, to.0, 1)?.reshape(&[to.0, from.0])?.matmul(&own)?;
+        let down = down.reshape(&[to.0, from.1, width])?;
+        let patches = [1, to.0 * to.1, width];
+        let resampled = weights(from.1, to.1, to.0)?.matmul(&down)?.reshape(&patches)?;
         Ok(Some(match prefix {
             0 => resampled,
-            _ => Var::concat(&[&rows(0, prefix)?, &resampled], 1)?,
+            _ => {
+                let first = pass.parameter_rows(id, 0, prefix, &[1, prefix, width])?;
+                Var::concat(&[&first, &resampled], 1)?
+            }
         }))
     }
 
@@ -176,7 +184,8 @@ impl Model for VisionTransformer {
     }
 
     fn takes(&self, size: (usize, usize)) -> bool {
-        self.patch_embedding.takes(size)
+        let (rows, columns) = self.config.patch_size;
+        self.patch_embedding.takes(size) && (size.0 / rows) * (size.1 / columns) <= MOST_PATCHES
     }
 
     fn settings(&self) -> Result<Table> {

@@ -72,15 +72,6 @@ fn buffer(slot: &mut Option<Tensor>, parameters: &Parameters) -> Result<Tensor> 
     Ok(slot.clone().expect("just made"))
 }
 
-/// The first and the second moment of AdamW's kind, for a checkpoint.
-fn moments(slots: &mut [Option<Tensor>; 2], parameters: &Parameters) -> Result<State> {
-    let [first, second] = slots;
-    Ok(vec![
-        ("first_moment".into(), buffer(first, parameters)?),
-        ("second_moment".into(), buffer(second, parameters)?),
-    ])
-}
-
 /// Stochastic gradient descent with momentum, as `torch.optim.SGD`.
 #[derive(Default)]
 pub struct Sgd {
@@ -161,20 +152,29 @@ impl AdamW {
         check("adamw", "weight decay", weight_decay, false)?;
         Ok(Self { beta1, beta2, epsilon, weight_decay, moments: [None, None], steps: 0 })
     }
-}
 
-impl Optimizer for AdamW {
-    fn step(&mut self, parameters: &Parameters, learning_rate: f64) -> Result<()> {
+    /// The first and the second moment, of the parameters' shape.
+    fn moments(&mut self, parameters: &Parameters) -> Result<[Tensor; 2]> {
         let [first, second] = &mut self.moments;
-        let (first, second) = (buffer(first, parameters)?, buffer(second, parameters)?);
-        let step = AdamWStep {
+        Ok([buffer(first, parameters)?, buffer(second, parameters)?])
+    }
+
+    /// What is told to the next update.
+    fn next(&self, learning_rate: f64) -> AdamWStep {
+        AdamWStep {
             learning_rate,
             beta1: self.beta1,
             beta2: self.beta2,
             epsilon: self.epsilon,
             weight_decay: self.weight_decay,
             step: self.steps + 1,
-        };
+        }
+    }
+}
+
+impl Optimizer for AdamW {
+    fn step(&mut self, parameters: &Parameters, learning_rate: f64) -> Result<()> {
+        let ([first, second], step) = (self.moments(parameters)?, self.next(learning_rate));
         let (values, grads) = (parameters.values(), parameters.grads()?);
         values.adamw_(grads, &first, &second, &step, &parameters.groups())?;
         self.steps += 1;
@@ -190,7 +190,8 @@ impl Optimizer for AdamW {
     }
 
     fn state(&mut self, parameters: &Parameters) -> Result<State> {
-        moments(&mut self.moments, parameters)
+        let [first, second] = self.moments(parameters)?;
+        Ok(vec![("first_moment".into(), first), ("second_moment".into(), second)])
     }
 
     fn set_steps(&mut self, steps: u64) {

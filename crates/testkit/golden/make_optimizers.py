@@ -33,6 +33,9 @@ STEPS = 20
 SHAPES = {"square": (6, 6), "tall": (9, 5), "wide": (4, 7), "conv": (5, 2, 2, 3), "thin": (2, 9), "bias": (7,), "token": (1, 1, 3)}
 # What all three of SOAP's implementations agree to be a matrix, and what is none.
 OF_SOAP = ["square", "tall", "wide", "bias"]
+# For all else timm's Muon with Nesterov's momentum takes NAdamW.
+MATRICES = ["square", "tall", "wide", "conv"]
+SOME = {"soap": OF_SOAP, "muon_nesterov": MATRICES}
 
 
 def muon(parameters, lr, momentum, nesterov, betas, eps, weight_decay, dtype):
@@ -81,6 +84,7 @@ def soap(parameters, lr, betas, eps, weight_decay, precondition_frequency, max_p
 
 CASES = {
     "muon": (muon, {"lr": 0.02, "momentum": 0.95, "nesterov": False, "betas": [0.9, 0.95], "eps": 1e-7, "weight_decay": 0.05}),
+    "muon_nesterov": (muon, {"lr": 0.02, "momentum": 0.9, "nesterov": True, "betas": [0.9, 0.95], "eps": 1e-7, "weight_decay": 0.0}),
     "schedule_free": (schedule_free, {"lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.05}),
     "soap": (
         soap,
@@ -97,8 +101,7 @@ def rate(lr, step):
 def trajectory(name, initial, grads, dtype):
     make, options = CASES[name]
     parameters = {key: nn.Parameter(value.to(dtype, copy=True)) for key, value in initial.items()}
-    if name == "soap":
-        parameters = {key: parameters[key] for key in OF_SOAP}
+    parameters = {key: parameters[key] for key in SOME.get(name, parameters)}
     single = torch.Tensor.float
     optimizer = make(parameters.values(), dtype=dtype, **options)
     after = {key: [] for key in parameters}
@@ -153,7 +156,7 @@ def optimizers() -> bytes:
     tensors |= with_prefix("moves", {key: torch.stack(values) for key, values in steps.items()})
     rates = {name: [rate(options["lr"], step) for step in range(STEPS)] for name, (_, options) in CASES.items()}
     described = {name: options for name, (_, options) in CASES.items()}
-    config = {"steps": STEPS, "optimizers": described, "rates": rates, "parameters": list(SHAPES), "of_soap": OF_SOAP}
+    config = {"steps": STEPS, "optimizers": described, "rates": rates, "parameters": list(SHAPES), **SOME}
     return safetensors_file(config, tensors)
 
 

@@ -33,8 +33,8 @@ pub(crate) struct Chart {
 
 /// A horizontal axis.
 pub(crate) enum Across {
-    /// Epochs, whole numbers.
-    Epochs,
+    /// Whole numbers of this, such as epochs.
+    Whole(&'static str),
     /// Places, each with what stands below it, in ascending order; and what the axis is called.
     Places(String, Vec<(f64, String)>),
 }
@@ -49,30 +49,26 @@ pub(crate) struct Curve {
     pub points: Vec<(f64, f64, f64)>,
 }
 
-/// Charts beside each other as a picture of its own.
-pub(crate) fn picture(charts: &[Chart]) -> String {
-    let mut inner = String::new();
-    let mut at = 0.0;
-    for chart in charts {
-        let drawing = chart.drawing();
-        if let Some((height, drawing)) = drawing {
-            let title = escape(&chart.title);
-            inner += &format!(
-                "<text class=\"title\" x=\"{:.0}\" y=\"22\">{title}</text>\n\
-                 <svg x=\"{at:.0}\" y=\"30\" width=\"{WIDTH}\" height=\"{height}\" \
-                 viewBox=\"0 0 {WIDTH} {height}\">\n{drawing}</svg>\n",
-                at + 8.0
-            );
-            at += WIDTH;
-        }
-    }
-    let heights = charts.iter().filter_map(|chart| Some(chart.drawing()?.0));
-    let height = heights.fold(0.0, f64::max) + 38.0;
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {at} {height}\" width=\"{at}\" height=\"{height}\" \
-         font-family=\"system-ui, sans-serif\">\n<style>\n{STYLE}</style>\n\
+/// Charts beside each other as a picture of its own; `None` if there is nothing to draw.
+pub(crate) fn picture(charts: &[Chart]) -> Option<String> {
+    let drawn: Vec<_> = charts.iter().filter_map(|c| Some((&c.title, c.drawing()?))).collect();
+    let height = drawn.iter().map(|(_, (height, _))| *height).reduce(f64::max)? + 38.0;
+    let width = WIDTH * drawn.len() as f64;
+    let one = |(i, (title, (height, drawing))): (usize, &(&String, (f64, String)))| {
+        let at = WIDTH * i as f64;
+        format!(
+            "<text class=\"title\" x=\"{:.0}\" y=\"22\">{}</text>\n<svg x=\"{at:.0}\" y=\"30\" width=\"{WIDTH}\" \
+             height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\">\n{drawing}</svg>\n",
+            at + 8.0,
+            escape(title)
+        )
+    };
+    let inner: String = drawn.iter().enumerate().map(one).collect();
+    Some(format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
+         height=\"{height}\" font-family=\"system-ui, sans-serif\">\n<style>\n{STYLE}</style>\n\
          <rect class=\"page\" width=\"100%\" height=\"100%\"/>\n{inner}</svg>\n"
-    )
+    ))
 }
 
 impl Chart {
@@ -101,7 +97,7 @@ impl Chart {
         let (low, high) =
             (over(|(_, y, spread)| y - spread).0, over(|(_, y, spread)| y + spread).1);
         let (x_axis, x_name) = match &self.across {
-            Across::Epochs => (Axis::epochs(first as u64, last as u64), "epoch"),
+            Across::Whole(name) => (Axis::whole(first as u64, last as u64), *name),
             Across::Places(name, places) => (Axis::places(places), name.as_str()),
         };
         let y_axis =
@@ -129,7 +125,7 @@ impl Chart {
             svg += &label("tick", LEFT - 6.0, at + 4.0, "end", &y_axis.label(tick));
         }
         match &self.across {
-            Across::Epochs => x_axis.ticks.iter().for_each(|tick| {
+            Across::Whole(_) => x_axis.ticks.iter().for_each(|tick| {
                 svg += &label("tick", x(*tick), bottom + 18.0, "middle", &tick.to_string());
             }),
             Across::Places(_, places) => places.iter().for_each(|(place, text)| {
@@ -169,7 +165,7 @@ impl Across {
     /// A place in words.
     fn text(&self, place: f64) -> String {
         match self {
-            Self::Epochs => format!("epoch {place}"),
+            Self::Whole(name) => format!("{name} {place}"),
             Self::Places(name, places) => {
                 let text = places.iter().find(|(at, _)| *at == place).map(|(_, text)| text);
                 escape(&format!("{name} {}", text.map_or("", String::as_str)))
@@ -231,8 +227,8 @@ struct Axis {
 }
 
 impl Axis {
-    /// Whole epochs, about six ticks.
-    fn epochs(first: u64, last: u64) -> Self {
+    /// Whole numbers, about six ticks.
+    fn whole(first: u64, last: u64) -> Self {
         let step = nice_step((last - first) as f64 / 6.0).max(1.0).round();
         let mut ticks: Vec<f64> = vec![first as f64];
         let mut next = (first as f64 / step).floor() * step + step;
@@ -358,17 +354,17 @@ mod tests {
     }
 
     #[test]
-    fn epochs_are_whole_and_apart() {
-        assert_eq!(Axis::epochs(1, 10).ticks, [1.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
-        assert_eq!(Axis::epochs(1, 1).ticks, [1.0]);
-        assert_eq!(Axis::epochs(1, 300).ticks, [1.0, 50.0, 100.0, 150.0, 200.0, 250.0, 300.0]);
+    fn whole_ticks_are_apart() {
+        assert_eq!(Axis::whole(1, 10).ticks, [1.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        assert_eq!(Axis::whole(1, 1).ticks, [1.0]);
+        assert_eq!(Axis::whole(1, 300).ticks, [1.0, 50.0, 100.0, 150.0, 200.0, 250.0, 300.0]);
     }
 
     #[test]
     fn a_chart_without_finite_points_is_left_out() {
         let chart = |points: &[(f64, f64)]| Chart {
             title: "t".into(),
-            across: Across::Epochs,
+            across: Across::Whole("epoch"),
             curves: vec![Curve {
                 name: "a".into(),
                 class: "train",

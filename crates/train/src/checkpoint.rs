@@ -188,16 +188,12 @@ pub(crate) fn whole(folder: &Path) -> PathBuf {
     }
 }
 
-/// Removes the checkpoints in a folder, each under its epoch's number, but for these epochs'.
-pub(crate) fn remove_others(folder: &Path, epochs: &[u64]) -> Result<()> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(io_error("read", folder))?,
-    };
-    for entry in entries {
-        let path = entry.map_err(io_error("read", folder))?.path();
-        let epoch = path.file_name().and_then(|name| name.to_str()?.parse::<u64>().ok());
-        if epoch.is_some_and(|epoch| !epochs.contains(&epoch)) {
+/// Removes the checkpoints in a folder, each under its epoch's number, of the first `epochs` but for those in `kept`.
+pub(crate) fn remove_others(folder: &Path, epochs: u64, kept: &[u64]) -> Result<()> {
+    for epoch in (1..=epochs).filter(|epoch| !kept.contains(epoch)) {
+        let path = folder.join(epoch.to_string());
+        let (new, old) = siblings(&path);
+        for path in [path, new, old].into_iter().filter(|path| path.join(POSITION).exists()) {
             remove(&path)?;
         }
     }

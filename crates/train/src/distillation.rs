@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use vitrine_autodiff::Var;
+use vitrine_models::ModelConfig;
 use vitrine_nn::settings::{SettingError, table};
 use vitrine_nn::{InputSpec, Model, Output, Parameters, Pass, Table};
 use vitrine_tensor::Tensor;
@@ -45,6 +46,11 @@ impl Distillation {
         let (mut theirs, weights) = trained(Path::new(folder))?;
         (theirs.training.run.device, theirs.training.run.precision) =
             (training.run.device, training.run.precision);
+        if let ModelConfig::Vit(vit) = &mut theirs.model
+            && training.augment.image_sizes.is_some()
+        {
+            vit.dynamic_img_size = true;
+        }
         let (model, parameters) = build::model_with_weights(&theirs, &weights, |_| {})?;
         let input = model.input();
         let of = |input: &InputSpec| (input.channels, input.size, input.classes);
@@ -60,8 +66,7 @@ impl Distillation {
             );
             return Err(SettingError::conflict("objective.teacher", folder, reason).into());
         }
-        let mut sizes = (0..training.run.epochs as u64).map(|e| training.image_size(e, input.size));
-        if let Some((height, width)) = sizes.find(|&size| !model.takes(size)) {
+        if let Some((height, width)) = training.refused_size(model.as_ref()) {
             let reason =
                 format!("it takes no images of {height}x{width}, as `augment.image_sizes` has");
             return Err(SettingError::conflict("objective.teacher", folder, reason).into());

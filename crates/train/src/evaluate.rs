@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vitrine_data::Loader;
 use vitrine_nn::{Model, Parameters, Pass};
 use vitrine_tensor::Tensor;
@@ -48,7 +48,7 @@ pub fn evaluate(
             let output = model.forward(&pass, &pass.constant(on_device.images))?.prediction()?;
             let loss = output.value().cross_entropy(&on_device.labels, 0.0)?.to_scalar()?;
             tally.loss += loss * batch.labels.len() as f64;
-            tally.add(&output.value().to_f64_vec()?, &batch.labels);
+            tally.add(&output.value().to_f64_vec()?, &batch.labels, &batch.samples);
         }
         loader.recycle(batch);
         if seen(done).is_break() {
@@ -59,7 +59,7 @@ pub fn evaluate(
 }
 
 /// A model's figures on a data set.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// The number of images.
     pub images: u64,
@@ -80,10 +80,32 @@ pub struct Evaluation {
     pub classes: Vec<ClassFigures>,
     /// The number of images of class `i` that were taken for class `j`, at `[i][j]`.
     pub confusion: Vec<Vec<u64>>,
+    /// Images whose likeliest class is another than theirs, the most certain answers first; a few.
+    #[serde(default)]
+    pub mistakes: Vec<Answer>,
+    /// Images whose likeliest class is theirs, the least certain answers first; a few.
+    #[serde(default)]
+    pub doubtful: Vec<Answer>,
 }
 
+/// What the model made of one image.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The image's index in the data set.
+    pub sample: usize,
+    /// Its class.
+    pub label: usize,
+    /// The likeliest class, and the share that the model gave it.
+    pub predicted: usize,
+    /// That share.
+    pub probability: f64,
+}
+
+/// So many mistakes and doubtful answers are kept.
+const MOST_ANSWERS: usize = 12;
+
 /// The figures of one class.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassFigures {
     /// What the class is called.
     pub name: String,
@@ -102,6 +124,8 @@ struct Tally {
     loss: f64,
     within_five: u64,
     confusion: Vec<Vec<u64>>,
+    mistakes: Vec<Answer>,
+    doubtful: Vec<Answer>,
     /// Of two classes: by how much the second's logit is larger, of the images of each.
     leads: [Vec<f64>; 2],
 }
@@ -109,20 +133,30 @@ struct Tally {
 impl Tally {
     fn new(classes: usize) -> Self {
         let confusion = vec![vec![0; classes]; classes];
-        Self { loss: 0.0, within_five: 0, confusion, leads: Default::default() }
+        let (mistakes, doubtful) = (Vec::new(), Vec::new());
+        Self { loss: 0.0, within_five: 0, confusion, mistakes, doubtful, leads: Default::default() }
     }
 
     /// Adds rows of logits; a data set's labels are in range.
-    fn add(&mut self, logits: &[f64], labels: &[i64]) {
+    fn add(&mut self, logits: &[f64], labels: &[i64], samples: &[usize]) {
         let classes = self.confusion.len();
-        for (row, label) in logits.chunks_exact(classes.max(1)).zip(labels) {
-            let label = *label as usize;
+        let rows = logits.chunks_exact(classes.max(1));
+        for ((row, label), &sample) in rows.zip(labels).zip(samples) {
+            let (label, predicted) = (*label as usize, largest(row));
             self.within_five += u64::from(rank(row, label) < 5);
-            self.confusion[label][largest(row)] += 1;
+            self.confusion[label][predicted] += 1;
+            let sum: f64 = row.iter().map(|logit| (logit - row[predicted]).exp()).sum();
+            let answer = Answer { sample, label, predicted, probability: 1.0 / sum };
+            let kept = if label == predicted { &mut self.doubtful } else { &mut self.mistakes };
+            kept.push(answer);
             if let [first, second] = row {
                 self.leads[label].push(second - first);
             }
         }
+        self.mistakes.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        self.doubtful.sort_by(|a, b| a.probability.total_cmp(&b.probability));
+        self.mistakes.truncate(MOST_ANSWERS);
+        self.doubtful.truncate(MOST_ANSWERS);
     }
 
     fn figures(self, names: &[String]) -> Evaluation {
@@ -148,6 +182,8 @@ impl Tally {
             roc_auc: area(self.leads),
             classes,
             confusion: self.confusion,
+            mistakes: self.mistakes,
+            doubtful: self.doubtful,
         }
     }
 }

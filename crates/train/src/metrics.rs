@@ -38,6 +38,9 @@ pub struct EpochMetrics {
     /// The share that was classified correctly with these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub averaged_val_accuracy: Option<f64>,
+    /// The share whose class was among the five likeliest with these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub averaged_val_top5: Option<f64>,
     /// Learning rate of the epoch's last step.
     pub learning_rate: f64,
     /// Training images a second.
@@ -47,12 +50,12 @@ pub struct EpochMetrics {
 }
 
 /// The figures of a finished run on the test part, which was read this once.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
     /// The epoch whose weights were judged: the best by the validation part.
     pub epoch: u64,
     /// Whether they are the averaged ones.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub averaged: bool,
     /// The figures.
     #[serde(flatten)]
@@ -179,11 +182,14 @@ impl MetricsLog {
         Ok(write_atomic(&self.path.with_file_name(SUMMARY), self.summary().as_bytes())?)
     }
 
-    /// The epochs as a table for spreadsheets, with timm's columns: shares are percentages there.
+    /// The epochs as a table for spreadsheets, with timm's columns: shares are percentages there, and where weights are
+    /// averaged, the figures are theirs.
     fn summary(&self) -> String {
         let row = |m: &EpochMetrics| {
-            let top5 = m.val_top5.map_or(String::new(), |top5| (100.0 * top5).to_string());
-            let (loss, top1) = (m.val_loss, 100.0 * m.val_accuracy);
+            let top5 = m.averaged_val_top5.or(m.val_top5);
+            let top5 = top5.map_or(String::new(), |top5| (100.0 * top5).to_string());
+            let loss = m.averaged_val_loss.unwrap_or(m.val_loss);
+            let top1 = 100.0 * m.averaged_val_accuracy.unwrap_or(m.val_accuracy);
             let EpochMetrics { epoch, train_loss, learning_rate, .. } = m;
             format!("{epoch},{train_loss},{loss},{top1},{top5},{learning_rate}\n")
         };

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
-use vitrine_data::Batch;
+use vitrine_data::{Batch, Image, Preprocessing, SampleAddress, Samples, Scratch, Transform};
 use vitrine_nn::InputSpec;
 
 /// Images in a row of a grid.
@@ -16,6 +16,22 @@ pub(crate) struct Picture {
     pub(crate) png: Vec<u8>,
     pub(crate) size: (usize, usize),
     pub(crate) channels: usize,
+}
+
+/// One image as the model sees it in evaluation; `None` if it cannot be read or shown.
+pub(crate) fn of_sample(
+    samples: &dyn Samples,
+    sample: usize,
+    preprocessing: &Preprocessing,
+    input: &InputSpec,
+) -> Option<Vec<u8>> {
+    let (mut image, shape) = (Image::default(), preprocessing.output_shape());
+    samples.read(sample, &mut image).ok()?;
+    let mut images = vec![0.0; shape.iter().product()];
+    let address = SampleAddress { seed: 0, epoch: 0, sample };
+    preprocessing.apply(address, &mut image, &mut Scratch::default(), &mut images).ok()?;
+    let shape = [1, shape[0], shape[1], shape[2]];
+    grid(&Batch { images, shape, ..Batch::default() }, input, 1).map(|picture| picture.png)
 }
 
 /// The first `most` images of a batch in a grid, their pixels as they were before mean and standard deviation were

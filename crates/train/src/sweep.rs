@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use toml::{Table, Value};
-use vitrine_nn::settings::{Key, SettingError};
+use vitrine_nn::settings::{Key, Kind, SettingError};
 
 use crate::atomic::write_atomic;
 use crate::chart::{Across, Chart, Curve, picture};
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::metrics::{best_epoch, read_metrics};
 use crate::progress::duration_text;
 use crate::recipe::{RecipeError, check_value, find_key, read_value, unknown_key};
-use crate::trainer::{CONFIG, METRICS, TEST, is_finished};
+use crate::trainer::{METRICS, TEST, is_finished};
 
 /// The key over whose values figures are averaged.
 const SEED: &str = "run.seed";
@@ -87,6 +87,9 @@ impl Sweep {
 
     /// Repeats each run with the seeds from 0 on.
     pub fn seeds(&mut self, count: usize) -> Result<(), RecipeError> {
+        if count > MOST_RUNS {
+            return Err(too_many(SEED, count));
+        }
         let seeds = (0..count as i64).map(Value::Integer).collect();
         self.over(SEED, Value::Array(seeds), "--seeds")
     }
@@ -99,21 +102,28 @@ impl Sweep {
         };
         let list = match &values {
             Value::Array(list) if !list.is_empty() => list.clone(),
-            Value::Table(range) => range_of(range).ok_or_else(|| refused(&values))?,
+            Value::Table(range) => range_of(key, range).ok_or_else(|| refused(&values))?,
             _ => return Err(refused(&values).into()),
         };
         let values = list.iter().map(|value| check_value(key, value, origin));
         let values = values.collect::<Result<Vec<Value>, _>>()?;
-        self.axes.retain(|axis| axis.key.name != key.name);
-        self.axes.push(Axis { key, values });
+        match self.axes.iter_mut().find(|axis| axis.key.name == key.name) {
+            Some(axis) => axis.values = values,
+            None => self.axes.push(Axis { key, values }),
+        }
         // Runs that differ in their seed alone lie side by side.
         self.axes.sort_by_key(|axis| axis.key.name == SEED);
         let runs = self.axes.iter().try_fold(1usize, |n, axis| n.checked_mul(axis.values.len()));
-        match runs {
-            Some(1..=MOST_RUNS) => Ok(()),
-            _ => {
-                let reason = format!("the sweep would have more than {MOST_RUNS} runs");
-                Err(SettingError::conflict(key.name, list.len(), reason).into())
+        if runs.is_none_or(|runs| runs > MOST_RUNS) {
+            return Err(too_many(key.name, list.len()));
+        }
+        let mut names: Vec<String> = self.runs().into_iter().map(|run| run.name).collect();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            None => Ok(()),
+            Some(pair) => {
+                let reason = format!("two runs would have the folder {}", pair[0]);
+                Err(SettingError::conflict(key.name, Value::Array(list), reason).into())
             }
         }
     }
@@ -144,17 +154,16 @@ impl Sweep {
         self.axes.iter().zip(&run.values).map(|(axis, value)| (axis.key.name, value.to_string()))
     }
 
-    /// Writes `results.csv`, `results.md` and `results.svg` from what the runs in a folder have come to.
-    pub fn write_results(&self, folder: &Path) -> Result<()> {
-        let rows = self.rows(folder)?;
+    /// Writes `results.csv`, `results.md` and, where there is a curve to draw, `results.svg` from what the runs in a
+    /// folder have come to. Gives the table of `results.md`.
+    pub fn write_results(&self, folder: &Path) -> Result<String> {
+        let (rows, table) = (self.rows(folder), self.markdown(&self.rows(folder)));
         write_atomic(&folder.join("results.csv"), self.csv(&rows).as_bytes())?;
-        write_atomic(&folder.join("results.md"), self.markdown(&rows).as_bytes())?;
-        Ok(write_atomic(&folder.join("results.svg"), picture(&self.charts(&rows)).as_bytes())?)
-    }
-
-    /// The table for a person.
-    pub fn table(&self, folder: &Path) -> Result<String> {
-        Ok(self.markdown(&self.rows(folder)?))
+        write_atomic(&folder.join("results.md"), table.as_bytes())?;
+        if let Some(picture) = picture(&self.charts(&rows)) {
+            write_atomic(&folder.join("results.svg"), picture.as_bytes())?;
+        }
+        Ok(table)
     }
 
     /// The axes that are no seeds.
@@ -162,7 +171,7 @@ impl Sweep {
         self.axes.iter().filter(|axis| axis.key.name != SEED)
     }
 
-    fn rows(&self, folder: &Path) -> Result<Vec<Row>> {
+    fn rows(&self, folder: &Path) -> Vec<Row> {
         let mut rows: Vec<Row> = Vec::new();
         for run in self.runs() {
             let values = run.values[..self.keys().count()].to_vec();
@@ -171,9 +180,10 @@ impl Sweep {
             }
             let row = rows.last_mut().expect("just added");
             row.runs += 1;
-            row.done.extend(Figures::of(&folder.join(&run.name))?);
+            // One that is being written, or is damaged, is not done.
+            row.done.extend(Figures::of(&folder.join(&run.name)).ok().flatten());
         }
-        Ok(rows)
+        rows
     }
 
     fn csv(&self, rows: &[Row]) -> String {
@@ -210,7 +220,7 @@ impl Sweep {
     }
 
     fn markdown(&self, rows: &[Row]) -> String {
-        let judged = rows.iter().any(|row| row.done.iter().any(|f| f.test_accuracy.is_some()));
+        let judged = judged(rows);
         let test_head: &[&str] = if judged { &["test accuracy"] } else { &[] };
         let keys = self.keys().map(|axis| format!("`{}`", axis.key.name));
         let heads = ["runs", "validation accuracy", "validation loss"].iter().chain(test_head);
@@ -277,8 +287,7 @@ impl Sweep {
             let across = Across::Places(name.clone(), places.clone());
             Chart { title: title.into(), across, curves, from_zero: false, marked: None }
         };
-        let judged = rows.iter().any(|row| row.done.iter().any(|f| f.test_accuracy.is_some()));
-        let accuracy = match judged {
+        let accuracy = match judged(rows) {
             true => of("Test accuracy", |f| f.test_accuracy),
             false => of("Validation accuracy", |f| Some(f.val_accuracy)),
         };
@@ -324,7 +333,7 @@ impl Row {
 impl Figures {
     /// Those of the best epoch of a run that is done; `None` if it is not.
     fn of(folder: &Path) -> Result<Option<Self>> {
-        if !folder.join(CONFIG).exists() || !is_finished(folder)? {
+        if !is_finished(folder)? {
             return Ok(None);
         }
         let epochs = read_metrics(&folder.join(METRICS))?;
@@ -339,6 +348,16 @@ impl Figures {
     }
 }
 
+/// Whether any run was judged on a test part.
+fn judged(rows: &[Row]) -> bool {
+    rows.iter().any(|row| row.done.iter().any(|figures| figures.test_accuracy.is_some()))
+}
+
+fn too_many(key: &'static str, count: usize) -> RecipeError {
+    let reason = format!("the sweep would have more than {MOST_RUNS} runs");
+    SettingError::conflict(key, count, reason).into()
+}
+
 fn known(name: &str, origin: &str) -> Result<&'static Key, RecipeError> {
     find_key(name).ok_or_else(|| unknown_key(origin, name))
 }
@@ -348,8 +367,8 @@ fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// The numbers of a range; `None` if it makes no sense.
-fn range_of(range: &Table) -> Option<Vec<Value>> {
+/// The numbers of a range, whole ones where the key takes no others; `None` if it makes no sense.
+fn range_of(key: &Key, range: &Table) -> Option<Vec<Value>> {
     let number = |key: &str| {
         let value = range.get(key)?;
         value.as_float().or(value.as_integer().map(|n| n as f64))
@@ -364,7 +383,7 @@ fn range_of(range: &Table) -> Option<Vec<Value>> {
     if range.keys().any(|key| !["from", "to", "steps", "scale"].contains(&key.as_str())) {
         return None;
     }
-    let whole = ["from", "to"].iter().all(|key| range[*key].is_integer());
+    let whole = matches!(key.kind, Kind::Integer(..));
     let at = |i: i64| {
         let share = i as f64 / (steps - 1) as f64;
         let value = if log { from * (to / from).powf(share) } else { from + (to - from) * share };
@@ -402,14 +421,15 @@ mod tests {
         );
         sweep.seeds(1).unwrap();
         sweep.set("model.image_size=[96, [48, 96]]").unwrap();
+        // A key that is given again stays where it was.
         sweep.set("model.pool=mean").unwrap();
         assert_eq!(
             names(&sweep),
-            ["image_size=96,pool=mean,seed=0", "image_size=_48,_96_,pool=mean,seed=0"]
+            ["pool=mean,image_size=96,seed=0", "pool=mean,image_size=_48,_96_,seed=0"]
         );
         let assignments: Vec<_> = sweep.assignments(&sweep.runs()[1]).collect();
         let expected =
-            [("model.image_size", "[48, 96]"), ("model.pool", "\"mean\""), ("run.seed", "0")];
+            [("model.pool", "\"mean\""), ("model.image_size", "[48, 96]"), ("run.seed", "0")];
         assert_eq!(assignments, expected.map(|(key, value)| (key, value.to_owned())));
         assert_eq!(names(&Sweep::default()), [""]);
     }
@@ -432,16 +452,19 @@ mod tests {
             ("model.depth=[1, 0]", "a whole number from 1"),
             ("model.deph=1,2", "`model.depth`"),
             ("model.depth", "key=value"),
-            ("run.seed={from=0, to=100000, steps=1000}", ""),
+            ("run.seed=1,1", "two runs would have the folder seed=1"),
+            ("optimizer.learning_rate=0.1,1e-1", "two runs would have the folder"),
+            ("objective.teacher=runs/a,runs_a", "two runs would have the folder teacher=runs_a"),
         ] {
-            match values(text) {
-                Err(error) => assert!(error.to_string().contains(says), "{text}: {error}"),
-                Ok(values) => assert_eq!(values.len(), 1000, "{text}"),
-            }
+            let error = values(text).unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
         }
+        let decay = "optimizer.weight_decay={from=0, to=1, steps=5}";
+        assert_eq!(values(decay).unwrap(), ["0.0", "0.25", "0.5", "0.75", "1.0"]);
         let mut sweep = Sweep::default();
         sweep.set("run.seed={from=0, to=100000, steps=1000}").unwrap();
         let error = sweep.set("model.depth={from=1, to=1000, steps=11}").unwrap_err();
         assert!(error.to_string().contains("more than 10000 runs"), "{error}");
+        assert!(sweep.seeds(usize::MAX).is_err());
     }
 }

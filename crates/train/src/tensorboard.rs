@@ -10,12 +10,15 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::atomic::{write_atomic, write_failed};
+use crate::checkpoint::Position;
 use crate::error::Result;
 use crate::protobuf::Message;
 use crate::sink::{Event, Sink};
 
 /// The folder in that of a run.
-pub const TENSORBOARD: &str = "tensorboard";
+const TENSORBOARD: &str = "tensorboard";
+/// The first figure of an epoch.
+const EVAL_LOSS: &str = "eval/loss";
 /// TensorBoard takes files whose names have `tfevents` in them.
 const NAME: &str = "events.out.tfevents.vitrine";
 /// Before a record's message: its length and the sum of that; after it: the message's sum.
@@ -30,17 +33,17 @@ pub(crate) struct EventFile {
 }
 
 impl EventFile {
-    /// Goes on after so many steps, 0 for a new run, which begins with its recipe: records past them are dropped, and
-    /// what a kill left torn.
-    pub(crate) fn resume(run: &Path, steps: u64, recipe: &str) -> Result<Self> {
+    /// Goes on from a position, or begins with the recipe: records past it are dropped, and what a kill left torn.
+    pub(crate) fn resume(run: &Path, position: &Position, recipe: &str) -> Result<Self> {
         let folder = run.join(TENSORBOARD);
         let path = folder.join(NAME);
         fs::create_dir_all(&folder).map_err(write_failed(&folder, "creating it"))?;
         let before = match fs::read(&path) {
+            _ if position.steps == 0 => Vec::new(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             before => before.map_err(write_failed(&path, "reading what is there"))?,
         };
-        let kept = kept(&before, steps);
+        let kept = kept(&before, position);
         let mut start = before;
         start.truncate(kept);
         if start.is_empty() {
@@ -78,7 +81,7 @@ impl Sink for EventFile {
             }
             Event::EpochEnds(metrics) => {
                 let mut figures = vec![
-                    ("eval/loss", metrics.val_loss),
+                    (EVAL_LOSS, metrics.val_loss),
                     ("eval/accuracy", metrics.val_accuracy),
                     ("train/accuracy", metrics.train_accuracy),
                     ("train/images_per_second", metrics.images_per_second),
@@ -136,8 +139,14 @@ fn masked(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// The length of the whole records at the start of a file that are of one of the first `steps` steps.
-fn kept(file: &[u8], steps: u64) -> usize {
+/// The length of the whole records at the start of a file that are of steps up to a position.
+fn kept(file: &[u8], position: &Position) -> usize {
+    // An epoch whose end is not in the position is told again, though all its steps may be done.
+    let untold = |step: u64, event: &[u8]| {
+        let tag = EVAL_LOSS.as_bytes();
+        let within = step == position.steps && position.batches > 0;
+        step > position.steps || (within && event.windows(tag.len()).any(|part| part == tag))
+    };
     let mut end = 0;
     while let Some(length) = file.get(end..end + 8) {
         let length = u64::from_le_bytes(length.try_into().expect("eight bytes"));
@@ -145,7 +154,8 @@ fn kept(file: &[u8], steps: u64) -> usize {
         let Some(next) = whole.and_then(|whole| end.checked_add(whole)) else { break };
         let Some(event) = file.get(end + HEAD..next.saturating_sub(TAIL)) else { break };
         let sum = file.get(next - TAIL..next).map(<[u8]>::to_vec);
-        if sum != Some(masked(event).to_le_bytes().to_vec()) || step_of(event) > steps {
+        let whole = sum == Some(masked(event).to_le_bytes().to_vec());
+        if !whole || untold(step_of(event), event) {
             break;
         }
         end = next;

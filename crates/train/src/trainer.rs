@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use vitrine_comm::Collective;
 use vitrine_data::{Batch, Batches, Loader};
 use vitrine_nn::schedule::Schedule;
@@ -17,12 +19,12 @@ use crate::build;
 use crate::checkpoint::{self, Position, Sums};
 use crate::description::Description;
 use crate::error::{Result, TrainError};
-use crate::evaluate::{count_correct, evaluate};
+use crate::evaluate::{Answer, Evaluation, count_correct, evaluate};
 use crate::metrics::{EpochMetrics, Judgement, MetricsLog, StepLog, best_epoch};
 use crate::objective::{DeviceBatch, Objective};
 use crate::picture::{self, Picture};
 use crate::recipe::{RunRecipe, Training};
-use crate::report::Report;
+use crate::report::{self, About, Judged};
 use crate::sink::{Event, LEARNING_RATE, Sink, TRAIN_LOSS};
 use crate::step;
 use crate::tensorboard::EventFile;
@@ -31,8 +33,8 @@ mod begin;
 mod finish;
 
 pub use begin::{
-    BEST, CHECKPOINTS, CONFIG, EXAMPLES, LAST, METRICS, MODEL, STEPS, TEST, is_finished, name,
-    resumed_recipe,
+    BEST, CHECKPOINTS, CONFIG, EXAMPLES, LAST, METRICS, MODEL, STEPS, TEST, VALIDATION,
+    is_finished, name, resumed_recipe,
 };
 
 /// How a run ended.
@@ -62,7 +64,10 @@ pub struct Trainer {
     metrics: MetricsLog,
     steps: StepLog,
     events: EventFile,
-    report: Report,
+    about: About,
+    /// The resolved recipe.
+    config: String,
+    judgement: Option<Judgement>,
     description: Description,
     position: Position,
     /// What was not read back from the device yet.
@@ -141,7 +146,7 @@ impl Trainer {
 
     /// The figures on the test part, if it was read.
     pub fn judgement(&self) -> Option<&Judgement> {
-        self.report.judgement.as_ref()
+        self.judgement.as_ref()
     }
 
     /// Why images could not be read and were passed over.
@@ -164,7 +169,11 @@ impl Trainer {
             if let Err(error) = self.accumulate(&mut loaded, sink) {
                 return Err(self.stopped_by(error, done, sink));
             }
-            self.update()?;
+            if let Err(error) = self.update() {
+                // A loss that is no number says more than what came of it.
+                self.read_pending(sink)?;
+                return Err(error);
+            }
             let every = self.training.run.log_every;
             let due = self.position.batches / every > done.batches / every;
             if (due || self.pending.len() >= MOST_PENDING)
@@ -216,7 +225,7 @@ impl Trainer {
             let Some(batch) = loaded.next() else { break };
             let batch = batch?;
             if self.position.steps == 0 && self.position.batches == 0 {
-                self.show(&batch)?;
+                self.show(&batch, sink)?;
             }
             let images = batch.labels.len() as u64;
             let share = images as f64 / images_in_group as f64;
@@ -237,13 +246,15 @@ impl Trainer {
     }
 
     /// Keeps images of the first batch, for people.
-    fn show(&mut self, batch: &Batch) -> Result<()> {
+    fn show(&mut self, batch: &Batch, sink: &mut dyn Sink) -> Result<()> {
         let Some(picture) = picture::grid(batch, &self.model.input(), MOST_EXAMPLES) else {
             return Ok(());
         };
         let Picture { png, size, channels } = &picture;
         write_atomic(&self.folder.join(EXAMPLES), png)?;
-        self.events.take(Event::Examples { png, size: *size, channels: *channels })
+        let event = Event::Examples { png, size: *size, channels: *channels };
+        self.events.take(event)?;
+        sink.take(event)
     }
 
     /// One step of the optimizer.
@@ -334,18 +345,19 @@ impl Trainer {
             if !val.loss.is_finite() {
                 return Err(self.not_finite(val.loss, self.position.batches, sink));
             }
-            figures.push((val.loss, val.top1, val.top5));
+            figures.push(val);
         }
         let metrics = EpochMetrics {
             epoch: self.position.epochs + 1,
             step: self.position.steps,
             train_loss: train.loss / images,
             train_accuracy: train.correct as f64 / images,
-            val_loss: figures[0].0,
-            val_accuracy: figures[0].1,
-            val_top5: Some(figures[0].2),
-            averaged_val_loss: figures.get(1).map(|averaged| averaged.0),
-            averaged_val_accuracy: figures.get(1).map(|averaged| averaged.1),
+            val_loss: figures[0].loss,
+            val_accuracy: figures[0].top1,
+            val_top5: Some(figures[0].top5),
+            averaged_val_loss: figures.get(1).map(|averaged| averaged.loss),
+            averaged_val_accuracy: figures.get(1).map(|averaged| averaged.top1),
+            averaged_val_top5: figures.get(1).map(|averaged| averaged.top5),
             learning_rate: self.schedule.learning_rate(self.position.steps.saturating_sub(1)),
             images_per_second: train.images as f64 / train_seconds,
             seconds: seconds(),
@@ -362,6 +374,7 @@ impl Trainer {
         let mut names = Vec::new();
         if self.metrics.best().is_some_and(|best| best.epoch == metrics.epoch) {
             names.push(BEST.to_owned());
+            self.keep_answers(&figures[usize::from(better.is_some())])?;
         }
         if kept.contains(&metrics.epoch) {
             names.push(format!("{CHECKPOINTS}/{}", metrics.epoch));
@@ -369,11 +382,27 @@ impl Trainer {
         for name in names {
             self.save(&name, better.as_ref())?;
         }
-        checkpoint::remove_others(&self.folder.join(CHECKPOINTS), &kept)?;
-        self.report.take(event)?;
+        if !kept.is_empty() {
+            checkpoint::remove_others(&self.folder.join(CHECKPOINTS), metrics.epoch, &kept)?;
+        }
         self.save_last(sink)?;
+        report::write(&self.folder)?;
         sink.take(event)?;
         Ok(going(stop))
+    }
+
+    /// Writes the best epoch's figures, with pictures of its mistakes and doubtful answers.
+    fn keep_answers(&self, figures: &Evaluation) -> Result<()> {
+        let (input, preprocessing) = (self.model.input(), &self.val.config().preprocessing);
+        let samples = self.val.dataset().as_ref();
+        let answers = figures.mistakes.iter().chain(&figures.doubtful);
+        let picture = |answer: &Answer| {
+            let png = picture::of_sample(samples, answer.sample, preprocessing, &input)?;
+            Some((answer.sample, STANDARD.encode(png)))
+        };
+        let pictures = answers.filter_map(picture).collect();
+        let judged = Judged { figures: figures.clone(), pictures };
+        Ok(checkpoint::write_json(&self.folder.join(VALIDATION), &judged)?)
     }
 
     fn save_last(&mut self, sink: &mut dyn Sink) -> Result<()> {

@@ -235,8 +235,21 @@ fn each_state_that_a_save_goes_through_resumes() {
 
         finish(trainer).unwrap();
         assert_same(&traces(run), &expected, name);
-        let files =
-            [".lock", BEST, CONFIG, LAST, "metrics.jsonl", MODEL, "report.html", "steps.jsonl"];
+        let files = [
+            ".lock",
+            "about.json",
+            BEST,
+            CONFIG,
+            "examples.png",
+            LAST,
+            "metrics.jsonl",
+            MODEL,
+            "report.html",
+            "steps.jsonl",
+            "summary.csv",
+            "tensorboard",
+            "validation.json",
+        ];
         assert_eq!(names(run), files, "{name}");
     }
 }

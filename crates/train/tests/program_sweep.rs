@@ -99,6 +99,9 @@ fn a_sweep_goes_on_where_it_was_and_grows() {
     vitrine(&[&one[..], &rate].concat()).succeeded();
     let config = fs::read_to_string(cut.join("config.toml")).unwrap();
     fs::write(cut.join("config.toml"), config.replace("epochs = 1\n", "epochs = 2\n")).unwrap();
+    let about = fs::read_to_string(cut.join("about.json")).unwrap();
+    fs::write(cut.join("about.json"), about.replace("\"finished\": true", "\"finished\": false"))
+        .unwrap();
     let ended = sweep(folder.path(), &["--seeds", "2"]);
     ended.says(&["run 2 of 4", "run 3 of 4", "epoch 2/2"]);
     assert!(!ended.stderr.contains("run 1 of 4") && !ended.stderr.contains("run 4 of 4"));

@@ -38,6 +38,7 @@ const METRICS: EpochMetrics = EpochMetrics {
     val_top5: None,
     averaged_val_loss: None,
     averaged_val_accuracy: None,
+    averaged_val_top5: None,
     learning_rate: 0.1,
     images_per_second: 91.4,
     seconds: 731.0,

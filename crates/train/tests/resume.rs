@@ -224,7 +224,7 @@ fn more_epochs_on_resume_stretch_a_cosine_for_the_steps_to_come() {
     let mut said = Said::default();
     let mut trainer = open(folder.path(), &data, &["run.epochs=2"]).unwrap();
     trainer.run(&mut said, &AtomicBool::new(false)).unwrap();
-    let jump = "the schedule now has 2 epochs, not 1: the learning rate is 0.050000 in the next step, and was 0.014645 in \
+    let jump = "the run now has 2 epochs, not 1: the learning rate is 0.050000 in the next step, and was 0.014645 in \
                 the last one";
     assert_eq!(said.0, [jump]);
 

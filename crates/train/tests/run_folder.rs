@@ -4,10 +4,10 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
+use vitrine_train::TrainError;
 use vitrine_train::atomic::{AtomicWriteError, sync_folder, write_atomic, write_atomic_with};
 use vitrine_train::metrics::{EpochMetrics, MetricsError, MetricsLog, best_epoch, read_metrics};
-use vitrine_train::report::Report;
-use vitrine_train::sink::{Event, Sink};
+use vitrine_train::report;
 
 fn epoch(epoch: u64, val_accuracy: f64) -> EpochMetrics {
     EpochMetrics {
@@ -20,6 +20,7 @@ fn epoch(epoch: u64, val_accuracy: f64) -> EpochMetrics {
         val_top5: None,
         averaged_val_loss: None,
         averaged_val_accuracy: None,
+        averaged_val_top5: None,
         learning_rate: 1e-5,
         images_per_second: 91.25,
         seconds: 731.0,
@@ -235,39 +236,102 @@ fn an_epoch_that_cannot_be_written_changes_nothing() {
 }
 
 #[test]
-fn the_report_shows_the_figures_and_needs_nothing_else() {
+fn the_report_shows_what_is_in_the_folder_and_needs_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("report.html");
-    let metrics = [epoch(1, 0.71), epoch(2, 0.85123), epoch(3, 0.84)];
-    let mut report = Report {
-        path: path.clone(),
-        title: "mine <b>".into(),
-        epochs: metrics[..2].to_vec(),
-        total_epochs: 10,
-        config: "[model]\npreset = \"d2l\" # {{rows}}\n".into(),
-        machine: "a & b".into(),
-        about: "60 validation images: <held out>".into(),
-        judgement: None,
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let page = || {
+        report::write(folder.path()).unwrap();
+        fs::read_to_string(folder.path().join("report.html")).unwrap()
     };
-    report.take(Event::EpochEnds(&metrics[2])).unwrap();
-    let html = fs::read_to_string(&path).unwrap();
+    assert!(matches!(report::write(folder.path()), Err(TrainError::NoRun { .. })));
+    write("config.toml", "[model]\npreset = \"d2l\" # {{main}}\n[run]\nepochs = 10\n");
+    let about = r#"{"title": "mine <b>", "machine": "a & b", "images": "60 images: <held out>"}"#;
+    write("about.json", about);
+    let empty = page();
+    assert!(empty.contains("No epoch is complete yet") && empty.contains("0 of 10 epochs"));
+
+    let mut log = MetricsLog::create(folder.path().join("metrics.jsonl")).unwrap();
+    for metrics in [epoch(1, 0.71), epoch(2, 0.85123), epoch(3, 0.84)] {
+        log.append(metrics).unwrap();
+    }
+    let steps = "{\"step\":1,\"train/loss\":2.5}\n{\"step\":2,\"train/loss\":1.5}\n";
+    write("steps.jsonl", steps);
+    write("examples.png", "a picture");
+    let classes = ["bright", "dark"].map(|name| {
+        format!(r#"{{"name": "{name}", "count": 4, "precision": 0.75, "recall": null, "f1": 0.5}}"#)
+    });
+    let answer = |sample, label, predicted| {
+        format!(
+            r#"{{"sample": {sample}, "label": {label}, "predicted": {predicted}, "probability": 0.875}}"#
+        )
+    };
+    write(
+        "validation.json",
+        &format!(
+            r#"{{"images": 8, "loss": 1.0, "top1": 0.5, "top5": 1.0, "balanced_accuracy": 0.5, "macro_f1": 0.5,
+            "roc_auc": null, "classes": [{}], "confusion": [[3, 1], [2, 2]], "mistakes": [{}], "doubtful": [{}, {}],
+            "pictures": {{"7": "c2V2ZW4=", "3": "dGhyZWU="}}}}"#,
+            classes.join(","),
+            answer(7, 0, 1),
+            answer(3, 1, 1),
+            answer(4, 1, 1)
+        ),
+    );
+    let html = page();
     for part in [
         "mine &lt;b&gt;",
         "3 of 10 epochs",
+        "http-equiv=\"refresh\"",
         "a &amp; b",
+        "60 images: &lt;held out&gt;",
         "0.8512",
         "36 min 33 s",
         "1e-5",
-        "preset = &quot;d2l&quot; # {{rows}}",
+        "preset = &quot;d2l&quot; # {{main}}",
         "prefers-color-scheme: dark",
+        "Loss of each step",
+        "<td style=\"--share:0.750\">3</td>",
+        "<td>0.7500</td><td>–</td>",
+        "bright, taken for dark 0.88",
+        "dark 0.88",
+        "data:image/png;base64,c2V2ZW4=",
+        "data:image/png;base64,YSBwaWN0dXJl",
     ] {
         assert!(html.contains(part), "{part}");
     }
     assert_eq!(html.matches("<tr class=\"best\"><td>2</td>").count(), 1);
-    assert_eq!(html.matches("<svg").count(), 3);
-    for outside in ["http", "src=", "<script", "@import", "url("] {
+    // The picture of an answer that could not be read is left out.
+    assert_eq!(html.matches("<img").count(), 3);
+    assert_eq!(html.matches("<svg").count(), 5);
+    for outside in ["http:", "https:", "src=\"/", "@import", "url("] {
         assert!(!html.contains(outside), "{outside}");
     }
-    let empty = Report { epochs: Vec::new(), ..report }.html();
-    assert!(empty.contains("No epoch is complete yet") && empty.contains("0 of 10 epochs"));
+    write("about.json", r#"{"title": "mine", "finished": true}"#);
+    assert!(!page().contains("http-equiv=\"refresh\""), "a run that is done changes no more");
+}
+
+#[test]
+fn runs_are_compared_by_their_curves_and_by_what_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = [("plain", 0.5, 0.8), ("better <1>", 0.05, 0.9)].map(|(name, rate, accuracy)| {
+        let run = folder.path().join(name);
+        fs::create_dir(&run).unwrap();
+        let config = format!("[model]\ndepth = 2\n[optimizer]\nlearning_rate = {rate}\n");
+        fs::write(run.join("config.toml"), config).unwrap();
+        let mut log = MetricsLog::create(run.join("metrics.jsonl")).unwrap();
+        log.append(epoch(1, accuracy)).unwrap();
+        run
+    });
+    let path = folder.path().join("both.html");
+    report::compare(&runs, &path).unwrap();
+    let html = fs::read_to_string(&path).unwrap();
+    for part in ["plain", "better &lt;1&gt;", "<td>0.8000</td><td>0.9000</td>"] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(
+        html.contains("<td class=\"name\">optimizer.learning_rate</td><td>0.5</td><td>0.05</td>")
+    );
+    assert!(!html.contains("model.depth"), "what is the same is not shown");
+    let error = report::compare(&[folder.path().join("none")], &path).unwrap_err();
+    assert!(matches!(error, TrainError::NoRun { .. }));
 }

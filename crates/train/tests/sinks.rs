@@ -38,7 +38,10 @@ impl Sink for Kept {
             Event::EpochEnds(metrics) => self.epochs.push(metrics.epoch),
             Event::Batch { .. } => self.batches += 1,
             Event::Checkpoint => self.checkpoints += 1,
-            Event::EpochBegins { .. } | Event::Judged(_) | Event::Message(_) => {}
+            Event::EpochBegins { .. }
+            | Event::Examples { .. }
+            | Event::Judged(_)
+            | Event::Message(_) => {}
         }
         Ok(())
     }

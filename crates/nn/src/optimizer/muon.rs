@@ -1,10 +1,9 @@
 //! [`Muon`]: momentum whose matrices are made orthogonal.
 
-use vitrine_tensor::backend::AdamWStep;
 use vitrine_tensor::{DType, Epilogue, Tensor};
 
 use super::matrix::parted;
-use super::{Optimizer, State, buffer, check, moments};
+use super::{AdamW, Optimizer, State, check};
 use crate::error::Result;
 use crate::parameters::Parameters;
 
@@ -18,13 +17,8 @@ use crate::parameters::Parameters;
 pub struct Muon {
     momentum: f64,
     nesterov: bool,
-    beta1: f64,
-    beta2: f64,
-    epsilon: f64,
-    weight_decay: f64,
-    /// AdamW's; the first has the momentum of matrices.
-    moments: [Option<Tensor>; 2],
-    steps: u64,
+    /// Its first moment has the momentum of matrices.
+    rest: AdamW,
 }
 
 /// The coefficients of the iteration's steps, timm's `"quintic"`: `X ← a·X + (b·XXᵀ + c·(XXᵀ)²)·X`.
@@ -47,12 +41,8 @@ impl Muon {
         weight_decay: f64,
     ) -> Result<Self> {
         check("muon", "momentum", momentum, true)?;
-        check("muon", "beta1", beta1, true)?;
-        check("muon", "beta2", beta2, true)?;
-        check("muon", "epsilon", epsilon, false)?;
-        check("muon", "weight decay", weight_decay, false)?;
-        let (moments, steps) = ([None, None], 0);
-        Ok(Self { momentum, nesterov, beta1, beta2, epsilon, weight_decay, moments, steps })
+        let rest = AdamW::new(beta1, beta2, epsilon, weight_decay)?;
+        Ok(Self { momentum, nesterov, rest })
     }
 }
 
@@ -78,19 +68,10 @@ fn orthogonalized(update: &Tensor, compute: DType, epsilon: f64) -> Result<Tenso
 
 impl Optimizer for Muon {
     fn step(&mut self, parameters: &Parameters, learning_rate: f64) -> Result<()> {
-        let [first, second] = &mut self.moments;
-        let (first, second) = (buffer(first, parameters)?, buffer(second, parameters)?);
+        let [first, second] = self.rest.moments(parameters)?;
         let (values, grads) = (parameters.values(), parameters.grads()?);
         let (matrices, rest) = parted(parameters);
-        let step = AdamWStep {
-            learning_rate,
-            beta1: self.beta1,
-            beta2: self.beta2,
-            epsilon: self.epsilon,
-            weight_decay: self.weight_decay,
-            step: self.steps + 1,
-        };
-        values.adamw_(grads, &first, &second, &step, &rest)?;
+        values.adamw_(grads, &first, &second, &self.rest.next(learning_rate), &rest)?;
         for matrix in matrices {
             let (momentum, grad) = (matrix.of(&first)?, matrix.of(grads)?);
             momentum.lerp_(&grad, 1.0 - self.momentum)?;
@@ -98,12 +79,12 @@ impl Optimizer for Muon {
                 true => grad.lerp(&momentum, self.momentum)?,
                 false => momentum,
             };
-            let direction = orthogonalized(&ahead, parameters.compute_dtype(), self.epsilon)?;
+            let direction = orthogonalized(&ahead, parameters.compute_dtype(), self.rest.epsilon)?;
             let [rows, columns] = matrix.shape;
             let scale = 0.2 * (rows.max(columns) as f64).sqrt();
-            matrix.update(values, &direction, scale, learning_rate, self.weight_decay)?;
+            matrix.update(values, &direction, scale, learning_rate, self.rest.weight_decay)?;
         }
-        self.steps += 1;
+        self.rest.steps += 1;
         Ok(())
     }
 
@@ -112,14 +93,14 @@ impl Optimizer for Muon {
     }
 
     fn steps(&self) -> u64 {
-        self.steps
+        self.rest.steps()
     }
 
     fn state(&mut self, parameters: &Parameters) -> Result<State> {
-        moments(&mut self.moments, parameters)
+        self.rest.state(parameters)
     }
 
     fn set_steps(&mut self, steps: u64) {
-        self.steps = steps;
+        self.rest.set_steps(steps);
     }
 }

@@ -4,13 +4,15 @@ use vitrine_tensor::backend::{AdamWStep, SgdStep};
 use vitrine_tensor::{Device, ParameterGroup, Tensor};
 
 use super::{Optimizer, State, check};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::parameters::Parameters;
+
+const NAME: &str = "schedule-free adamw";
 
 /// Schedule-free AdamW (Defazio et al. 2024, "The Road Less Scheduled", algorithm 1), as the authors'
 /// `AdamWScheduleFreeReference`: gradients are taken at `y = (1 − β1)·z + β1·x`, the parameters; AdamW without a first
 /// moment moves `z`; `x` is the mean of all `z`, weighted by the square of the largest learning rate so far. `x` is
-/// what is to be judged.
+/// what is to be judged. A model with batch norm is refused: its running statistics are not those of `x`.
 pub struct ScheduleFreeAdamW {
     beta1: f64,
     beta2: f64,
@@ -26,6 +28,8 @@ struct Sequences {
     x: Tensor,
     /// What AdamW moves.
     z: Tensor,
+    /// With a β1 of 0 it is the gradient, which nobody reads afterwards.
+    first_moment: Tensor,
     second_moment: Tensor,
     /// The sum of all weights in the mean, and the largest learning rate so far; in the type of a checkpoint, so that a
     /// resumed run has the same numbers.
@@ -35,7 +39,6 @@ struct Sequences {
 impl ScheduleFreeAdamW {
     /// Betas in [0, 1); `weight_decay` is decoupled from the gradient.
     pub fn new(beta1: f64, beta2: f64, epsilon: f64, weight_decay: f64) -> Result<Self> {
-        const NAME: &str = "schedule-free adamw";
         check(NAME, "beta1", beta1, true)?;
         check(NAME, "beta2", beta2, true)?;
         check(NAME, "epsilon", epsilon, false)?;
@@ -46,10 +49,18 @@ impl ScheduleFreeAdamW {
     fn sequences(&mut self, parameters: &Parameters) -> Result<&Sequences> {
         if self.sequences.is_none() {
             let y = parameters.values();
+            if parameters.buffers().elements() > 0 {
+                let rule = "the running statistics of batch norm would be those of other weights than the averaged \
+                            ones; use adamw";
+                let (what, value) = ("a model's buffers", parameters.buffers().elements());
+                return Err(Error::Config { layer: NAME, what, value: value.to_string(), rule });
+            }
+            let zeros = || Tensor::zeros(y.shape(), y.dtype(), y.device());
             self.sequences = Some(Sequences {
                 x: y.copy()?,
                 z: y.copy()?,
-                second_moment: Tensor::zeros(y.shape(), y.dtype(), y.device())?,
+                first_moment: zeros()?,
+                second_moment: zeros()?,
                 sums: Tensor::from_slice(&[0.0f32; 2], &[2], &Device::cpu())?,
             });
         }
@@ -69,7 +80,7 @@ impl Optimizer for ScheduleFreeAdamW {
             step: self.steps + 1,
         };
         let (y, grads, groups) = (parameters.values(), parameters.grads()?, parameters.groups());
-        let Sequences { x, z, second_moment, sums } = self.sequences(parameters)?;
+        let Sequences { x, z, first_moment, second_moment, sums } = self.sequences(parameters)?;
         let sums_before = sums.to_vec::<f32>()?;
         let largest = sums_before[1].max(learning_rate as f32);
         let weight = largest * largest;
@@ -87,9 +98,7 @@ impl Optimizer for ScheduleFreeAdamW {
             let step = SgdStep { learning_rate, momentum: 0.0, nesterov: false, weight_decay: 0.0 };
             z.sgd_(y, None, &step, &groups)?;
         }
-        // With a β1 of 0 the first moment is the gradient; nobody reads it afterwards.
-        let first_moment = Tensor::zeros(y.shape(), y.dtype(), y.device())?;
-        z.adamw_(grads, &first_moment, second_moment, &step, &groups)?;
+        z.adamw_(grads, first_moment, second_moment, &step, &groups)?;
         x.lerp_(z, share)?;
         y.copy_(z)?;
         y.lerp_(x, beta1)?;
@@ -106,7 +115,7 @@ impl Optimizer for ScheduleFreeAdamW {
     }
 
     fn state(&mut self, parameters: &Parameters) -> Result<State> {
-        let Sequences { x, z, second_moment, sums } = self.sequences(parameters)?;
+        let Sequences { x, z, second_moment, sums, .. } = self.sequences(parameters)?;
         let buffers = [("x", x), ("z", z), ("second_moment", second_moment), ("sums", sums)];
         Ok(buffers.map(|(name, buffer)| (name.into(), buffer.clone())).to_vec())
     }

@@ -6,8 +6,8 @@ use vitrine_tensor::backend::AdamWStep;
 use vitrine_tensor::{DType, Element, Epilogue, Tensor};
 
 use super::matrix::{Matrix, parted};
-use super::{Optimizer, State, buffer, check, moments};
-use crate::error::Result;
+use super::{AdamW, Optimizer, State};
+use crate::error::{Error, Result};
 use crate::linalg;
 use crate::parameters::Parameters;
 
@@ -18,14 +18,10 @@ use crate::parameters::Parameters;
 ///
 /// Weight decay comes before the update, as AdamW's; the authors' comes after it. A convolution's weight is one matrix.
 pub struct Soap {
-    beta1: f64,
-    beta2: f64,
-    epsilon: f64,
-    weight_decay: f64,
     precondition_frequency: u64,
     max_precond_dim: usize,
-    /// AdamW's; those of a matrix are turned.
-    moments: [Option<Tensor>; 2],
+    /// The moments of a matrix are turned.
+    adamw: AdamW,
     /// Of each matrix by name, for its rows and its columns; none for a side that is too long.
     sides: HashMap<String, [Option<Side>; 2]>,
     steps: u64,
@@ -52,23 +48,15 @@ impl Soap {
         precondition_frequency: u64,
         max_precond_dim: usize,
     ) -> Result<Self> {
-        check(NAME, "beta1", beta1, true)?;
-        check(NAME, "beta2", beta2, true)?;
-        check(NAME, "epsilon", epsilon, false)?;
-        check(NAME, "weight decay", weight_decay, false)?;
+        let adamw = AdamW::new(beta1, beta2, epsilon, weight_decay)?;
+        if precondition_frequency == 0 {
+            let (what, rule) = ("steps between bases", "it must be 1 or more");
+            return Err(Error::Config { layer: NAME, what, value: "0".into(), rule });
+        }
         // Where there is no LAPACK, that is said before anything is trained.
         linalg::eigenvectors(NAME, vec![1.0f32])?;
-        Ok(Self {
-            beta1,
-            beta2,
-            epsilon,
-            weight_decay,
-            precondition_frequency: precondition_frequency.max(1),
-            max_precond_dim,
-            moments: [None, None],
-            sides: HashMap::new(),
-            steps: 0,
-        })
+        let sides = HashMap::new();
+        Ok(Self { precondition_frequency, max_precond_dim, adamw, sides, steps: 0 })
     }
 
     /// Makes what a matrix needs, all 0.
@@ -166,21 +154,14 @@ fn rebase(sides: &[Option<Side>; 2], first: &Tensor, second: &Tensor) -> Result<
 
 impl Optimizer for Soap {
     fn step(&mut self, parameters: &Parameters, learning_rate: f64) -> Result<()> {
-        let [first, second] = &mut self.moments;
-        let (first, second) = (buffer(first, parameters)?, buffer(second, parameters)?);
+        let [first, second] = self.adamw.moments(parameters)?;
         let (values, grads) = (parameters.values(), parameters.grads()?);
         let (matrices, rest) = parted(parameters);
-        // The first step is not Adam's.
-        let step = AdamWStep {
-            learning_rate,
-            beta1: self.beta1,
-            beta2: self.beta2,
-            // The authors add it before the second moment's bias is corrected.
-            epsilon: self.epsilon
-                / (1.0 - self.beta2.powi(self.steps.clamp(1, 1 << 30) as i32)).sqrt(),
-            weight_decay: self.weight_decay,
-            step: self.steps,
-        };
+        let AdamW { beta2, epsilon, weight_decay, .. } = self.adamw;
+        // The first step is not Adam's. The authors add ε before the second moment's bias is corrected.
+        let unbiased = 1.0 - beta2.powi(self.steps.clamp(1, 1 << 30) as i32);
+        let step = self.adamw.next(learning_rate);
+        let step = AdamWStep { step: self.steps, epsilon: epsilon / unbiased.sqrt(), ..step };
         if self.steps > 0 {
             values.adamw_(grads, &first, &second, &step, &rest)?;
         }
@@ -197,15 +178,17 @@ impl Optimizer for Soap {
                 let alone = AdamWStep { learning_rate: -1.0, weight_decay: 0.0, ..step };
                 direction.adamw_(&grad, &first, &second, &alone, &[])?;
                 let direction = turned(&direction, bases, true)?;
-                matrix.update(values, &direction, 1.0, learning_rate, self.weight_decay)?;
+                matrix.update(values, &direction, 1.0, learning_rate, weight_decay)?;
             }
             let [left, right] = sides;
-            let weight = 1.0 - self.beta2;
+            let weight = 1.0 - beta2;
             left.iter().try_for_each(|side| side.add(&grad, weight))?;
             right.iter().try_for_each(|side| side.add(&grad.transpose(0, 1)?, weight))?;
             if self.steps == 0 {
                 sides.iter().flatten().try_for_each(Side::decompose)?;
-            } else if self.steps.is_multiple_of(self.precondition_frequency) {
+            } else if self.steps.is_multiple_of(self.precondition_frequency)
+                && sides.iter().any(Option::is_some)
+            {
                 rebase(sides, &first, &second)?;
             }
         }
@@ -222,7 +205,7 @@ impl Optimizer for Soap {
     }
 
     fn state(&mut self, parameters: &Parameters) -> Result<State> {
-        let mut state = moments(&mut self.moments, parameters)?;
+        let mut state = self.adamw.state(parameters)?;
         for matrix in parted(parameters).0 {
             self.prepare(&matrix, parameters.values())?;
             for (side, which) in self.sides[&matrix.name].iter().zip(["rows", "columns"]) {

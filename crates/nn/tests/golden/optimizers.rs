@@ -100,12 +100,15 @@ fn betas(options: &Value) -> [f64; 2] {
 #[test]
 fn muon() {
     for dtype in [DType::F32, DType::F64] {
-        reference(dtype, "muon", "parameters", |options| {
-            let number = |key: &str| number(options, key);
-            let [beta1, beta2] = betas(options);
-            let (momentum, decay) = (number("momentum"), number("weight_decay"));
-            Box::new(Muon::new(momentum, false, beta1, beta2, number("eps"), decay).unwrap())
-        });
+        for (name, parameters) in [("muon", "parameters"), ("muon_nesterov", "muon_nesterov")] {
+            reference(dtype, name, parameters, |options| {
+                let number = |key: &str| number(options, key);
+                let ([beta1, beta2], eps) = (betas(options), number("eps"));
+                let nesterov = options["nesterov"].as_bool().unwrap();
+                let (momentum, decay) = (number("momentum"), number("weight_decay"));
+                Box::new(Muon::new(momentum, nesterov, beta1, beta2, eps, decay).unwrap())
+            });
+        }
     }
 }
 
@@ -124,7 +127,7 @@ fn schedule_free_adamw() {
 #[test]
 fn soap() {
     for dtype in [DType::F32, DType::F64] {
-        reference(dtype, "soap", "of_soap", |options| {
+        reference(dtype, "soap", "soap", |options| {
             let ([beta1, beta2], decay) = (betas(options), number(options, "weight_decay"));
             let whole = |key: &str| options[key].as_u64().unwrap();
             let (eps, every) = (number(options, "eps"), whole("precondition_frequency"));

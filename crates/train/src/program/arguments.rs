@@ -259,7 +259,14 @@ impl Args for RecipeArguments {
 impl FromArgMatches for RecipeArguments {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let one = |name: &str| matches.get_one::<String>(name).cloned();
-        let flags = keys().filter_map(|key| Some((key.flag?, one(key.flag?)?)));
+        // A run may be resumed from another folder.
+        let whole = |text: String| {
+            let whole =
+                path::absolute(&text).ok().and_then(|p| p.into_os_string().into_string().ok());
+            whole.unwrap_or(text)
+        };
+        let stated = |flag| Some(if flag == DATA { whole(one(flag)?) } else { one(flag)? });
+        let flags = keys().filter_map(|key| Some((key.flag?, stated(key.flag?)?)));
         let set = matches.get_many("set").into_iter().flatten().cloned();
         Ok(Self { recipe: one("recipe"), set: set.collect(), flags: flags.collect() })
     }
@@ -271,6 +278,12 @@ impl FromArgMatches for RecipeArguments {
 }
 
 const DATA: &str = "--data";
+/// What may be another on another machine.
+const MACHINE: [&str; 2] = ["--threads", "--device"];
+
+fn is_threads(set: &str) -> bool {
+    set.starts_with("run.threads=")
+}
 
 /// A help's first letter is a capital one.
 fn capitalised(text: &str) -> String {
@@ -279,18 +292,18 @@ fn capitalised(text: &str) -> String {
 }
 
 impl RecipeArguments {
-    /// What is stated, as `--set` and flags have it.
+    /// What is stated, as `--set` and flags have it, but for what depends on the machine.
     pub fn stated(&self) -> Vec<String> {
-        let flags = self.flags.iter().map(|(flag, text)| format!("{flag} {text}"));
-        flags.chain(self.set.iter().cloned()).collect()
+        let flags = self.flags.iter().filter(|(flag, _)| !MACHINE.contains(flag));
+        let flags = flags.map(|(flag, text)| format!("{flag} {text}"));
+        flags.chain(self.set.iter().filter(|set| !is_threads(set)).cloned()).collect()
     }
 
     /// Of these arguments, those that a run may be resumed with on another machine.
     pub fn machine(&self) -> Self {
-        const MACHINE: [&str; 2] = ["--threads", "--device"];
-        let threads = self.set.iter().filter(|set| set.starts_with("run.threads=")).cloned();
         let flags = self.flags.iter().filter(|(flag, _)| MACHINE.contains(flag)).cloned();
-        Self { recipe: None, set: threads.collect(), flags: flags.collect() }
+        let set = self.set.iter().filter(|set| is_threads(set)).cloned();
+        Self { recipe: None, set: set.collect(), flags: flags.collect() }
     }
 
     /// The same with a key's own value, above all others.
@@ -310,10 +323,7 @@ impl RecipeArguments {
             overrides.set(assignment)?;
         }
         for (flag, text) in &self.flags {
-            // A run may be resumed from another folder.
-            let whole = (*flag == DATA)
-                .then(|| path::absolute(text).ok()?.into_os_string().into_string().ok());
-            overrides.flag(flag, whole.flatten().as_deref().unwrap_or(text))?;
+            overrides.flag(flag, text)?;
         }
         Ok(overrides)
     }

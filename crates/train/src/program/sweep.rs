@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use vitrine_train::atomic::write_atomic;
 use vitrine_train::progress::Progress;
-use vitrine_train::recipe::{recipe_text, sweep_section};
+use vitrine_train::recipe::{Recipe, recipe_text, sweep_section};
 use vitrine_train::sweep::{Run, Sweep};
 use vitrine_train::trainer::{CONFIG, Outcome, is_finished};
 
@@ -63,11 +63,12 @@ pub fn run(arguments: SweepArguments) -> Result<ExitCode> {
     }
 
     let heard = train::listen()?;
-    let threads = match recipe.overrides()?.get("run.threads").and_then(toml::Value::as_integer) {
-        Some(threads @ 1..) => threads as usize,
+    let jobs = jobs.get().min(runs.len());
+    let threads = match Recipe::load(recipe.source("d2l"), &recipe.overrides()?) {
+        Ok(resolved) if resolved.training.run.threads > 0 => resolved.training.run.threads,
         _ => thread::available_parallelism().map_or(1, usize::from),
     };
-    let recipe = match jobs.get() {
+    let recipe = match jobs {
         1 => recipe,
         jobs => recipe.with("run.threads", &(threads / jobs).max(1).to_string()),
     };
@@ -77,7 +78,7 @@ pub fn run(arguments: SweepArguments) -> Result<ExitCode> {
     let one = |number: usize, run: &Run| -> Result<()> {
         let folder = out.join(&run.name);
         let started = folder.join(CONFIG).exists();
-        if started && is_finished(&folder)? {
+        if is_finished(&folder)? {
             return Ok(());
         }
         tell(&format!("run {} of {}: {}", number + 1, runs.len(), run.name));
@@ -90,7 +91,7 @@ pub fn run(arguments: SweepArguments) -> Result<ExitCode> {
             out: (!started).then(|| folder.clone()),
             resume: started.then(|| folder.clone()),
         };
-        let mut progress = match jobs.get() {
+        let mut progress = match jobs {
             1 => Progress::stderr(),
             _ => {
                 fs::create_dir_all(&folder)?;
@@ -117,16 +118,16 @@ pub fn run(arguments: SweepArguments) -> Result<ExitCode> {
         }
     };
     thread::scope(|scope| {
-        for _ in 0..jobs.get() {
+        for _ in 0..jobs {
             scope.spawn(work);
         }
     });
-    sweep.write_results(&out)?;
+    let table = sweep.write_results(&out)?;
     if heard.0.load(Ordering::Relaxed) {
         tell("stopped; the same command goes on");
         return Ok(train::interrupted(&heard));
     }
-    print(&sweep.table(&out)?)?;
+    print(&table)?;
     let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);

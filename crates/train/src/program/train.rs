@@ -35,7 +35,7 @@ pub fn run(arguments: TrainArguments) -> Result<ExitCode> {
         return Ok(interrupted(&heard));
     };
     let mut text =
-        format!("done: validation accuracy {:.4}, loss {:.4}", last.val_accuracy, last.val_loss);
+        format!("done: validation accuracy {:.4}, loss {:.4}", last.accuracy(), last.loss());
     if let Some(Judgement { epoch, averaged, figures }) = judgement {
         text += &format!("; test accuracy {:.4}", figures.top1);
         let which = if averaged { "averaged weights" } else { "weights" };

@@ -31,14 +31,25 @@ pub fn recipe_text(source: &str) -> Result<String, RecipeError> {
 }
 
 fn table(source: &str) -> Result<Table, RecipeError> {
-    match builtin_text(source) {
-        Some(text) => parse(text, source),
-        None => {
-            let text = std::fs::read_to_string(source)
-                .map_err(|error| RecipeError::Read { path: source.into(), source: error })?;
-            parse(&text, source)
-        }
+    if !is_file(source) {
+        return parse(builtin(source)?, source);
     }
+    let text = std::fs::read_to_string(source)
+        .map_err(|error| RecipeError::Read { path: source.into(), source: error })?;
+    parse(&text, source)
+}
+
+/// Whether a recipe's name is that of a file.
+fn is_file(source: &str) -> bool {
+    source.ends_with(".toml") || source.contains(std::path::is_separator)
+}
+
+fn builtin(name: &str) -> Result<&'static str, RecipeError> {
+    builtin_text(name).ok_or_else(|| RecipeError::UnknownRecipe {
+        name: name.into(),
+        suggestion: nearest_of(name, &builtin_names()),
+        known: builtin_names().join(", "),
+    })
 }
 
 /// The keys that one source states, with checked values.
@@ -51,14 +62,10 @@ pub(super) fn from_source(
     folder: &Path,
     chain: &mut Vec<String>,
 ) -> Result<Vec<Layer>, RecipeError> {
-    if source.ends_with(".toml") || source.contains(std::path::is_separator) {
+    if is_file(source) {
         return from_file(&folder.join(source), chain);
     }
-    let text = builtin_text(source).ok_or_else(|| RecipeError::UnknownRecipe {
-        name: source.into(),
-        suggestion: nearest_of(source, &builtin_names()),
-        known: builtin_names().join(", "),
-    })?;
+    let text = builtin(source)?;
     enter(chain, source.into())?;
     from_text(text, &format!("the recipe {source:?}"), Path::new(""), chain)
 }

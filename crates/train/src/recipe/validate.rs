@@ -5,6 +5,7 @@ use std::fmt::Display;
 use serde::Serialize;
 use vitrine_data::Source;
 use vitrine_data::augment::RandomCrop;
+use vitrine_nn::Model;
 use vitrine_nn::settings::{Fallback, Key, SettingError, check, table};
 
 use super::sections::{
@@ -77,8 +78,14 @@ impl Training {
     pub fn image_size(&self, epoch: u64, own: (usize, usize)) -> (usize, usize) {
         let Some(sizes) = &self.augment.image_sizes else { return own };
         let part = epoch as usize * sizes.len() / self.run.epochs;
-        let height = sizes[part.min(sizes.len() - 1)];
-        (height, (height * own.1).div_ceil(own.0))
+        width_of(sizes[part.min(sizes.len() - 1)], own)
+    }
+
+    /// The first size of training images that a model does not take.
+    pub(crate) fn refused_size(&self, model: &dyn Model) -> Option<(usize, usize)> {
+        let own = model.input().size;
+        let sizes = self.augment.image_sizes.iter().flatten();
+        sizes.map(|&height| width_of(height, own)).find(|&size| !model.takes(size))
     }
 
     /// Checks every key alone and all of them together.
@@ -92,6 +99,11 @@ impl Training {
         optimizer(self)?;
         schedule(self)
     }
+}
+
+/// A height with the width that goes with it.
+fn width_of(height: usize, own: (usize, usize)) -> (usize, usize) {
+    (height, (height * own.1).div_ceil(own.0))
 }
 
 fn conflict(key: &'static str, value: impl ToString, reason: String) -> Result {

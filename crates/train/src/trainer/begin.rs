@@ -1,6 +1,7 @@
 //! How a run begins, or goes on from its folder: what is in the folder, who may write to it, what it says of its
 //! recipe, and what of that may differ when the run is resumed.
 
+use std::env;
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::error::{Result, TrainError};
 use crate::metrics::{MetricsLog, StepLog, read_metrics};
 use crate::probe::{self, Probe};
 use crate::recipe::{Overrides, Recipe, Training, document_text};
-use crate::report::Report;
+use crate::report::{self, About};
 use crate::tensorboard::EventFile;
 use crate::{export, groups, machine, weights};
 
@@ -33,6 +34,8 @@ pub const BEST: &str = "best";
 pub const MODEL: &str = "model";
 /// The checkpoints of the best epochs, a folder of folders, where they are asked for.
 pub const CHECKPOINTS: &str = "checkpoints";
+/// The best epoch's figures on the validation part.
+pub const VALIDATION: &str = "validation.json";
 /// Images that the run began with, as the model saw them.
 pub const EXAMPLES: &str = "examples.png";
 /// The resolved recipe.
@@ -104,7 +107,12 @@ impl Trainer {
                     _ => read_metrics(&folder.join(METRICS))?,
                 };
                 let over = is_done(&training.run, &position, &metrics);
-                if done > epochs || (over && (!judged || test.exists())) {
+                // Runs of earlier versions do not say whether they are done.
+                let finished = match report::about(folder)? {
+                    Some(about) => about.finished,
+                    None => !judged || test.exists(),
+                };
+                if done > epochs || (over && finished) {
                     return Err(TrainError::Finished { path: folder.to_owned(), epochs: done });
                 }
                 // The figures of a shorter run are none of this one's.
@@ -130,11 +138,24 @@ impl Trainer {
         let last = before.learning_rate(next.checked_sub(1)?);
         let rate = self.schedule.learning_rate(next);
         let epochs_now = self.training.run.epochs;
-        (rate != before.learning_rate(next)).then(|| {
-            format!(
-                "the schedule now has {epochs_now} epochs, not {epochs}: the learning rate is {rate:.6} in the next \
-                 step, and was {last:.6} in the last one"
-            )
+        let mut changed = Vec::new();
+        if rate != before.learning_rate(next) {
+            changed.push(format!(
+                "the learning rate is {rate:.6} in the next step, and was {last:.6} in the last one"
+            ));
+        }
+        let size = |training: &Training| {
+            training.image_size(self.position.epochs, self.model.input().size)
+        };
+        let (size_before, now) = (size(&training), size(&self.training));
+        if size_before != now {
+            let ((height, width), (tall, wide)) = (size_before, now);
+            changed.push(format!(
+                "training images of this epoch are {tall}x{wide}, and would have been {height}x{width}"
+            ));
+        }
+        (!changed.is_empty()).then(|| {
+            format!("the run now has {epochs_now} epochs, not {epochs}: {}", changed.join("; "))
         })
     }
 
@@ -152,8 +173,7 @@ impl Trainer {
         let mut optimizer = build::optimizer(training)?;
         let input = model.input();
         training.data.check_classes(input.classes)?;
-        let sizes = (0..training.run.epochs as u64).map(|e| training.image_size(e, input.size));
-        if let Some((height, width)) = sizes.into_iter().find(|&size| !model.takes(size)) {
+        if let Some((height, width)) = training.refused_size(model.as_ref()) {
             let reason = format!(
                 "the model takes no images of {height}x{width}; a Vision Transformer takes all that its patches divide \
                  with `model.dynamic_img_size = true`"
@@ -183,16 +203,16 @@ impl Trainer {
             let images = test.dataset().len();
             about += &format!("; {images} test images, read once at the end");
         }
-        let report = Report {
-            path: folder.join("report.html"),
+        let about = About {
             title: format!("{} on {}", name(&settings), train.dataset().name()),
-            epochs: metrics.epochs().to_vec(),
-            total_epochs: training.run.epochs as u64,
-            config: document_text(&document),
             machine: machine::describe(),
-            about,
-            judgement: None,
+            images: about,
+            classes: train.dataset().class_names().to_vec(),
+            command: env::args().collect::<Vec<_>>().join(" "),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            finished: false,
         };
+        let config = document_text(&document);
         let description = Description {
             model: settings,
             num_classes: input.classes,
@@ -205,8 +225,10 @@ impl Trainer {
             folder: folder.to_owned(),
             _lock: lock,
             steps: StepLog::resume(folder.join(STEPS), position.steps)?,
-            events: EventFile::resume(folder, position.steps, &report.config)?,
-            report,
+            events: EventFile::resume(folder, &position, &config)?,
+            about,
+            config,
+            judgement: None,
             model: model.into(),
             parameters,
             objective,
@@ -248,7 +270,8 @@ impl Trainer {
     }
 
     fn write_config(&self) -> Result<()> {
-        Ok(write_atomic(&self.folder.join(CONFIG), self.report.config.as_bytes())?)
+        checkpoint::write_json(&self.folder.join(report::ABOUT), &self.about)?;
+        Ok(write_atomic(&self.folder.join(CONFIG), self.config.as_bytes())?)
     }
 }
 
@@ -300,13 +323,10 @@ pub fn resumed_recipe(folder: &Path, overrides: &Overrides) -> Result<Recipe> {
     Ok(recipe)
 }
 
-/// Whether the run in a folder has all its epochs, or ended early.
+/// Whether all is done in a run's folder, up to the judgement on the test part.
 pub fn is_finished(folder: &Path) -> Result<bool> {
-    let run = recorded(folder)?.remove("run");
-    let run =
-        run.unwrap_or(Value::Table(Table::new())).try_into().map_err(SettingError::convert)?;
-    let position = checkpoint::position(&folder.join(LAST))?;
-    Ok(is_done(&run, &position, &read_metrics(&folder.join(METRICS))?))
+    let about = report::about(folder)?;
+    Ok(folder.join(CONFIG).exists() && about.is_some_and(|about| about.finished))
 }
 
 /// Holds a run's folder for this process.

@@ -11,7 +11,7 @@ use crate::evaluate::evaluate;
 use crate::export::{self, Form};
 use crate::metrics::{EpochMetrics, Judgement};
 use crate::sink::{Event, Sink};
-use crate::{checkpoint, weights};
+use crate::{checkpoint, report, weights};
 
 impl Trainer {
     /// Once the last epoch is done, what there is to do with the best epoch's weights.
@@ -26,6 +26,11 @@ impl Trainer {
         weights::load(&self.folder.join(BEST), None, &self.parameters, false)?;
         let flow = self.export(sink).and_then(|()| self.judge(&best, sink, stop));
         weights::load(&self.folder.join(LAST), None, &self.parameters, false)?;
+        if flow.as_ref().is_ok_and(ControlFlow::is_continue) {
+            self.about.finished = true;
+            checkpoint::write_json(&self.folder.join(report::ABOUT), &self.about)?;
+            report::write(&self.folder)?;
+        }
         flow
     }
 
@@ -58,9 +63,8 @@ impl Trainer {
         let averaged = best.averaged_is_better();
         let judgement = Judgement { epoch: best.epoch, averaged, figures };
         checkpoint::write_json(&self.folder.join(TEST), &judgement)?;
-        let event = Event::Judged(&judgement);
-        self.report.take(event)?;
-        sink.take(event)?;
+        sink.take(Event::Judged(&judgement))?;
+        self.judgement = Some(judgement);
         Ok(ControlFlow::Continue(()))
     }
 }

@@ -212,6 +212,8 @@ pub fn bits(trainer: &Trainer) -> Vec<u32> {
 pub struct Traces {
     pub weights: Vec<u8>,
     pub best: Vec<u8>,
+    /// The descriptions beside the best weights and those that are kept, and these weights.
+    pub kept: Vec<Vec<u8>>,
     pub optimizer: Vec<u8>,
     pub position: Position,
     pub metrics: Vec<EpochMetrics>,
@@ -226,7 +228,12 @@ pub fn traces(folder: &Path) -> Traces {
     for epoch in &mut metrics {
         (epoch.seconds, epoch.images_per_second) = (0.0, 0.0);
     }
+    let kept = ["best", "checkpoints/1", "checkpoints/2"].into_iter().flat_map(|place| {
+        ["config.json", "weights.safetensors"]
+            .map(|name| fs::read(folder.join(place).join(name)).unwrap_or_default())
+    });
     Traces {
+        kept: kept.collect(),
         weights: read("last/weights.safetensors"),
         best: fs::read(folder.join("best/weights.safetensors")).unwrap_or_default(),
         optimizer: read("last/optimizer.safetensors"),
@@ -247,6 +254,7 @@ pub fn assert_same(found: &Traces, expected: &Traces, case: &str) {
     assert_eq!(found.position, expected.position, "{case}: position");
     assert!(found.weights == expected.weights, "{case}: the weights differ");
     assert!(found.optimizer == expected.optimizer, "{case}: the optimizer's buffers differ");
+    assert!(found.kept == expected.kept, "{case}: what is kept of other epochs differs");
     assert!(found.best == expected.best, "{case}: the best weights differ");
 }
 
