@@ -91,9 +91,7 @@ impl Chart {
             (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max))
         };
         let (first, last) = over(|(x, _, _)| x);
-        if finite().next().is_none() {
-            return None;
-        }
+        finite().next()?;
         let (low, high) =
             (over(|(_, y, spread)| y - spread).0, over(|(_, y, spread)| y + spread).1);
         let (x_axis, x_name) = match &self.across {

@@ -454,7 +454,7 @@ fn comparison(runs: &[Run]) -> String {
         head: "<p>Curves over each other, and what differs.</p>".to_owned(),
         main: format!(
             "<section class=\"charts\" aria-label=\"Curves\">\n{charts}</section>\n<details open>\n\
-             <summary>What differs</summary>\n<div class=\"scroll\">\n<table>\n<thead><tr><th></th>{heads}</tr></thead>\n\
+             <summary>What differs</summary>\n<div class=\"scroll\">\n<table class=\"wide\">\n<thead><tr><th></th>{heads}</tr></thead>\n\
              <tbody>\n{rows}</tbody>\n</table>\n</div>\n</details>\n"
         ),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -57,8 +57,8 @@ struct Figures {
 }
 
 impl Sweep {
-    /// A recipe's section `[sweep]`: for each key a list of values, or a range, `{ from = 1e-4, to = 1e-2, steps = 3 }`,
-    /// perhaps with `scale = "log"`.
+    /// A recipe's section `[sweep]`: for each key a list of values, or a range, such as
+    /// `{ from = 1e-4, to = 1e-2, steps = 3 }`, perhaps with `scale = "log"`.
     pub fn read(section: &Table) -> Result<Self, RecipeError> {
         let mut sweep = Self::default();
         for (name, values) in section {

@@ -1,5 +1,5 @@
-//! [`EventFile`]: the figures of a run for TensorBoard, in `tensorboard/` in the run's folder. Records are added at each
-//! checkpoint, so that the file ends where a resumed run goes on.
+//! [`EventFile`]: the figures of a run for TensorBoard, in `tensorboard/` in the run's folder. Records are added at
+//! each checkpoint, so that the file ends where a resumed run goes on.
 //!
 //! A record is its length, an `Event` (tensorflow/core/util/event.proto), and masked CRC-32C sums of both
 //! (tensorflow/core/lib/io/record_writer.h).

@@ -28,6 +28,8 @@ pub enum Command {
     Eval(EvalArguments),
     /// Classifies image files.
     Predict(PredictArguments),
+    /// Makes a run's page anew, or one that compares several runs.
+    Report(ReportArguments),
     /// Writes a model's weights in the form of timm, transformers or torchvision.
     Convert(ConvertArguments),
     /// Times train steps or forward passes on made-up images.
@@ -99,6 +101,16 @@ pub struct PredictArguments {
     /// Prints one JSON object for each image, each on its line.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ReportArguments {
+    /// Folders of runs.
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// File for the page that compares several.
+    #[arg(long, value_name = "FILE", default_value = "compare.html")]
+    pub out: PathBuf,
 }
 
 #[derive(Args)]

@@ -7,6 +7,7 @@ mod data;
 mod eval;
 mod model;
 mod predict;
+mod report;
 mod sweep;
 mod train;
 
@@ -26,6 +27,7 @@ pub fn main() -> ExitCode {
         Command::Sweep(arguments) => sweep::run(arguments),
         Command::Eval(arguments) => eval::run(arguments).map(done),
         Command::Predict(arguments) => predict::run(arguments),
+        Command::Report(arguments) => report::run(arguments).map(done),
         Command::Convert(arguments) => convert::run(arguments).map(done),
         Command::Bench(arguments) => bench::run(arguments).map(done),
         Command::Data(arguments) => data::run(arguments).map(done),
