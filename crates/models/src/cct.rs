@@ -6,7 +6,7 @@ use vitrine_nn::settings::{self, Fallback, Kind, Range, SettingError, size};
 use vitrine_nn::{
     Activation, AttentionConfig, Convolution, DropPath, Dropout, Epilogue, Headed, Init, InputSpec,
     LayerNorm, Linear, Model, MultiHeadAttention, Output, ParameterId, Pass, Places, Result, Scope,
-    Table, Windows, recompute,
+    Table, TokenGrid, Windows, recompute,
 };
 
 use crate::block::join;
@@ -251,6 +251,11 @@ impl Model for CompactTransformer {
 
     fn forward(&self, pass: &Pass<'_>, images: &Var) -> Result<Output> {
         self.classify(pass, &self.features(pass, images)?)
+    }
+
+    fn token_grid(&self) -> Option<TokenGrid> {
+        let (rows, columns) = self.config.grid()?;
+        Some(TokenGrid { prefix: 0, rows, columns, reads_first: false })
     }
 
     fn headed(&self) -> Option<&dyn Headed> {

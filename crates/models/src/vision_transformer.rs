@@ -7,6 +7,7 @@ use vitrine_autodiff::Var;
 use vitrine_nn::{
     AttentionPool, DropPath, Dropout, Headed, Init, InputSpec, LayerNorm, Linear, MlpConfig,
     MlpLayer, Model, Output, ParameterId, Pass, PatchEmbedding, Places, Result, Scope, Table,
+    TokenGrid,
 };
 use vitrine_tensor::{Rotation, Tensor};
 
@@ -196,6 +197,12 @@ impl Model for VisionTransformer {
         self.classify(pass, &self.features(pass, images)?)
     }
 
+    fn token_grid(&self) -> Option<TokenGrid> {
+        let (prefix, (rows, columns)) = (self.config.prefix_tokens(), self.config.grid());
+        let reads_first = matches!(self.config.pool, Pool::ClassToken | Pool::ClassTokenAndMean);
+        Some(TokenGrid { prefix, rows, columns, reads_first })
+    }
+
     fn headed(&self) -> Option<&dyn Headed> {
         Some(self)
     }
@@ -241,7 +248,8 @@ impl Headed for VisionTransformer {
         let places = Places { rotation, ..Places::default() };
         for (i, block) in (1..).zip(&self.blocks) {
             let last = i == self.blocks.len();
-            let tokens = if last && self.saves_last_block() { Tokens::First } else { Tokens::All };
+            let saves = last && self.saves_last_block() && !pass.explains();
+            let tokens = if saves { Tokens::First } else { Tokens::All };
             // [B, N, D], at last [B, 1, D]
             x = block.run(pass, &x, &places, tokens, self.config.recompute)?;
         }

@@ -194,10 +194,29 @@ impl MultiHeadAttention {
         residual: Option<&Var>,
     ) -> Result<Var> {
         let qkv = self.queries_keys_values(pass, x, places.rotation.as_ref())?;
-        let mixed = qkv.self_attention(&self.options(pass, places)?)?;
+        let options = self.options(pass, places)?;
+        let mixed = match pass.explains() && options.bias.is_none() && options.valid_lens.is_none()
+        {
+            true => self.mixed_in_parts(pass, &qkv)?,
+            false => qkv.self_attention(&options)?,
+        };
         let dropout = pass.mask(&self.projection_dropout);
         let epilogue = Epilogue { dropout, residual, ..Default::default() };
         self.projection.forward_with(pass, &mixed, &epilogue)
+    }
+
+    /// Self-attention of queries, keys and values `[B, N, 3D]`, whose weights the pass keeps: `[B, N, D]`.
+    fn mixed_in_parts(&self, pass: &Pass<'_>, qkv: &Var) -> Result<Var> {
+        let &[batch, tokens, _] = qkv.shape() else { return Ok(qkv.clone()) };
+        let (width, depth) = (self.width, self.width / self.heads);
+        let by_head = |part: usize| -> Result<Var> {
+            let part = qkv.narrow(2, part * width, width)?;
+            Ok(part.reshape(&[batch, tokens, self.heads, depth])?.permute(&[0, 2, 1, 3])?)
+        };
+        let scores = by_head(0)?.matmul_transposed(&by_head(1)?)?;
+        let weights = scores.scale(1.0 / (depth as f64).sqrt())?.softmax()?;
+        let mixed = pass.keep_attention(weights)?.matmul(&by_head(2)?)?;
+        Ok(mixed.permute(&[0, 2, 1, 3])?.reshape(&[batch, tokens, width])?)
     }
 
     /// Whether [`MultiHeadAttention::forward_first`] gives what the full run does: nothing comes between the one

@@ -79,7 +79,7 @@ impl BatchNorm {
         activation: Option<Activation>,
     ) -> Result<Var> {
         // In training, a block that is run again must do what it did before, recorded or not.
-        if pass.is_training() {
+        if pass.is_training() || pass.explains() {
             return self.forward(pass, &convolution.forward(pass, x)?, residual, activation);
         }
         let statistics = self.running(pass)?;

@@ -70,12 +70,12 @@ pub use layer_scale::LayerScale;
 pub use linear::Linear;
 pub use lora::{Lora, LoraConfig};
 pub use mlp::{Mlp, MlpConfig, MlpLayer};
-pub use model::{Headed, InputSpec, Model, Output};
+pub use model::{Headed, InputSpec, Model, Output, TokenGrid};
 pub use optimizer::{
     AdamW, Ema, Muon, Optimizer, ScheduleFreeAdamW, Sgd, Soap, State, clip_grad_norm,
 };
 pub use parameters::{BufferId, ParameterBuilder, ParameterId, ParameterInfo, Parameters, Scope};
-pub use pass::Pass;
+pub use pass::{AttentionWeights, Pass};
 pub use patch_embedding::PatchEmbedding;
 pub use recompute::recompute;
 pub use relative_position::{RelativePositionBias, WindowPairs};

@@ -46,6 +46,19 @@ pub struct InputSpec {
     pub classes: usize,
 }
 
+/// Where the tokens of a model's attention lie in an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenGrid {
+    /// Tokens before those of the patches.
+    pub prefix: usize,
+    /// Rows of patches.
+    pub rows: usize,
+    /// Columns of patches.
+    pub columns: usize,
+    /// Whether the head reads the first token, and not the patches.
+    pub reads_first: bool,
+}
+
 /// A classifier of images. It holds the ids of its parameters and no values.
 pub trait Model: Send + Sync {
     /// What it takes, and how many classes it tells apart.
@@ -64,6 +77,11 @@ pub trait Model: Send + Sync {
 
     /// The model as features and a head, if it can be run in these two parts.
     fn headed(&self) -> Option<&dyn Headed> {
+        None
+    }
+
+    /// Where the tokens lie that its attention goes over; `None` where it has none over a whole image.
+    fn token_grid(&self) -> Option<TokenGrid> {
         None
     }
 

@@ -20,6 +20,17 @@ pub struct Pass<'a> {
     masks: Option<(u64, u64)>,
     /// Whether a part is run again, whose buffers were updated the first time.
     again: bool,
+    /// The attention weights of each layer so far, where they are asked for.
+    attention: Option<RefCell<Vec<AttentionWeights>>>,
+}
+
+/// The attention weights of one layer, softmax and all.
+#[derive(Clone)]
+pub struct AttentionWeights {
+    /// `[B, H, N, N]`: for each query, the share of each key.
+    pub weights: Tensor,
+    /// Zeros that were added to them: its gradient is theirs.
+    pub added: Var,
 }
 
 impl<'a> Pass<'a> {
@@ -33,9 +44,43 @@ impl<'a> Pass<'a> {
         Self::new(parameters, Tape::inference(), None)
     }
 
+    /// A pass that drops nothing, and is recorded for the gradients of its inputs and of attention weights, which it
+    /// keeps ([`Pass::attention`]). Parameters get none.
+    pub fn explaining(parameters: &'a Parameters) -> Self {
+        Self { attention: Some(RefCell::default()), ..Self::new(parameters, Tape::new(), None) }
+    }
+
     fn new(parameters: &'a Parameters, tape: Tape, masks: Option<(u64, u64)>) -> Self {
         let variables = RefCell::new(vec![None; parameters.infos().len()]);
-        Self { tape, parameters, values: OnceCell::new(), variables, masks, again: false }
+        Self {
+            tape,
+            parameters,
+            values: OnceCell::new(),
+            variables,
+            masks,
+            again: false,
+            attention: None,
+        }
+    }
+
+    /// Whether this is a pass of [`Pass::explaining`]: everything is computed in full then.
+    pub fn explains(&self) -> bool {
+        self.attention.is_some()
+    }
+
+    /// The attention weights of the layers so far, in their order, where they are kept.
+    pub fn attention(&self) -> Vec<AttentionWeights> {
+        self.attention.as_ref().map_or(Vec::new(), |kept| kept.borrow().clone())
+    }
+
+    /// Keeps attention weights `[B, H, N, N]`, where that is asked for; gives what is to be used in their place.
+    pub(crate) fn keep_attention(&self, weights: Var) -> Result<Var> {
+        let Some(kept) = &self.attention else { return Ok(weights) };
+        let like = weights.value();
+        let zeros = Tensor::zeros(like.shape(), like.dtype(), like.device())?;
+        let added = self.tape.variable(zeros);
+        kept.borrow_mut().push(AttentionWeights { weights: like.clone(), added: added.clone() });
+        Ok(weights.add(&added)?)
     }
 
     /// The tape of this pass.
@@ -101,7 +146,7 @@ impl<'a> Pass<'a> {
         value: Tensor,
         grad: impl FnOnce() -> Result<Tensor>,
     ) -> Result<Var> {
-        Ok(match self.tape.is_recording() && !self.is_frozen(id)? {
+        Ok(match self.tape.is_recording() && !self.explains() && !self.is_frozen(id)? {
             true => self.tape.parameter(value, grad()?)?,
             false => self.tape.constant(value),
         })

@@ -15,7 +15,7 @@ pub fn recompute(
     x: &Var,
     part: impl Fn(&Pass<'_>, &Var) -> Result<Var> + 'static,
 ) -> Result<Var> {
-    if !pass.tape().is_recording() {
+    if !pass.tape().is_recording() || pass.explains() {
         return part(pass, x);
     }
     Ok(Var::custom(Recomputed { part, replay: pass.replay()? }, &[x])?)

@@ -24,6 +24,7 @@ pub mod description;
 mod distillation;
 mod error;
 pub mod evaluate;
+pub mod explain;
 pub mod export;
 mod groups;
 pub mod hub;

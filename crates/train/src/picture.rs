@@ -18,20 +18,25 @@ pub(crate) struct Picture {
     pub(crate) channels: usize,
 }
 
-/// One image as the model sees it in evaluation; `None` if it cannot be read or shown.
-pub(crate) fn of_sample(
+/// A sample `[C, H, W]` as the model sees it in evaluation; `None` if it cannot be read, or is no image.
+pub(crate) fn pixels(
     samples: &dyn Samples,
     sample: usize,
     preprocessing: &Preprocessing,
-    input: &InputSpec,
-) -> Option<Vec<u8>> {
+) -> Option<Vec<f32>> {
     let (mut image, shape) = (Image::default(), preprocessing.output_shape());
     samples.read(sample, &mut image).ok()?;
-    let mut images = vec![0.0; shape.iter().product()];
+    let mut pixels = vec![0.0; shape.iter().product()];
     let address = SampleAddress { seed: 0, epoch: 0, sample };
-    preprocessing.apply(address, &mut image, &mut Scratch::default(), &mut images).ok()?;
-    let shape = [1, shape[0], shape[1], shape[2]];
-    grid(&Batch { images, shape, ..Batch::default() }, input, 1).map(|picture| picture.png)
+    preprocessing.apply(address, &mut image, &mut Scratch::default(), &mut pixels).ok()?;
+    (shape[1] * shape[2] > 1).then_some(pixels)
+}
+
+/// A sample's pixels as a PNG file; `None` if they cannot be shown.
+pub(crate) fn of_pixels(pixels: &[f32], input: &InputSpec) -> Option<Vec<u8>> {
+    let shape = [1, input.channels, input.size.0, input.size.1];
+    let batch = Batch { images: pixels.to_vec(), shape, ..Batch::default() };
+    grid(&batch, input, 1).map(|picture| picture.png)
 }
 
 /// The first `most` images of a batch in a grid, their pixels as they were before mean and standard deviation were

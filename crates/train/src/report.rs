@@ -69,6 +69,14 @@ pub(crate) struct Judged {
     pub(crate) figures: Evaluation,
     #[serde(default)]
     pub(crate) pictures: BTreeMap<usize, String>,
+    /// The same with where the model looked, once the run is done.
+    #[serde(default)]
+    pub(crate) maps: BTreeMap<usize, String>,
+}
+
+/// The best epoch's figures in a run's folder, if there are any.
+pub(crate) fn validation(folder: &Path) -> Result<Option<Judged>> {
+    json(&folder.join(VALIDATION))
 }
 
 /// A run, as its files tell.
@@ -127,7 +135,7 @@ impl Run {
             config,
             epochs: if metrics.exists() { read_metrics(&metrics)? } else { Vec::new() },
             steps: String::from_utf8_lossy(&steps).lines().filter_map(point).collect(),
-            validation: json(&folder.join(VALIDATION))?,
+            validation: validation(folder)?,
             judgement: json(&folder.join(TEST))?,
         })
     }
@@ -295,7 +303,9 @@ impl Run {
 
     /// Mistakes and doubtful answers, as far as there are pictures of them.
     fn answers(&self) -> String {
-        let Some(Judged { figures, pictures }) = &self.validation else { return String::new() };
+        let Some(Judged { figures, pictures, maps }) = &self.validation else {
+            return String::new();
+        };
         let name = |label: usize| {
             let class = figures.classes.get(label);
             escape(class.map_or("?", |class| class.name.as_str()))
@@ -312,7 +322,11 @@ impl Run {
                 ),
             };
             Some(format!(
-                "<figure><img alt=\"\" src=\"{PNG}{picture}\"><figcaption>{words}</figcaption></figure>\n"
+                "<figure><img alt=\"\" src=\"{PNG}{picture}\">{}<figcaption>{words}</figcaption></figure>\n",
+                maps.get(&answer.sample).map_or(String::new(), |map| format!(
+                    "<img alt=\"where the model looked\" src=\"{PNG}{}\">",
+                    escape(map)
+                ))
             ))
         };
         let section = |title: &str, answers: &[Answer]| {

@@ -1,5 +1,6 @@
 //! The training loop: steps, epochs, checkpoints. How a run begins or goes on is in `begin`, how it ends in `finish`.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -397,11 +398,11 @@ impl Trainer {
         let samples = self.val.dataset().as_ref();
         let answers = figures.mistakes.iter().chain(&figures.doubtful);
         let picture = |answer: &Answer| {
-            let png = picture::of_sample(samples, answer.sample, preprocessing, &input)?;
-            Some((answer.sample, STANDARD.encode(png)))
+            let pixels = picture::pixels(samples, answer.sample, preprocessing)?;
+            Some((answer.sample, STANDARD.encode(picture::of_pixels(&pixels, &input)?)))
         };
         let pictures = answers.filter_map(picture).collect();
-        let judged = Judged { figures: figures.clone(), pictures };
+        let judged = Judged { figures: figures.clone(), pictures, maps: BTreeMap::new() };
         Ok(checkpoint::write_json(&self.folder.join(VALIDATION), &judged)?)
     }
 

@@ -30,10 +30,18 @@ fn the_losses_of_twenty_steps_are_the_cpus() {
     // divides by the root of a moment, so its steps do so more.
     let adamw = ["optimizer.kind=adamw", "optimizer.learning_rate=0.003"];
     let all = ["optimizer.momentum=0.9", "optimizer.clip_norm=0.5", "loss.label_smoothing=0.1"];
-    let settings: [(&[&str], f64); 5] = [
+    let muon = [
+        "optimizer.kind=muon",
+        "optimizer.momentum=0.95",
+        "optimizer.learning_rate=0.003",
+        "optimizer.model_ema_decay=0.9",
+    ];
+    let settings: [(&[&str], f64); 7] = [
         (&[], 2e-5),
         (&all, 2e-5),
         (&adamw, 1e-4),
+        (&muon, 1e-4),
+        (OPTIMIZERS[0], 1e-4),
         (&["model.last_block_saving=false", "model.qkv_bias=true", "model.pool=mean"], 2e-5),
         (&["run.precision=bf16"], 2e-2),
     ];
@@ -83,7 +91,8 @@ fn equal_runs_give_equal_bits() {
     let data = data();
     let [first, second] = [(); 2].map(|()| {
         let folder = tempfile::tempdir().unwrap();
-        train(tiny(&[ON_CUDA]), folder.path(), &data);
+        let grows = ["model.dynamic_img_size=true", "augment.image_sizes=[8,16]"];
+        train(tiny(&[&[ON_CUDA][..], &grows].concat()), folder.path(), &data);
         traces(folder.path())
     });
     assert_same(&first, &second, "twice on cuda:0");

@@ -7,6 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand,
 use vitrine_data::Source;
 use vitrine_train::bench::Work;
 use vitrine_train::build::Part;
+use vitrine_train::explain::Method;
 use vitrine_train::export::Form;
 use vitrine_train::recipe::{Overrides, RecipeError, builtin_names, find_key, keys};
 
@@ -28,6 +29,8 @@ pub enum Command {
     Eval(EvalArguments),
     /// Classifies image files.
     Predict(PredictArguments),
+    /// Shows where a model looked: pictures with a map over them.
+    Explain(ExplainArguments),
     /// Makes a run's page anew, or one that compares several runs.
     Report(ReportArguments),
     /// Writes a model's weights in the form of timm, transformers or torchvision.
@@ -101,6 +104,24 @@ pub struct PredictArguments {
     /// Prints one JSON object for each image, each on its line.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ExplainArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Image files.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How [default: all that the model has].
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub method: Option<Method>,
+    /// The class whose logit is explained, by name or number [default: the likeliest].
+    #[arg(long, value_name = "CLASS")]
+    pub class: Option<String>,
+    /// Folder for the pictures.
+    #[arg(long, value_name = "DIR", default_value = "explained")]
+    pub out: PathBuf,
 }
 
 #[derive(Args)]

@@ -5,6 +5,7 @@ mod bench;
 mod convert;
 mod data;
 mod eval;
+mod explain;
 mod model;
 mod predict;
 mod report;
@@ -27,6 +28,7 @@ pub fn main() -> ExitCode {
         Command::Sweep(arguments) => sweep::run(arguments),
         Command::Eval(arguments) => eval::run(arguments).map(done),
         Command::Predict(arguments) => predict::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
         Command::Report(arguments) => report::run(arguments).map(done),
         Command::Convert(arguments) => convert::run(arguments).map(done),
         Command::Bench(arguments) => bench::run(arguments).map(done),

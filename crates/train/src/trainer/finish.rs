@@ -3,15 +3,21 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use safetensors::Dtype;
 
-use super::{BEST, LAST, MODEL, TEST, Trainer, going};
+use super::{BEST, LAST, MODEL, TEST, Trainer, VALIDATION, going};
 use crate::error::{Result, TrainError};
 use crate::evaluate::evaluate;
+use crate::explain::{Explanation, Method, overlay};
 use crate::export::{self, Form};
 use crate::metrics::{EpochMetrics, Judgement};
 use crate::sink::{Event, Sink};
-use crate::{checkpoint, report, weights};
+use crate::{checkpoint, picture, report, weights};
+
+/// The shorter side of pictures in the report, at least.
+const LEAST_SIDE: usize = 96;
 
 impl Trainer {
     /// Once the last epoch is done, what there is to do with the best epoch's weights.
@@ -24,6 +30,11 @@ impl Trainer {
             return Ok(ControlFlow::Continue(()));
         };
         weights::load(&self.folder.join(BEST), None, &self.parameters, false)?;
+        if let Err(error) = self.look() {
+            // A model of somebody's own may have no way back to its pixels.
+            let text = format!("the report does not show where the model looked: {error}");
+            sink.take(Event::Message(&text))?;
+        }
         let flow = self.export(sink).and_then(|()| self.judge(&best, sink, stop));
         weights::load(&self.folder.join(LAST), None, &self.parameters, false)?;
         if flow.as_ref().is_ok_and(ControlFlow::is_continue) {
@@ -45,6 +56,27 @@ impl Trainer {
             }
             other => other,
         }
+    }
+
+    /// Adds to the best epoch's answers where the model looked for the class that it took each for.
+    fn look(&self) -> Result<()> {
+        let Some(mut judged) = report::validation(&self.folder)? else { return Ok(()) };
+        let method = match self.model.token_grid() {
+            Some(_) => Method::GradientAttention,
+            None => Method::Gradient,
+        };
+        let (input, preprocessing) = (self.model.input(), &self.val.config().preprocessing);
+        for answer in judged.figures.mistakes.iter().chain(&judged.figures.doubtful) {
+            let samples = self.val.dataset().as_ref();
+            let Some(pixels) = picture::pixels(samples, answer.sample, preprocessing) else {
+                continue;
+            };
+            let (model, class) = (self.model.as_ref(), Some(answer.predicted));
+            let maps = Explanation::of(model, &self.parameters, &pixels, class)?.maps(method)?;
+            let png = overlay(&pixels, &input, &maps, LEAST_SIDE)?;
+            judged.maps.insert(answer.sample, STANDARD.encode(png));
+        }
+        Ok(checkpoint::write_json(&self.folder.join(VALIDATION), &judged)?)
     }
 
     /// The figures on the test part.
