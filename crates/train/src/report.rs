@@ -103,6 +103,31 @@ pub fn compare(folders: &[PathBuf], path: &Path) -> Result<()> {
     Ok(write_atomic(path, comparison(&runs).as_bytes())?)
 }
 
+/// A line for each run among folders, as a table: model and data, epochs, best accuracy, time.
+pub fn list(folders: &[PathBuf]) -> Result<String> {
+    let mut rows = vec![["run", "what", "epochs", "best accuracy", "time"].map(str::to_owned)];
+    for folder in folders.iter().filter(|folder| folder.join(CONFIG).exists()) {
+        let run = Run::open(folder)?;
+        let done = run.epochs.last().map_or(0, |last| last.epoch);
+        let total = run.key("run", "epochs").unwrap_or(0);
+        let best = best_epoch(&run.epochs).map(|best| format!("{:.4}", best.accuracy()));
+        rows.push([
+            folder.display().to_string(),
+            run.about.title.clone(),
+            if run.about.finished { done.to_string() } else { format!("{done} of {total}") },
+            best.unwrap_or_default(),
+            duration_text(run.epochs.iter().map(|epoch| epoch.seconds).sum()),
+        ]);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths = [0, 1, 2, 3].map(|column| width(column).unwrap_or(0));
+    let line = |[run, what, epochs, best, time]: &[String; 5]| {
+        let [a, b, c, d] = widths;
+        format!("{run:<a$}  {what:<b$}  {epochs:>c$}  {best:>d$}  {time}\n")
+    };
+    Ok(rows.iter().map(line).collect())
+}
+
 /// A file of the run, or `None` if it is not there.
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     match fs::read(path) {

@@ -332,6 +332,13 @@ fn runs_are_compared_by_their_curves_and_by_what_differs() {
         html.contains("<td class=\"name\">optimizer.learning_rate</td><td>0.5</td><td>0.05</td>")
     );
     assert!(!html.contains("model.depth"), "what is the same is not shown");
+    let table =
+        report::list(&[runs[0].clone(), folder.path().join("none"), runs[1].clone()]).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 3, "what is no run is left out: {table}");
+    assert!(
+        lines[1].contains("plain") && lines[1].contains("1 of 0  ") && lines[1].contains("0.8000")
+    );
     let error = report::compare(&[folder.path().join("none")], &path).unwrap_err();
     assert!(matches!(error, TrainError::NoRun { .. }));
 }

@@ -31,6 +31,8 @@ pub enum Command {
     Predict(PredictArguments),
     /// Shows where a model looked: pictures with a map over them.
     Explain(ExplainArguments),
+    /// Lists the runs in a folder.
+    Runs(RunsArguments),
     /// Makes a run's page anew, or one that compares several runs.
     Report(ReportArguments),
     /// Writes a model's weights in the form of timm, transformers or torchvision.
@@ -122,6 +124,13 @@ pub struct ExplainArguments {
     /// Folder for the pictures.
     #[arg(long, value_name = "DIR", default_value = "explained")]
     pub out: PathBuf,
+}
+
+#[derive(Args)]
+pub struct RunsArguments {
+    /// The folder that runs are in.
+    #[arg(value_name = "DIR", default_value = "runs")]
+    pub folder: PathBuf,
 }
 
 #[derive(Args)]

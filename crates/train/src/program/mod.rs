@@ -29,6 +29,7 @@ pub fn main() -> ExitCode {
         Command::Eval(arguments) => eval::run(arguments).map(done),
         Command::Predict(arguments) => predict::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Runs(arguments) => report::list(arguments).map(done),
         Command::Report(arguments) => report::run(arguments).map(done),
         Command::Convert(arguments) => convert::run(arguments).map(done),
         Command::Bench(arguments) => bench::run(arguments).map(done),
