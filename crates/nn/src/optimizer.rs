@@ -40,7 +40,7 @@ pub trait Optimizer: Send {
     }
 }
 
-/// An optimizer's buffers, by name.
+/// Tensors by name, as a file has them: an optimizer's buffers, or a model's.
 pub type State = Vec<(String, Tensor)>;
 
 /// Scales the gradients so that their norm is at most `max_norm`; gives the norm before, a scalar tensor of its square.

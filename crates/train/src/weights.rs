@@ -15,7 +15,7 @@ use vitrine_models::{
     Dialect, Grids, Group, MOST_PATCHES, ModelConfig, resample_distances, resample_positions,
 };
 use vitrine_nn::settings::{shown, size};
-use vitrine_nn::{ParameterBuilder, Parameters};
+use vitrine_nn::{ParameterBuilder, Parameters, State};
 use vitrine_tensor::{DType, Tensor};
 
 use crate::atomic::write_atomic;
@@ -24,9 +24,6 @@ use crate::description::{DESCRIPTION, PREPROCESSOR};
 use crate::hub::{Hub, HubName};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// Parameters and buffers by name.
-pub(crate) type Named = Vec<(String, Tensor)>;
 
 /// The file with the weights in a checkpoint's folder.
 pub(crate) const WEIGHTS: &str = "weights.safetensors";
@@ -108,12 +105,12 @@ pub fn check(path: &Path, model: &ModelConfig) -> Result<()> {
 }
 
 /// Names and shapes.
-pub(crate) fn shapes(tensors: &Named) -> Vec<(&str, &[usize])> {
+pub(crate) fn shapes(tensors: &State) -> Vec<(&str, &[usize])> {
     tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape())).collect()
 }
 
 /// Parameters and buffers of a model by name.
-pub(crate) fn named(parameters: &Parameters) -> Result<Named> {
+pub(crate) fn named(parameters: &Parameters) -> Result<State> {
     let named = parameters.named_values();
     named.map(|(name, value)| Ok((name.to_owned(), value?))).collect()
 }
@@ -327,7 +324,7 @@ impl Weights {
     }
 
     /// Copies the values of tensors that were checked, all finite.
-    pub(crate) fn read(&mut self, plan: &Plan, tensors: &Named) -> Result<()> {
+    pub(crate) fn read(&mut self, plan: &Plan, tensors: &State) -> Result<()> {
         let targets: HashMap<&str, &Tensor> =
             tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let mut values = Vec::new();

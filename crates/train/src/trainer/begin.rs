@@ -108,10 +108,8 @@ impl Trainer {
                 };
                 let over = is_done(&training.run, &position, &metrics);
                 // Runs of earlier versions do not say whether they are done.
-                let finished = match report::about(folder)? {
-                    Some(about) => about.finished,
-                    None => !judged || test.exists(),
-                };
+                let said = report::about(folder)?.is_none_or(|about| about.finished);
+                let finished = said && (!judged || test.exists());
                 if done > epochs || (over && finished) {
                     return Err(TrainError::Finished { path: folder.to_owned(), epochs: done });
                 }
