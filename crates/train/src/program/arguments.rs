@@ -67,7 +67,7 @@ pub struct SweepArguments {
     #[arg(long, value_name = "WEIGHTS")]
     pub weights: Option<String>,
     /// A key with its values: key=a,b or key=[a, b], or a range, key={from=1e-4, to=1e-2, steps=3, scale="log"}; may be
-    /// given more than once. Above the recipe's section [sweep].
+    /// given more than once. Above what the recipe says under sweep.
     #[arg(long, value_name = "KEY=VALUES")]
     pub over: Vec<String>,
     /// Repeats each run with so many seeds, from 0 on.
