@@ -208,9 +208,9 @@ fn read(matrix: &[f64], tokens: usize, grid: TokenGrid) -> Map {
     Map { size: (rows, columns), values }
 }
 
-/// An image `[C, H, W]`, as the model's preprocessing leaves it, with maps over it beside each other, as a PNG file. The
-/// more a place counts, the warmer it is; each map's largest value is the warmest. Pixels are repeated until the shorter
-/// side has `least` of them.
+/// An image `[C, H, W]`, as the model's preprocessing leaves it, with maps over it beside each other, as a PNG file.
+/// The more a place counts, the warmer it is; each map's largest value is the warmest. Pixels are repeated until the
+/// shorter side has `least` of them.
 pub fn overlay(pixels: &[f32], input: &InputSpec, maps: &[Map], least: usize) -> Result<Vec<u8>> {
     let InputSpec { channels, size: (height, width), .. } = *input;
     let scale = least.div_ceil(height.min(width).max(1)).max(1);

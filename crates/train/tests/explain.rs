@@ -1,5 +1,5 @@
-//! Where a model looked: the maps are those of timm's attention (`crates/testkit/golden/make_attention.py`), what has no
-//! attention says so, and the program writes pictures.
+//! Where a model looked: the maps are those of timm's attention (`crates/testkit/golden/make_attention.py`), what has
+//! no attention says so, and the program writes pictures.
 
 mod vitrine_program;
 
