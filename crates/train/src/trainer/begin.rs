@@ -120,6 +120,9 @@ impl Trainer {
                 // Not before: lines past the position are dropped from the file.
                 Ok((MetricsLog::resume(folder.join(METRICS), done)?, position))
             })?;
+        if let Some(about) = report::about(folder)? {
+            trainer.about.command = about.command;
+        }
         trainer.notices.extend(trainer.stretched(&before));
         trainer.keep_features()?;
         trainer.write_config()?;
@@ -201,12 +204,14 @@ impl Trainer {
             let images = test.dataset().len();
             about += &format!("; {images} test images, read once at the end");
         }
+        let arguments: Vec<String> =
+            env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
         let about = About {
             title: format!("{} on {}", name(&settings), train.dataset().name()),
             machine: machine::describe(),
             images: about,
             classes: train.dataset().class_names().to_vec(),
-            command: env::args().collect::<Vec<_>>().join(" "),
+            command: arguments.join(" "),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             finished: false,
         };
