@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{self, Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use vitrine_data::Source;
 use vitrine_train::bench::Work;
 use vitrine_train::build::Part;
@@ -12,8 +13,11 @@ use vitrine_train::export::Form;
 use vitrine_train::recipe::{Overrides, RecipeError, builtin_names, find_key, keys};
 
 /// Trains vision transformers.
+///
+/// Exit codes: 0 done; 1 failed; 2 arguments that make no sense; 128 and a signal's number: stopped by it, and saved
+/// (130 after Ctrl-C).
 #[derive(Parser)]
-#[command(version, about)]
+#[command(name = "vitrine", version, about, long_about)]
 pub struct Program {
     #[command(subcommand)]
     pub command: Command,
@@ -22,24 +26,45 @@ pub struct Program {
 #[derive(Subcommand)]
 pub enum Command {
     /// Trains a model; each epoch's figures, checkpoints and a report go to the run's folder.
+    #[command(after_help = "Example: vitrine train --data my-pictures --epochs 20")]
     Train(TrainArguments),
     /// Trains a recipe over values of some keys, and over seeds: one table, one picture.
+    #[command(
+        after_help = "Example: vitrine sweep --over optimizer.learning_rate=0.05,0.1 --seeds 3 --out runs/rates"
+    )]
     Sweep(SweepArguments),
     /// Judges a model on the validation images: loss, top-1, top-5, figures of each class, confusion matrix.
+    #[command(after_help = "Example: vitrine eval --run runs/d2l-1732352400 --split test")]
     Eval(EvalArguments),
     /// Classifies image files.
+    #[command(after_help = "Example: vitrine predict --run runs/d2l-1732352400 shoe.png")]
     Predict(PredictArguments),
     /// Shows where a model looked: pictures with a map over them.
+    #[command(
+        after_help = "Example: vitrine explain --run runs/d2l-1732352400 --method rollout shoe.png"
+    )]
     Explain(ExplainArguments),
     /// Lists the runs in a folder.
+    #[command(after_help = "Example: vitrine runs")]
     Runs(RunsArguments),
     /// Makes a run's page anew, or one that compares several runs.
+    #[command(after_help = "Example: vitrine report runs/first runs/second --out both.html")]
     Report(ReportArguments),
     /// Writes a model's weights in the form of timm, transformers or torchvision.
+    #[command(
+        after_help = "Example: vitrine convert --run runs/d2l-1732352400 --to huggingface --out my-model"
+    )]
     Convert(ConvertArguments),
     /// Times train steps or forward passes on made-up images.
+    #[command(after_help = "Example: vitrine bench train-step --precision bf16")]
     Bench(BenchArguments),
+    /// Prints what a shell needs to complete commands, or the manual page.
+    #[command(
+        after_help = "Example: vitrine completions bash > ~/.local/share/bash-completion/completions/vitrine"
+    )]
+    Completions(CompletionsArguments),
     /// Tells what images a folder has: classes, sizes, kinds, broken ones and duplicates; or finds a data set.
+    #[command(after_help = "Example: vitrine data my-pictures")]
     Data(DataArguments),
 }
 
@@ -124,6 +149,13 @@ pub struct ExplainArguments {
     /// Folder for the pictures.
     #[arg(long, value_name = "DIR", default_value = "explained")]
     pub out: PathBuf,
+}
+
+#[derive(Args)]
+pub struct CompletionsArguments {
+    /// For which shell; without one: the manual page.
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: Option<Shell>,
 }
 
 #[derive(Args)]

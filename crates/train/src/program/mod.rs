@@ -16,8 +16,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use arguments::{Command, Program};
-use clap::Parser;
+use arguments::{Command, CompletionsArguments, Program};
+use clap::{CommandFactory, Parser};
 use serde::Serialize;
 
 /// Runs the command that the arguments name. 0: done; 1: failed; 2: arguments that make no sense; 130: interrupted.
@@ -31,6 +31,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(arguments),
         Command::Runs(arguments) => report::list(arguments).map(done),
         Command::Report(arguments) => report::run(arguments).map(done),
+        Command::Completions(arguments) => completions(arguments).map(done),
         Command::Convert(arguments) => convert::run(arguments).map(done),
         Command::Bench(arguments) => bench::run(arguments).map(done),
         Command::Data(arguments) => data::run(arguments).map(done),
@@ -39,6 +40,16 @@ pub fn main() -> ExitCode {
         tell(&format!("error: {}", message(&error)));
         ExitCode::FAILURE
     })
+}
+
+/// Prints completions for a shell, or the manual page.
+fn completions(CompletionsArguments { shell }: CompletionsArguments) -> anyhow::Result<()> {
+    let (mut command, mut text) = (Program::command(), Vec::new());
+    match shell {
+        Some(shell) => clap_complete::generate(shell, &mut command, "vitrine", &mut text),
+        None => clap_mangen::Man::new(command).render(&mut text)?,
+    }
+    print(&String::from_utf8_lossy(&text))
 }
 
 /// An error with its causes. Most of our errors name their cause in their own words, and it is not said twice.
