@@ -99,13 +99,14 @@ fn check_that_it_goes_on(folder: &Path) -> u64 {
         false => support::create(small(&KEYS), copied.path(), &data),
     };
     let mut trainer = match trainer {
-        // Killed after its last checkpoint.
+        // Killed after all was done.
         Err(TrainError::Finished { epochs: 10, .. }) => return 80,
         other => other.unwrap(),
     };
     let steps = trainer.position().steps;
     one_step(&mut trainer);
-    assert_eq!(trainer.position().steps, steps + 1);
+    // After the last step there is still what is done once.
+    assert_eq!(trainer.position().steps, (steps + 1).min(80));
     steps
 }
 
