@@ -1,7 +1,7 @@
 //! Writing a file so that a reader, or a run that is killed, finds the old content or the new one, never a part of it.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -72,6 +72,16 @@ pub fn write_atomic_with(
     }
     written?;
     sync_folder(folder_of(path)).map_err(failed("syncing the folder to the disk"))
+}
+
+/// Adds to a file that is there, and syncs it.
+pub(crate) fn append(path: &Path, content: &[u8]) -> Result<(), AtomicWriteError> {
+    let append = || {
+        let mut file = OpenOptions::new().append(true).open(path)?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    append().map_err(write_failed(path, "adding to it"))
 }
 
 /// The folder that a file or folder is in.

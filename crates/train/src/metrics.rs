@@ -1,7 +1,7 @@
 //! Figures of each epoch, of each optimizer step, and of the end on the test part; the files `metrics.jsonl`,
 //! `steps.jsonl` and `test.json` in a run's folder that hold them.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::atomic::{AtomicWriteError, write_atomic, write_atomic_with, write_failed};
+use crate::atomic::{AtomicWriteError, append, write_atomic, write_atomic_with, write_failed};
 use crate::error::Result;
 use crate::evaluate::Evaluation;
 use crate::sink::{Event, Sink};
@@ -277,13 +277,6 @@ impl StepLog {
         }
         Ok(Self { path, waiting: String::new() })
     }
-
-    /// Adds the lines that wait to the file, which is synced.
-    fn write_waiting(&self) -> io::Result<()> {
-        let mut file = OpenOptions::new().append(true).open(&self.path)?;
-        file.write_all(self.waiting.as_bytes())?;
-        file.sync_all()
-    }
 }
 
 /// The length of a whole line that is of one of the first `steps` steps.
@@ -303,7 +296,7 @@ impl Sink for StepLog {
                 self.waiting += &format!("{line}\n");
             }
             Event::Checkpoint if !self.waiting.is_empty() => {
-                self.write_waiting().map_err(write_failed(&self.path, "adding to it"))?;
+                append(&self.path, self.waiting.as_bytes())?;
                 self.waiting.clear();
             }
             _ => {}

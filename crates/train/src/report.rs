@@ -46,8 +46,6 @@ pub(crate) struct About {
     pub(crate) machine: String,
     /// Which images the figures are of.
     pub(crate) images: String,
-    /// What the classes are called.
-    pub(crate) classes: Vec<String>,
     /// The command that began the run.
     pub(crate) command: String,
     /// The program's version.
@@ -176,12 +174,17 @@ impl Run {
         // The attribute that shows the table of epochs, folds it away or leaves it out.
         let table_state = match self.epochs.len() {
             0 => " hidden",
-            1..=OPEN_ROWS => " open",
+            1..=OPEN_ROWS => OPEN,
             _ => "",
         };
         let About { title, machine, images, command, version, .. } = &self.about;
         let refresh = if self.about.finished { "" } else { REFRESH };
         let [head, rows] = self.rows();
+        let begun = match command.as_str() {
+            "" => String::new(),
+            command => format!("<p>Begun by <code>{}</code>.</p>\n", escape(command)),
+        };
+        let recipe = format!("<pre>{}</pre>\n{begun}", escape(self.config.trim_end()));
         let page = Page {
             title: escape(title),
             refresh,
@@ -191,20 +194,14 @@ impl Run {
                 escape(images)
             ),
             main: format!(
-                "{}\n<section class=\"charts\" aria-label=\"Curves\">\n{}</section>\n{}{}{}\
-                 <details{table_state}>\n<summary>Epochs</summary>\n<div class=\"scroll\">\n<table>\n<thead>{head}</thead>\n\
-                 <tbody>\n{rows}</tbody>\n</table>\n</div>\n</details>\n\
-                 <details open>\n<summary>Recipe, resolved</summary>\n<pre>{}</pre>\n{}</details>\n",
+                "{}\n<section class=\"charts\" aria-label=\"Curves\">\n{}</section>\n{}{}{}{}{}",
                 self.cards(),
                 self.charts(),
                 self.classes(),
                 self.answers(),
                 self.examples(),
-                escape(self.config.trim_end()),
-                match command.as_str() {
-                    "" => String::new(),
-                    command => format!("<p>Begun by <code>{}</code>.</p>\n", escape(command)),
-                },
+                section("Epochs", table_state, &table("", &head, &rows)),
+                section("Recipe, resolved", OPEN, &recipe),
             ),
             version: escape(version),
         };
@@ -295,13 +292,12 @@ impl Run {
             )
         };
         let rows: String = figures.classes.iter().enumerate().map(row).collect();
-        let table = format!(
-            "<details open>\n<summary>Classes, validation</summary>\n<div class=\"scroll\">\n<table class=\"sortable\">\n\
-             <thead><tr><th>label</th><th class=\"name\">class</th><th>precision</th><th>recall</th><th>F1</th>\
-             <th>images</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n</details>\n"
-        );
+        let head = "<tr><th>label</th><th class=\"name\">class</th><th>precision</th><th>recall</th><th>F1</th>\
+                    <th>images</th></tr>";
+        let classes =
+            section("Classes, validation", OPEN, &table(" class=\"sortable\"", head, &rows));
         if figures.classes.len() > MOST_CLASSES {
-            return table;
+            return classes;
         }
         let heads: String =
             (0..figures.classes.len()).map(|label| format!("<th>{label}</th>")).collect();
@@ -318,12 +314,12 @@ impl Run {
         };
         let rows: String =
             figures.classes.iter().zip(&figures.confusion).enumerate().map(row).collect();
-        table
-            + &format!(
-                "<details open>\n<summary>Confusion, validation</summary>\n<p>A row for each class, a column for what \
-                 its images were taken for.</p>\n<div class=\"scroll\">\n<table class=\"confusion\">\n<thead><tr><th></th>\
-                 <th></th>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n</details>\n"
-            )
+        let head = format!("<tr><th></th><th></th>{heads}</tr>");
+        let matrix = format!(
+            "<p>A row for each class, a column for what its images were taken for.</p>\n{}",
+            table(" class=\"confusion\"", &head, &rows)
+        );
+        classes + &section("Confusion, validation", OPEN, &matrix)
     }
 
     /// Mistakes and doubtful answers, as far as there are pictures of them.
@@ -354,26 +350,24 @@ impl Run {
                 ))
             ))
         };
-        let section = |title: &str, answers: &[Answer]| {
+        let shown_under = |title: &str, answers: &[Answer]| {
             let pictures: String = answers.iter().filter_map(shown).collect();
             if pictures.is_empty() {
                 return String::new();
             }
-            format!(
-                "<details open>\n<summary>{title}</summary>\n<div class=\"pictures\">\n{pictures}</div>\n</details>\n"
-            )
+            section(title, OPEN, &format!("<div class=\"pictures\">\n{pictures}</div>\n"))
         };
-        section("Most certain mistakes", &figures.mistakes)
-            + &section("Least certain right answers", &figures.doubtful)
+        shown_under("Most certain mistakes", &figures.mistakes)
+            + &shown_under("Least certain right answers", &figures.doubtful)
     }
 
     fn examples(&self) -> String {
         let Ok(picture) = fs::read(self.folder.join(EXAMPLES)) else { return String::new() };
-        format!(
-            "<details open>\n<summary>Training images, as the model sees them</summary>\n\
-             <img class=\"examples\" alt=\"Images of the first batch\" src=\"{PNG}{}\">\n</details>\n",
+        let image = format!(
+            "<img class=\"examples\" alt=\"Images of the first batch\" src=\"{PNG}{}\">\n",
             STANDARD.encode(picture)
-        )
+        );
+        section("Training images, as the model sees them", OPEN, &image)
     }
 
     /// The head of the table of epochs, and its rows.
@@ -404,6 +398,21 @@ impl Run {
         };
         [format!("<tr>{head}</tr>"), self.epochs.iter().map(row).collect()]
     }
+}
+
+/// The attribute of a part that is not folded away.
+const OPEN: &str = " open";
+
+/// A part of the page that can be folded away; `state` is its attribute.
+fn section(title: &str, state: &str, inner: &str) -> String {
+    format!("<details{state}>\n<summary>{title}</summary>\n{inner}</details>\n")
+}
+
+/// A table, with its attributes.
+fn table(attributes: &str, head: &str, rows: &str) -> String {
+    format!(
+        "<div class=\"scroll\">\n<table{attributes}>\n<thead>{head}</thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n"
+    )
 }
 
 /// Before a PNG file in base64, within the page.
@@ -486,15 +495,14 @@ fn comparison(runs: &[Run]) -> String {
         rows += &row(&format!("{section}.{leaf}"), &|run| value(run, section, leaf));
     }
     let heads = runs.iter().map(|run| format!("<th>{}</th>", escape(&name(run))));
-    let heads: String = heads.collect();
+    let head = format!("<tr><th></th>{}</tr>", heads.collect::<String>());
     let page = Page {
         title: format!("{} runs", runs.len()),
         refresh: "",
         head: "<p>Curves over each other, and what differs.</p>".to_owned(),
         main: format!(
-            "<section class=\"charts\" aria-label=\"Curves\">\n{charts}</section>\n<details open>\n\
-             <summary>What differs</summary>\n<div class=\"scroll\">\n<table class=\"wide\">\n<thead><tr><th></th>{heads}</tr></thead>\n\
-             <tbody>\n{rows}</tbody>\n</table>\n</div>\n</details>\n"
+            "<section class=\"charts\" aria-label=\"Curves\">\n{charts}</section>\n{}",
+            section("What differs", OPEN, &table(" class=\"wide\"", &head, &rows))
         ),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };

@@ -157,7 +157,8 @@ impl Sweep {
     /// Writes `results.csv`, `results.md` and, where there is a curve to draw, `results.svg` from what the runs in a
     /// folder have come to. Gives the table of `results.md`.
     pub fn write_results(&self, folder: &Path) -> Result<String> {
-        let (rows, table) = (self.rows(folder), self.markdown(&self.rows(folder)));
+        let rows = self.rows(folder);
+        let table = self.markdown(&rows);
         write_atomic(&folder.join("results.csv"), self.csv(&rows).as_bytes())?;
         write_atomic(&folder.join("results.md"), table.as_bytes())?;
         if let Some(picture) = picture(&self.charts(&rows)) {

@@ -4,12 +4,12 @@
 //! A record is its length, an `Event` (tensorflow/core/util/event.proto), and masked CRC-32C sums of both
 //! (tensorflow/core/lib/io/record_writer.h).
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::atomic::{write_atomic, write_failed};
+use crate::atomic::{append, write_atomic, write_failed};
 use crate::checkpoint::Position;
 use crate::error::Result;
 use crate::protobuf::Message;
@@ -61,12 +61,6 @@ impl EventFile {
         });
         self.waiting.extend(summary(step, values.collect()));
     }
-
-    fn write_waiting(&self) -> io::Result<()> {
-        let mut file = OpenOptions::new().append(true).open(&self.path)?;
-        file.write_all(&self.waiting)?;
-        file.sync_all()
-    }
 }
 
 impl Sink for EventFile {
@@ -94,7 +88,7 @@ impl Sink for EventFile {
                 self.add(metrics.step, &figures);
             }
             Event::Checkpoint if !self.waiting.is_empty() => {
-                self.write_waiting().map_err(write_failed(&self.path, "adding to it"))?;
+                append(&self.path, &self.waiting)?;
                 self.waiting.clear();
             }
             _ => {}

@@ -394,16 +394,31 @@ impl Trainer {
 
     /// Writes the best epoch's figures, with pictures of its mistakes and doubtful answers.
     fn keep_answers(&self, figures: &Evaluation) -> Result<()> {
-        let (input, preprocessing) = (self.model.input(), &self.val.config().preprocessing);
-        let samples = self.val.dataset().as_ref();
-        let answers = figures.mistakes.iter().chain(&figures.doubtful);
-        let picture = |answer: &Answer| {
-            let pixels = picture::pixels(samples, answer.sample, preprocessing)?;
-            Some((answer.sample, STANDARD.encode(picture::of_pixels(&pixels, &input)?)))
-        };
-        let pictures = answers.filter_map(picture).collect();
+        let input = self.model.input();
+        let pictures =
+            self.pictures_of(figures, |_, pixels| Ok(picture::of_pixels(pixels, &input)))?;
         let judged = Judged { figures: figures.clone(), pictures, maps: BTreeMap::new() };
         Ok(checkpoint::write_json(&self.folder.join(VALIDATION), &judged)?)
+    }
+
+    /// What `draw` makes of the pixels of each answer that is kept, by the sample's index; without those that cannot be
+    /// read or shown.
+    fn pictures_of(
+        &self,
+        figures: &Evaluation,
+        draw: impl Fn(&Answer, &[f32]) -> Result<Option<Vec<u8>>>,
+    ) -> Result<BTreeMap<usize, String>> {
+        let samples = self.val.dataset().as_ref();
+        let preprocessing = &self.val.config().preprocessing;
+        let mut pictures = BTreeMap::new();
+        for answer in figures.mistakes.iter().chain(&figures.doubtful) {
+            if let Some(pixels) = picture::pixels(samples, answer.sample, preprocessing)
+                && let Some(png) = draw(answer, &pixels)?
+            {
+                pictures.insert(answer.sample, STANDARD.encode(png));
+            }
+        }
+        Ok(pictures)
     }
 
     fn save_last(&mut self, sink: &mut dyn Sink) -> Result<()> {

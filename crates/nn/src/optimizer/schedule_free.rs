@@ -3,7 +3,7 @@
 use vitrine_tensor::backend::{AdamWStep, SgdStep};
 use vitrine_tensor::{Device, ParameterGroup, Tensor};
 
-use super::{Optimizer, State, check};
+use super::{AdamW, Optimizer, State};
 use crate::error::{Error, Result};
 use crate::parameters::Parameters;
 
@@ -14,12 +14,9 @@ const NAME: &str = "schedule-free adamw";
 /// moment moves `z`; `x` is the mean of all `z`, weighted by the square of the largest learning rate so far. `x` is
 /// what is to be judged. A model with batch norm is refused: its running statistics are not those of `x`.
 pub struct ScheduleFreeAdamW {
-    beta1: f64,
-    beta2: f64,
-    epsilon: f64,
-    weight_decay: f64,
+    /// Moves `z` with a β1 of 0: its first moment is the gradient, which nobody reads afterwards.
+    adamw: AdamW,
     sequences: Option<Sequences>,
-    steps: u64,
 }
 
 /// What is kept from step to step.
@@ -28,9 +25,6 @@ struct Sequences {
     x: Tensor,
     /// What AdamW moves.
     z: Tensor,
-    /// With a β1 of 0 it is the gradient, which nobody reads afterwards.
-    first_moment: Tensor,
-    second_moment: Tensor,
     /// The sum of all weights in the mean, and the largest learning rate so far; in the type of a checkpoint, so that a
     /// resumed run has the same numbers.
     sums: Tensor,
@@ -39,11 +33,8 @@ struct Sequences {
 impl ScheduleFreeAdamW {
     /// Betas in [0, 1); `weight_decay` is decoupled from the gradient.
     pub fn new(beta1: f64, beta2: f64, epsilon: f64, weight_decay: f64) -> Result<Self> {
-        check(NAME, "beta1", beta1, true)?;
-        check(NAME, "beta2", beta2, true)?;
-        check(NAME, "epsilon", epsilon, false)?;
-        check(NAME, "weight decay", weight_decay, false)?;
-        Ok(Self { beta1, beta2, epsilon, weight_decay, sequences: None, steps: 0 })
+        let adamw = AdamW::new(beta1, beta2, epsilon, weight_decay)?;
+        Ok(Self { adamw, sequences: None })
     }
 
     fn sequences(&mut self, parameters: &Parameters) -> Result<&Sequences> {
@@ -55,12 +46,9 @@ impl ScheduleFreeAdamW {
                 let (what, value) = ("a model's buffers", parameters.buffers().elements());
                 return Err(Error::Config { layer: NAME, what, value: value.to_string(), rule });
             }
-            let zeros = || Tensor::zeros(y.shape(), y.dtype(), y.device());
             self.sequences = Some(Sequences {
                 x: y.copy()?,
                 z: y.copy()?,
-                first_moment: zeros()?,
-                second_moment: zeros()?,
                 sums: Tensor::from_slice(&[0.0f32; 2], &[2], &Device::cpu())?,
             });
         }
@@ -70,17 +58,11 @@ impl ScheduleFreeAdamW {
 
 impl Optimizer for ScheduleFreeAdamW {
     fn step(&mut self, parameters: &Parameters, learning_rate: f64) -> Result<()> {
-        let (beta1, weight_decay) = (self.beta1, self.weight_decay);
-        let step = AdamWStep {
-            learning_rate,
-            beta1: 0.0,
-            beta2: self.beta2,
-            epsilon: self.epsilon,
-            weight_decay: 0.0,
-            step: self.steps + 1,
-        };
+        let AdamW { beta1, weight_decay, .. } = self.adamw;
+        let step = AdamWStep { beta1: 0.0, weight_decay: 0.0, ..self.adamw.next(learning_rate) };
+        let [first_moment, second_moment] = self.adamw.moments(parameters)?;
         let (y, grads, groups) = (parameters.values(), parameters.grads()?, parameters.groups());
-        let Sequences { x, z, first_moment, second_moment, sums } = self.sequences(parameters)?;
+        let Sequences { x, z, sums } = self.sequences(parameters)?;
         let sums_before = sums.to_vec::<f32>()?;
         let largest = sums_before[1].max(learning_rate as f32);
         let weight = largest * largest;
@@ -98,11 +80,11 @@ impl Optimizer for ScheduleFreeAdamW {
             let step = SgdStep { learning_rate, momentum: 0.0, nesterov: false, weight_decay: 0.0 };
             z.sgd_(y, None, &step, &groups)?;
         }
-        z.adamw_(grads, first_moment, second_moment, &step, &groups)?;
+        z.adamw_(grads, &first_moment, &second_moment, &step, &groups)?;
         x.lerp_(z, share)?;
         y.copy_(z)?;
         y.lerp_(x, beta1)?;
-        self.steps += 1;
+        self.adamw.steps += 1;
         Ok(())
     }
 
@@ -111,17 +93,18 @@ impl Optimizer for ScheduleFreeAdamW {
     }
 
     fn steps(&self) -> u64 {
-        self.steps
+        self.adamw.steps()
     }
 
     fn state(&mut self, parameters: &Parameters) -> Result<State> {
-        let Sequences { x, z, second_moment, sums, .. } = self.sequences(parameters)?;
-        let buffers = [("x", x), ("z", z), ("second_moment", second_moment), ("sums", sums)];
+        let [_, second_moment] = self.adamw.moments(parameters)?;
+        let Sequences { x, z, sums } = self.sequences(parameters)?;
+        let buffers = [("x", x), ("z", z), ("second_moment", &second_moment), ("sums", sums)];
         Ok(buffers.map(|(name, buffer)| (name.into(), buffer.clone())).to_vec())
     }
 
     fn set_steps(&mut self, steps: u64) {
-        self.steps = steps;
+        self.adamw.set_steps(steps);
     }
 
     fn averaged(&mut self, parameters: &Parameters) -> Result<Option<Parameters>> {

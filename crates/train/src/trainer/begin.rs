@@ -210,7 +210,6 @@ impl Trainer {
             title: format!("{} on {}", name(&settings), train.dataset().name()),
             machine: machine::describe(),
             images: about,
-            classes: train.dataset().class_names().to_vec(),
             command: arguments.join(" "),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             finished: false,

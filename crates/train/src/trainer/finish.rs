@@ -3,8 +3,6 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use safetensors::Dtype;
 
 use super::{BEST, LAST, MODEL, TEST, Trainer, VALIDATION, going};
@@ -14,7 +12,7 @@ use crate::explain::{Explanation, Method, overlay};
 use crate::export::{self, Form};
 use crate::metrics::{EpochMetrics, Judgement};
 use crate::sink::{Event, Sink};
-use crate::{checkpoint, picture, report, weights};
+use crate::{checkpoint, report, weights};
 
 /// The shorter side of pictures in the report, at least.
 const LEAST_SIDE: usize = 96;
@@ -65,17 +63,12 @@ impl Trainer {
             Some(_) => Method::GradientAttention,
             None => Method::Gradient,
         };
-        let (input, preprocessing) = (self.model.input(), &self.val.config().preprocessing);
-        for answer in judged.figures.mistakes.iter().chain(&judged.figures.doubtful) {
-            let samples = self.val.dataset().as_ref();
-            let Some(pixels) = picture::pixels(samples, answer.sample, preprocessing) else {
-                continue;
-            };
-            let (model, class) = (self.model.as_ref(), Some(answer.predicted));
-            let maps = Explanation::of(model, &self.parameters, &pixels, class)?.maps(method)?;
-            let png = overlay(&pixels, &input, &maps, LEAST_SIDE)?;
-            judged.maps.insert(answer.sample, STANDARD.encode(png));
-        }
+        let (model, input) = (self.model.as_ref(), self.model.input());
+        judged.maps = self.pictures_of(&judged.figures, |answer, pixels| {
+            let class = Some(answer.predicted);
+            let maps = Explanation::of(model, &self.parameters, pixels, class)?.maps(method)?;
+            overlay(pixels, &input, &maps, LEAST_SIDE).map(Some)
+        })?;
         Ok(checkpoint::write_json(&self.folder.join(VALIDATION), &judged)?)
     }
 
